@@ -1,0 +1,223 @@
+"""What becomes of a leak? ``python -m benchmarks.leak``, as root and with hey installed.
+
+Runs an application that keeps 100 kB a request in a memory cgroup of 300 MiB, with two workers and
+under load: with this package, and with plain Gunicorn and the same settings, for each worker
+class. Prints what was answered, the kernel's count of OOM kills and the guard's recycles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pprint
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from gunicorn_autoconf import autoconf
+from gunicorn_autoconf._hierarchy import list_hierarchies, parse_mountinfo, parse_proc_cgroup
+
+# Not b"\0": what is never written takes no memory.
+MODULE = """
+kept = []
+
+
+async def asgi_app(scope, receive, send):
+    if scope["type"] == "http":
+        kept.append(b"x" * 100_000)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"kept"})
+
+
+def wsgi_app(environ, start_response):
+    kept.append(b"x" * 100_000)
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"kept"]
+"""
+WORKERS = 2
+LIMIT_BYTES = 300 * 2**20
+LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}
+# By name: the application and the workload for which the package plans that class.
+CLASSES = {
+    "sync": ("app:wsgi_app", "mixed"),
+    "gthread": ("app:wsgi_app", "io"),
+    "uvicorn": ("app:asgi_app", "mixed"),
+}
+# hey gives up a request after this time; so long a silence is no answer to its user either.
+ANSWER_SECONDS = 10
+DEADLINE_SECONDS = 60.0
+
+
+class Cgroup(NamedTuple):
+    """A memory cgroup of our own."""
+
+    version: int
+    directory: Path
+
+    @property
+    def oom_kills(self) -> int:
+        """How often the kernel's OOM killer has struck inside."""
+        text = (self.directory / OOM_FILES[self.version]).read_text()
+        return int(dict(line.split() for line in text.splitlines())["oom_kill"])
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(pid) for pid in (self.directory / "cgroup.procs").read_text().split()]
+
+    def wrap(self, command: list[str]) -> list[str]:
+        """Return the words that run *command* inside."""
+        join = f"echo $$ > '{self.directory}/cgroup.procs' && exec \"$@\""
+        return ["/bin/sh", "-c", join, "sh", *command]
+
+
+class Outcome(NamedTuple):
+    """What one server has made of the load."""
+
+    statuses: Counter[str]
+    errors: int
+    oom_kills: int
+    recycles: int
+    boots: int
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[Cgroup]:
+    """Make a cgroup as near to our own as may be; remove it and whatever still runs in it."""
+    cgroup = _make()
+    try:
+        (cgroup.directory / LIMIT_FILES[cgroup.version]).write_text(str(LIMIT_BYTES))
+        yield cgroup
+    finally:
+        ends = time.monotonic() + DEADLINE_SECONDS
+        while cgroup.directory.exists() and time.monotonic() < ends:
+            for pid in cgroup.pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                cgroup.directory.rmdir()
+            time.sleep(0.05)
+
+
+def _make() -> Cgroup:
+    memberships = parse_proc_cgroup(Path("/proc/self/cgroup").read_text())
+    mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    for place in list_hierarchies("memory", memberships, mounts):
+        for parent in map(Path, place.directories):
+            passed_on = parent / "cgroup.subtree_control"
+            if place.version == 2 and "memory" not in passed_on.read_text().split():
+                continue
+            directory = parent / f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+            try:
+                directory.mkdir()
+            except OSError as error:
+                sys.exit(f"A memory cgroup cannot be made, which takes root: {error}")
+            return Cgroup(place.version, directory)
+    sys.exit("No memory cgroup can be made here.")
+
+
+def write_static_config(folder: Path, application: str, workload: str) -> Path:
+    """Write the planned values as a configuration file without a hook."""
+    chosen = autoconf(
+        workload=workload,
+        argv=["gunicorn", "--chdir", str(folder), application],
+        environ={"GUNICORN_WORKERS": str(WORKERS)},
+    )
+    path = folder / f"static_{workload}_{application.rpartition(':')[2]}.py"
+    lines = (f"{name} = {pprint.pformat(v)}\n" for name, v in chosen.plan.settings.items())
+    path.write_text("".join(lines))
+    return path
+
+
+def run(config: str, application: str, workload: str, folder: Path, load: list[str]) -> Outcome:
+    """Start a server with *config*, put the *load* on it, stop it."""
+    log_path = folder / f"{uuid.uuid4().hex}.log"
+    command = [sys.executable, "-m", "gunicorn", "-c", config, "-b", "127.0.0.1:0"]
+    command += ["--chdir", str(folder), application]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GUNICORN_")}
+    environ = {**inherited, "HOME": str(folder), "GUNICORN_WORKLOAD": workload}
+    environ |= {"GUNICORN_WORKERS": str(WORKERS)}
+    with limited() as cgroup, log_path.open("wb") as log:
+        wrapped = cgroup.wrap(command)
+        server = subprocess.Popen(wrapped, env=environ, stdout=log, stderr=log)
+        try:
+            url = until_listening(server, log_path)
+            asked = subprocess.run([*load, url], check=True, capture_output=True, text=True)
+            oom_kills = cgroup.oom_kills
+        finally:
+            server.terminate()
+            try:
+                server.wait(DEADLINE_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+    logged = log_path.read_text(errors="replace")
+    statuses = re.findall(r"^\s+\[(\d{3})\]\s+(\d+) responses", asked.stdout, re.MULTILINE)
+    _, _, errors = asked.stdout.partition("Error distribution:")
+    return Outcome(
+        statuses=Counter({status: int(count) for status, count in statuses}),
+        errors=sum(map(int, re.findall(r"^\s+\[(\d+)\]", errors, re.MULTILINE))),
+        oom_kills=oom_kills,
+        recycles=logged.count("guard: recycle worker"),
+        boots=logged.count("Booting worker with pid"),
+    )
+
+
+def until_listening(server: subprocess.Popen[bytes], log_path: Path) -> str:
+    """Return the URL of *server* once all of its workers are forked."""
+    ends = time.monotonic() + DEADLINE_SECONDS
+    while server.poll() is None and time.monotonic() < ends:
+        logged = log_path.read_text(errors="replace")
+        listening = re.search(r"Listening at: (\S+) \(", logged)
+        if listening and logged.count("Booting worker with pid") >= WORKERS:
+            return f"{listening.group(1)}/"
+        time.sleep(0.05)
+    sys.exit(f"The server did not start:\n{log_path.read_text(errors='replace')}")
+
+
+def row(name: str, how: str, outcome: Outcome) -> str:
+    """One line of the table."""
+    answered = outcome.statuses.total()
+    good = outcome.statuses["200"]
+    return (
+        f"| {name} | {how} | {answered + outcome.errors} | {good} | {answered - good} "
+        f"| {outcome.errors} | {outcome.oom_kills} | {outcome.recycles} | {outcome.boots} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60, help="of load on each server [60]")
+    parser.add_argument("--classes", nargs="+", choices=CLASSES, default=list(CLASSES))
+    options = parser.parse_args()
+    hey = shutil.which("hey")
+    if hey is None:
+        sys.exit("hey makes the load: apt-get install hey, or github.com/rakyll/hey")
+    load = [hey, "-z", f"{options.seconds}s", "-c", "8", "-q", "30", "-t", str(ANSWER_SECONDS)]
+    print(f"{' '.join(load[1:])}, {WORKERS} workers, limit {LIMIT_BYTES >> 20} MiB, 100 kB kept\n")
+    print("| class | with | requests | 200 | not 200 | errors | OOM kills | recycles | boots |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "app.py").write_text(MODULE)
+        for each in options.classes:
+            application, workload = CLASSES[each]
+            static = str(write_static_config(folder, application, workload))
+            ours = "python:gunicorn_autoconf.conf"
+            for how, config in (("plain Gunicorn", static), ("gunicorn-autoconf", ours)):
+                outcome = run(config, application, workload, folder, load)
+                print(row(each, how, outcome), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Sphinx configuration: what is generated from the code's own tables is written here."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))  # The pages are about this tree, not about what may be installed.
+
+import gunicorn_autoconf  # noqa: E402
+from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
+from gunicorn_autoconf._ignored import IGNORED  # noqa: E402
+from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload  # noqa: E402
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+project = "gunicorn-autoconf"
+author = "The gunicorn-autoconf developers"
+project_copyright = f"2026, {author}"
+release = version = gunicorn_autoconf.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "reference/_generated"]
+html_theme = "furo"
+html_title = f"{project} {release}"
+
+nitpicky = True
+# Names of the standard library, whose own pages are out of reach of a build without a network.
+nitpick_ignore_regex = [("py:.*", r"(collections|enum|pathlib|typing|wsgiref)\..*|Any|Enum")]
+
+# In our docstrings `x` is code, as it is in Markdown.
+default_role = "code"
+autodoc_class_signature = "separated"  # Values are returned, not made by the reader.
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+napoleon_custom_sections = ["Source"]
+napoleon_numpy_docstring = False
+
+myst_heading_anchors = 3
+
+GENERATED = DOCS / "reference" / "_generated"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    cells = [list(header), *map(list, rows)]
+    cells.insert(1, ["---"] * len(cells[0]))
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def variables() -> str:
+    """Return the table of the environment contract."""
+    return table(
+        ("Variable", "Meaning", "Value", "Unset"),
+        (
+            (f"`{variable.name}`", variable.meaning, variable.allowed, variable.default)
+            for variable in VARIABLES
+        ),
+    )
+
+
+def gunicorns_variables() -> str:
+    """Return the table of the variables that set one of Gunicorn's settings."""
+    count = WEB_CONCURRENCY
+    return table(
+        ("Variable", "Meaning", "Value", "Unset"),
+        (
+            (
+                f"`{PREFIX}<SETTING>`",
+                "any setting that the installed Gunicorn knows, such as `GUNICORN_TIMEOUT`",
+                "what Gunicorn's own validator takes",
+                "the plan, or Gunicorn's default",
+            ),
+            (f"`{count.keyword.upper()}`", count.meaning, count.allowed, count.default),
+        ),
+    )
+
+
+def workloads() -> str:
+    """Return the workload table."""
+
+    def cells(shape: Shape) -> tuple[str, str, str]:
+        workers = f"`{shape.workers.formula}`"
+        if shape.threads > 1:
+            workers += f", {shape.threads} threads each"
+        return f"`{shape.worker_class}`", workers, shape.why
+
+    return table(
+        ("Workload", "Application", "Worker class", "Workers for *c* cores", "Why"),
+        (
+            (f"`{workload.value}`", interface.value.upper(), *cells(WORKLOADS[workload, interface]))
+            for workload in Workload
+            for interface in Interface
+        ),
+    )
+
+
+def ignored() -> str:
+    """Return the table of settings without effect."""
+    return table(
+        ("Worker class", "Settings", "Why"),
+        (
+            (f"`{worker_class}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
+            for worker_class, rows in IGNORED.items()
+            for row in rows
+        ),
+    )
+
+
+def modules() -> str:
+    """Return the table of modules, each with the sentence by which it introduces itself."""
+
+    def introduction(path: Path) -> str:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        return " ".join(docstring.partition("\n\n")[0].replace("``", "`").split())
+
+    package = ROOT / "gunicorn_autoconf"
+    return table(
+        ("Module", "Introduces itself as"),
+        (
+            (f"`{path.relative_to(package).as_posix()}`", introduction(path))
+            for path in sorted(package.rglob("*.py"))
+        ),
+    )
+
+
+def write_generated(app: Sphinx) -> None:
+    GENERATED.mkdir(exist_ok=True)
+    for function in (variables, gunicorns_variables, workloads, ignored, modules):
+        path = GENERATED / f"{function.__name__}.md"
+        text = function()
+        # An unchanged file keeps its time, so that Sphinx need not read its page again.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def from_the_root(app: Sphinx, path: Path, parent: str, content: list[str]) -> None:
+    """Turn the links in a page of the repository's root into links from a page in docs/."""
+
+    def relative(link: re.Match[str]) -> str:
+        target = link[1]
+        if not (ROOT / target).exists():
+            return link[0]
+        if target.startswith("docs/"):
+            return f"]({target.removeprefix('docs/')}"
+        page = target.lower()  # contributing.md is CONTRIBUTING.md.
+        return f"]({page if (DOCS / page).exists() else f'../{target}'}"
+
+    if (ROOT / path.name).exists():
+        content[0] = re.sub(r"\]\(([\w./-]+)", relative, content[0])
+
+
+def keep_sentence(  # noqa: PLR0913, PLR0917 - as Sphinx calls it
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Keep napoleon from reading "this: that" in a property's first line as a type."""
+    if what == "property":
+        lines[:0] = ["..", ""]  # An empty comment.
+
+
+def link_by_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Link a class that an annotation names without its module."""
+    domain = env.domains.python_domain
+    for name, entry in domain.objects.items():
+        if entry.objtype == "class" and name.rpartition(".")[2] == node["reftarget"]:
+            return domain.resolve_xref(
+                env, node["refdoc"], app.builder, "class", name, node, content
+            )
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write_generated)
+    app.connect("include-read", from_the_root)
+    app.connect("autodoc-process-docstring", keep_sentence, priority=400)  # napoleon has 500.
+    app.connect("missing-reference", link_by_name)

@@ -1,0 +1,46 @@
+"""What the memory guard may do, and what it says is to be done. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Kind(str, Enum):
+    """What is to be done."""
+
+    KEEP = "keep"
+    GROW = "grow"
+    SHRINK = "shrink"
+    RECYCLE = "recycle"
+
+
+class Action(NamedTuple):
+    """One thing to do, and why."""
+
+    kind: Kind
+    reason: str
+    add: int = 0
+    """Grow: how many workers to add."""
+    pid: int = 0
+    """Recycle: which worker."""
+    replacement_first: bool = False
+    """Recycle: whether there is room for the replacement beside it."""
+
+
+class Standing(NamedTuple):
+    """
+    What the guard may do at this time.
+
+    Attributes:
+        resizing: Whether the count is ours; not after the operator has set it.
+        following: Whether the count is on its way to the plan: after a start, a reload and a
+            change of the limit. Later on it only comes down, so that it cannot swing.
+        growing: Whether nothing was retired on that way yet, for the same reason.
+        churning: Whether recycles come so often that they help nobody.
+    """
+
+    resizing: bool = True
+    following: bool = True
+    growing: bool = True
+    churning: bool = False

@@ -1,0 +1,299 @@
+"""Memory history and plan to one action: keep, grow, shrink or recycle. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gunicorn_autoconf._actions import Action, Kind, Standing
+from gunicorn_autoconf._budget import GROWTH_ALLOWANCE
+from gunicorn_autoconf._quantity import MIB, format_bytes
+
+# Below this share of the limit free, something has to go.
+LOW_FRACTION = 0.10
+# Below this share even the only worker may go before its replacement is there.
+CRITICAL_FRACTION = 0.05
+# A worker is left alone while it is younger: it still fills its caches.
+MIN_AGE_SECONDS = 10.0
+# How much a worker must have grown since its boot before a recycle is worth anything.
+GROWN_FRACTION = 0.25
+GROWN_BYTES = 8 * MIB
+# A worker that grew less than this share of its growth in the last quarter of its life is flat:
+# large, but no leak. A leak grows by a quarter of its growth in that time.
+FLAT_FRACTION = 0.05
+# How long a replacement is taken to boot while none was seen to.
+BOOT_SECONDS = 2.0
+
+# From the first sample that shows the need until the memory of the old worker is free.
+DECISION_SECONDS = 4.0
+
+# Headroom that will last so long at the present rate does not shrink to speak of.
+CALM_SECONDS = 60.0
+
+# So many workers in this time that had to go before this age: to replace them helps nobody.
+CHURN_COUNT = 3
+CHURN_SECONDS = 240.0
+CHURN_AGE_SECONDS = 120.0
+
+SLOWEST_SECONDS = 5.0
+BOOTING_SECONDS = 1.0
+FASTEST_SECONDS = 0.5
+
+
+class WorkerSample(NamedTuple):
+    """One worker as it was seen at one time."""
+
+    pid: int
+    age_seconds: float
+    uss_bytes: int
+    pss_bytes: int
+    boot_uss_bytes: int | None = None
+    """Its size when it had booted; None until then."""
+    boot_seconds: float = BOOT_SECONDS
+    earlier_uss_bytes: int | None = None
+    """Its size when it was three quarters as old."""
+
+    @property
+    def growth_bytes(self) -> int:
+        """What it has grown since its boot."""
+        return self.uss_bytes - (self.boot_uss_bytes or self.uss_bytes)
+
+    @property
+    def is_booted(self) -> bool:
+        return self.boot_uss_bytes is not None
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether it is well beyond its size at boot."""
+        boot_bytes = self.boot_uss_bytes or self.uss_bytes
+        return self.growth_bytes >= max(boot_bytes * GROWN_FRACTION, GROWN_BYTES)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has come to the end of its growth."""
+        if self.earlier_uss_bytes is None or self.age_seconds < MIN_AGE_SECONDS:
+            return False
+        lately = self.uss_bytes - self.earlier_uss_bytes
+        return lately <= max(self.growth_bytes, 0) * FLAT_FRACTION
+
+
+class Sample(NamedTuple):
+    """All workers and the limit above them at one time, in seconds of a clock that never jumps."""
+
+    at_seconds: float
+    limit_bytes: int
+    headroom_bytes: int
+    """Limit less working set, at the level that leaves least."""
+    target: int
+    """How many workers there are to be."""
+    workers: tuple[WorkerSample, ...]
+
+    @property
+    def headroom_fraction(self) -> float:
+        return self.headroom_bytes / self.limit_bytes if self.limit_bytes else 1.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all workers that are to be are there, booted, and no other."""
+        return len(self.workers) == self.target and all(w.is_booted for w in self.workers)
+
+
+def decide(
+    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+) -> Action:
+    """
+    Return the one thing to do after the last sample of *history*.
+
+    Args:
+        history: Samples, the newest last.
+        standing: What the guard may do.
+        workers_for: The plan's count for workers that were measured to use so many bytes.
+    """
+    now = history[-1]
+    if not now.workers:
+        return Action(Kind.KEEP, "no worker is measured")
+    waits = _waits_for_proof(history, standing, workers_for)
+    return (
+        _shrink(history, standing, workers_for)
+        or (None if waits else _recycle(history, standing, workers_for))
+        or _follow(now, standing, workers_for)
+        or Action(Kind.KEEP, "as planned")
+    )
+
+
+def next_interval(history: Sequence[Sample]) -> float:
+    """
+    Return the seconds until the next sample is due.
+
+    Sooner while workers boot, and the sooner the closer the limit is at the present rate.
+    """
+    now = history[-1]
+    usual = SLOWEST_SECONDS if now.is_settled else BOOTING_SECONDS
+    if now.headroom_fraction < LOW_FRACTION:
+        return FASTEST_SECONDS
+    if len(history) < 2 or _has_freed(*history[-2:]):
+        return BOOTING_SECONDS  # The rate of growth is not known yet, or hidden by what was freed.
+    left = _seconds_left(history)
+    return usual if left is None else max(FASTEST_SECONDS, min(usual, left / 8))
+
+
+def _follow(now: Sample, standing: Standing, workers_for: Callable[[int], int]) -> Action | None:
+    """Grow or shrink to the plan for the largest worker."""
+    if not (standing.resizing and standing.following and now.is_settled):
+        return None
+    largest = max(worker.pss_bytes for worker in now.workers)
+    wanted = max(workers_for(largest), 1)
+    size = f"the largest of {now.target} uses {format_bytes(largest)}, the plan is {wanted}"
+    if wanted > now.target and standing.growing:
+        return Action(Kind.GROW, size, add=min(now.target, wanted - now.target))
+    if wanted < now.target:
+        return Action(Kind.SHRINK, size)
+    return None
+
+
+def is_reached(now: Sample, workers_for: Callable[[int], int]) -> bool:
+    """Whether the count has come to the plan for the measured size, so that following ends."""
+    if not now.is_settled or not now.workers:
+        return False
+    return workers_for(max(worker.pss_bytes for worker in now.workers)) == now.target
+
+
+def _shrink(
+    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+) -> Action | None:
+    """Retire one where all are large, have stopped growing, and even the smallest is too large."""
+    if not standing.resizing or len(history) < 2:
+        return None
+    for sample in history[-2:]:
+        if not all(worker.is_flat for worker in sample.workers):
+            return None
+        wanted = _fewer(sample, workers_for)
+        if wanted is None:
+            return None
+    smallest = min(worker.pss_bytes for worker in history[-1].workers)
+    return Action(
+        Kind.SHRINK,
+        f"all {sample.target} workers use {format_bytes(smallest)} or more, the plan is {wanted}",
+    )
+
+
+def _fewer(sample: Sample, workers_for: Callable[[int], int]) -> int | None:
+    """Return the plan's count where all have grown and even the smallest is too large for it."""
+    if sample.target < 2 or not sample.is_settled:
+        return None
+    if not all(worker.has_grown for worker in sample.workers):
+        return None
+    smallest = min(worker.pss_bytes for worker in sample.workers)
+    # Without the allowance for growth: it has grown, and a margin keeps the count from
+    # swinging between this rule and the one that grows.
+    wanted = workers_for(round(smallest / GROWTH_ALLOWANCE))
+    return wanted if wanted < sample.target else None
+
+
+def _waits_for_proof(
+    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+) -> bool:
+    """
+    Whether all are too large and nothing grows: soon it shows whether they stay so.
+
+    A recycle now would set back the age of one, so that never all are seen to be flat: each new
+    worker grows to the same size again, and the recycles would go on for ever.
+    """
+    if not standing.resizing or len(history) < 2 or _fewer(history[-1], workers_for) is None:
+        return False
+    left = _seconds_left(history)
+    return left is None or left >= CALM_SECONDS
+
+
+def _recycle(
+    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+) -> Action | None:
+    """Replace the largest worker that has grown, where the limit is near in two samples running."""
+    if len(history) < 2 or not (_is_pressed(history) and _is_pressed(history[:-1])):
+        return None
+    now = history[-1]
+    booted = [worker for worker in now.workers if worker.is_booted]
+    victims = [w for w in booted if w.has_grown and w.age_seconds >= MIN_AGE_SECONDS]
+    if not victims or len(now.workers) > now.target:
+        return None  # Nobody to blame, or somebody is already on the way out.
+    victim = max(victims, key=lambda worker: worker.uss_bytes)
+    if standing.resizing and standing.churning and now.target > 1:
+        size_bytes = victim.pss_bytes
+        wanted = workers_for(round(size_bytes / GROWTH_ALLOWANCE))
+        if wanted < now.target:
+            return Action(
+                Kind.SHRINK,
+                f"each replacement has soon grown to {format_bytes(size_bytes)} again, "
+                f"the plan is {wanted}",
+            )
+    room = _has_room(history)
+    if len(booted) == 1 and not room and now.headroom_fraction >= CRITICAL_FRACTION:
+        return None
+    return Action(
+        Kind.RECYCLE,
+        f"{format_bytes(now.headroom_bytes)} left of {format_bytes(now.limit_bytes)}"
+        f"{_forecast(history)}; it uses {format_bytes(victim.uss_bytes)}, "
+        f"{format_bytes(victim.boot_uss_bytes or 0)} at boot",
+        pid=victim.pid,
+        replacement_first=room,
+    )
+
+
+def _is_pressed(history: Sequence[Sample]) -> bool:
+    """Whether the last sample's headroom is low, or gone before a replacement could be up."""
+    if history[-1].headroom_fraction < LOW_FRACTION:
+        return True
+    left = _seconds_left(history)
+    return left is not None and left < _replacement_seconds(history)
+
+
+def _has_freed(before: Sample, now: Sample) -> bool:
+    """Whether a good part of the limit has become free, as when a worker ends."""
+    return now.headroom_bytes - before.headroom_bytes > now.limit_bytes * CRITICAL_FRACTION
+
+
+def _seconds_left(history: Sequence[Sample]) -> float | None:
+    """When the headroom will be gone at the present rate; None where it does not shrink."""
+    rate = _rate(history)
+    return history[-1].headroom_bytes / rate if rate > 0 else None
+
+
+def _rate(history: Sequence[Sample]) -> float:
+    """Bytes a second by which the headroom shrinks, from the last two samples."""
+    if len(history) < 2:
+        return 0.0
+    before, now = history[-2:]
+    passed = now.at_seconds - before.at_seconds
+    if passed <= 0 or before.limit_bytes != now.limit_bytes:
+        return 0.0
+    # What a worker takes to boot ends with its boot: that is no rate at which it goes on.
+    booted = {worker.pid: worker.pss_bytes for worker in before.workers if worker.is_booted}
+    earlier = {worker.pid: worker.pss_bytes for worker in before.workers}
+    boots = sum(
+        max(worker.pss_bytes - earlier.get(worker.pid, 0), 0)
+        for worker in now.workers
+        if worker.pid not in booted
+    )
+    return (before.headroom_bytes - now.headroom_bytes - boots) / passed
+
+
+def _replacement_seconds(history: Sequence[Sample]) -> float:
+    """How long until a replacement is up: two samples to decide, the old one's end, the boot."""
+    slowest = max(worker.boot_seconds for worker in history[-1].workers)
+    return 2 * slowest + DECISION_SECONDS
+
+
+def _has_room(history: Sequence[Sample]) -> bool:
+    """Whether one more worker can boot before the limit is reached."""
+    now = history[-1]
+    sizes = [worker.boot_uss_bytes for worker in now.workers if worker.boot_uss_bytes]
+    if not sizes:
+        return False
+    grows = max(_rate(history), 0) * _replacement_seconds(history)
+    left = now.headroom_bytes - max(sizes) * GROWTH_ALLOWANCE - grows
+    return left > now.limit_bytes * CRITICAL_FRACTION / 2
+
+
+def _forecast(history: Sequence[Sample]) -> str:
+    left = _seconds_left(history)
+    return f", gone in {left:.1f} s" if left is not None and left < 60 else ""

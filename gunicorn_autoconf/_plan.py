@@ -1,0 +1,310 @@
+"""Machine and declaration to a plan: the one place where a number is chosen. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from gunicorn_autoconf import _timeouts
+from gunicorn_autoconf._budget import memory_budget
+from gunicorn_autoconf._choices import Given, Plan, choose, obey, warn
+from gunicorn_autoconf._declaration import Declaration
+from gunicorn_autoconf._ignored import without_effect
+from gunicorn_autoconf._machine import Finding, Machine
+from gunicorn_autoconf._workload import (
+    GTHREAD,
+    SYNC,
+    WORKLOADS,
+    Interface,
+    Shape,
+    Workload,
+    class_interface,
+    class_name,
+    is_gthread,
+    is_sync,
+)
+
+# "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
+# second." Source: Gunicorn, docs, "Design", "How Many Workers?".
+CAP_WITHOUT_QUOTA = 12
+
+# More threads than this spend their time on waiting for the interpreter's lock.
+MAX_THREADS = 64
+
+# The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
+PLANNED_SETTINGS = (
+    "worker_class",
+    "workers",
+    "threads",
+    "timeout",
+    "graceful_timeout",
+    "keepalive",
+    "worker_tmp_dir",
+)
+
+
+def plan(
+    machine: Machine,
+    declaration: Declaration | None = None,
+    *,
+    application: Finding | None = None,
+    worker_memory_bytes: int | None = None,
+) -> Plan:
+    """
+    Return the settings that fit *declaration* to *machine*, with a reason for each.
+
+    Args:
+        machine: What `detect_machine` found.
+        declaration: What `read_declaration` found; nothing declared where None.
+        application: What is known of the application's interface.
+        worker_memory_bytes: What a worker was measured to use.
+
+    The same arguments give the same plan. More cores or more memory never give fewer workers.
+    """
+    declaration = declaration or Declaration()
+    workload = declaration.workload or Workload.MIXED
+    interface, evidence = _interface(declaration, application)
+    given = Given(
+        machine=machine,
+        declaration=declaration,
+        application=application,
+        shape=_shape(workload, interface, declaration),
+        cores=declaration.cpus or machine.cpu.cores,
+        cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
+    )
+    budget = memory_budget(machine.memory, declaration, worker_memory_bytes)
+    result = Plan(
+        workload=workload, interface=interface, interface_evidence=evidence, memory=budget
+    )
+    for step in _STEPS:
+        result = step(result, given)
+    return replace(result, warnings=(*result.warnings, *_concerns(result, given)))
+
+
+def _interface(declaration: Declaration, application: Finding | None) -> tuple[Interface, str]:
+    if declaration.interface is not None:
+        return declaration.interface, f"declared by {declaration.sources['interface']}"
+    worker_class = declaration.explicit("worker_class")
+    if worker_class and (spoken := class_interface(worker_class.value)):
+        return spoken, f"spoken by {class_name(worker_class.value)} ({worker_class.source})"
+    if application is None:
+        return Interface.WSGI, "no application is named; Gunicorn assumes WSGI"
+    if application.interface is None:
+        return Interface.WSGI, f"could not tell, Gunicorn assumes WSGI: {application.evidence}"
+    return application.interface, application.evidence
+
+
+def _shape(workload: Workload, interface: Interface, declaration: Declaration) -> Shape:
+    """The row of the table, bent to the worker class that the operator wants."""
+    shape = WORKLOADS[workload, interface]
+    explicit = declaration.explicit("worker_class")
+    if explicit is None:
+        return shape
+    name = class_name(explicit.value)
+    if name == shape.worker_class:
+        return shape
+    if is_sync(name) and shape.threads > 1:
+        # Threads would turn sync into gthread, which is not what was asked for.
+        shape = WORKLOADS[Workload.MIXED, interface]
+    threads = shape.threads if is_gthread(name) else 1
+    return shape._replace(worker_class=explicit.value, threads=threads)
+
+
+def _worker_class(result: Plan, given: Given) -> Plan:
+    name = f"{result.workload.value}, {result.interface.value.upper()}"
+    planned = given.shape.worker_class
+    threads = given.declaration.explicit("threads")
+    if given.declaration.explicit("worker_class") is None:
+        result = choose(result, "worker_class", planned, f"{name}: {given.shape.why}")
+        if planned == SYNC and threads and threads.value > 1:
+            # Gunicorn would do so without a word.
+            return choose(
+                result, "worker_class", GTHREAD, "sync cannot have threads", source=threads.source
+            )
+        return result
+    return obey(result, given, "worker_class")
+
+
+def _count_for_cores(result: Plan, given: Given) -> Plan:
+    rule = given.shape.workers
+    return choose(
+        result,
+        "workers",
+        rule.count(given.cores),
+        rule.formula,
+        source=given.cores_source,
+        c=given.cores,
+    )
+
+
+def _cap_without_quota(result: Plan, given: Given) -> Plan:
+    machine = given.machine
+    if not machine.container or machine.cpu.is_limited or given.declaration.cpus:
+        return result
+    workers = result.settings["workers"]
+    if workers <= CAP_WITHOUT_QUOTA:
+        return result
+    result = choose(
+        result,
+        "workers",
+        CAP_WITHOUT_QUOTA,
+        "at most 12 in a container without a CPU limit",
+        source=machine.container.path,
+        wanted=workers,
+    )
+    if given.declaration.explicit("workers"):
+        return result
+    return warn(
+        result,
+        f"no CPU limit: the host's {machine.cpu.affinity} cores are not this container's alone; "
+        "set a CPU limit or GUNICORN_CPUS",
+    )
+
+
+def _fit_memory(result: Plan, given: Given) -> Plan:
+    budget = result.memory
+    workers = result.settings["workers"]
+    if budget is None or budget.fits >= workers:
+        return result
+    return choose(
+        result,
+        "workers",
+        max(budget.fits, 1),
+        "budget // worker_memory",
+        source=f"{budget.source}; {budget.worker_memory_source}",
+        budget_bytes=budget.budget_bytes,
+        worker_memory_bytes=budget.worker_memory_bytes,
+        wanted=workers,
+    )
+
+
+def _threads(result: Plan, given: Given) -> Plan:
+    """The row's threads; where memory cut the processes, threads make up for them."""
+    if given.declaration.explicit("threads"):
+        return obey(result, given, "threads")
+    threads = given.shape.threads
+    rule = given.shape.why if threads > 1 else "one thread a worker"
+    result = choose(result, "threads", threads, f"{result.workload.value}: {rule}")
+    cuts = [reason for reason in result.reasons_for("workers") if "budget_bytes" in reason.inputs]
+    if threads == 1 or not cuts:
+        return result
+    # The operator may insist on more workers than fit; what is not missing needs no making up.
+    workers = max(cuts[0].value, result.settings["workers"])
+    wanted = threads * cuts[0].inputs["wanted"]
+    if wanted <= threads * workers:
+        return result
+    return choose(
+        result,
+        "threads",
+        min(math.ceil(wanted / workers), MAX_THREADS),
+        f"threads make up for processes, up to {MAX_THREADS}",
+        source=cuts[0].source,
+        wanted=wanted,
+        workers=workers,
+    )
+
+
+def _bound_workers(result: Plan, given: Given) -> Plan:
+    declaration = given.declaration
+    bounds: tuple[tuple[str, Callable[[int, int], int], int | None], ...] = (
+        ("max_concurrency", min, declaration.max_concurrency),
+        ("max_workers", min, declaration.max_workers),
+        ("min_workers", max, declaration.min_workers),
+    )
+    for name, pick, bound in bounds:
+        workers = result.settings["workers"]
+        if bound is not None and (bounded := pick(workers, bound)) != workers:
+            source = declaration.sources[name]
+            result = choose(
+                result, "workers", bounded, name, source=source, bound=bound, wanted=workers
+            )
+    return result
+
+
+def _explicit_workers(result: Plan, given: Given) -> Plan:
+    return obey(result, given, "workers")
+
+
+def _bound_threads(result: Plan, given: Given) -> Plan:
+    bound = given.declaration.max_concurrency
+    threads, workers = result.settings["threads"], result.settings["workers"]
+    if bound is None or given.declaration.explicit("threads") or not workers:
+        return result
+    fitting = max(bound // workers, 1)
+    if fitting >= threads:
+        return result
+    return choose(
+        result,
+        "threads",
+        fitting,
+        "max_concurrency // workers",
+        source=given.declaration.sources["max_concurrency"],
+        max_concurrency=bound,
+        workers=workers,
+    )
+
+
+def _worker_tmp_dir(result: Plan, given: Given) -> Plan:
+    if given.declaration.explicit("worker_tmp_dir"):
+        return obey(result, given, "worker_tmp_dir")
+    directory = given.machine.worker_tmp_dir
+    if directory is None:
+        return result
+    return choose(
+        result,
+        "worker_tmp_dir",
+        directory,
+        "a tmpfs: heartbeats never wait for a disk",
+        source=directory,
+    )
+
+
+def _other_settings(result: Plan, given: Given) -> Plan:
+    for setting in given.declaration.settings:
+        explicit = given.declaration.explicit(setting)
+        if explicit and not explicit.applied and setting not in PLANNED_SETTINGS:
+            result = obey(result, given, setting)
+    return result
+
+
+_STEPS: tuple[Callable[[Plan, Given], Plan], ...] = (
+    _worker_class,
+    _count_for_cores,
+    _cap_without_quota,
+    _fit_memory,
+    _bound_workers,
+    _explicit_workers,
+    _threads,
+    _bound_threads,
+    _timeouts.timeout,
+    _timeouts.graceful_timeout,
+    _timeouts.keepalive,
+    _worker_tmp_dir,
+    _other_settings,
+)
+
+
+def _concerns(result: Plan, given: Given) -> Iterator[str]:
+    """What does not fit together although it was asked for."""
+    declaration, settings = given.declaration, result.settings
+    workers, threads = settings["workers"], settings["threads"]
+    application = given.application
+    if application and application.interface is None and declaration.interface is None:
+        yield (
+            f"could not tell ASGI from WSGI, planned for {result.interface.value.upper()}: "
+            f"{application.evidence}; GUNICORN_INTERFACE says it"
+        )
+    if result.workload is Workload.ASYNC and result.interface is Interface.WSGI:
+        yield "workload async needs an ASGI application; planned as io"
+    if threads > 1 and is_sync(class_name(settings["worker_class"])):
+        yield f"Gunicorn runs sync with {threads} threads as gthread"
+    bound = declaration.max_concurrency
+    if bound is not None and workers * threads > bound:
+        yield (
+            f"{workers} workers x {threads} threads exceed "
+            f"{declaration.sources['max_concurrency']}={bound}"
+        )
+    yield from without_effect(declaration, settings["worker_class"], threads)
+    if result.memory:
+        yield from result.memory.concerns(workers)

@@ -1,0 +1,66 @@
+"""One process's memory. Reads /proc, and asks psutil where that does not tell."""
+
+from __future__ import annotations
+
+import os
+
+from gunicorn_autoconf._cgroup import parse_kb_field
+from gunicorn_autoconf._machine import ProcessMemory
+from gunicorn_autoconf.errors import MalformedFileError
+
+
+def read_process_memory(pid: int | None = None) -> ProcessMemory | None:
+    """
+    Return the memory of *pid*, of this process where None; None where the process is gone.
+
+    Source:
+        Linux, filesystems/proc.rst, "smaps_rollup".
+    """
+    pid = os.getpid() if pid is None else pid
+    # psutil reads the same file; to import it takes 12 ms and 2 MiB in each worker.
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+            return _parse_rollup(rollup.read())
+    except (OSError, MalformedFileError):
+        return _ask_psutil(pid)
+
+
+def read_rss(pid: int) -> int | None:
+    """
+    Return the RSS of *pid* in bytes, without a walk over its pages; None where it is not told.
+
+    Source:
+        Linux, filesystems/proc.rst, "statm".
+    """
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") or None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _parse_rollup(text: str) -> ProcessMemory:
+    def size(name: str) -> int:
+        return parse_kb_field(text, name) or 0
+
+    private = size("Private_Clean") + size("Private_Dirty") + size("Private_Hugetlb")
+    # A process that is just ending has no pages left: that is no measurement.
+    return ProcessMemory(size("Rss"), size("Pss") or None, private or None)
+
+
+def _ask_psutil(pid: int) -> ProcessMemory | None:
+    """For macOS, for kernels without smaps_rollup and for processes of another user."""
+    try:
+        import psutil  # See above.
+    except ImportError:
+        return None
+    try:
+        process = psutil.Process(pid)
+        try:
+            full = process.memory_full_info()
+        except (psutil.AccessDenied, OSError, NotImplementedError):
+            return ProcessMemory(process.memory_info().rss)
+    except (psutil.Error, OSError):
+        return None
+    # Where smaps is missing psutil answers 0, which no living process has.
+    return ProcessMemory(full.rss, getattr(full, "pss", 0) or None, full.uss or None)

@@ -1,0 +1,158 @@
+"""Quantities as Kubernetes and people write them: cores, bytes, shares, seconds. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+# Kubernetes' suffixes (apimachinery, resource.Quantity) and the longer forms that people write.
+# Everywhere "i" means a power of 1024 and its absence a power of 1000.
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
+_NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
+_BYTES = re.compile(rf"{_NUMBER}\s*(?P<unit>[A-Za-z]*)", re.ASCII)
+_CORES = re.compile(rf"{_NUMBER}(?P<unit>m?)", re.ASCII)
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# What no machine has; beyond it the arithmetic of floats ends in errors.
+MAX_BYTES = 2**63
+MAX_CORES = 1_000_000
+
+
+def parse_cores(text: str) -> float:
+    """
+    Return cores from ``2``, ``1.5`` or Kubernetes' ``500m``.
+
+    >>> parse_cores("500m")
+    0.5
+
+    Raises:
+        ValueError: Not of that form, or not above 0.
+    """
+    found = _CORES.fullmatch(text)
+    if found is None:
+        raise ValueError
+    cores = float(found["number"]) / (1000 if found["unit"] else 1)
+    if not 0 < cores <= MAX_CORES:
+        raise ValueError
+    return cores
+
+
+def parse_bytes(text: str) -> int:
+    """
+    Return bytes from ``536870912``, ``512Mi``, ``512MiB``, ``0.5G`` or ``500 MB``, rounded down.
+
+    A suffix with *i* counts in 1024, without it in 1000. A single lower-case letter is refused
+    except ``k``: Docker reads ``512m`` as 512 MiB, Kubernetes as half a byte.
+
+    >>> parse_bytes("512Mi"), parse_bytes("0.5G")
+    (536870912, 500000000)
+
+    Raises:
+        ValueError: Not of that form; the message says why.
+    """
+    found = _BYTES.fullmatch(text)
+    if found is None:
+        raise ValueError("not a number with a unit")
+    number, unit = found["number"], found["unit"]
+    letter, rest = unit[:1].lower(), unit[1:].lower()
+    if letter == "b":
+        letter, rest = "", unit.lower()
+    if (
+        letter not in _POWERS
+        or rest not in ("", "b", "i", "ib")
+        or (rest[:1] == "i" and not letter)
+    ):
+        raise ValueError(f"unknown unit {unit!r}")
+    if unit in ("m", "g", "t", "p", "e"):
+        raise ValueError(f"{unit!r} is ambiguous, write {unit.upper()}i or {unit.upper()}")
+    base = 1024 if rest.startswith("i") else 1000
+    # A number without a fraction stays exact above 2**53.
+    value = (float(number) if "." in number else int(number)) * base ** _POWERS[letter]
+    if value > MAX_BYTES:
+        raise ValueError("more than any machine has")
+    return int(value)
+
+
+def parse_memory(text: str) -> int:
+    """
+    Return bytes as `parse_bytes` does, at least 1 MiB.
+
+    Raises:
+        ValueError: Not a quantity, or so small that a unit must be missing.
+    """
+    value = parse_bytes(text)
+    if value < MIB:
+        raise ValueError("less than 1 MiB, the unit may be missing")
+    return value
+
+
+class Reserve(NamedTuple):
+    """A part of a limit: a fraction of it, or a fixed number of bytes."""
+
+    fraction: float = 0.0
+    fixed_bytes: int = 0
+
+    def of(self, limit_bytes: int) -> int:
+        """The reserve under a limit of *limit_bytes*, in bytes, rounded up."""
+        return self.fixed_bytes + math.ceil(limit_bytes * self.fraction)
+
+    def __str__(self) -> str:
+        return f"{self.fraction * 100:g}%" if self.fraction else format_bytes(self.fixed_bytes)
+
+
+def parse_reserve(text: str) -> Reserve:
+    """
+    Return the reserve from ``10%``, ``0`` or a quantity of bytes such as ``64MiB``.
+
+    Raises:
+        ValueError: Neither form, or a share of 100 % and more.
+    """
+    if text.endswith("%"):
+        share = text[:-1].strip()
+        if not re.fullmatch(_NUMBER, share, re.ASCII) or float(share) >= 100:
+            raise ValueError("not a share from 0% to below 100%")
+        return Reserve(fraction=float(share) / 100)
+    value = parse_bytes(text)
+    if value < MIB and re.search("[1-9]", text):
+        raise ValueError("less than 1 MiB, the unit may be missing")
+    return Reserve(fixed_bytes=value)
+
+
+def parse_count(text: str) -> int:
+    """
+    Return a whole number of at least 1.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def parse_seconds(text: str) -> float:
+    """
+    Return seconds from ``60`` or ``0.25``; 0 turns a thing off.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if not re.fullmatch(_NUMBER, text, re.ASCII) or not float(text) < math.inf:
+        raise ValueError
+    return float(text)
+
+
+def format_bytes(value: int) -> str:
+    """
+    Return *value* in MiB below 1 GiB and in GiB from there, with no more digits than matter.
+
+    >>> format_bytes(536870912), format_bytes(1610612736)
+    ('512 MiB', '1.5 GiB')
+    """
+    if abs(value) < GIB:
+        return f"{round(value / MIB, 1):g} MiB"
+    return f"{round(value / GIB, 2):g} GiB"

@@ -1,0 +1,278 @@
+"""The arbiter's thread: sample, log, ask the guard, let the hand act.
+
+Reads /proc and the cgroup, writes to the log. Should it fail, it says so once and ends; the server
+goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf._actions import Action, Kind, Standing
+from gunicorn_autoconf._guard import (
+    BOOTING_SECONDS,
+    CHURN_AGE_SECONDS,
+    CHURN_COUNT,
+    CHURN_SECONDS,
+    FASTEST_SECONDS,
+    Sample,
+    decide,
+    is_reached,
+    next_interval,
+)
+from gunicorn_autoconf._hand import Hand
+from gunicorn_autoconf._host import Host
+from gunicorn_autoconf._memory_lines import metrics, render_action, render_memory
+from gunicorn_autoconf._plan import plan
+from gunicorn_autoconf._probe import detect_machine
+from gunicorn_autoconf._quantity import format_bytes
+from gunicorn_autoconf._sampling import Sampler
+from gunicorn_autoconf._workload import MemoryGuard
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+
+    from gunicorn_autoconf._autoconf import Autoconf
+    from gunicorn_autoconf._choices import Plan
+    from gunicorn_autoconf._ledger import Ledger
+    from gunicorn_autoconf._machine import Machine
+    from gunicorn_autoconf._oom import OomWatch
+
+# How long a fork waits for a sample to end; one takes milliseconds.
+PAUSE_SECONDS = 1.0
+
+# Two samples running decide, a third gives the rate before the first of them.
+HISTORY = 3
+
+
+class _CountedHost(Host):
+    """A host whose processes of ours were measured already."""
+
+    def __init__(self, own_bytes: int) -> None:
+        self._own_bytes = own_bytes
+
+    def own_memory(self, environ: Mapping[str, str]) -> int:
+        """Return what was measured."""
+        return self._own_bytes
+
+
+class Supervisor:
+    """One arbiter's thread. Held still across every fork, so that none copies it half-way."""
+
+    def __init__(self, server: Arbiter, settled: Autoconf, ledger: Ledger, oom: OomWatch) -> None:
+        self._server = server
+        self._settled = settled
+        self._ledger = ledger
+        self._oom = oom
+        self._pid = os.getpid()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._sampler = Sampler(self._detect)
+        self._history: deque[Sample] = deque(maxlen=HISTORY)
+        self._is_following = True
+        self._is_growing = True
+        self._early_recycles: deque[float] = deque(maxlen=CHURN_COUNT)
+        self._limit_bytes: int | None = None
+        self._logged_at: float | None = None
+        self._observed: tuple[Kind, int] | None = None
+        self._said_stood_down = False
+        self._has_acted = False
+        self._due = time.monotonic() + FASTEST_SECONDS
+        self.hand = Hand(server)
+
+    def start(self) -> None:
+        """Start the thread, once; from here on it pauses for each fork."""
+        os.register_at_fork(before=self._pause, after_in_parent=self._resume)
+        self._begin()
+
+    def stop(self) -> None:
+        """End the thread for good."""
+        self._pause()
+        self._pid = -1
+
+    def reloaded(self, settled: Autoconf) -> None:
+        """Begin anew with what a reload has planned; in the main thread."""
+        self.hand.reloaded()
+        self._settled = settled
+        self._is_following = self._is_growing = True
+        self._said_stood_down = False
+        self._history.clear()
+
+    def _pause(self) -> None:
+        if os.getpid() == self._pid and self._thread:
+            self._stopping.set()
+            # Never wait for good: one that is held up ends by itself, another takes its place.
+            self._thread.join(PAUSE_SECONDS)
+            self._thread = None
+
+    def _resume(self) -> None:
+        if os.getpid() == self._pid and self._thread is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stopping,), name="gunicorn-autoconf", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, stopping: threading.Event) -> None:
+        try:
+            # The time that is due outlasts a fork: where forks are many, it comes all the same.
+            while not stopping.wait(max(self._due - time.monotonic(), 0)):
+                self._step()
+                self._due = time.monotonic() + self._interval()
+        except Exception:
+            self._pid = -1
+            self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
+
+    def _interval(self) -> float:
+        if self.hand.is_busy:
+            return 0.1
+        if not self._history:
+            return 0.5
+        seconds = next_interval(tuple(self._history))
+        if self._has_acted:
+            # The next step, where there is one, is due as soon as this one is done.
+            seconds = min(seconds, BOOTING_SECONDS)
+        if log_seconds := self._settled.declaration.memory_log_interval_seconds:
+            seconds = min(seconds, max(log_seconds, FASTEST_SECONDS))
+        return seconds
+
+    def _step(self) -> None:
+        server, declaration = self._server, self._settled.declaration
+        forks = self._ledger.forks(server.WORKERS)
+        machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
+        if sample is None:
+            return
+        self._ledger.seen(sample)
+        self._history.append(sample)
+        self._log_memory(sample, machine)
+        self._log_strangers(sample)
+        if self.mode is not MemoryGuard.OFF:
+            self._follow_limit(machine)
+            self._guard(sample, machine)
+
+    @property
+    def mode(self) -> MemoryGuard:
+        """What was declared, or what suits: to act where a limit is ours alone."""
+        declaration = self._settled.declaration
+        if declaration.memory_guard is not None:
+            return declaration.memory_guard
+        limited = self._settled.machine.memory.limits or declaration.memory_bytes
+        return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
+
+    def _guard(self, sample: Sample, machine: Machine) -> None:
+        """Ask what is to be done, and do it or say it."""
+
+        def workers_for(measured_bytes: int) -> int:
+            workers: int = self._plan(machine, measured_bytes).settings["workers"]
+            return workers
+
+        self._has_acted = self.hand.is_busy
+        if self._has_acted:
+            self.hand.advance(sample)
+            return
+        standing = Standing(
+            resizing=self._may_resize(),
+            following=self._is_following,
+            growing=self._is_growing,
+            churning=self._is_churning(sample.at_seconds),
+        )
+        if is_reached(sample, workers_for):
+            self._is_following = False
+        action = decide(tuple(self._history), standing, workers_for)
+        acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
+        if action.kind is Kind.KEEP:
+            self._observed = None
+        elif acts:
+            say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
+            say("%s", render_action(action))
+            self._history.clear()
+            self._remember(action, sample)
+            self.hand.start(action, sample)
+        elif self._observed != (action.kind, action.pid):
+            self._observed = action.kind, action.pid
+            self._server.log.info("%s", render_action(action, would=True))
+
+    def _remember(self, action: Action, sample: Sample) -> None:
+        """Keep of *action* what later decisions depend on."""
+        if action.kind is Kind.SHRINK:
+            self._is_growing = False
+            self._early_recycles.clear()
+        ages = {worker.pid: worker.age_seconds for worker in sample.workers}
+        if action.kind is Kind.RECYCLE and ages[action.pid] < CHURN_AGE_SECONDS:
+            self._early_recycles.append(sample.at_seconds)
+
+    def _is_churning(self, now: float) -> bool:
+        recent = [at for at in self._early_recycles if now - at < CHURN_SECONDS]
+        return len(recent) >= CHURN_COUNT
+
+    def _may_resize(self) -> bool:
+        """Whether the count is ours: nobody has set it, and no upgrade is under way."""
+        if self.hand.is_stood_down and not self._said_stood_down:
+            self._said_stood_down = True
+            self._server.log.info(
+                "gunicorn-autoconf: an operator set the count to %d; it stays so until a reload",
+                self._server.num_workers,
+            )
+        explicit = self._settled.declaration.explicit("workers")
+        upgrading = self._server.reexec_pid != 0 or self._server.master_pid != 0
+        return not (self.hand.is_stood_down or explicit or upgrading)
+
+    def _follow_limit(self, machine: Machine) -> None:
+        """Go to the plan again where the limit has changed."""
+        lowest = machine.memory.lowest
+        limit_bytes = lowest.limit_bytes if lowest else None
+        before, self._limit_bytes = self._limit_bytes, limit_bytes
+        if None in (before, limit_bytes) or before == limit_bytes:
+            return
+        self._is_following = self._is_growing = True
+        self._server.log.info(
+            "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
+            format_bytes(before or 0),
+            format_bytes(limit_bytes or 0),
+        )
+
+    def _log_memory(self, sample: Sample, machine: Machine) -> None:
+        interval = self._settled.declaration.memory_log_interval_seconds
+        if self._logged_at is None:
+            due = sample.is_settled  # Before all have booted, there is little to read.
+        else:
+            due = sample.at_seconds - self._logged_at >= interval
+        if not (interval and due):
+            return
+        self._logged_at = sample.at_seconds
+        largest = max((worker.pss_bytes for worker in sample.workers), default=None)
+        budget = self._plan(machine, largest).memory
+        self._server.log.info("%s", render_memory(sample, budget))
+        for metric, value in metrics(sample, budget):
+            extra = {"metric": metric, "value": value, "mtype": "gauge"}
+            self._server.log.debug("%s: %d", metric, value, extra=extra)
+
+    def _log_strangers(self, sample: Sample) -> None:
+        strangers = self._oom.forget_strangers(sample.at_seconds)
+        if strangers:
+            self._server.log.warning(
+                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this container "
+                "that were no workers",
+                strangers,
+            )
+
+    def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
+        return plan(
+            machine,
+            self._settled.declaration,
+            application=self._settled.application,
+            worker_memory_bytes=measured_bytes,
+        )
+
+    def _detect(self, own_bytes: int) -> Machine:
+        settled = self._settled
+        host = _CountedHost(own_bytes)
+        return detect_machine(settled.root, environ=settled.environ, host=host)

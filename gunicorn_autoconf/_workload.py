@@ -1,0 +1,145 @@
+"""The workload table: which worker class, how many workers, how many threads, and why. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+
+class Workload(str, Enum):
+    """What requests spend their time on."""
+
+    CPU = "cpu"
+    MIXED = "mixed"
+    IO = "io"
+    ASYNC = "async"
+
+
+class Interface(str, Enum):
+    """What the application speaks."""
+
+    ASGI = "asgi"
+    WSGI = "wsgi"
+
+
+class MemoryGuard(str, Enum):
+    """What the memory guard may do: nothing, log what it would do, or act."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    ACT = "act"
+
+
+class CountRule(NamedTuple):
+    """How many workers *c* cores want; the formula is what the reader of a log sees."""
+
+    formula: str
+    count: Callable[[float], int]
+
+
+PER_CORE = CountRule(formula="ceil(c)", count=math.ceil)
+CLASSIC = CountRule(formula="floor(2 * c) + 1", count=lambda cores: math.floor(2 * cores) + 1)
+
+SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
+
+
+class Shape(NamedTuple):
+    """One row of the workload table: the worker class and how much of it."""
+
+    worker_class: str
+    workers: CountRule
+    why: str
+    threads: int = 1
+
+
+# Threads a worker for waiting requests. A thread that waits costs a stack, not a process; above
+# some tens of them the threads of one process wait for each other's turn to run Python.
+IO_THREADS = 16
+
+WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
+    (Workload.CPU, Interface.WSGI): Shape(
+        worker_class=SYNC,
+        workers=PER_CORE,
+        why="a computing process fills one core; more only switch contexts",
+    ),
+    (Workload.CPU, Interface.ASGI): Shape(
+        worker_class=UVICORN,
+        workers=PER_CORE,
+        why="a computing process fills one core; more only switch contexts",
+    ),
+    (Workload.MIXED, Interface.WSGI): Shape(
+        worker_class=SYNC,
+        workers=CLASSIC,
+        why="one computes while one waits, one spare",
+    ),
+    (Workload.MIXED, Interface.ASGI): Shape(
+        worker_class=UVICORN,
+        workers=CLASSIC,
+        why="one computes while one waits, one spare",
+    ),
+    (Workload.IO, Interface.WSGI): Shape(
+        worker_class=GTHREAD,
+        workers=PER_CORE,
+        threads=IO_THREADS,
+        why="waiting costs a thread, not a process",
+    ),
+    (Workload.IO, Interface.ASGI): Shape(
+        worker_class=UVICORN,
+        workers=CLASSIC,
+        why="spares for synchronous code in the thread pool",
+    ),
+    (Workload.ASYNC, Interface.WSGI): Shape(
+        worker_class=GTHREAD,
+        workers=PER_CORE,
+        threads=IO_THREADS,
+        why="as io: async needs an ASGI application",
+    ),
+    (Workload.ASYNC, Interface.ASGI): Shape(
+        worker_class=UVICORN,
+        workers=PER_CORE,
+        why="one event loop per core holds thousands of waits",
+    ),
+}
+
+# The worker classes that Gunicorn, uvicorn-worker and uvicorn bring, by their last name.
+_CLASS_INTERFACES = {
+    "sync": Interface.WSGI,
+    "SyncWorker": Interface.WSGI,
+    "gthread": Interface.WSGI,
+    "ThreadWorker": Interface.WSGI,
+    "gevent": Interface.WSGI,
+    "gevent_wsgi": Interface.WSGI,
+    "gevent_pywsgi": Interface.WSGI,
+    "GeventWorker": Interface.WSGI,
+    "GeventPyWSGIWorker": Interface.WSGI,
+    "eventlet": Interface.WSGI,
+    "EventletWorker": Interface.WSGI,
+    "asgi": Interface.ASGI,
+    "ASGIWorker": Interface.ASGI,
+    "UvicornWorker": Interface.ASGI,
+    "UvicornH11Worker": Interface.ASGI,
+}
+
+
+def class_name(worker_class: str | type) -> str:
+    """The worker class as Gunicorn would write it: its alias, or its dotted name."""
+    if isinstance(worker_class, str):
+        return worker_class
+    return f"{worker_class.__module__}.{worker_class.__qualname__}"
+
+
+def is_sync(name: str) -> bool:
+    """Whether Gunicorn takes *name* for the sync worker (gunicorn.config.Config.worker_class)."""
+    return name == SYNC or name.endswith("SyncWorker")
+
+
+def is_gthread(name: str) -> bool:
+    """Whether *name* is the threaded worker, by its alias or its dotted name."""
+    return name == GTHREAD or name.endswith(".ThreadWorker")
+
+
+def class_interface(worker_class: str | type) -> Interface | None:
+    """What a worker class speaks, or None where the class is unknown."""
+    return _CLASS_INTERFACES.get(class_name(worker_class).rpartition(".")[2])

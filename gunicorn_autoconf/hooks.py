@@ -1,0 +1,237 @@
+"""Gunicorn's server hooks, under Gunicorn's names, and `compose` to run them beside your own.
+
+Logs, and changes the arbiter's configuration before it forks. No hook raises; the one that ends a
+start whose application and worker class do not fit leaves by `SystemExit`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_autoconf._attachment import Attachment, attach, attached, freeze_preloaded
+from gunicorn_autoconf._interface import interface_of
+from gunicorn_autoconf._memory_lines import render_boot
+from gunicorn_autoconf._probe import detect_machine
+from gunicorn_autoconf._procmem import read_process_memory
+from gunicorn_autoconf._report import render_change, render_final, render_table
+from gunicorn_autoconf._server import loop_and_parser, settle
+from gunicorn_autoconf._watchdog import Watchdog, start_watchdog
+from gunicorn_autoconf._workload import Interface, class_interface
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf._autoconf import Autoconf
+
+Hook = Callable[..., Any]
+
+# The exit status by which a worker tells the arbiter to give up, not to fork another one.
+# Source: gunicorn.arbiter.Arbiter.APP_LOAD_ERROR.
+APP_LOAD_ERROR = 4
+
+
+def compose(*hooks: Hook) -> Hook:
+    """
+    Return one hook that calls each of *hooks* in turn and returns what the last one returned.
+
+    The result is a plain function with the arity that Gunicorn asks for. Where the hooks differ
+    in arity, as ``post_request`` may, each gets as many arguments as it takes. An exception ends
+    the row, as it would in a hook that stands alone.
+
+    Raises:
+        TypeError: No hook was given, or one is not callable.
+    """
+    if not hooks:
+        raise TypeError("compose() needs at least one hook")
+    arities = [_arity(hook) for hook in hooks]
+
+    def composed(*args: Any) -> Any:
+        result = None
+        for hook, arity in zip(hooks, arities, strict=True):
+            result = hook(*args[:arity])
+        return result
+
+    # Gunicorn counts the parameters of a hook's signature.
+    widest = max(zip(hooks, arities, strict=True), key=lambda pair: pair[1] or 0)[0]
+    composed.__signature__ = inspect.signature(widest)  # type: ignore[attr-defined]
+    composed.gunicorn_autoconf_parts = tuple(chain.from_iterable(map(parts_of, hooks)))  # type: ignore[attr-defined]
+    return composed
+
+
+def parts_of(hook: Hook) -> tuple[Hook, ...]:
+    """The hooks of which `compose` made *hook*; itself where it is one."""
+    parts: tuple[Hook, ...] = getattr(hook, "gunicorn_autoconf_parts", (hook,))
+    return parts
+
+
+def _arity(hook: Hook) -> int | None:
+    """How many arguments *hook* takes; None where it takes any number."""
+    if not callable(hook):
+        raise TypeError(f"compose() takes functions, not {hook!r}")
+    parameters = inspect.signature(hook).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def _harmless(hook: Hook) -> Hook:
+    """Make *hook* log what it raises: a server that runs is never stopped by us."""
+
+    @functools.wraps(hook)
+    def harmless(self: ServerHooks, *args: Any) -> None:
+        try:
+            hook(self, *args)
+        except Exception:
+            args[0].log.exception("gunicorn-autoconf: %s failed", hook.__name__)
+
+    return harmless
+
+
+class ServerHooks:
+    """The hooks of one server, which share what was planned for it."""
+
+    def __init__(self, handed: Autoconf) -> None:
+        self._handed = handed
+        self._settled = handed
+        self._reloaded = False
+        self._attachment: Attachment | None = None
+        self._watchdog: Watchdog | None = None
+
+    def by_name(self) -> dict[str, Hook]:
+        """The hooks by the names of Gunicorn's settings."""
+        hooks = (
+            self.on_starting,
+            self.when_ready,
+            self.on_reload,
+            self.pre_fork,
+            self.post_worker_init,
+            self.worker_exit,
+            self.nworkers_changed,
+            self.child_exit,
+            self.on_exit,
+        )
+        return {hook.__name__: hook for hook in hooks}
+
+    @_harmless
+    def on_starting(self, server: Arbiter) -> None:
+        """Fit the plan to the whole configuration and log it."""
+        self._settled = settle(self._handed, server)
+        for line in render_table(
+            self._settled.machine,
+            self._settled.declaration,
+            self._settled.plan,
+            loop_and_parser(server),
+        ):
+            server.log.info("%s", line)
+        for warning in self._settled.warnings:
+            server.log.warning("gunicorn-autoconf: %s", warning)
+        self._attach(server).settle(self._handed, self._settled)
+        if server.cfg.preload_app:
+            freeze_preloaded(server)
+
+    @_harmless
+    def when_ready(self, server: Arbiter) -> None:
+        """Log the values that hold, and what overrode the plan; start the supervisor."""
+        values = {name: setting.get() for name, setting in server.cfg.settings.items()}
+        server.log.info("%s", render_final(self._settled.plan, values))
+        for name, hook in self.by_name().items():
+            if hook not in parts_of(values[name]):
+                server.log.info(
+                    "gunicorn-autoconf: your %s stands in the place of ours; compose() runs both",
+                    name,
+                )
+        self._attach(server).start(server)
+
+    @_harmless
+    def on_reload(self, server: Arbiter) -> None:
+        """Plan again on SIGHUP: the machine or the configuration may have changed."""
+        before = self._attach(server).settled.plan
+        machine = detect_machine(self._handed.root, environ=self._handed.environ)
+        self._settled = settle(replace(self._handed, machine=machine), server)
+        self._reloaded = True
+        self._attach(server).settle(self._handed, self._settled)
+        server.log.info("%s", render_change(before, self._settled.plan))
+
+    @_harmless
+    def pre_fork(self, server: Arbiter, worker: Worker) -> None:
+        """Give the worker its slot on the status page."""
+        self._attach(server).ledger.forking(worker)
+
+    @_harmless
+    def post_worker_init(self, worker: Worker) -> None:
+        """Check the application against the worker class; tell what the boot took; watch."""
+        self._check_interface(worker)
+        memory = read_process_memory()
+        if memory is not None:
+            ledger = self._attachment.ledger if self._attachment else None
+            seconds = ledger.booted(worker, memory) if ledger else None
+            worker.log.info("%s", render_boot(worker.pid, seconds, memory))
+        self._watchdog = start_watchdog(worker, self._settled.declaration.stall_warning_seconds)
+
+    @_harmless
+    def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
+        """Tell an operator's change of the count from our own."""
+        if attachment := attached(server):
+            attachment.count_changed(new_value, old_value)
+
+    @_harmless
+    def child_exit(self, server: Arbiter, worker: Worker) -> None:
+        """Say why a worker ended and what it used."""
+        self._attach(server).ended(server, worker)
+
+    @_harmless
+    def on_exit(self, server: Arbiter) -> None:
+        """Stop the supervisor."""
+        if attachment := attached(server):
+            attachment.stop()
+
+    @_harmless
+    def worker_exit(self, server: Arbiter, worker: Worker) -> None:
+        """Log what the watchdog has counted."""
+        if self._watchdog:
+            self._watchdog.close()
+
+    def _attach(self, server: Arbiter) -> Attachment:
+        self._attachment = attached(server) or attach(server, self._handed)
+        return self._attachment
+
+    def _check_interface(self, worker: Worker) -> None:
+        """End the start where application and worker class do not speak the same."""
+        speaks, serves = interface_of(worker.app.callable), _served_by(worker)
+        if speaks is None or serves is None or speaks is serves:
+            return
+        # Only a start may end here; a server that has run goes on, whatever was deployed since.
+        starting = not (self._reloaded or worker.cfg.reload) and worker.age <= worker.cfg.workers
+        ledger = self._attachment.ledger if starting and self._attachment else None
+        # One line, not one a worker; and Gunicorn stumbles over a second worker that gives up.
+        if ledger and worker.age > 1 and ledger.wait_for_end(worker):
+            sys.exit(0)
+        explicit = self._settled.declaration.explicit("worker_class")
+        worker.log.critical(
+            "gunicorn-autoconf: the application is %s, but %s serves %s: %s",
+            speaks.value.upper(),
+            worker.cfg.worker_class_str,
+            serves.value.upper(),
+            f"take away the worker class that {explicit.source} sets"
+            if explicit
+            else f"set GUNICORN_INTERFACE={speaks.value}",
+        )
+        if ledger:
+            ledger.end_start(worker)
+        if starting:
+            sys.exit(APP_LOAD_ERROR)
+
+
+def _served_by(worker: Worker) -> Interface | None:
+    """What the class of *worker* serves, or None where that is unknown."""
+    if getattr(getattr(worker, "config", None), "interface", None) == "wsgi":
+        return Interface.WSGI  # A UvicornWorker that was told to wrap a WSGI application.
+    known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
+    return next(filter(None, known), None)

@@ -1,0 +1,4 @@
+# target: app:app -> asgi
+from ariadne.asgi import GraphQL
+
+app = GraphQL(None)

@@ -1,0 +1,4 @@
+# target: app:app -> wsgi
+from ariadne.wsgi import GraphQL
+
+app = GraphQL(None)

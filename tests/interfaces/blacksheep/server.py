@@ -1,0 +1,4 @@
+# target: server:app -> asgi
+from blacksheep import Application
+
+app = Application()

@@ -1,0 +1,5 @@
+# target: app:app -> wsgi
+# evidence: cherrypy.tree
+import cherrypy
+
+app = cherrypy.tree

@@ -1,0 +1,4 @@
+# target: app:app -> asgi
+from connexion import AsyncApp
+
+app = AsyncApp(__name__)

@@ -1,0 +1,6 @@
+# target: app:create_app() -> unknown
+# evidence: is a coroutine function
+from fastapi import FastAPI
+
+async def create_app():
+    return FastAPI()

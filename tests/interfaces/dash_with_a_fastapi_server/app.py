@@ -1,0 +1,6 @@
+# target: app:app -> asgi
+# evidence: FastAPI() at app.py:6
+import dash
+from fastapi import FastAPI
+
+app = dash.Dash(__name__, server=FastAPI())

@@ -1,0 +1,4 @@
+# target: server:app -> asgi
+from esmerald import Esmerald
+
+app = Esmerald(routes=[])

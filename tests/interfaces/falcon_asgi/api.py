@@ -1,0 +1,5 @@
+# target: api:api -> asgi
+# evidence: App() at api.py:5
+import falcon.asgi
+
+api = falcon.asgi.App()

@@ -1,0 +1,3 @@
+# target: a:app -> unknown
+# evidence: more than 8 steps
+from b import app

@@ -1,0 +1,3 @@
+# target: app:app -> unknown
+# evidence: leads out of its package
+from .. import app

@@ -1,0 +1,4 @@
+# target: asgi_to_wsgi:application -> unknown
+from nowhere import build
+
+application = build()

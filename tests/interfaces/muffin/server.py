@@ -1,0 +1,4 @@
+# target: server:app -> asgi
+import muffin
+
+app = muffin.Application("example")

@@ -1,0 +1,3 @@
+# target: app:application -> unknown
+# evidence: app.application cannot be found
+app = None

@@ -1,0 +1,4 @@
+# target: server:app -> asgi
+from ravyn import Ravyn
+
+app = Ravyn(routes=[])

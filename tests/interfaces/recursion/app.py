@@ -1,0 +1,4 @@
+# target: app:create() -> unknown
+# evidence: more than 8 steps
+def create():
+    return create() or create()

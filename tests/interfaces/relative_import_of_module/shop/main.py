@@ -1,0 +1,3 @@
+from quart import Quart
+
+api = Quart(__name__)

@@ -1,0 +1,4 @@
+# target: api:api -> asgi
+import responder
+
+api = responder.API()

@@ -1,0 +1,4 @@
+# target: main:app -> asgi
+from starlite import Starlite
+
+app = Starlite(route_handlers=[])

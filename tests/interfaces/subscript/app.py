@@ -1,0 +1,5 @@
+# target: app:app -> unknown
+# evidence: apps['main'] at app.py:5
+apps = {}
+
+app = apps["main"]

@@ -1,0 +1,221 @@
+"""The `gunicorn-autoconf` command: what it prints, how it ends, what it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import gunicorn_autoconf
+from gunicorn_autoconf.cli import main
+
+APP = """\
+import sys
+
+from flask import Flask
+
+sys.exit("this must never be run")
+app = Flask(__name__)
+"""
+ASGI_APP = """\
+async def app(scope, receive, send):
+    raise SystemExit("this must never be run")
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with two applications, where no variable of ours is set."""
+    (tmp_path / "shop.py").write_text(APP, encoding="utf-8")
+    (tmp_path / "chat.py").write_text(ASGI_APP, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("GUNICORN_") or name == "WEB_CONCURRENCY":
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    return CliRunner(env=environ).invoke(main, arguments)
+
+
+def explain(*arguments: str, **environ: str) -> Any:
+    """The JSON that `explain` prints."""
+    result = run("explain", "--json", *arguments, **environ)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_text() -> None:
+    result = run("explain", "shop:app", "--cpus", "2", "--memory", "1GiB")
+
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == "Machine"
+    assert "  --cpus = 2" in lines
+    assert "  --memory = 1 GiB" in lines
+    assert "  WSGI (Flask() at shop.py:6)" in lines
+    assert "  workers = 3" in lines
+    assert "      5: floor(2 * c) + 1, c = 2 (--cpus)" in lines
+    assert lines[-1].strip()
+
+
+def test_json() -> None:
+    shown = explain("shop:app", "--cpus", "4", "--memory", "600MiB", "--workload", "io")
+
+    assert shown["plan"]["settings"]["worker_class"] == "gthread"
+    assert shown["plan"]["settings"]["workers"] == 2
+    assert shown["plan"]["settings"]["threads"] == 32
+    assert shown["declaration"]["values"] == {
+        "workload": {"value": "io", "source": "--workload"},
+        "cpus": {"value": 4.0, "source": "--cpus"},
+        "memory_bytes": {"value": 629_145_600, "source": "--memory"},
+    }
+    assert shown["application"]["interface"] == "wsgi"
+
+
+def test_asgi_application() -> None:
+    settings = explain("chat:app", "--cpus", "2", "--workload", "async")["plan"]["settings"]
+    assert settings["worker_class"] == "gunicorn_autoconf.workers.UvicornWorker"
+    assert settings["workers"] == 2
+
+
+def test_without_an_application() -> None:
+    shown = explain("--cpus", "2")
+    assert shown["application"] is None
+    assert shown["plan"]["interface_evidence"] == ("no application is named; Gunicorn assumes WSGI")
+
+
+def test_an_application_that_is_not_there() -> None:
+    shown = explain("nothing.there:app", "--cpus", "2")
+    assert shown["plan"]["interface"] == "wsgi"
+    assert shown["plan"]["interface_evidence"].startswith("could not tell, Gunicorn assumes WSGI: ")
+
+
+def test_the_environment_declares_too() -> None:
+    shown = explain(
+        "--cpus", "2", GUNICORN_CPUS="64", GUNICORN_WORKLOAD="cpu", GUNICORN_TIMEOUT="90"
+    )
+    assert shown["plan"]["settings"]["workers"] == 2
+    assert shown["plan"]["settings"]["timeout"] == 90
+    assert shown["declaration"]["values"] == {
+        "workload": {"value": "cpu", "source": "GUNICORN_WORKLOAD"},
+        "cpus": {"value": 2.0, "source": "--cpus"},
+    }
+
+
+def test_what_gunicorn_would_be_told_counts() -> None:
+    shown = explain("shop:app", GUNICORN_CMD_ARGS="--workers 6", GUNICORN_WORKERS="5")
+    assert shown["plan"]["settings"]["workers"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting", "value"),
+    [
+        (("--interface", "asgi"), "worker_class", "gunicorn_autoconf.workers.UvicornWorker"),
+        (("--interface", "auto"), "worker_class", "sync"),
+        (("--worker-memory", "400MiB"), "workers", 2),
+        (("--workload", "CPU"), "timeout", 120),
+    ],
+)
+def test_options(arguments: tuple[str, ...], setting: str, value: object) -> None:
+    shown = explain("shop:app", "--cpus", "2", "--memory", "1GiB", *arguments)
+    assert shown["plan"]["settings"][setting] == value
+
+
+def test_warnings_are_printed_last() -> None:
+    result = run("explain", "--cpus", "2", "--memory", "128MiB", GUNICORN_WORKLAOD="io")
+    assert result.exit_code == 0
+    _, _, warnings = result.output.partition("\nWarnings\n")
+    assert warnings.splitlines() == [
+        "  GUNICORN_WORKLAOD is unknown and has no effect; did you mean GUNICORN_WORKLOAD?",
+        (
+            "  1 worker of 256 MiB (a guess until measured) exceeds the memory budget of 115.2 MiB "
+            "(--memory) by 140.8 MiB"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (
+            ["--cpus", "0"],
+            {},
+            "Error: --cpus='0': use cores above 0 such as 2, 1.5 or 500m\n",
+        ),
+        (
+            ["--workload", "gpu"],
+            {},
+            "Error: --workload='gpu': use one of cpu, mixed, io, async\n",
+        ),
+        (
+            ["--worker-memory", "1g"],
+            {},
+            (
+                "Error: --worker-memory='1g': use a quantity such as 512MiB, 1Gi, 0.5G or "
+                "536870912 ('g' is ambiguous, write Gi or G)\n"
+            ),
+        ),
+        (
+            [],
+            {"GUNICORN_MAX_WORKERS": "0"},
+            "Error: GUNICORN_MAX_WORKERS='0': use a whole number of at least 1\n",
+        ),
+        (
+            [],
+            {"GUNICORN_TIMEOUT": "soon"},
+            "Error: GUNICORN_TIMEOUT='soon': use a whole number of at least 0\n",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line(
+    arguments: list[str], environ: dict[str, str], message: str
+) -> None:
+    result = run("explain", *arguments, **environ)
+    assert result.output == message
+    assert result.exit_code == 2
+
+
+def test_help_names_what_each_option_takes() -> None:
+    shown = " ".join(run("explain", "--help").output.split())
+    for phrase in (
+        "cores above 0 such as 2, 1.5 or 500m",
+        "one of cpu, mixed, io, async",
+        "one of auto, asgi, wsgi",
+        "a quantity such as 512MiB, 1Gi, 0.5G or 536870912",
+    ):
+        assert phrase in shown
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert gunicorn_autoconf.__version__ in result.output
+
+
+def test_as_a_module(project: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(Path(gunicorn_autoconf.__file__).parents[1])}
+    command = [sys.executable, "-m", "gunicorn_autoconf", "explain", "chat:app", "--json"]
+
+    done = subprocess.run(
+        [*command, "--cpus", "2", "--memory", "1GiB"],
+        cwd=project,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert done.returncode == 0
+    settings = json.loads(done.stdout)["plan"]["settings"]
+    assert settings["worker_class"] == "gunicorn_autoconf.workers.UvicornWorker"
+    assert settings["workers"] == 3

@@ -1,0 +1,481 @@
+"""Carrying out an action by signals that Gunicorn handles when it comes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from signal import SIGHUP, SIGTTIN, SIGTTOU
+
+import pytest
+from fleet import Arbiter, signals_to
+
+from gunicorn_autoconf._actions import Action, Kind
+from gunicorn_autoconf._guard import Sample, WorkerSample
+from gunicorn_autoconf._hand import PATIENCE_SECONDS, Hand
+
+GROW = Action(Kind.GROW, "it fits", add=1)
+SHRINK = Action(Kind.SHRINK, "too many")
+
+
+def recycle(pid: int, *, replacement_first: bool) -> Action:
+    return Action(Kind.RECYCLE, "it leaks", pid=pid, replacement_first=replacement_first)
+
+
+class Scene:
+    """A hand, an arbiter with workers 11, 12, ..., and what of them the supervisor sees."""
+
+    def __init__(self, workers: int) -> None:
+        self.arbiter = Arbiter(workers)
+        self.arbiter.manage_workers()
+        self.hand = Hand(self.arbiter)
+        self.arbiter.hand = self.hand
+        self.now = 100.0
+        self.booting: set[int] = set()
+        self.headroom = 200
+
+    def sample(self) -> Sample:
+        workers = tuple(
+            WorkerSample(pid, 60, 50, 50, None if pid in self.booting else 40)
+            for pid in self.arbiter.WORKERS
+        )
+        return Sample(self.now, 1000, self.headroom, self.arbiter.num_workers, workers)
+
+    def start(self, action: Action) -> None:
+        self.hand.start(action, self.sample())
+
+    def advance(self, seconds: float = 0.1) -> None:
+        """Let time pass; the supervisor looks again."""
+        self.now += seconds
+        self.hand.advance(self.sample())
+
+    def handle(self) -> None:
+        """Let Gunicorn handle what has come; whom it forks boots for now."""
+        before = set(self.arbiter.WORKERS)
+        self.arbiter.handle()
+        self.booting |= set(self.arbiter.WORKERS) - before
+
+    def end(self) -> list[int]:
+        """Let each worker end that was told to, and Gunicorn keep its count."""
+        told = [pid for pid, each in self.arbiter.WORKERS.items() if each.is_told_to_end]
+        for pid in told:
+            self.arbiter.reap(pid)
+        self.handle()
+        return told
+
+    def settle(self) -> list[int]:
+        """Let everything happen that is under way; return who has ended."""
+        ended = []
+        for _ in range(20):
+            self.handle()
+            self.booting.clear()
+            self.advance()
+            ended += self.end()
+        return ended
+
+    @property
+    def told(self) -> list[int]:
+        return [pid for pid, each in self.arbiter.WORKERS.items() if each.is_told_to_end]
+
+    @property
+    def pids(self) -> list[int]:
+        return sorted(self.arbiter.WORKERS)
+
+    def is_busy(self) -> bool:
+        return self.hand.is_busy
+
+    def is_stood_down(self) -> bool:
+        return self.hand.is_stood_down
+
+    @property
+    def queue(self) -> list[int]:
+        return self.arbiter.queue
+
+    @property
+    def count(self) -> int:
+        return self.arbiter.num_workers
+
+
+@pytest.fixture
+def two() -> Iterator[Scene]:
+    scene = Scene(2)
+    with signals_to(scene.arbiter):
+        yield scene
+
+
+@pytest.fixture
+def four() -> Iterator[Scene]:
+    scene = Scene(4)
+    with signals_to(scene.arbiter):
+        yield scene
+
+
+# -- grow and shrink ---------------------------------------------------------------------------
+
+
+def test_grows_one_by_one(two: Scene) -> None:
+    """Signals of one kind melt into each other: the next one waits until the last is handled."""
+    two.start(GROW._replace(add=3))
+    two.advance()
+    two.advance()
+    assert two.queue == [SIGTTIN]
+
+    two.handle()
+    assert (two.count, two.queue) == (3, [])
+    two.advance()
+    assert two.queue == [SIGTTIN]
+    two.handle()
+    two.advance()
+    two.handle()
+    two.advance()
+    assert (two.count, two.queue) == (5, [])
+    assert two.pids == [11, 12, 13, 14, 15]
+
+
+def test_growing_ends_when_the_last_has_booted(two: Scene) -> None:
+    two.start(GROW)
+    assert two.is_busy()
+    two.handle()
+    two.advance()
+    assert two.is_busy()
+    two.booting.clear()
+    two.advance()
+    assert not two.is_busy()
+
+
+def test_growing_is_no_operator(two: Scene) -> None:
+    two.start(GROW._replace(add=2))
+    two.settle()
+    assert two.count == 4
+    assert not two.is_stood_down()
+
+
+def test_shrinks_by_one(four: Scene) -> None:
+    four.start(SHRINK)
+    assert four.queue == [SIGTTOU]
+    assert four.settle() == [11]  # Gunicorn takes the oldest.
+    assert (four.count, four.pids) == (3, [12, 13, 14])
+    assert not four.is_busy()
+    assert not four.is_stood_down()
+
+
+def test_shrinking_ends_when_the_worker_has_ended(four: Scene) -> None:
+    four.start(SHRINK)
+    four.handle()
+    four.advance()
+    assert four.is_busy()
+    four.end()
+    four.advance()
+    assert not four.is_busy()
+
+
+# -- recycle -----------------------------------------------------------------------------------
+
+
+def test_replacement_first(two: Scene) -> None:
+    two.start(recycle(12, replacement_first=True))
+    assert two.queue == [SIGTTIN]
+    assert two.told == []
+
+    two.handle()
+    two.advance()
+    assert two.pids == [11, 12, 13]
+    assert two.told == []  # 13 boots.
+
+    two.booting.clear()
+    two.advance()
+    assert two.told == [12]
+
+    assert two.end() == [12]
+    two.advance()
+    assert (two.count, two.pids) == (2, [11, 13])
+    assert not two.is_busy()
+    assert not two.is_stood_down()
+
+
+def test_replacement_is_not_waited_for_when_it_gets_tight(two: Scene) -> None:
+    two.start(recycle(12, replacement_first=True))
+    two.handle()
+    two.headroom = 49  # of 1000
+    two.advance()
+    assert two.told == [12]
+    assert two.settle() == [12]
+    assert (two.count, two.pids) == (2, [11, 13])
+
+
+def test_stop_first(two: Scene) -> None:
+    two.start(recycle(11, replacement_first=False))
+    assert two.told == [11]
+    assert two.queue == []
+
+    assert two.end() == [11]
+    two.advance()
+    assert two.pids == [12, 13]
+    assert two.is_busy()  # 13 boots.
+
+    two.booting.clear()
+    two.advance()
+    assert two.count == 2
+    assert not two.is_busy()
+    assert not two.is_stood_down()
+
+
+def test_is_busy_until_the_victim_has_ended(two: Scene) -> None:
+    two.start(recycle(11, replacement_first=False))
+    two.advance(PATIENCE_SECONDS / 2)
+    assert two.is_busy()
+
+
+@pytest.mark.parametrize("replacement_first", [True, False])
+def test_knows_whom_it_retired(two: Scene, replacement_first: bool) -> None:
+    two.start(recycle(12, replacement_first=replacement_first))
+    two.handle()
+    two.booting.clear()
+    two.advance()
+    del two.arbiter.WORKERS[12]
+    assert two.hand.worker_ended(12) is True
+    assert two.hand.worker_ended(12) is False
+    assert two.hand.worker_ended(11) is False
+
+
+def test_one_after_the_other(four: Scene) -> None:
+    for pid in (11, 12, 13, 14):
+        four.start(recycle(pid, replacement_first=pid % 2 == 0))
+        assert four.settle() == [pid]
+        assert not four.is_busy()
+    assert (four.count, four.pids) == (4, [15, 16, 17, 18])
+
+
+class TestVictimEndsOnItsOwn:
+    """It ran into max_requests, or somebody else killed it."""
+
+    def die(self, scene: Scene, pid: int) -> None:
+        scene.arbiter.reap(pid)
+        scene.handle()
+
+    def test_before_the_replacement_is_asked_for(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        self.die(two, 12)
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+        assert not two.is_busy()
+
+    def test_while_the_replacement_boots(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance()
+        self.die(two, 12)
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_as_it_is_told_to(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=False))
+        self.die(two, 12)
+        two.settle()
+        assert (two.count, two.pids) == (2, [11, 13])
+        assert not two.is_busy()
+
+    def test_another_one_while_the_replacement_boots(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance()
+        self.die(two, 11)
+        assert two.settle() == [12]
+        assert (two.count, two.pids) == (2, [13, 14])
+
+    def test_one_that_is_gone_is_not_signalled(self, two: Scene) -> None:
+        """Its pid may be another process's by now."""
+        del two.arbiter.WORKERS[12]
+        killed: list[int] = []
+        two.arbiter.kill = lambda pid, signal_number: killed.append(pid)  # type: ignore[method-assign]
+        with signals_to(two.arbiter):
+            two.start(recycle(12, replacement_first=False))
+        assert killed == []
+
+
+# -- patience ----------------------------------------------------------------------------------
+
+
+class TestPatience:
+    def test_replacement_never_boots(self, two: Scene) -> None:
+        """It is taken back, and the count is as it was."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance(PATIENCE_SECONDS)
+        assert two.count == 3
+        two.advance(1)
+        two.handle()
+        assert two.count == 2
+        two.end()
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_victim_never_ends(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=False))
+        two.advance(PATIENCE_SECONDS)
+        assert two.is_busy()
+        two.advance(1)
+        assert not two.is_busy()
+        assert (two.count, two.pids) == (2, [11, 12])
+
+    def test_victim_ends_long_after_its_replacement_came(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        two.advance(PATIENCE_SECONDS + 1)
+        assert not two.is_busy()
+        assert two.end() == [12]
+        assert (two.count, two.pids) == (2, [11, 13])
+        assert not two.is_stood_down()
+
+    def test_new_worker_never_boots(self, two: Scene) -> None:
+        two.start(GROW)
+        two.handle()
+        two.advance(PATIENCE_SECONDS + 1)
+        assert not two.is_busy()
+        assert two.count == 3
+
+    @pytest.mark.parametrize(
+        "action", [GROW, SHRINK, recycle(12, replacement_first=True)], ids=lambda a: a.kind.value
+    )
+    def test_signal_is_lost(self, two: Scene, action: Action) -> None:
+        """Gunicorn 23 drops a signal when five wait; the guard must not wait for it for good."""
+        two.start(action)
+        two.queue.clear()
+        for _ in range(3):
+            two.advance(PATIENCE_SECONDS)
+            two.queue.clear()
+        assert not two.is_busy()
+        assert two.count == 2
+
+
+# -- the operator ------------------------------------------------------------------------------
+
+
+class TestOperator:
+    @pytest.mark.parametrize(("number", "count"), [(SIGTTIN, 3), (SIGTTOU, 1)])
+    def test_sets_the_count(self, two: Scene, number: int, count: int) -> None:
+        two.queue.append(number)
+        two.handle()
+        assert two.is_stood_down()
+        two.settle()
+        assert two.count == count
+
+    def test_sets_it_by_more_than_one(self, two: Scene) -> None:
+        """Gunicornc writes the number."""
+        two.start(GROW)
+        two.arbiter.num_workers = 6
+        assert two.is_stood_down()
+
+    def test_sets_it_while_we_grow(self, two: Scene) -> None:
+        two.start(GROW)
+        two.queue.append(SIGTTOU)
+        two.handle()
+        assert two.is_stood_down()
+
+    def test_sets_it_the_same_way_as_we(self, two: Scene) -> None:
+        two.start(GROW)
+        two.queue.append(SIGTTIN)
+        two.handle()
+        assert two.count == 4
+        assert two.is_stood_down()
+
+    def test_sets_it_during_a_recycle(self, two: Scene) -> None:
+        """One more than there were, and the victim is replaced."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.queue.append(SIGTTIN)
+        assert two.settle() == [12]
+        assert two.count == 3
+        assert two.is_stood_down()
+
+    def test_sets_what_it_was(self, two: Scene) -> None:
+        two.arbiter.num_workers = 2
+        assert not two.is_stood_down()
+
+    def test_the_first_count_is_no_operator(self, two: Scene) -> None:
+        two.hand.count_changed(2, None)
+        assert not two.is_stood_down()
+
+    def test_is_asked_again_after_a_reload(self, two: Scene) -> None:
+        two.queue.append(SIGTTIN)
+        two.handle()
+        assert two.is_stood_down()
+        two.arbiter.reload(2)
+        assert not two.is_stood_down()
+        assert two.count == 2
+
+
+# -- reload ------------------------------------------------------------------------------------
+
+
+class TestReload:
+    """SIGHUP in the middle: the count is the configuration's, whatever is still in the queue."""
+
+    @pytest.mark.parametrize("workers", [1, 2, 5])
+    @pytest.mark.parametrize(
+        "action",
+        [
+            GROW,
+            GROW._replace(add=2),
+            SHRINK,
+            recycle(12, replacement_first=True),
+            recycle(12, replacement_first=False),
+        ],
+        ids=["grow", "grow by 2", "shrink", "replacement first", "stop first"],
+    )
+    @pytest.mark.parametrize("order", ["before", "after", "handled", "told", "ended"])
+    def test_leaves_the_right_count(
+        self, two: Scene, action: Action, order: str, workers: int
+    ) -> None:
+        """The reload comes before or after our signal, once it was handled, and so on."""
+        two.start(action)
+        if order == "before":
+            two.handle()
+        if order in {"handled", "told", "ended"}:
+            two.handle()
+            two.booting.clear()
+        if order in {"told", "ended"}:
+            two.advance()
+        if order == "ended":
+            two.end()
+        two.arbiter.reload(workers)
+        assert not two.is_stood_down()
+
+        two.settle()
+
+        assert two.count == workers
+        assert len(two.pids) == workers
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_operator_after_it_is_obeyed(self, two: Scene) -> None:
+        """Our signal from before came to nothing: the next one is not ours."""
+        two.start(SHRINK)
+        two.arbiter.reload(1)
+        two.settle()
+        two.arbiter.num_workers = 4
+        two.settle()
+        two.queue.append(SIGTTOU)
+        two.settle()
+        assert two.count == 3
+
+    def test_by_signal_amid_our_own(self, two: Scene) -> None:
+        two.start(GROW._replace(add=2))
+        two.queue.append(SIGHUP)
+        two.queue.append(SIGHUP)
+        two.settle()
+        assert two.count == 2
+        assert not two.is_stood_down()
+
+    def test_new_action_before_an_old_signal_is_handled(self, two: Scene) -> None:
+        two.start(GROW)
+        two.arbiter.reload(2)
+        two.booting.clear()
+        two.start(GROW)
+        two.settle()
+        assert two.count == 3
+        assert not two.is_stood_down()

@@ -1,0 +1,149 @@
+"""The lines of the log, word for word: people search for them."""
+
+from __future__ import annotations
+
+import pytest
+from builders import GIB, MIB, declare, limit, memory
+
+from gunicorn_autoconf._actions import Action, Kind
+from gunicorn_autoconf._budget import MemoryBudget, memory_budget
+from gunicorn_autoconf._guard import Sample, WorkerSample
+from gunicorn_autoconf._machine import MemoryLimit, ProcessMemory
+from gunicorn_autoconf._memory_lines import (
+    metrics,
+    render_action,
+    render_boot,
+    render_exit,
+    render_memory,
+    render_oom,
+)
+
+SAMPLE = Sample(
+    at_seconds=100.0,
+    limit_bytes=512 * MIB,
+    headroom_bytes=200 * MIB,
+    target=3,
+    workers=(
+        WorkerSample(41, 600.0, 61 * MIB, 70 * MIB, 40 * MIB),
+        WorkerSample(42, 600.0, 38 * MIB, 45 * MIB + 52_429, 40 * MIB),
+        WorkerSample(43, 1.0, 12 * MIB, 20 * MIB),
+    ),
+)
+
+
+def budget() -> MemoryBudget:
+    """Half a GiB, less 10 %, less 64 MiB of others."""
+    found = memory_budget(memory(16 * GIB, limit(512 * MIB, 64 * MIB)), declare({}))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seconds", "used", "line"),
+    [
+        (
+            1.234,
+            ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB + 500_000),
+            "worker 41 booted in 1.23 s: rss=80.0MiB pss=60.0MiB uss=50.5MiB",
+        ),
+        (0.5, ProcessMemory(80 * MIB), "worker 41 booted in 0.50 s: rss=80.0MiB"),
+        (
+            None,
+            ProcessMemory(80 * MIB, None, 50 * MIB),
+            "worker 41 booted: rss=80.0MiB uss=50.0MiB",
+        ),
+    ],
+)
+def test_boot(seconds: float | None, used: ProcessMemory, line: str) -> None:
+    assert render_boot(41, seconds, used) == line
+
+
+def test_all_workers() -> None:
+    assert render_memory(SAMPLE, budget()) == (
+        "gunicorn-autoconf: memory workers=3 pss=135.1MiB budget=396.8MiB headroom=200.0MiB "
+        "limit=512.0MiB 41=61.0MiB(+21.0) 42=38.0MiB(-2.0) 43=booting"
+    )
+
+
+def test_all_workers_without_a_budget() -> None:
+    assert render_memory(SAMPLE._replace(workers=()), None) == (
+        "gunicorn-autoconf: memory workers=0 pss=0.0MiB headroom=200.0MiB limit=512.0MiB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "line"),
+    [
+        (Action(Kind.GROW, "why", add=2), "grow by 2: why"),
+        (Action(Kind.SHRINK, "why"), "shrink by 1: why"),
+        (
+            Action(Kind.RECYCLE, "why", pid=42, replacement_first=True),
+            "recycle worker 42 after its replacement has booted: why",
+        ),
+        (Action(Kind.RECYCLE, "why", pid=42), "recycle worker 42 at once: why"),
+    ],
+)
+def test_action(action: Action, line: str) -> None:
+    assert render_action(action) == f"gunicorn-autoconf: guard: {line}"
+    assert render_action(action, would=True) == f"gunicorn-autoconf: guard would {line}"
+
+
+@pytest.mark.parametrize(
+    ("last", "line"),
+    [
+        (None, "worker 41 exited"),
+        (
+            SAMPLE.workers[0],
+            "worker 41 exited: age=600s uss=61.0MiB boot_uss=40.0MiB pss=70.0MiB",
+        ),
+        (SAMPLE.workers[2], "worker 41 exited: age=1s uss=12.0MiB pss=20.0MiB"),
+    ],
+)
+def test_exit(last: WorkerSample | None, line: str) -> None:
+    assert render_exit(41, last, "exited") == line
+
+
+@pytest.mark.parametrize(
+    ("last", "level", "workers", "line"),
+    [
+        (
+            SAMPLE.workers[0],
+            limit(512 * MIB, at="/sys/fs/cgroup/app"),
+            3,
+            (
+                "limit 512 MiB at /sys/fs/cgroup/app, 3 workers, it used 61 MiB (40 MiB at boot) "
+                "when last seen"
+            ),
+        ),
+        (
+            SAMPLE.workers[2],
+            limit(2 * GIB, at="/sys/fs/cgroup"),
+            1,
+            "limit 2 GiB at /sys/fs/cgroup, 1 worker, it used 12 MiB when last seen",
+        ),
+        (None, None, 2, "2 workers"),
+    ],
+)
+def test_oom(last: WorkerSample | None, level: MemoryLimit | None, workers: int, line: str) -> None:
+    assert render_oom(41, last, level, workers) == (
+        f"worker 41 was killed by the kernel's OOM killer: {line}"
+    )
+
+
+def test_metrics() -> None:
+    assert dict(metrics(SAMPLE, budget())) == {
+        "gunicorn.autoconf.workers": 3,
+        "gunicorn.autoconf.headroom": 209_715_200,
+        "gunicorn.autoconf.pss": 141_610_189,
+        "gunicorn.autoconf.worker.uss": 63_963_136,
+        "gunicorn.autoconf.budget": 416_074_956,
+    }
+
+
+def test_metrics_of_nobody() -> None:
+    assert dict(metrics(SAMPLE._replace(workers=()), None)) == {
+        "gunicorn.autoconf.workers": 0,
+        "gunicorn.autoconf.headroom": 209_715_200,
+        "gunicorn.autoconf.pss": 0,
+        "gunicorn.autoconf.worker.uss": 0,
+    }
