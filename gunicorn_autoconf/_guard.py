@@ -15,6 +15,8 @@ LOW_FRACTION = 0.10
 CRITICAL_FRACTION = 0.05
 # A worker is left alone while it is younger: it still fills its caches.
 MIN_AGE_SECONDS = 10.0
+# Unless to wait for that age would leave less time than this: until then it has drained and ended.
+END_SECONDS = 2.0
 # How much a worker must have grown since its boot before a recycle is worth anything.
 GROWN_FRACTION = 0.25
 GROWN_BYTES = 8 * MIB
@@ -213,10 +215,9 @@ def _recycle(
         return None
     now = history[-1]
     booted = [worker for worker in now.workers if worker.is_booted]
-    victims = [w for w in booted if w.has_grown and w.age_seconds >= MIN_AGE_SECONDS]
-    if not victims or len(now.workers) > now.target:
+    victim = _victim(booted, _seconds_left(history))
+    if victim is None or len(now.workers) > now.target:
         return None  # Nobody to blame, or somebody is already on the way out.
-    victim = max(victims, key=lambda worker: worker.uss_bytes)
     if standing.resizing and standing.churning and now.target > 1:
         size_bytes = victim.pss_bytes
         wanted = workers_for(round(size_bytes / GROWTH_ALLOWANCE))
@@ -237,6 +238,17 @@ def _recycle(
         pid=victim.pid,
         replacement_first=room,
     )
+
+
+def _victim(booted: Sequence[WorkerSample], seconds_left: float | None) -> WorkerSample | None:
+    """Return the largest that has grown and is old enough; a young one only if it cannot wait."""
+    grown = [worker for worker in booted if worker.has_grown]
+    old = [worker for worker in grown if worker.age_seconds >= MIN_AGE_SECONDS]
+    largest = max(old or grown, key=lambda worker: worker.uss_bytes, default=None)
+    if largest is None or old:
+        return largest
+    waits_seconds = MIN_AGE_SECONDS - largest.age_seconds + END_SECONDS
+    return largest if seconds_left is not None and seconds_left < waits_seconds else None
 
 
 def _is_pressed(history: Sequence[Sample]) -> bool:

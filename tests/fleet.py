@@ -274,6 +274,15 @@ class Fleet:
         """What all together use, in MiB."""
         return self.arbiter_mib + self.sidecar(self.now) + sum(map(self._size, self.lives))
 
+    def in_use_in(self, seconds: float) -> float:
+        """What all together would use in so many *seconds* if nobody did anything, in MiB."""
+        now = self.now
+        self.now = now + seconds
+        try:
+            return self.in_use
+        finally:
+            self.now = now
+
     @property
     def limit(self) -> float:
         return [mib for since, mib in self.limit_mib if since <= self.now][-1]
@@ -324,8 +333,11 @@ class Fleet:
             self.mistakes.append(f"{self.now} s: {action} while another worker ends")
         if action.kind is not Kind.RECYCLE and not all(map(self._is_booted, self.lives)):
             self.mistakes.append(f"{self.now} s: {action} while a worker boots")
-        if action.kind is Kind.RECYCLE and self.now - self.lives[action.pid].forked_at < 10:
-            self.mistakes.append(f"{self.now} s: {action} of a young worker")
+        if action.kind is Kind.RECYCLE:
+            too_young = 10 - (self.now - self.lives[action.pid].forked_at)
+            # To spare it must have been safe, with two seconds for its end.
+            if too_young > 0 and self.in_use_in(too_young + 2) < self.limit:
+                self.mistakes.append(f"{self.now} s: {action} of a young worker")
         self._begin(action, sample)
 
     def _reap(self) -> None:

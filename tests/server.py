@@ -86,6 +86,23 @@ class Launcher:
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
 
+    def edit(self, name: str, text: str, server: Server) -> None:
+        """
+        Write a file again that *server*, started with ``--reload``, has loaded; return once it saw.
+
+        Its reloader compares with what the file was when it first looked, and nothing tells when
+        that is: what was written before goes unseen.
+        """
+        since = server.mark()
+
+        def is_seen() -> bool:
+            if f"{name} modified" in server.log[since:]:
+                return True
+            self.write(name, text)
+            return False
+
+        wait_until(is_seen, f"the reloader sees that {name} is another")
+
     def environ(self, variables: dict[str, str]) -> dict[str, str]:
         """Return our environment without what would change the plan, and with *variables*."""
         kept = {

@@ -495,7 +495,7 @@ def test_reload(gunicorn: Launcher) -> None:
     workers = server.wait_for_workers(1)
     assert server.get() == (200, "one")
 
-    gunicorn.write("app.py", WSGI_APP.format(body="two"))
+    gunicorn.edit("app.py", WSGI_APP.format(body="two"), server)
 
     server.wait_for_workers(1, replacing=workers)
     assert server.get() == (200, "two")

@@ -966,13 +966,16 @@ def test_reload_option_works_beside_the_guard(gunicorn: Launcher) -> None:
     """
     gunicorn.write("app.py", text.format(answer="old"))
     server = gunicorn.start(
-        *MODULE_DOOR, "app:app", "--reload", "--reload-engine", "poll", **TWO_WORKERS
+        *MODULE_DOOR,
+        *("app:app", "--reload", "--reload-engine", "poll"),
+        GUNICORN_WORKERS="1",
+        **EVERY_SAMPLE,
     )
-    before = answering(server, 2)
-    gunicorn.write("app.py", text.format(answer="brand new"))
-    answering(server, 2, replacing=before)
+    before = answering(server, 1)
+    gunicorn.edit("app.py", text.format(answer="brand new"), server)
+    answering(server, 1, replacing=before)
     assert server.get().body.startswith("brand new")
-    server.wait_for(" memory workers=2 ")
+    wait_for_memory_lines(server, 1, 1)
     assert not server.mistakes()
 
 

@@ -484,8 +484,7 @@ def test_worker_that_reload_has_replaced_is_watched(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", STUCK)
     server = gunicorn.start(*MODULE_DOOR, "-k", "asgi", "--reload", "app:asgi_app", **ONE_WORKER)
     workers = server.wait_for_workers(1)
-    gunicorn.write("app.py", STUCK.replace("3.2", "0.7"))
-    server.wait_for("app.py modified")
+    gunicorn.edit("app.py", STUCK.replace("3.2", "0.7"), server)
     server.wait_for_workers(1, replacing=workers)
 
     assert server.get("/stuck").status == 200
