@@ -71,15 +71,22 @@ class Attachment:
         if self._supervisor:
             self._supervisor.hand.count_changed(new, old)
 
-    def ended(self, server: Arbiter, worker: Worker) -> None:
-        """Say of a worker that is gone why it is, and what it used last."""
-        last = self.ledger.ended(worker)
+    def ended(self, server: Arbiter, worker: Worker, *, tells_end: bool) -> None:
+        """
+        Say of a worker that is gone why it is, and what it used last.
+
+        Where *tells_end*, a worker that ends by itself has said so before.
+        """
+        last, is_orderly = self.ledger.ended(worker)
         retired = self._supervisor is not None and self._supervisor.hand.worker_ended(worker.pid)
         lowest = self.settled.machine.memory.lowest
         if self._oom.claim():
             server.log.error("%s", render_oom(worker.pid, last, lowest, len(server.WORKERS) + 1))
         elif worker.aborted:
             cause = "was killed by Gunicorn after timeout, not by the kernel's OOM killer"
+            server.log.warning("%s", render_exit(worker.pid, last, cause))
+        elif tells_end and is_orderly is False and self._oom.is_told:
+            cause = "ended without its exit hooks, not by the kernel's OOM killer"
             server.log.warning("%s", render_exit(worker.pid, last, cause))
         else:
             cause = "was retired by the memory guard" if retired else "exited"

@@ -36,6 +36,15 @@ class _Note(NamedTuple):
     slot: int | None
 
 
+class Ended(NamedTuple):
+    """What is known of a worker that is gone."""
+
+    last: WorkerSample | None
+    """What it used when it told of its end, or else when it was last seen."""
+    is_orderly: bool | None
+    """Whether it told of its end; None where it could not."""
+
+
 class Ledger:
     """The notes of one arbiter. A page that cannot be had leaves the boots untold, no more."""
 
@@ -105,12 +114,26 @@ class Ledger:
         """Keep what was measured last of each worker."""
         self._last = {worker.pid: worker for worker in sample.workers}
 
-    def ended(self, worker: Worker) -> WorkerSample | None:
-        """Take the slot back of a *worker* that is gone; return what was last seen of it."""
+    def exiting(self, worker: Worker, memory: ProcessMemory) -> None:
+        """Write in *worker* what it uses at its end."""
         note: _Note | None = getattr(worker, _NOTE, None)
         if self._page and note and note.slot is not None:
-            self._page.free(note.slot)
-        return self._last.get(worker.pid)
+            self._page.write_exit(note.slot, memory)
+
+    def ended(self, worker: Worker) -> Ended:
+        """Take the slot back of a *worker* that is gone; return what is known of its end."""
+        note: _Note | None = getattr(worker, _NOTE, None)
+        last = self._last.get(worker.pid)
+        if self._page is None or note is None or note.slot is None:
+            return Ended(last, is_orderly=None)
+        memory = self._page.read_exit(note.slot)
+        self._page.free(note.slot)
+        if last and memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
+            age = time.monotonic() - note.forked_at_seconds
+            last = last._replace(
+                age_seconds=age, uss_bytes=memory.uss_bytes, pss_bytes=memory.pss_bytes
+            )
+        return Ended(last, is_orderly=memory is not None)
 
     def _report(self, pid: int, note: _Note) -> BootReport | None:
         if self._page is None or note.slot is None:

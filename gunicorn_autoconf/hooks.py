@@ -184,7 +184,8 @@ class ServerHooks:
     @_harmless
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
         """Say why a worker ended and what it used."""
-        self._attach(server).ended(server, worker)
+        tells_end = self.worker_exit in parts_of(server.cfg.worker_exit)
+        self._attach(server).ended(server, worker, tells_end=tells_end)
 
     @_harmless
     def on_exit(self, server: Arbiter) -> None:
@@ -194,7 +195,10 @@ class ServerHooks:
 
     @_harmless
     def worker_exit(self, server: Arbiter, worker: Worker) -> None:
-        """Log what the watchdog has counted."""
+        """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
+        memory = read_process_memory()
+        if memory is not None and self._attachment:
+            self._attachment.ledger.exiting(worker, memory)
         if self._watchdog:
             self._watchdog.close()
 

@@ -135,6 +135,8 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to end. What then still runs holds up the end for a moment only."""
+        if not self.alive:
+            sys.exit(0)  # SIGTERM came while something caught the exit: a callback of an import.
         self.server = _Server(self)
         new_loop = self.config.get_loop_factory() or asyncio.new_event_loop
         loop = new_loop()

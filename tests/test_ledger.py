@@ -126,7 +126,7 @@ def test_worker_that_was_forked_before_us_is_left_out(clock: Clock) -> None:
     ledger.forking(twelve)
     assert set(ledger.forks({11: worker(11), 12: twelve})) == {12}
     assert ledger.booted(worker(11), MEMORY) is None
-    assert ledger.ended(worker(11)) is None
+    assert ledger.ended(worker(11)) == (None, None)
 
 
 def test_last_words(clock: Clock) -> None:
@@ -134,10 +134,27 @@ def test_last_words(clock: Clock) -> None:
     for each in (eleven, twelve):
         ledger.forking(each)
     ledger.seen(sample(11, 12))
-    assert ledger.ended(eleven) == WorkerSample(11, 60.0, 11_000, 12_100, 5_500)
+    assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), False)
     ledger.seen(sample(12))
-    assert ledger.ended(eleven) is None
-    assert ledger.ended(twelve) == WorkerSample(12, 60.0, 12_000, 13_200, 6_000)
+    assert ledger.ended(twelve) == (WorkerSample(12, 60.0, 12_000, 13_200, 6_000), False)
+
+
+def test_what_a_worker_tells_at_its_end_is_newer_than_what_was_seen(clock: Clock) -> None:
+    ledger, eleven = Ledger(), worker(11)
+    ledger.forking(eleven)
+    ledger.seen(sample(11))
+    clock.now += 75
+    ledger.exiting(eleven, MEMORY)
+    assert ledger.ended(eleven) == (WorkerSample(11, 75.0, 50_000_000, 60_000_000, 5_500), True)
+
+
+def test_end_without_sizes_is_an_end(clock: Clock) -> None:
+    """Where the kernel tells RSS alone, what was seen last stands."""
+    ledger, eleven = Ledger(), worker(11)
+    ledger.forking(eleven)
+    ledger.seen(sample(11))
+    ledger.exiting(eleven, ProcessMemory(80_000_000, None, None))
+    assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), True)
 
 
 class TestWithoutAPage:
@@ -158,7 +175,7 @@ class TestWithoutAPage:
         ledger.forking(eleven)
         ledger.end_start(eleven)
         assert ledger.wait_for_end(eleven) is False
-        assert ledger.ended(eleven) is None
+        assert ledger.ended(eleven) == (None, None)
         assert clock.now == 1000.0
 
 

@@ -739,6 +739,62 @@ def test_exit_line_tells_the_last_known_memory(gunicorn: Launcher, application: 
     assert len(workers) == 2
 
 
+def test_exit_line_tells_the_memory_at_the_end(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "app.py",
+        """
+        kept = []
+
+        def app(environ, start_response):
+            kept.append(b"x" * (50 * 2**20))
+            start_response("200 OK", [])
+            return [b""]
+        """,
+    )
+    # No sample comes between the request and the end.
+    server = gunicorn.start(*MODULE_DOOR, "app:app", GUNICORN_WORKERS="1")
+    (worker,) = server.wait_for_workers(1)
+    server.wait_for(" memory workers=1 ")
+    assert server.get().status == 200
+
+    os.kill(worker, signal.SIGTERM)
+
+    told = server.wait_for(rf"worker {worker} exited: age=\d+s uss=([\d.]+)MiB")
+    assert 50 < float(told.group(1)) < 100
+
+
+@pytest.mark.cgroup
+@pytest.mark.parametrize("application", [WSGI, ASGI])
+def test_worker_that_somebody_kills_is_told_to_be_no_oom_kill(
+    cgroup: Cgroup, confined: Launcher, application: str
+) -> None:
+    server = confined.start(*MODULE_DOOR, application, **TWO_WORKERS)
+    first, *_ = server.wait_for_workers(2)
+
+    os.kill(first, signal.SIGKILL)
+
+    server.wait_for(rf"worker {first} ended without its exit hooks, not by the kernel's OOM killer")
+    server.wait_for_workers(2, replacing={first})
+
+
+def test_nothing_is_made_of_exit_hooks_that_are_not_ours(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "gunicorn.conf.py",
+        """
+        from gunicorn_autoconf.conf import *
+
+        def worker_exit(server, worker):
+            pass
+        """,
+    )
+    server = gunicorn.start(WSGI, **TWO_WORKERS)
+    first, *_ = server.wait_for_workers(2)
+
+    os.kill(first, signal.SIGTERM)
+
+    server.wait_for(rf"worker {first} exited")
+
+
 # Preload.
 
 REMAINS = "importing the application left"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from gunicorn_autoconf import _status
+from gunicorn_autoconf._machine import ProcessMemory
 from gunicorn_autoconf._status import BootReport, StatusPage
 
 REPORT = BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
@@ -52,6 +53,32 @@ def test_what_was_written_is_read(report: BootReport) -> None:
     assert slot is not None
     page.write(slot, report)
     assert page.read(slot) == report
+
+
+@pytest.mark.parametrize(
+    "memory", [ProcessMemory(83_886_080, 73_400_320, 62_914_560), ProcessMemory(4096, None, None)]
+)
+def test_what_a_worker_used_at_its_end_is_read(memory: ProcessMemory) -> None:
+    page = StatusPage(4)
+    slot = page.take()
+    assert slot is not None
+    page.write(slot, REPORT)
+    assert page.read_exit(slot) is None
+
+    in_a_fork(lambda: page.write_exit(slot, memory))
+
+    assert page.read_exit(slot) == memory
+    assert page.read(slot) == REPORT
+
+
+def test_a_slot_that_is_given_out_again_tells_of_no_end() -> None:
+    page = StatusPage(1)
+    slot = page.take()
+    assert slot is not None
+    page.write_exit(slot, ProcessMemory(4096, 4096, 4096))
+    page.free(slot)
+    assert page.take() == slot
+    assert page.read_exit(slot) is None
 
 
 def test_a_worker_writes_and_the_arbiter_reads() -> None:
