@@ -36,8 +36,9 @@ class StatusPage:
     """
     One slot for each worker, given out by the arbiter before a fork.
 
-    The worker writes it when it has booted, and again when it ends. A slot counts as written when its state says so, which the worker sets last: one that dies in
-    the middle leaves a slot that says nothing.
+    The worker writes it when it has booted, and again when it ends. A slot counts as written when
+    its state says so, which the worker sets last: one that dies in the middle leaves a slot that
+    says nothing.
 
     Raises:
         OSError: The memory cannot be had.

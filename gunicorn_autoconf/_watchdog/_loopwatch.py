@@ -173,10 +173,10 @@ class LoopWatch:
             if self._watched.in_time >= ANSWERS_TO_END:
                 self._end(self._watched, now)
                 self._watched = None
-        if self._watched or is_in_code(self._thread_ident):
+        if self._watched or (question is None and is_in_code(self._thread_ident)):
             self._ask(now)
             return self._fine_period
-        self._rest(now)  # It waits: an idle loop is not woken.
+        self._rest(now)  # It waits, and an idle loop is not woken; or it has answered in time.
         return self._period
 
     def _rest(self, now: float) -> None:
