@@ -313,8 +313,12 @@ def test_native_code_that_holds_the_gil(hard: Launcher) -> None:
     server = hard.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
     server.wait_for_workers(1)
 
-    server.get("/native")
+    def found() -> bool:
+        # On a machine without a free core the kernel may be to blame as well.
+        assert server.get("/native").status == 200
+        return bool(server.lines(BLOCKED + r"\S+/app\.py:\d+ in "))
 
+    wait_until(found, "the native code is reported")
     line = server.wait_for(BLOCKED + r"\S+/app\.py:\d+ in ")
     assert float(line[1]) >= 0.5
     server.wait_for(r"^  no other Python code ran meanwhile, in any thread: native code holds the ")
@@ -435,7 +439,8 @@ def test_quota_is_not_blamed_on_the_code(small_quota: tuple[Launcher, Path]) -> 
 def test_forks_find_one_thread_and_no_warning(hard: Launcher) -> None:
     """Python 3.12 warns of a fork beside threads; here the warning would be an error."""
     server = hard.start(
-        *MODULE_DOOR, "-k", ASYNCIO, "app:app", **ONE_WORKER, PYTHONWARNINGS="error",
+        *MODULE_DOOR, "-k", ASYNCIO, "app:app", **ONE_WORKER,
+        PYTHONWARNINGS="error:This process:DeprecationWarning",
         GUNICORN_STALL_WARNING="0.1",
     )  # fmt: skip
     server.wait_for_workers(1)
