@@ -41,6 +41,7 @@ CORE = [
     "_hierarchy",
     "_ignored",
     "_json",
+    "_kubernetes",
     "_machine",
     "_memory_lines",
     "_plan",
