@@ -47,6 +47,7 @@ CORE = [
     "_plan",
     "_quantity",
     "_report",
+    "_sizing",
     "_timeouts",
     "_workload",
 ]
@@ -69,6 +70,7 @@ PURE_LIBRARY = {
     "operator",
     "posixpath",
     "re",
+    "textwrap",
     "types",
     "typing",
 }

@@ -1,24 +1,33 @@
-"""The options that stand for what the environment would declare: one for each variable."""
+"""Options from tables: one for each variable that the environment would declare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from gunicorn_autoconf._environment import VARIABLES
+from gunicorn_autoconf._environment import VARIABLES, Variable
+
+Command = Callable[..., Any]
 
 
-def declaring(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *command* an option for each variable, as keywords of the variable's own name."""
-    for variable in reversed(VARIABLES):  # click shows first what was added last.
-        flag = "--" + variable.keyword.replace("_", "-")
-        text = f"{variable.meaning}: {variable.allowed} [{variable.default}]"
-        command = click.option(flag, variable.keyword, metavar="VALUE", help=text)(command)
-    return command
+def option_for_each(rows: Sequence[Variable]) -> Callable[[Command], Command]:
+    """Return what gives a command an option for each of *rows*, as keywords of the row's name."""
+
+    def decorate(command: Command) -> Command:
+        for row in reversed(rows):  # click shows first what was added last.
+            flag = "--" + row.keyword.replace("_", "-")
+            text = f"{row.meaning}: {row.allowed} [{row.default}]"
+            command = click.option(flag, row.keyword, metavar="VALUE", help=text)(command)
+        return command
+
+    return decorate
+
+
+declaring = option_for_each(VARIABLES)
 
 
 def by_flag(options: dict[str, str | None]) -> dict[str, str | None]:
-    """Return what `declaring` gave, by the option as its user wrote it."""
+    """Return what `option_for_each` gave, by the option as its user wrote it."""
     return {"--" + keyword.replace("_", "-"): value for keyword, value in options.items()}
