@@ -12,11 +12,14 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gunicorn_autoconf._declaration import Explicit
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from gunicorn_autoconf._paste import Spelling
 
 _BOOLEANS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
@@ -69,6 +72,23 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
             raise ValueError(f"use {allowed}" if allowed else f"Gunicorn says: {error}") from error
 
     return parse
+
+
+def spellings() -> dict[str, Spelling]:
+    """Return how the installed Gunicorn takes each of its settings, hooks apart."""
+    from gunicorn_autoconf._paste import Spelling
+
+    config = _gunicorn_config()
+    return {
+        setting.name: Spelling(
+            flag=setting.cli[-1] if setting.cli else None,
+            action=setting.action,
+            default=setting.default,
+            parse=_parser(setting, config),
+        )
+        for setting in config.KNOWN_SETTINGS
+        if not _is_hook(setting)
+    }
 
 
 def _is_hook(setting: Any) -> bool:

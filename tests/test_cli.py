@@ -122,6 +122,10 @@ def test_what_gunicorn_would_be_told_counts() -> None:
         (("--interface", "auto"), "worker_class", "sync"),
         (("--worker-memory", "400MiB"), "workers", 2),
         (("--workload", "CPU"), "timeout", 120),
+        (("--memory-reserve", "50%"), "workers", 2),
+        (("--min-workers", "8"), "workers", 8),
+        (("--max-workers", "1"), "workers", 1),
+        (("--max-concurrency", "2"), "workers", 2),
     ],
 )
 def test_options(arguments: tuple[str, ...], setting: str, value: object) -> None:
@@ -129,17 +133,41 @@ def test_options(arguments: tuple[str, ...], setting: str, value: object) -> Non
     assert shown["plan"]["settings"][setting] == value
 
 
-def test_warnings_are_printed_last() -> None:
+def test_options_that_the_plan_does_not_rest_on() -> None:
+    options = ("--memory-log-interval", "5", "--memory-guard", "observe", "--stall-warning", "0")
+    assert explain(*options)["declaration"]["values"] == {
+        "memory_log_interval_seconds": {"value": 5.0, "source": "--memory-log-interval"},
+        "memory_guard": {"value": "observe", "source": "--memory-guard"},
+        "stall_warning_seconds": {"value": 0.0, "source": "--stall-warning"},
+    }
+
+
+def test_problems() -> None:
     result = run("explain", "--cpus", "2", "--memory", "128MiB", GUNICORN_WORKLAOD="io")
     assert result.exit_code == 0
-    _, _, warnings = result.output.partition("\nWarnings\n")
-    assert warnings.splitlines() == [
-        "  GUNICORN_WORKLAOD is unknown and has no effect; did you mean GUNICORN_WORKLOAD?",
-        (
-            "  1 worker of 256 MiB (a guess until measured) exceeds the memory budget of 115.2 MiB "
-            "(--memory) by 140.8 MiB"
-        ),
+    problems = result.output.partition("\nProblems\n")[2].partition("\n\n")[0]
+    assert problems.splitlines() == [
+        "  - GUNICORN_WORKLAOD is unknown and has no effect; did you mean",
+        "    GUNICORN_WORKLOAD?",
+        "  - 1 worker of 256 MiB (a guess until measured) exceeds the memory budget of",
+        "    115.2 MiB (--memory) by 140.8 MiB",
     ]
+
+
+def test_advice_is_printed_last() -> None:
+    result = run("explain", "--cpus", "2", "--memory", "1GiB")
+    advice = result.output.partition("\nAdvice\n")[2]
+    assert advice.startswith("  - No workload is declared, planned as mixed. Set GUNICORN_WORKLOAD")
+
+
+def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
+    source = "raise SystemExit('this must never be run')\ntimeout = 90\nhelper = workers = 3\n"
+    (project / "gunicorn.conf.py").write_text(source, encoding="utf-8")
+    advice = {item["topic"]: item["text"] for item in explain("--cpus", "2")["advice"]}
+    assert advice["conf-file"] == (
+        "./gunicorn.conf.py is not part of this answer, as nothing of yours is run to give it. "
+        "It assigns timeout, workers. gunicorn --print-config shows what it comes to."
+    )
 
 
 @pytest.mark.parametrize(

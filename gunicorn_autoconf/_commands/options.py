@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -28,6 +28,15 @@ def option_for_each(rows: Sequence[Variable]) -> Callable[[Command], Command]:
 declaring = option_for_each(VARIABLES)
 
 
-def by_flag(options: dict[str, str | None]) -> dict[str, str | None]:
+def by_flag(options: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return what `option_for_each` gave, by the option as its user wrote it."""
     return {"--" + keyword.replace("_", "-"): value for keyword, value in options.items()}
+
+
+def declared_texts(options: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return each declared variable with the text that was given, by an option or in *environ*."""
+    texts = {
+        variable.name: (options.get(variable.keyword) or environ.get(variable.name, "")).strip()
+        for variable in VARIABLES
+    }
+    return {name: text for name, text in texts.items() if text}

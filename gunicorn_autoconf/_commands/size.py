@@ -10,6 +10,7 @@ from gunicorn_autoconf._commands.options import by_flag, option_for_each
 from gunicorn_autoconf._sizing import size as size_for
 from gunicorn_autoconf._sizing._question import SIZE_OPTIONS, read_question
 from gunicorn_autoconf._sizing._report import render_kubernetes, render_sizing, sizing_json
+from gunicorn_autoconf.errors import AutoconfError
 
 
 @click.command()
@@ -30,11 +31,13 @@ def size(as_json: bool, form: str | None, **options: str | None) -> None:
     --compute 20ms. Neither this machine nor its environment is looked at.
     """
     if as_json and form:
-        raise click.UsageError("--json and --as are two forms: ask for one at a time")
+        raise AutoconfError("--json and --as exclude each other: use one")
     sizing = size_for(read_question(by_flag(options)))
     if as_json:
         click.echo(json.dumps(sizing_json(sizing), indent=2))
     elif form:
+        for note in sizing.notes:
+            click.echo(f"Note: {note}", err=True)
         click.echo(render_kubernetes(sizing), nl=False)
     else:
         click.echo(render_sizing(sizing), nl=False)
