@@ -193,6 +193,8 @@ def _check_together(given: Mapping[str, str]) -> None:
     if missing:
         raise AutoconfError(f"{load[0]} needs {' and '.join(missing)} beside it")
     if load and "--threads" in given:
-        raise AutoconfError("--threads goes with --workers: a load says itself how many it takes")
+        raise AutoconfError("--threads goes with --workers: a load itself says how many it takes")
     if not load and "--cpus-per-replica" in given:
-        raise AutoconfError("--cpus-per-replica goes with --rate: workers say themselves")
+        raise AutoconfError(
+            "--cpus-per-replica goes with --rate: workers themselves say what they take"
+        )

@@ -43,7 +43,7 @@ def _takes(sizing: Sizing) -> Iterator[str]:
         f"({sizing.workload.value}, {sizing.interface.value.upper()})"
     )
     rows = (
-        ("replicas", str(sizing.replicas)),
+        ("replicas", f"{sizing.replicas}{', each with' * (sizing.replicas > 1)}"),
         ("CPU limit", f"{sizing.cores:.10g} core{'s' * (sizing.cores != 1)}"),
         ("memory limit", f"{sizing.memory_limit_bytes // MIB} MiB"),
         ("workers", workers),
@@ -134,7 +134,7 @@ def render_kubernetes(sizing: Sizing) -> str:
     """
     variables = {name: literal(value) for name, value in sizing.variables.items()}
     lines = [
-        "# Into the container's entry of a Deployment that says nothing of replicas.",
+        "# Into the entry of the container, in a Deployment that says nothing of replicas.",
         *resource_lines(sizing.cores, sizing.memory_limit_bytes),
         *env_lines(variables),
         "---",
