@@ -269,15 +269,8 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
             16,
             {},
         ),
-        # 6 / 0.6 is 10 cores, which a float may miss by a little.
-        (
-            {"rate": 300, "latency": "20ms", "compute": "20ms", "target_utilisation": "60%"},
-            5,
-            2.0,
-            2,
-            1,
-            {},
-        ),
+        # 100 * 0.07 / 0.7 is 10 cores and 10 places; to a float it is a little more.
+        ({"rate": 100, "latency": "70ms", "compute": "70ms"}, 5, 2.0, 2, 1, {}),
     ],
 )
 def test_loads(
