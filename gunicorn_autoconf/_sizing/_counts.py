@@ -185,7 +185,7 @@ def _workload_step(asked: LoadExpected, workload: Workload, declared: Workload |
             "compute_seconds": asked.compute_seconds,
             "latency_seconds": asked.latency_seconds,
         },
-        why=f"{share:.0%}, but declared" if declared else why,
+        why=f"{share:.0%}; declared" if declared else why,
     )
 
 

@@ -76,11 +76,18 @@ def _others(text: str) -> int:
 
 _TIME = "a time with its unit such as 80ms or 0.08s"
 
-# What the environment can declare, and a size depends on.
+# What the environment can declare and a size depends on, with what holds here where it is unset:
+# there is no application to read and no worker to measure.
+_UNSET: Mapping[str, Mapping[str, Any]] = {
+    "workload": {"default": "mixed, or what the load suggests"},
+    "interface": {"default": "wsgi", "meaning": "what the application speaks"},
+    "worker_memory": {"default": "256 MiB, left to be measured"},
+    "memory_reserve": {},
+}
 _DECLARING = tuple(
-    variable
+    variable._replace(**_UNSET[variable.keyword])
     for variable in VARIABLES
-    if variable.keyword in {"workload", "interface", "worker_memory", "memory_reserve"}
+    if variable.keyword in _UNSET
 )
 
 _ASKING: tuple[Variable, ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from gunicorn_autoconf._kubernetes import env_lines, literal, resource_lines
@@ -98,7 +99,7 @@ def sizing_json(sizing: Sizing) -> dict[str, Any]:
     kind = "load" if isinstance(asked, LoadExpected) else "workers"
     return {
         "schema": SCHEMA,
-        "asked": {kind: {name: getattr(asked, name) for name in asked.__slots__}},
+        "asked": {kind: asdict(asked)},
         "others_bytes": question.others_bytes,
         "utilisation": question.utilisation,
         "workload": sizing.workload.value,
