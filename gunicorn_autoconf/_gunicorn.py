@@ -62,7 +62,9 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
             return text
         setting = setting_class()  # The type of `umask` is a method.
         try:
-            return setting.validator(_typed(setting, text, config))
+            typed = _typed(setting, text, config)
+            value = setting.validator(typed)
+            return value if _is_taken_again(setting, value) else typed
         except Exception as error:  # Validators raise what they like.
             allowed = {
                 config.validate_pos_int: "a whole number of at least 0",
@@ -72,6 +74,14 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
             raise ValueError(f"use {allowed}" if allowed else f"Gunicorn says: {error}") from error
 
     return parse
+
+
+def _is_taken_again(setting: Any, value: Any) -> bool:
+    """Whether Gunicorn takes *value*, which its validator returned, from a configuration."""
+    try:
+        return bool(setting.validator(value) == value)
+    except Exception:  # Validators raise what they like.
+        return False
 
 
 def spellings() -> dict[str, Spelling]:
@@ -84,11 +94,17 @@ def spellings() -> dict[str, Spelling]:
             flag=setting.cli[-1] if setting.cli else None,
             action=setting.action,
             default=setting.default,
-            parse=_parser(setting, config),
+            read=_reader(setting, config),
         )
         for setting in config.KNOWN_SETTINGS
         if not _is_hook(setting)
     }
+
+
+def _reader(setting: Any, config: ModuleType) -> Callable[[str], Any]:
+    """From a variable's text to what Gunicorn holds for it in the end."""
+    parse, validate = _parser(setting, config), setting().validator
+    return lambda text: validate(parse(text))
 
 
 def _is_hook(setting: Any) -> bool:
@@ -130,9 +146,12 @@ def default_setting(name: str) -> Any:
     return next(setting for setting in known if setting.name == name)()
 
 
-def default_settings() -> dict[str, Any]:
-    """Return what each setting of the installed Gunicorn is where nobody has set it."""
-    return {name: s.get() for name, s in _gunicorn_config().make_settings().items()}
+def taken_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every setting of the installed Gunicorn is where nothing sets but *settings*."""
+    config = _gunicorn_config().Config()
+    for name, value in settings.items():
+        config.set(name, value)
+    return {name: setting.get() for name, setting in config.settings.items()}
 
 
 def assigned_names(location: str) -> frozenset[str]:

@@ -42,13 +42,13 @@ class Spelling(NamedTuple):
         action: What argparse does at the option: ``append``, ``store_true``, ``store_const``, or
             None where a value follows it.
         default: What holds where nobody sets it.
-        parse: A variable's text to the value; raises ValueError.
+        read: A variable's text to what Gunicorn holds in the end; raises ValueError.
     """
 
     flag: str | None
     action: str | None
     default: Any
-    parse: Callable[[str], Any]
+    read: Callable[[str], Any]
 
 
 class Content(NamedTuple):
@@ -126,11 +126,11 @@ def _split(
     return written, (*left_out, *(name for name in hooks if name not in left_out))
 
 
-def _text(value: Any, parse: Callable[[str], Any]) -> str | None:
+def _text(value: Any, read: Callable[[str], Any]) -> str | None:
     """The text that Gunicorn reads as *value*, or None where there is none."""
     for candidate in _candidates(value):
         try:
-            if parse(candidate) == value:
+            if read(candidate) == value or candidate == value:
                 return candidate
         except ValueError:
             continue
@@ -168,7 +168,7 @@ def _argument(name: str, value: Any, spelling: Spelling) -> str | None:
         return None
     if spelling.action == "append":
         return " ".join(_option(flag, str(item)) for item in value)
-    text = _text(value, spelling.parse)
+    text = _text(value, spelling.read)
     return None if text is None else _option(flag, text)
 
 
@@ -179,7 +179,7 @@ def _option(flag: str, text: str) -> str:
 
 
 def _variables(content: Content) -> tuple[dict[str, str], tuple[str, ...]]:
-    written, left_out = _split(content, lambda name, value, spelling: _text(value, spelling.parse))
+    written, left_out = _split(content, lambda name, value, spelling: _text(value, spelling.read))
     settings = {PREFIX + name.upper(): text for name, text in written.items()}
     return {**content.declared, **settings}, left_out
 
@@ -229,7 +229,7 @@ def _literal(name: str, value: Any, spelling: Spelling) -> str | None:
         return repr(value)
     if spelling.action == "append" or isinstance(value, dict):
         return repr(value)
-    text = _text(value, spelling.parse)
+    text = _text(value, spelling.read)
     return None if text is None else repr(text)
 
 
@@ -248,7 +248,7 @@ def _kubernetes(content: Content) -> Pasted:
         del variables[f"{PREFIX}MEMORY"]
     for name, text in content.declared.items():
         variables.setdefault(name, literal(text))
-    written, left_out = _split(content, lambda name, value, spelling: _text(value, spelling.parse))
+    written, left_out = _split(content, lambda name, value, spelling: _text(value, spelling.read))
     for name, text in written.items():
         if content.declaration.explicit(name):
             variables[PREFIX + name.upper()] = literal(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -247,3 +248,46 @@ def test_as_a_module(project: Path) -> None:
     settings = json.loads(done.stdout)["plan"]["settings"]
     assert settings["worker_class"] == "gunicorn_autoconf.workers.UvicornWorker"
     assert settings["workers"] == 3
+
+
+def test_json_and_something_to_paste_exclude_each_other() -> None:
+    result = run("explain", "--json", "--as", "env")
+    assert result.exit_code == 2
+    assert "--json and --as exclude each other." in result.output
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_on_a_terminal(project: Path, environ: dict[str, str], coloured: bool) -> None:
+    shown = on_a_terminal(project, environ)
+    assert "Machine" in shown
+    assert ("\x1b[1mMachine\x1b[0m" in shown) is coloured
+    assert ("\x1b[" in shown) is coloured
+
+
+def test_no_colour_elsewhere() -> None:
+    assert "\x1b" not in run("explain", "chat:app").output
+
+
+def on_a_terminal(folder: Path, variables: dict[str, str]) -> str:
+    """What `explain` prints to a terminal."""
+    package = str(Path(gunicorn_autoconf.__file__).parents[1])
+    environ = {name: text for name, text in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn_autoconf", "explain", "chat:app"],
+        cwd=folder,
+        env={**environ, "PYTHONPATH": package, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
+    )
+    os.close(theirs)
+    output = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        try:
+            while chunk := terminal.read(65536):
+                output += chunk
+        except OSError:  # Linux: no process has the terminal any more.
+            pass
+    assert process.wait(timeout=60) == 0
+    return output.decode()

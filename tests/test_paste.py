@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory
+from gunicorn.config import KNOWN_SETTINGS, Config
 from hypothesis import given
 from hypothesis import strategies as st
 from test_kubernetes import container_of
@@ -91,7 +92,15 @@ def from_env(text: str) -> dict[str, Any]:
     variables = dict(word.split("=", 1) for word in shlex.split(text))
     declaration = read_declaration(variables, setting_parsers=setting_parsers())
     assert declaration.warnings == ()
-    return {name: explicits[0].value for name, explicits in declaration.settings.items()}
+    return taken({name: explicits[0].value for name, explicits in declaration.settings.items()})
+
+
+def taken(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What Gunicorn holds once a configuration has set *values*."""
+    config = Config()
+    for name, value in values.items():
+        config.set(name, value)
+    return {name: config.settings[name].get() for name in values}
 
 
 def from_dockerfile(text: str) -> dict[str, Any]:
@@ -110,15 +119,10 @@ def from_dockerfile(text: str) -> dict[str, Any]:
 
 def from_python(text: str, folder: Path) -> dict[str, Any]:
     """As Gunicorn reads it: through the validator of each setting."""
-    from gunicorn.config import Config
-
     path = folder / "gunicorn.conf.py"
     path.write_text(text, encoding="utf-8")
-    config = Config()
-    names = {n: v for n, v in runpy.run_path(str(path)).items() if not n.startswith("__")}
-    for name, value in names.items():
-        config.set(name, value)
-    return {name: config.settings[name].get() for name in names}
+    names = runpy.run_path(str(path))
+    return taken({name: value for name, value in names.items() if not name.startswith("__")})
 
 
 IO = {"GUNICORN_WORKLOAD": "io"}
@@ -366,7 +370,7 @@ class TestKubernetes:
 
     def test_memory_that_is_not_known_is_not_asked_for(self) -> None:
         shown = paste("kubernetes", IO, on=machine(supply=memory(None)))
-        assert "memory" not in shown.text.replace("GUNICORN_", "").lower().replace("cgroup", "")
+        assert container_of(shown.text)["resources"]["limits"] == {"cpu": "4"}
         assert "GUNICORN_MEMORY" not in shown.text
 
     def test_a_whole_machine_is_told(self) -> None:
@@ -410,8 +414,6 @@ def number_of_bytes(text: str) -> int:
 
 
 def test_spellings_are_those_of_every_setting_but_hooks() -> None:
-    from gunicorn.config import KNOWN_SETTINGS
-
     hooks = {setting.name for setting in KNOWN_SETTINGS if "Hooks" in setting.section}
     assert SPELLINGS.keys() == {setting.name for setting in KNOWN_SETTINGS} - hooks
     assert SPELLINGS["keepalive"].flag == "--keep-alive"

@@ -14,7 +14,7 @@ from gunicorn_autoconf._advice import Advice, Facts, advise
 from gunicorn_autoconf._autoconf import Autoconf, build
 from gunicorn_autoconf._commands.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf._explanation import render_explanation
-from gunicorn_autoconf._gunicorn import assigned_names, default_settings, spellings
+from gunicorn_autoconf._gunicorn import assigned_names, spellings, taken_settings
 from gunicorn_autoconf._json import to_json
 from gunicorn_autoconf._paste import FORMS, Content, render
 
@@ -74,6 +74,7 @@ def _paint(text: str, style: str) -> str:
 
 def _advice(result: Autoconf) -> tuple[Advice, ...]:
     exists = os.path.exists(CONF_FILE)
+    assigned = assigned_names(CONF_FILE) & taken_settings({}).keys()
     return advise(
         Facts(
             machine=result.machine,
@@ -81,7 +82,7 @@ def _advice(result: Autoconf) -> tuple[Advice, ...]:
             plan=result.plan,
             has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
             conf_file=CONF_FILE if exists else None,
-            conf_file_assigns=tuple(sorted(assigned_names(CONF_FILE) & default_settings().keys())),
+            conf_file_assigns=tuple(sorted(assigned)),
         )
     )
 
