@@ -11,10 +11,16 @@ import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator, ValidationError
+from test_json_schema import closed
 
+from gunicorn_autoconf._sizing._report import SCHEMA
 from gunicorn_autoconf.cli import main
 
-PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "size.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "how-to" / "size.md"
+PUBLISHED = json.loads((DOCS / "reference" / "size.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(closed(PUBLISHED))
 
 FOUR = ("--workers", "4", "--worker-memory", "180MiB", "--workload", "io", "--interface", "wsgi")
 LOAD = ("--rate", "300", "--latency", "80ms", "--compute", "20ms")
@@ -139,10 +145,26 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize("arguments", [FOUR, LOAD, HEAVY], ids=["four", "load", "heavy"])
-def test_page_documents_every_name_of_the_json(arguments: tuple[str, ...]) -> None:
+def test_schema_names_all_that_is_printed(arguments: tuple[str, ...]) -> None:
+    shown = size(*arguments)
+
+    VALIDATOR.validate(shown)
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate({**shown, "new": 1})
+    for name in shown:
+        with pytest.raises(ValidationError):
+            VALIDATOR.validate({key: value for key, value in shown.items() if key != name})
+
+
+def test_schema_is_one() -> None:
+    Draft202012Validator.check_schema(PUBLISHED)
+    assert PUBLISHED["properties"]["schema"]["const"] == SCHEMA == 1
+
+
+def test_page_has_every_name_of_the_schema() -> None:
     named = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
-    assert list(size(*arguments)) == named
+    assert list(PUBLISHED["properties"]) == named
 
 
 @pytest.mark.parametrize(
