@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import gunicorn_autoconf
+from gunicorn_autoconf._paste import FORMS
 from gunicorn_autoconf.cli import main
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 
 APP = """\
 import sys
@@ -221,6 +225,14 @@ def test_help_names_what_each_option_takes() -> None:
         "a quantity such as 512MiB, 1Gi, 0.5G or 536870912",
     ):
         assert phrase in shown
+
+
+def test_page_names_every_command_and_every_form() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"^## (\w+)$", text, re.MULTILINE)) == set(main.commands)
+    for name in main.commands:
+        assert f"_generated/command-{name}.md" in text
+    assert set(FORMS) <= set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
 
 def test_version() -> None:
