@@ -163,7 +163,7 @@ def _meaning(option: click.Option) -> str:
 def json_fields(name: str) -> str:
     """Return the table of what the schema *name* describes."""
     schema = json.loads((DOCS / "reference" / name).read_text(encoding="utf-8"))
-    return table(("Name", "Meaning"), _fields(schema, schema["$defs"], ""))
+    return table(("Name", "Meaning"), _fields(schema, schema.get("$defs", {}), ""))
 
 
 def _fields(schema: Any, shared: Any, prefix: str) -> Iterator[tuple[str, str]]:
@@ -186,7 +186,8 @@ def write_generated(app: Sphinx) -> None:
     functions = (variables, gunicorns_variables, workloads, ignored, modules)
     texts = {function.__name__: function() for function in functions}
     texts |= {f"command-{name}": command(name) for name in main.commands}
-    texts["explain-json"] = json_fields("explain.schema.json")
+    for name in ("explain", "size"):
+        texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
     for name, text in texts.items():
         path = GENERATED / f"{name}.md"
         # An unchanged file keeps its time, so that Sphinx need not read its page again.
