@@ -77,6 +77,22 @@ def test_fastapi_project(gunicorn: Launcher) -> None:
 
 
 @pytest.mark.server
+def test_flask_project(gunicorn: Launcher) -> None:
+    copy("flask-shop", gunicorn)
+
+    server = gunicorn.start(
+        *MODULE_DOOR, "shop:create_app()", GUNICORN_WORKLOAD="io", GUNICORN_CPUS="1"
+    )
+
+    server.wait_for_workers(1)
+    assert answers(server, "/healthz") == {"status": "ok"}
+    assert answers(server, "/price/bread") == {"cents": 220}
+    assert server.get("/price/gold").status == 404
+    assert (runs_with(server, "worker_class"), runs_with(server, "threads")) == ("gthread", "16")
+    assert not server.mistakes()
+
+
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("target", "worker_class"),
     [("shop.asgi:application", UVICORN), ("shop.wsgi:application", "gthread")],

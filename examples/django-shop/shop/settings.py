@@ -13,7 +13,8 @@ MIDDLEWARE = [
 ]
 USE_TZ = True
 
-# The load balancer ends TLS and says so; Gunicorn passes the header on.
+# The load balancer ends TLS and says so. Only for one that sets this header itself: whoever else
+# can send it passes for secure.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # Standard error is Gunicorn's error log, and what a container shows.
