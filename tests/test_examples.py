@@ -19,6 +19,8 @@ import pytest
 import yaml
 from server import DEADLINE_SECONDS, MODULE_DOOR, PYTHON_GUNICORN, Launcher, Server
 
+from gunicorn_autoconf import autoconf
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 
@@ -218,6 +220,27 @@ def test_pod_has_time_to_drain(gunicorn: Launcher) -> None:
     assert pod["terminationGracePeriodSeconds"] == 35
 
 
+def test_limits_that_a_pod_hands_over_are_understood() -> None:
+    page = (EXAMPLES.parent / "docs" / "how-to" / "kubernetes.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(env:\n.+?)```", page, re.DOTALL)
+    assert block
+    pod = manifest("deployment")["spec"]["template"]
+    container = pod["spec"]["containers"][0] | yaml.safe_load(block[1])
+    spec = pod["spec"] | {"containers": [container]}
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop"}, "spec": spec}
+
+    kubernetes_validate.validate(document, "1.35", strict=True)
+
+    # What the kubelet makes of limits of 1.5 cores and 512 MiB.
+    cpus = next(each["value"] for each in container["env"] if each["name"] == "GUNICORN_CPUS")
+    environ = {
+        "GUNICORN_CPUS": cpus.replace("$(MILLICORES)", "1500"),
+        "GUNICORN_MEMORY": "536870912",
+    }
+    declaration = autoconf(environ=environ, argv=["gunicorn"]).declaration
+    assert (declaration.cpus, declaration.memory_bytes) == (1.5, 536870912)
+
+
 # systemd
 
 
@@ -230,10 +253,9 @@ def service(key: str) -> list[str]:
 def test_units_pass_systemds_own_check(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLES / "systemd", tmp_path / "units")
     unit = folder / "shop.service"
-    # What it starts has to exist; here, something else does.
-    unit.write_text(
-        text_of("systemd/shop.service").replace("/opt/shop/.venv/bin/gunicorn", "/bin/sh")
-    )
+    # What it runs has to exist; here, something else does.
+    text = re.sub(r"^(Exec\w+)=\S+", r"\1=/bin/sh", unit.read_text(), flags=re.MULTILINE)
+    unit.write_text(text)
 
     result = run("systemd-analyze", "verify", "--man=no", str(unit), str(folder / "shop.socket"))
 
