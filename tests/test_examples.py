@@ -220,6 +220,18 @@ def test_pod_has_time_to_drain(gunicorn: Launcher) -> None:
     assert pod["terminationGracePeriodSeconds"] == 35
 
 
+def test_limits_change_without_a_restart() -> None:
+    container = manifest("deployment")["spec"]["template"]["spec"]["containers"][0]
+
+    assert container["resizePolicy"] == [
+        {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+        {"resourceName": "memory", "restartPolicy": "NotRequired"},
+    ]
+    # Requests below the limit would be memory that the node may not have.
+    assert container["resources"]["requests"]["memory"] == "512Mi"
+    assert container["resources"]["limits"]["memory"] == "512Mi"
+
+
 def test_limits_that_a_pod_hands_over_are_understood() -> None:
     page = (EXAMPLES.parent / "docs" / "how-to" / "kubernetes.md").read_text(encoding="utf-8")
     block = re.search(r"```yaml\n(env:\n.+?)```", page, re.DOTALL)
