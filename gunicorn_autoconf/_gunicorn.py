@@ -59,8 +59,7 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
             return text
         setting = setting_class()  # The type of `umask` is a method.
         try:
-            typed = _typed(setting, text, config)
-            value = setting.validator(typed)
+            return setting.validator(_typed(setting, text, config))
         except Exception as error:  # Validators raise what they like.
             allowed = {
                 config.validate_pos_int: "a whole number of at least 0",
@@ -68,8 +67,6 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
                 config.validate_dict: "a JSON object",
             }.get(setting.validator)
             raise ValueError(f"use {allowed}" if allowed else f"Gunicorn says: {error}") from error
-        # Gunicorn validates once more what it is handed, and here takes nothing but text.
-        return typed if setting.name == "statsd_host" else value
 
     return parse
 

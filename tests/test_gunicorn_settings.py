@@ -63,8 +63,6 @@ class TestParsers:
                 {"X-FORWARDED-PROTO": "https"},
             ),
             ("logconfig_dict", "{}", {}),
-            # the text, which Gunicorn validates again: its result would be refused
-            ("statsd_host", "localhost:8125", "localhost:8125"),
             # lists that Gunicorn separates by commas
             ("forwarded_allow_ips", "10.0.0.1,10.0.0.2", ["10.0.0.1", "10.0.0.2"]),
             # hooks stay the names they are: to look them up would run the user's code
@@ -75,15 +73,6 @@ class TestParsers:
         parsed = setting_parsers()[name](text)
         assert parsed == value
         assert type(parsed) is type(value)
-
-    def test_statsd_address_is_read_twice(self) -> None:
-        config = Config()
-        config.set("statsd_host", setting_parsers()["statsd_host"]("localhost:8125"))
-        assert config.statsd_host == ("localhost", 8125)
-
-    def test_statsd_address_is_validated(self) -> None:
-        with pytest.raises(ValueError, match="Gunicorn says"):
-            setting_parsers()["statsd_host"]("localhost:port")
 
     @pytest.mark.parametrize("name", SWITCHES)
     def test_every_switch_can_be_turned_on_and_off(self, name: str) -> None:
