@@ -52,7 +52,6 @@ def test_of_a_pod() -> None:
         "GUNICORN_MEMORY": "600MiB",
         "GUNICORN_WORKER_MEMORY": "250MiB",
         "GUNICORN_MEMORY_RESERVE": "64MiB",
-        "GUNICORN_ROOT_PATH": "/shop",
         "WEB_CONCURRENCY": "3",
         "GUNICORN_TIMEOUT": "10",
     }
@@ -82,7 +81,6 @@ Declared
   workers = 4 (--workers)
   workers = 3 (WEB_CONCURRENCY)
   timeout = 10 (GUNICORN_TIMEOUT)
-  root_path = /shop (GUNICORN_ROOT_PATH)
 
 Application
   WSGI (app.wsgi calls get_wsgi_application())
@@ -116,12 +114,6 @@ Plan
       longer than the 60 s idle timeout of load balancers
   worker_tmp_dir = /dev/shm
       a tmpfs: heartbeats never wait for a disk (/dev/shm)
-  root_path = /shop
-      set by GUNICORN_ROOT_PATH
-
-Without effect
-  - root_path, set by GUNICORN_ROOT_PATH, has no effect under gthread: it is for
-    ASGI applications
 
 Problems
   - 4 workers of 250 MiB (GUNICORN_WORKER_MEMORY) exceed the memory budget of
@@ -197,6 +189,15 @@ def test_a_directory_that_had_to_be_guessed() -> None:
 )
 def test_what_was_declared(environ: dict[str, str], line: str) -> None:
     assert line in section("Declared", explanation(machine(), environ))
+
+
+def test_what_the_class_ignores_is_no_problem() -> None:
+    shown = explanation(machine(), {"GUNICORN_KEEPALIVE": "5"})
+    assert section("Without effect", shown) == [
+        "  - keepalive, set by GUNICORN_KEEPALIVE, has no effect under sync: sync closes",
+        "    every connection after its response",
+    ]
+    assert section("Problems", shown) == []
 
 
 def test_a_path_that_leaves_no_room_beside_it_goes_below() -> None:
