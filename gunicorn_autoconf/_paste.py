@@ -201,7 +201,7 @@ def _dockerfile(content: Content) -> Pasted:
 
 
 def _docker_quoted(text: str) -> str:
-    # Source: Dockerfile reference, "Environment replacement" and "Escape".
+    # Source: BuildKit, frontend/dockerfile/shell/lex.go, processDoubleQuote.
     for character in '\\"$':
         text = text.replace(character, "\\" + character)
     return f'"{text}"'
