@@ -8,6 +8,7 @@ import click
 
 import gunicorn_autoconf
 from gunicorn_autoconf._commands.explain import explain
+from gunicorn_autoconf._commands.top import top
 from gunicorn_autoconf.errors import AutoconfError
 
 
@@ -29,3 +30,4 @@ def main() -> None:
 
 
 main.add_command(explain)
+main.add_command(top)
