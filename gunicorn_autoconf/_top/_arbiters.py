@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import psutil
@@ -147,17 +147,21 @@ def find_arbiter(pid: int | None, pidfile: str | None) -> psutil.Process:
     user_id = os.geteuid()
     arbiters = select_arbiters(list_processes(user_id or None))
     if not arbiters:
-        raise AutoconfError("no Gunicorn of this user is running; --pid names any process")
+        raise AutoconfError("no running Gunicorn was found; name one by --pid or --pidfile")
     if len(arbiters) > 1:
-        rows = "".join(f"\n  {_describe(arbiter)}" for arbiter in arbiters)
+        rows = "".join(f"\n  {row}" for row in describe(arbiters))
         raise AutoconfError(f"{len(arbiters)} arbiters are running, choose one by --pid:{rows}")
     return _open(arbiters[0].pid, f"arbiter {arbiters[0].pid}")
 
 
-def _describe(arbiter: Listed) -> str:
-    upgrade = arbiter.predecessor_pid == arbiter.parent_pid
-    note = f" (is to replace {arbiter.predecessor_pid})" if upgrade else ""
-    return f"{arbiter.pid}{note}: {printable(arbiter.text)}"
+def describe(arbiters: Sequence[Listed]) -> list[str]:
+    """Return one line for each of *arbiters*."""
+    commands = {arbiter.pid: printable(arbiter.text) for arbiter in arbiters}
+    return [
+        f"{arbiter.pid}: {commands[arbiter.pid]}"
+        + (f" (to replace {arbiter.parent_pid})" if arbiter.parent_pid in commands else "")
+        for arbiter in arbiters
+    ]
 
 
 def _open(pid: int, source: str) -> psutil.Process:
