@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.control import Control
 from rich.screen import Screen
 from rich.text import Text
@@ -37,6 +37,9 @@ _STYLES: dict[Style, str] = {
 
 # A terminal that has become wider or narrower is drawn again after at most this long.
 _RESIZE_SECONDS = 0.25
+
+# What an arrow or a function key sends: its letters are not meant.
+_WITHOUT_LETTER = re.compile(rb"\x1b(\[[\d;]*.?|O.?|.?)", re.DOTALL)
 
 # What would end the process without a chance to give the terminal back.
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
@@ -66,8 +69,9 @@ def _show(console: Console, look: Callable[[], View | None], interval_seconds: f
             view = look()
         if view is None:
             return False
-        _paint(console, draw_screen(view, order, *console.size))
-        keys = _await_keys(console, due)
+        size = _read_size()
+        _paint(console, draw_screen(view, order, *size), size)
+        keys = _await_keys(size, due)
         if keys is None or "q" in keys:
             return True
         for key in keys:
@@ -92,7 +96,15 @@ def render_svg(lines: Sequence[Line], width: int, title: str) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
 
-def _paint(console: Console, lines: Sequence[Line]) -> None:
+def _read_size() -> ConsoleDimensions:
+    """Return columns and lines, as they are now."""
+    # rich would believe a COLUMNS or LINES that a shell has exported, whatever the size is now.
+    size = os.get_terminal_size(sys.stdout.fileno())
+    return ConsoleDimensions(size.columns or 80, size.lines or 24)  # a serial line tells 0
+
+
+def _paint(console: Console, lines: Sequence[Line], size: ConsoleDimensions) -> None:
+    console.size = size
     console.control(Control.home())
     console.print(Screen(_text(lines)), end="")
 
@@ -106,20 +118,18 @@ def _text(lines: Sequence[Line]) -> Text:
     return text
 
 
-def _await_keys(console: Console, due: float) -> str | None:
+def _await_keys(size: ConsoleDimensions, due: float) -> str | None:
     """
-    Return the keys that are pressed, or none once it is *due* or the terminal has another size.
+    Return the keys that are pressed, or none once it is *due* or the terminal is not of *size*.
 
     None where nobody can press any more.
     """
-    size = console.size
-    while console.size == size and (left := due - time.monotonic()) > 0:
+    while (left := due - time.monotonic()) > 0:
         if select.select([sys.stdin], [], [], min(left, _RESIZE_SECONDS))[0]:
             typed = os.read(sys.stdin.fileno(), 64)
-            if not typed:
-                return None
-            # An arrow or another key without a letter sends escape and letters that are not meant.
-            return "" if typed.startswith(b"\x1b") else typed.decode("ascii", "replace")
+            return _WITHOUT_LETTER.sub(b"", typed).decode("ascii", "replace") if typed else None
+        if _read_size() != size:
+            break
     return ""
 
 
