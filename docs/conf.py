@@ -16,6 +16,16 @@ sys.path.insert(0, str(ROOT))  # The pages are about this tree, not about what m
 import gunicorn_autoconf  # noqa: E402
 from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
 from gunicorn_autoconf._ignored import IGNORED  # noqa: E402
+from gunicorn_autoconf._machine import ProcessMemory  # noqa: E402
+from gunicorn_autoconf._top._screen import draw_screen  # noqa: E402
+from gunicorn_autoconf._top._terminal import render_svg  # noqa: E402
+from gunicorn_autoconf._top._view import (  # noqa: E402
+    MemorySample,
+    Order,
+    ProcessSample,
+    ServerSample,
+    follow,
+)
 from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload  # noqa: E402
 
 if TYPE_CHECKING:
@@ -135,11 +145,50 @@ def modules() -> str:
     )
 
 
+def top() -> str:
+    """Return a picture of `top`: four workers in 512 MiB, one of which leaks."""
+    mib = 1024 * 1024
+
+    def process(pid: int, at: int, cpu: float, uss: float) -> ProcessSample:
+        memory = ProcessMemory(int((uss + 24) * mib), int((uss + 6) * mib), int(uss * mib))
+        return ProcessSample(
+            pid, 7300 + at, "running" if cpu > 0.5 else "sleeping", at * cpu, memory
+        )
+
+    def sample(at: int) -> ServerSample:
+        leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
+        return ServerSample(
+            at_seconds=at,
+            command="/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app",
+            arbiter=process(17, at, 0.001, 14),
+            workers=(
+                process(21, at, 0.34, cached),
+                process(22, at, 0.62, leaked),
+                process(23, at, 0.29, 61.2),
+                process(24, at, 0.31, cached - 3),
+            ),
+            cores=2.0,
+            memory=MemorySample(
+                limit_bytes=512 * mib,
+                source="/sys/fs/cgroup/memory.max",
+                budget_bytes=int(412.8 * mib),
+                reserve_bytes=int(51.2 * mib),
+                headroom_bytes=int((512 - 350 - 3.4 * at) * mib),
+            ),
+        )
+
+    view = follow(None, sample(0))
+    for at in range(2, 25, 2):
+        view = follow(view, sample(at))
+    return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
+
+
 def write_generated(app: Sphinx) -> None:
     GENERATED.mkdir(exist_ok=True)
-    for function in (variables, gunicorns_variables, workloads, ignored, modules):
-        path = GENERATED / f"{function.__name__}.md"
-        text = function()
+    tables = (variables, gunicorns_variables, workloads, ignored, modules)
+    texts = {f"{function.__name__}.md": function() for function in tables} | {"top.svg": top()}
+    for name, text in texts.items():
+        path = GENERATED / name
         # An unchanged file keeps its time, so that Sphinx need not read its page again.
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

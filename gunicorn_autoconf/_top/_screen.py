@@ -106,7 +106,7 @@ def sparkline(points: Sequence[int], columns: int) -> str:
     Return the last *columns* of *points* as blocks, from the lowest of them to the highest.
 
     >>> sparkline([100, 120, 160, 200], 3)
-    '▁▄█'
+    '▁▅█'
     >>> sparkline([100, 101, 99], 3)
     '▂▂▁'
     """

@@ -124,13 +124,14 @@ def _await_keys(size: ConsoleDimensions, due: float) -> str | None:
 
     None where nobody can press any more.
     """
-    while (left := due - time.monotonic()) > 0:
+    while True:
+        # Also where it is due already: a look that takes long must not keep anybody from quitting.
+        left = max(due - time.monotonic(), 0.0)
         if select.select([sys.stdin], [], [], min(left, _RESIZE_SECONDS))[0]:
             typed = os.read(sys.stdin.fileno(), 64)
             return _WITHOUT_LETTER.sub(b"", typed).decode("ascii", "replace") if typed else None
-        if _read_size() != size:
-            break
-    return ""
+        if not left or _read_size() != size:
+            return ""
 
 
 @contextmanager
