@@ -25,6 +25,7 @@ from gunicorn_autoconf._top._view import (  # noqa: E402
     ProcessSample,
     ServerSample,
     follow,
+    total_bytes,
 )
 from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload  # noqa: E402
 
@@ -157,25 +158,23 @@ def top() -> str:
 
     def sample(at: int) -> ServerSample:
         leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
-        return ServerSample(
-            at_seconds=at,
-            command="/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app",
-            arbiter=process(17, at, 0.001, 14),
-            workers=(
-                process(21, at, 0.34, cached),
-                process(22, at, 0.62, leaked),
-                process(23, at, 0.29, 61.2),
-                process(24, at, 0.31, cached - 3),
-            ),
-            cores=2.0,
-            memory=MemorySample(
-                limit_bytes=512 * mib,
-                source="/sys/fs/cgroup/memory.max",
-                budget_bytes=int(412.8 * mib),
-                reserve_bytes=int(51.2 * mib),
-                headroom_bytes=int((512 - 350 - 3.4 * at) * mib),
-            ),
+        arbiter = process(17, at, 0.001, 14)
+        workers = (
+            process(21, at, 0.34, cached),
+            process(22, at, 0.62, leaked),
+            process(23, at, 0.29, 61.2),
+            process(24, at, 0.31, cached - 3),
         )
+        limit, reserve, others = 512 * mib, int(51.2 * mib), 50 * mib
+        memory = MemorySample(
+            limit_bytes=limit,
+            source="/sys/fs/cgroup/memory.max",
+            budget_bytes=limit - reserve - others,
+            reserve_bytes=reserve,
+            headroom_bytes=limit - total_bytes([arbiter, *workers]) - others,
+        )
+        command = "/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app"
+        return ServerSample(at, command, arbiter, workers, cores=2.0, memory=memory)
 
     view = follow(None, sample(0))
     for at in range(2, 25, 2):

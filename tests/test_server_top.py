@@ -510,7 +510,7 @@ def test_screen(gunicorn: Launcher, size: tuple[int, int], shown: int) -> None:
         assert lines[2] == lines[6] == ""
         assert re.fullmatch(rf"[█▓░·]{{{columns}}}", lines[3])
         assert re.match(r"█ server [\d.]+ [MG]iB   ▓ others .* headroom [\d.]+ [MG]iB$", lines[4])
-        assert re.match(r"limit [\d.]+ [MG]iB   · reserve .* budget [\d.]+ [MG]iB   /", lines[5])
+        assert re.match(r"limit [\d.]+ [MG]iB  · reserve .* budget [\d.]+ [MG]iB  /", lines[5])
         assert lines[7].split() == [
             *("PID", "AGE", "STATE", "CPU", "%", "RSS", "MiB", "PSS", "MiB", "USS", "MiB"),
             *("GROWTH", "MEMORY"),

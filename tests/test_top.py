@@ -307,7 +307,7 @@ def test_table() -> None:
         "\n"
         "████████████████████████████████████████████████████████████░░░░░░░░░░░░········\n"
         "█ server 2.03 GiB   ▓ others 0 MiB   ░ headroom 100 MiB\n"
-        "limit 400 MiB   · reserve 40 MiB   budget 300 MiB   /sys/fs/cgroup/memory.max\n"
+        "limit 400 MiB  · reserve 40 MiB  budget 300 MiB  /sys/fs/cgroup/memory.max\n"
         "\n"
         "    PID    AGE   STATE   CPU %  RSS MiB  PSS MiB  USS MiB   GROWTH  MEMORY\n"
         "4194304   2h00    disk     0.5   2000.0        -        -  +1920.0  ▁█\n"

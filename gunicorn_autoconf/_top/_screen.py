@@ -179,11 +179,11 @@ def _memory(view: View, width: int) -> Iterator[Line]:
     )
     yield (
         Span(f"limit {format_bytes(memory.limit_bytes)}", "title"),
-        Span("   "),
+        Span("  "),
         Span("·", free),
         Span(f" reserve {format_bytes(memory.reserve_bytes)}"),
-        Span(f"   budget {format_bytes(memory.budget_bytes)}"),
-        Span(f"   {memory.source}", "dim"),
+        Span(f"  budget {format_bytes(memory.budget_bytes)}"),
+        Span(f"  {memory.source}", "dim"),
     )
 
 
