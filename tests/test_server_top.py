@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -412,6 +412,10 @@ class Terminal:
         os.write(self._ours, keys)
 
     @property
+    def mode_now(self) -> list[Any]:
+        return termios.tcgetattr(self._theirs)
+
+    @property
     def lines(self) -> list[str]:
         """What is on the screen now."""
         while select.select([self._ours], [], [], 0)[0]:
@@ -443,7 +447,7 @@ class Terminal:
         """Whether the terminal is as it was before: its mode, its screen, its cursor."""
         assert self.lines
         return (
-            termios.tcgetattr(self._theirs) == self.mode
+            self.mode_now == self.mode
             and self.received.rfind(b"\x1b[?1049l") > self.received.rfind(b"\x1b[?1049h") >= 0
             and self.received.rfind(b"\x1b[?25h") > self.received.rfind(b"\x1b[?25l") >= 0
         )
@@ -476,8 +480,10 @@ def terminal(
         opened.close()
 
 
-def watching(gunicorn: Launcher, server: Server, size: tuple[int, int] = (80, 24)) -> Any:
-    command = (*TOP, "--pid", str(server.pid), "--interval", "0.2")
+def watching(
+    gunicorn: Launcher, server: Server, size: tuple[int, int] = (80, 24), interval: str = "0.2"
+) -> AbstractContextManager[Terminal]:
+    command = (*TOP, "--pid", str(server.pid), "--interval", interval)
     return terminal(gunicorn, *command, size=size)
 
 
@@ -540,9 +546,10 @@ def test_keys(gunicorn: Launcher) -> None:
         seen.press(b"r")
         lines = seen.wait_for(lambda lines: lines[11].endswith("   by pid, reversed"), "reversed")
         assert [int(line.split()[0]) for line in lines[8:10]] == [highest, lowest]
-        # An arrow, whose last letter is a key of its own, and Ctrl-Z change nothing.
-        seen.press(b"\x1b[c")
-        seen.press(b"\x1a")
+        # What arrows and other keys send has letters that are not meant.
+        seen.press(b"\x1b[A\x1b[1;5c\x1bOa")
+        seen.press(b"r")
+        seen.wait_for(lambda lines: lines[11].endswith("   by pid"), "by pid again")
         seen.press(b"a")
         seen.wait_for_text("   by age")
         seen.press(b"\x03")
@@ -550,16 +557,31 @@ def test_keys(gunicorn: Launcher) -> None:
         assert seen.is_restored()
 
 
+def test_no_key_leaves_the_view_in_the_background(gunicorn: Launcher) -> None:
+    server = plain(gunicorn)
+
+    with watching(gunicorn, server) as seen:
+        seen.wait_for_text("   by memory")
+        # A shell would find the terminal without echo.
+        assert seen.mode[6][termios.VSUSP] == b"\x1a"
+        assert seen.mode_now[6][termios.VSUSP] != b"\x1a"
+        seen.press(b"q")
+        assert seen.wait() == 0
+        assert seen.is_restored()
+
+
 def test_another_size_is_drawn(gunicorn: Launcher) -> None:
     server = plain(gunicorn)
 
-    with watching(gunicorn, server, (100, 30)) as seen:
-        seen.wait_for_text("   by memory")
-        seen.resize(60, 30)
-        seen.screen.resize(30, 60)
-        lines = seen.wait_for(lambda lines: len(lines[3]) == 60, "60 columns")
+    # Long before the next look is due.
+    with watching(gunicorn, server, (60, 30), interval="3600") as seen:
+        lines = seen.wait_for_text("   by memory")
         assert re.fullmatch("[█▓░·]{60}", lines[3])
         assert lines[7].endswith("  USS MiB")
+        seen.resize(100, 30)
+        seen.screen.resize(30, 100)
+        lines = seen.wait_for(lambda lines: lines[7].endswith("  MEMORY"), "100 columns")
+        assert re.fullmatch("[█▓░·]{100}", lines[3])
         assert lines[11] == f"{KEYS}   by memory"
         seen.press(b"q")
         assert seen.wait() == 0
