@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # The pages are about this tree, not about what may be installed.
+
+import click  # noqa: E402
 
 import gunicorn_autoconf  # noqa: E402
 from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
@@ -28,6 +32,7 @@ from gunicorn_autoconf._top._view import (  # noqa: E402
     total_bytes,
 )
 from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload  # noqa: E402
+from gunicorn_autoconf.cli import main  # noqa: E402
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -182,11 +187,55 @@ def top() -> str:
     return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
 
 
+def command(name: str) -> str:
+    """Return what the command *name* says of itself."""
+    described = main.commands[name]
+    context = click.Context(described, info_name=f"gunicorn-autoconf {name}")
+    usage = described.get_usage(context).removeprefix("Usage: ")
+    rows = (
+        (", ".join(f"`{flag}`" for flag in option.opts), _meaning(option))
+        for option in described.params
+        if isinstance(option, click.Option)
+    )
+    description = inspect.cleandoc(described.help or "")
+    return f"`{usage}`\n\n{description}\n\n{table(('Option', 'Meaning'), rows)}"
+
+
+def _meaning(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return f"{option.help} One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
+    return option.help or ""
+
+
+def json_fields(name: str) -> str:
+    """Return the table of what the schema *name* describes."""
+    schema = json.loads((DOCS / "reference" / name).read_text(encoding="utf-8"))
+    return table(("Name", "Meaning"), _fields(schema, schema["$defs"], ""))
+
+
+def _fields(schema: Any, shared: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Each named field below *schema*, what is shared where it is used."""
+    for part in (schema, *schema.get("anyOf", ())):
+        if "$ref" in part:
+            yield from _fields(shared[part["$ref"].rpartition("/")[2]], shared, prefix)
+        for name, field in part.get("properties", {}).items():
+            path = f"{prefix}{name}"
+            yield f"`{path}`", field["description"]
+            yield from _fields(field, shared, f"{path}.")
+        if "items" in part:
+            yield from _fields(part["items"], shared, f"{prefix.removesuffix('.')}[].")
+        if "additionalProperties" in part:
+            yield from _fields(part["additionalProperties"], shared, f"{prefix}<name>.")
+
+
 def write_generated(app: Sphinx) -> None:
     GENERATED.mkdir(exist_ok=True)
-    tables = (variables, gunicorns_variables, workloads, ignored, modules)
-    texts = {f"{function.__name__}.md": function() for function in tables} | {"top.svg": top()}
-    for name, text in texts.items():
+    functions = (variables, gunicorns_variables, workloads, ignored, modules)
+    texts = {function.__name__: function() for function in functions}
+    texts |= {f"command-{name}": command(name) for name in main.commands}
+    texts["explain-json"] = json_fields("explain.schema.json")
+    files = {f"{name}.md": text for name, text in texts.items()} | {"top.svg": top()}
+    for name, text in files.items():
         path = GENERATED / name
         # An unchanged file keeps its time, so that Sphinx need not read its page again.
         if not path.exists() or path.read_text(encoding="utf-8") != text:

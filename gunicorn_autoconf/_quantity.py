@@ -156,3 +156,29 @@ def format_bytes(value: int) -> str:
     if abs(value) < GIB:
         return f"{round(value / MIB, 1):g} MiB"
     return f"{round(value / GIB, 2):g} GiB"
+
+
+def write_bytes(value: int) -> str:
+    """
+    Return *value* exactly, as Kubernetes writes it and `parse_bytes` reads it.
+
+    >>> write_bytes(536870912), write_bytes(1000)
+    ('512Mi', '1000')
+    """
+    for unit, suffix in ((GIB, "Gi"), (MIB, "Mi"), (KIB, "Ki")):
+        if value and value % unit == 0:
+            return f"{value // unit}{suffix}"
+    return str(value)
+
+
+def write_cores(cores: float) -> str:
+    """
+    Return *cores* in thousandths, rounded up, as Kubernetes writes it and `parse_cores` reads it.
+
+    >>> write_cores(2.0), write_cores(1.5)
+    ('2', '1500m')
+    """
+    # 1.1 * 1000 is a little more than 1100.
+    thousandths = max(math.ceil(round(cores * 1000, 6)), 1)
+    whole, rest = divmod(thousandths, 1000)
+    return f"{thousandths}m" if rest else str(whole)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf._machine import ProcessMemory
 from gunicorn_autoconf._top._arbiters import (
     Listed,
@@ -134,6 +136,28 @@ def test_what_a_hook_has_started_is_no_worker() -> None:
 
 def test_a_command_does_not_command_the_terminal() -> None:
     assert printable("gunicorn \x1b[2J\u4e2d\n") == r"gunicorn \x1b[2J\u4e2d\x0a"
+
+
+def test_limits_are_those_of_the_other_process(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "0::/admin\n",
+        "proc/42/cgroup": "0::/shop\n",
+        "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        "proc/meminfo": "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n",
+        "sys/fs/cgroup/admin/memory.max": "104857600\n",
+        "sys/fs/cgroup/shop/memory.max": "536870912\n",
+        "sys/fs/cgroup/shop/cpu.max": "150000 100000\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="ascii")
+
+    machine = detect_machine(str(tmp_path), environ={}, pid=42)
+
+    assert [limit.limit_bytes for limit in machine.memory.limits] == [536_870_912]
+    assert machine.cpu.quota is not None
+    assert machine.cpu.quota.origin.path == "/sys/fs/cgroup/shop/cpu.max"
 
 
 # Samples to view.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -19,6 +19,15 @@ def declaring(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def by_flag(options: dict[str, str | None]) -> dict[str, str | None]:
+def by_flag(options: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return what `declaring` gave, by the option as its user wrote it."""
     return {"--" + keyword.replace("_", "-"): value for keyword, value in options.items()}
+
+
+def declared_texts(options: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return each declared variable with the text that was given, by an option or in *environ*."""
+    texts = {
+        variable.name: (options.get(variable.keyword) or environ.get(variable.name, "")).strip()
+        for variable in VARIABLES
+    }
+    return {name: text for name, text in texts.items() if text}
