@@ -20,6 +20,17 @@ import click  # noqa: E402
 import gunicorn_autoconf  # noqa: E402
 from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
 from gunicorn_autoconf._ignored import IGNORED  # noqa: E402
+from gunicorn_autoconf._machine import ProcessMemory  # noqa: E402
+from gunicorn_autoconf._top._screen import draw_screen  # noqa: E402
+from gunicorn_autoconf._top._terminal import render_svg  # noqa: E402
+from gunicorn_autoconf._top._view import (  # noqa: E402
+    MemorySample,
+    Order,
+    ProcessSample,
+    ServerSample,
+    follow,
+    total_bytes,
+)
 from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload  # noqa: E402
 from gunicorn_autoconf.cli import main  # noqa: E402
 
@@ -140,6 +151,42 @@ def modules() -> str:
     )
 
 
+def top() -> str:
+    """Return a picture of `top`: four workers in 512 MiB, one of which leaks."""
+    mib = 1024 * 1024
+
+    def process(pid: int, at: int, cpu: float, uss: float) -> ProcessSample:
+        memory = ProcessMemory(int((uss + 24) * mib), int((uss + 6) * mib), int(uss * mib))
+        return ProcessSample(
+            pid, 7300 + at, "running" if cpu > 0.5 else "sleeping", at * cpu, memory
+        )
+
+    def sample(at: int) -> ServerSample:
+        leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
+        arbiter = process(17, at, 0.001, 14)
+        workers = (
+            process(21, at, 0.34, cached),
+            process(22, at, 0.62, leaked),
+            process(23, at, 0.29, 61.2),
+            process(24, at, 0.31, cached - 3),
+        )
+        limit, reserve, others = 512 * mib, int(51.2 * mib), 50 * mib
+        memory = MemorySample(
+            limit_bytes=limit,
+            source="/sys/fs/cgroup/memory.max",
+            budget_bytes=limit - reserve - others,
+            reserve_bytes=reserve,
+            headroom_bytes=limit - total_bytes([arbiter, *workers]) - others,
+        )
+        command = "/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app"
+        return ServerSample(at, command, arbiter, workers, cores=2.0, memory=memory)
+
+    view = follow(None, sample(0))
+    for at in range(2, 25, 2):
+        view = follow(view, sample(at))
+    return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
+
+
 def command(name: str) -> str:
     """Return what the command *name* says of itself."""
     described = main.commands[name]
@@ -188,8 +235,9 @@ def write_generated(app: Sphinx) -> None:
     texts |= {f"command-{name}": command(name) for name in main.commands}
     for name in ("explain", "size"):
         texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
-    for name, text in texts.items():
-        path = GENERATED / f"{name}.md"
+    files = {f"{name}.md": text for name, text in texts.items()} | {"top.svg": top()}
+    for name, text in files.items():
+        path = GENERATED / name
         # An unchanged file keeps its time, so that Sphinx need not read its page again.
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

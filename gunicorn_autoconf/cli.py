@@ -9,6 +9,7 @@ import click
 import gunicorn_autoconf
 from gunicorn_autoconf._commands.explain import explain
 from gunicorn_autoconf._commands.size import size
+from gunicorn_autoconf._commands.top import top
 from gunicorn_autoconf.errors import AutoconfError
 
 
@@ -31,3 +32,4 @@ def main() -> None:
 
 main.add_command(explain)
 main.add_command(size)
+main.add_command(top)
