@@ -6,11 +6,13 @@ import ctypes
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server import wait_until
 
 from gunicorn_autoconf._cgroup import parse_cpu_stat
 from gunicorn_autoconf._watchdog._stack import (
@@ -39,7 +41,7 @@ from gunicorn_autoconf._watchdog._stall import (
     render_stall,
 )
 from gunicorn_autoconf._watchdog._threads import find_origins, read_stack, read_threads
-from gunicorn_autoconf._watchdog._witness import OwnDelay, QuotaWitness, ThreadWitness
+from gunicorn_autoconf._watchdog._witness import Delay, OwnDelay, QuotaWitness, ThreadWitness
 from gunicorn_autoconf.errors import MalformedFileError
 
 ORIGINS = Origins(libraries=("/usr/lib/python3.11",), own=("/venv/site-packages/shop",))
@@ -249,22 +251,26 @@ def test_thread_is_read_where_it_is() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="told by counters that Linux has")
 def test_gil_is_told_from_a_process_that_does_not_run() -> None:
     """Here nobody stops the thread: all of its delay is the GIL's, which native code holds."""
-    found = []
+    late_by, delay = 0.0, Delay()
 
-    def late() -> None:
+    def late() -> tuple[float, Delay]:
         own = OwnDelay()
         own.begin()
-        due = time.monotonic() + 0.05
-        time.sleep(0.05)
-        found.append((late_by := time.monotonic() - due, own.end(late_by)))
+        due = time.monotonic() + 0.2
+        time.sleep(0.2)
+        late_by = time.monotonic() - due
+        return late_by, own.end(late_by)
 
-    thread = threading.Thread(target=late)
-    thread.start()
-    ctypes.PyDLL(None).usleep(400_000)
-    thread.join()
+    def is_late() -> bool:
+        nonlocal late_by, delay
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(late)
+            ctypes.PyDLL(None).usleep(800_000)
+            late_by, delay = waiting.result()
+        return late_by > 0.2  # Else the thread has slept before the GIL was taken.
 
-    ((late_by, delay),) = found
-    assert late_by > 0.2
+    wait_until(is_late, "the thread wants the GIL while native code holds it")
+
     # Each wake-up counts for one interval; on a busy machine it takes several.
     assert delay.native_seconds > late_by / 10
 
