@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from server import wait_until
 
 from gunicorn_autoconf._cgroup import parse_cpu_stat
+from gunicorn_autoconf._watchdog import _witness
 from gunicorn_autoconf._watchdog._stack import (
     MAX_FRAMES,
     MAX_REQUEST_LENGTH,
@@ -105,6 +106,13 @@ def test_culprit(stack: tuple[Frame, ...], culprit: Frame | None) -> None:
 def test_start_of_the_server_is_left_out() -> None:
     assert trim((SLEEP, PRICES, *START)) == (SLEEP, PRICES)
     assert trim(START) == ()
+
+
+def test_listener_of_the_garbage_collector_is_left_out() -> None:
+    """The collector calls it wherever the thread is; that place is the one to name."""
+    listener = Frame(_witness.__file__, 1, "CollectorWitness.__call__")
+
+    assert trim((listener, PRICES, *START)) == (PRICES,)
 
 
 def test_suspect_has_half_of_the_samples() -> None:
