@@ -16,6 +16,7 @@ from server import wait_until
 
 from gunicorn_autoconf._cgroup import parse_cpu_stat
 from gunicorn_autoconf._watchdog import _witness
+from gunicorn_autoconf._watchdog._heartbeat import _LongRequests
 from gunicorn_autoconf._watchdog._stack import (
     MAX_FRAMES,
     MAX_REQUEST_LENGTH,
@@ -41,7 +42,12 @@ from gunicorn_autoconf._watchdog._stall import (
     render_excuse,
     render_stall,
 )
-from gunicorn_autoconf._watchdog._threads import find_origins, read_stack, read_threads
+from gunicorn_autoconf._watchdog._threads import (
+    Serving,
+    find_origins,
+    read_stack,
+    read_threads,
+)
 from gunicorn_autoconf._watchdog._witness import Delay, OwnDelay, QuotaWitness, ThreadWitness
 from gunicorn_autoconf.errors import MalformedFileError
 
@@ -254,6 +260,25 @@ def test_thread_is_read_where_it_is() -> None:
     assert own.function.endswith("wait_here")
     assert any(frame.source == "done.wait()" for frame in found.stack)
     assert read_stack(thread.ident) == ((), None)
+
+
+def test_long_requests_that_were_not_reported_are_counted() -> None:
+    done, said = threading.Event(), list[str]()
+    long_requests = _LongRequests(5.0, find_origins(None), said.append)
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert thread.ident is not None
+        for now in (0.0, 20.0, 40.0, 61.0, 122.0):
+            long_requests._report(Serving(thread.ident, 0), 6.0, now)
+    finally:
+        done.set()
+        thread.join()
+
+    first, second, third = (text.splitlines()[0] for text in said)
+    assert first.endswith("which ends no request in this worker class")
+    assert second.endswith("worker class; 2 more here since the last report")
+    assert third == first
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="told by counters that Linux has")
