@@ -13,6 +13,7 @@ from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._workload import GTHREAD, SYNC, UVICORN, class_name, is_gthread, is_sync
 
 GEVENT, TORNADO, ASGI, STOCK_UVICORN = "gevent", "tornado", "asgi", "uvicorn_worker.UvicornWorker"
+HTTPTOOLS = "httptools"
 
 
 class Row(NamedTuple):
@@ -20,6 +21,8 @@ class Row(NamedTuple):
 
     settings: tuple[str, ...]
     why: str
+    parser: str | None = None
+    """The one HTTP parser of uvicorn under which it is so; None where that does not matter."""
 
 
 _ASGI_ONLY = Row(
@@ -117,7 +120,11 @@ IGNORED: Mapping[str, tuple[Row, ...]] = MappingProxyType(
         ),
         UVICORN: (
             *_UVICORN,
-            Row(_HEAD, "uvicorn's parser httptools has no such limit; with h11 they have"),
+            Row(
+                _HEAD,
+                f"uvicorn's parser {HTTPTOOLS} has no such limit; with h11 they have",
+                parser=HTTPTOOLS,
+            ),
         ),
     }
 )
@@ -160,13 +167,19 @@ def ignoring(worker_class: str | type) -> str | None:
 
 
 def without_effect(
-    declaration: Declaration, worker_class: str | type, threads: int
+    declaration: Declaration, worker_class: str | type, threads: int, http_parser: str
 ) -> Iterator[str]:
-    """Yield a sentence for each setting of *declaration* that *worker_class* does not heed."""
+    """
+    Yield a sentence for each setting of *declaration* that *worker_class* does not heed.
+
+    *http_parser* is the one that uvicorn takes in this class.
+    """
     family = ignoring(worker_class)
     if family == SYNC and threads > 1:
         family = GTHREAD  # As Gunicorn does.
     for row in IGNORED.get(family or "", ()):
+        if row.parser not in {None, http_parser}:
+            continue
         for name in row.settings:
             explicit = declaration.explicit(name)
             if explicit is None or (name == "threads" and explicit.value <= 1):

@@ -19,7 +19,7 @@ from builders import ASGI, WSGI, plan_for
 from gunicorn.config import KNOWN_SETTINGS
 from server import MODULE_DOOR, Launcher
 
-from gunicorn_autoconf import workers
+from gunicorn_autoconf import _server, autoconf, workers
 from gunicorn_autoconf._ignored import IGNORED, ignoring
 from gunicorn_autoconf._workload import UVICORN
 
@@ -226,6 +226,19 @@ def test_one_thread_is_no_wish() -> None:
     assert plan_for(environ, ASGI).warnings == ()
 
 
+@pytest.mark.parametrize(("installed", "names"), [(True, ["limit_request_line"]), (False, [])])
+def test_limit_of_the_head_counts_where_httptools_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, names: list[str]
+) -> None:
+    monkeypatch.setattr(_server, "find_spec", lambda name: object() if installed else None)
+    environ = {"GUNICORN_LIMIT_REQUEST_LINE": "100"}
+
+    planned = autoconf(interface="asgi", environ=environ, argv=["gunicorn"]).plan
+
+    assert planned.settings["worker_class"] == UVICORN
+    assert [line.split(",")[0] for line in planned.warnings if "no effect" in line] == names
+
+
 # What the source cannot show, and what the start-up log says, on the real server.
 
 REQUEST_HOOKS = """
@@ -298,3 +311,24 @@ def test_httptools_has_no_limit_of_the_head(gunicorn: Launcher, worker_class: st
 
     assert server.get("/?" + "0" * 50_000).status == 200
     assert server.lines("WARNING.*limit_request_line, set by --limit-request-line, has no effect")
+
+
+@pytest.mark.server
+def test_h11_has_a_limit_of_the_head(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "mine.py",
+        """
+        from gunicorn_autoconf.workers import UvicornWorker
+
+        class Worker(UvicornWorker):
+            CONFIG_KWARGS = {"http": "h11"}
+        """,
+    )
+    options = ["--limit-request-line", "100", "-k", "mine.Worker"]
+    server = gunicorn.start(
+        *MODULE_DOOR, *options, "gunicorn_autoconf.demo:app", GUNICORN_WORKERS="1"
+    )
+    server.wait_for_workers(1)
+
+    assert server.lines("HTTP parser of uvicorn: .*, h11$")
+    assert not server.lines("has no effect")
