@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._workload import GTHREAD, SYNC, UVICORN, class_name, is_gthread, is_sync
@@ -111,6 +111,12 @@ IGNORED: Mapping[str, tuple[Row, ...]] = MappingProxyType(
             *_UVICORN,
             Row(("threads",), f"uvicorn-worker hands it to nobody; {UVICORN} does"),
             Row(("worker_connections",), f"uvicorn-worker hands it to nobody; {UVICORN} does"),
+            Row(
+                ("graceful_timeout",),
+                "a worker waits for its requests without a limit; the arbiter ends the wait only "
+                "where the whole server stops",
+            ),
+            Row(("reload",), f"the worker logs that it reloads, and goes on; {UVICORN} reloads"),
             Row(("worker_abort",), f"SIGABRT ends the process at once; {UVICORN} calls it"),
             Row(
                 ("asgi_lifespan", "asgi_loop", "root_path", "websocket_max_message_size"),
@@ -182,9 +188,14 @@ def without_effect(
             continue
         for name in row.settings:
             explicit = declaration.explicit(name)
-            if explicit is None or (name == "threads" and explicit.value <= 1):
+            if explicit is None or _is_no_wish(name, explicit.value):
                 continue
             yield (
                 f"{name}, set by {explicit.source}, has no effect under "
                 f"{class_name(worker_class)}: {row.why}"
             )
+
+
+def _is_no_wish(name: str, value: Any) -> bool:
+    """Whether *value* asks for nothing that would not be so anyway."""
+    return (name == "threads" and value <= 1) or (name == "reload" and not value)

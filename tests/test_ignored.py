@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import http.client
+import os
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -110,6 +112,7 @@ if (SOURCE / "workers" / "gasgi.py").exists():
 # What is read and still has no effect, each with a test of its own below.
 READ_IN_VAIN = {
     "asgi": {"worker_connections"},
+    STOCK: {"graceful_timeout", "reload"},
     UVICORN: {"limit_request_field_size", "limit_request_fields", "limit_request_line"},
 }
 
@@ -203,7 +206,7 @@ def test_warning(environ: dict[str, str], argv: str, warnings: list[str]) -> Non
     ("worker_class", "names"),
     [
         (UVICORN, []),
-        (STOCK, ["threads", "worker_connections"]),
+        (STOCK, ["threads", "worker_connections", "graceful_timeout", "reload"]),
         ("asgi", ["threads", "worker_connections"]),
         ("mine.Worker", []),
     ],
@@ -213,6 +216,8 @@ def test_warnings_under_asgi(worker_class: str, names: list[str]) -> None:
         "GUNICORN_WORKER_CLASS": worker_class,
         "GUNICORN_THREADS": "4",
         "GUNICORN_WORKER_CONNECTIONS": "50",
+        "GUNICORN_GRACEFUL_TIMEOUT": "5",
+        "GUNICORN_RELOAD": "true",
     }
     planned = plan_for(environ, ASGI)
 
@@ -220,8 +225,9 @@ def test_warnings_under_asgi(worker_class: str, names: list[str]) -> None:
     assert found == names
 
 
-def test_one_thread_is_no_wish() -> None:
-    environ = {"GUNICORN_WORKER_CLASS": STOCK, "GUNICORN_THREADS": "1"}
+@pytest.mark.parametrize("variable", [{"GUNICORN_THREADS": "1"}, {"GUNICORN_RELOAD": "false"}])
+def test_what_is_so_anyway_is_no_wish(variable: dict[str, str]) -> None:
+    environ = {"GUNICORN_WORKER_CLASS": STOCK, **variable}
 
     assert plan_for(environ, ASGI).warnings == ()
 
@@ -332,3 +338,46 @@ def test_h11_has_a_limit_of_the_head(gunicorn: Launcher) -> None:
 
     assert server.lines("HTTP parser of uvicorn: .*, h11$")
     assert not server.lines("has no effect")
+
+
+# It answers with its process, after as many seconds as the query string says.
+SLEEPER = """
+    import asyncio, os
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        await asyncio.sleep(float(scope["query_string"] or b"0"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+
+
+@pytest.mark.server
+def test_stock_worker_waits_for_longer_than_graceful_timeout(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", SLEEPER)
+    options = ["-k", STOCK, "--graceful-timeout", "1"]
+    server = gunicorn.start(*MODULE_DOOR, *options, "app:app", GUNICORN_WORKERS="1")
+    (worker,) = server.wait_for_workers(1)
+    assert server.get().status == 200
+
+    with server.ask("/?4") as answer:
+        assert server.get().status == 200  # The loop has turned since.
+        os.kill(worker, signal.SIGTERM)
+        assert answer() == (200, str(worker))
+    server.wait_for_workers(1, replacing={worker})
+    assert server.lines("WARNING.*graceful_timeout, set by --graceful-timeout, has no effect")
+
+
+@pytest.mark.server
+def test_stock_worker_goes_on_when_its_code_is_edited(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", SLEEPER)
+    options = ["-k", STOCK, "--reload", "--reload-engine", "poll"]
+    server = gunicorn.start(*MODULE_DOOR, *options, "app:app", GUNICORN_WORKERS="1")
+    (worker,) = server.wait_for_workers(1)
+
+    gunicorn.edit("app.py", SLEEPER.replace("asyncio, os", "os, asyncio"), server)
+
+    # A worker that reloads would be gone before the second.
+    assert [server.get("/?3").body, server.get().body] == [str(worker), str(worker)]
+    assert server.lines("WARNING.*reload, set by --reload, has no effect")
