@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 import time
 import uuid
@@ -99,6 +101,40 @@ def test_blocked_loop_is_reported_and_waiting_is_not(
     server.stop()
     server.wait_for(r"the event loop was blocked (once|\d+ times) in the life of this worker")
     server.wait_for(r"^  \d+ at \S+/demo\.py:\d+ in block\(\): \d\.\d\d s, the longest \d\.\d\d s$")
+
+
+LATE = """
+    import asyncio
+    import os
+    import time
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        print("begun", flush=True)
+        while not os.path.exists("release"):
+            await asyncio.sleep(0.02)
+        time.sleep(0.6)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+
+
+def test_stall_while_the_worker_drains_is_counted(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", LATE)
+    server = gunicorn.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
+    (worker,) = server.wait_for_workers(1)
+
+    with server.ask("/") as answer:
+        server.wait_for("^begun$")
+        os.kill(worker, signal.SIGTERM)
+        server.wait_for("Shutting down")
+        gunicorn.write("release", "")
+        assert answer().status == 200
+    server.wait_for_workers(1, replacing={worker})
+
+    server.wait_for(rf"\[{worker}\] .*the event loop was blocked once in the life of this worker$")
+    server.wait_for(r"^  1 at \S+/app\.py:12 in app\(\): 0\.\d\d s, the longest ")
 
 
 def test_five_at_once_are_seen(gunicorn: Launcher) -> None:
