@@ -137,6 +137,26 @@ def test_stall_while_the_worker_drains_is_counted(gunicorn: Launcher) -> None:
     server.wait_for(r"^  1 at \S+/app\.py:12 in app\(\): 0\.\d\d s, the longest ")
 
 
+START = """
+    import time
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            time.sleep(2)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+"""
+
+
+def test_start_up_that_blocks_is_reported(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", START)
+    server = gunicorn.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
+
+    server.wait_for(BLOCKED + r"\S+/app\.py:7 in app\(\): time\.sleep\(2\)")
+    server.wait_for("Application startup complete")
+
+
 def test_five_at_once_are_seen(gunicorn: Launcher) -> None:
     """The example of the page "Synchronous code in ASGI": 0.1 s each, with the default."""
     server = gunicorn.start(*MODULE_DOOR, ASGI, **ONE_WORKER)
