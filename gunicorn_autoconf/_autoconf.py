@@ -19,7 +19,7 @@ from gunicorn_autoconf._gunicorn import (
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._plan import plan
 from gunicorn_autoconf._probe import detect_machine
-from gunicorn_autoconf._server import find_application, keep_running
+from gunicorn_autoconf._server import find_application, http_parser, keep_running
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.hooks import ServerHooks, compose
 
@@ -172,7 +172,7 @@ def _build(
         machine=machine,
         declaration=declaration,
         application=application,
-        plan=plan(machine, declaration, application=application),
+        plan=plan(machine, declaration, application=application, http_parser=http_parser()),
         root=root,
         environ=environ,
     )

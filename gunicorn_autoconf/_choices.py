@@ -72,6 +72,7 @@ class Given(NamedTuple):
     shape: Shape
     cores: float
     cores_source: str
+    http_parser: str
 
 
 def choose(

@@ -12,7 +12,7 @@ from gunicorn_autoconf._bar import divide
 from gunicorn_autoconf._budget import MemoryBudget
 from gunicorn_autoconf._choices import Plan
 from gunicorn_autoconf._declaration import Declaration
-from gunicorn_autoconf._ignored import without_effect
+from gunicorn_autoconf._ignored import HTTPTOOLS, without_effect
 from gunicorn_autoconf._machine import Machine, MemoryLimit, Origin
 from gunicorn_autoconf._quantity import format_bytes
 from gunicorn_autoconf._report import describe, input_text, interface_text, plural, value_text
@@ -37,8 +37,11 @@ def render_explanation(  # noqa: PLR0913 - what the sections are made of, and ho
 ) -> str:
     """Return the long form, in lines of at most 80 columns; *paint* adds colour, no width."""
     settings = plan.settings
-    ignored = tuple(without_effect(declaration, settings["worker_class"], settings["threads"]))
-    problems = [warning for warning in warnings if warning not in ignored]
+    worker_class, threads = settings["worker_class"], settings["threads"]
+    # Of all that may be without effect, what the plan has found to be so with the parser it knows.
+    possible = tuple(without_effect(declaration, worker_class, threads, HTTPTOOLS))
+    ignored = [warning for warning in warnings if warning in possible]
+    problems = [warning for warning in warnings if warning not in possible]
     sections = (
         ("Machine", _machine_lines(machine)),
         ("Declared", _declared_lines(declaration)),

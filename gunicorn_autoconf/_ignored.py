@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._workload import GTHREAD, SYNC, UVICORN, class_name, is_gthread, is_sync
 
 GEVENT, TORNADO, ASGI, STOCK_UVICORN = "gevent", "tornado", "asgi", "uvicorn_worker.UvicornWorker"
+HTTPTOOLS = "httptools"
 
 
 class Row(NamedTuple):
@@ -20,6 +21,8 @@ class Row(NamedTuple):
 
     settings: tuple[str, ...]
     why: str
+    parser: str | None = None
+    """The one HTTP parser of uvicorn under which it is so; None where that does not matter."""
 
 
 _ASGI_ONLY = Row(
@@ -108,6 +111,12 @@ IGNORED: Mapping[str, tuple[Row, ...]] = MappingProxyType(
             *_UVICORN,
             Row(("threads",), f"uvicorn-worker hands it to nobody; {UVICORN} does"),
             Row(("worker_connections",), f"uvicorn-worker hands it to nobody; {UVICORN} does"),
+            Row(
+                ("graceful_timeout",),
+                "a worker waits for its requests without a limit; the arbiter ends the wait only "
+                "where the whole server stops",
+            ),
+            Row(("reload",), f"the worker logs that it reloads, and goes on; {UVICORN} reloads"),
             Row(("worker_abort",), f"SIGABRT ends the process at once; {UVICORN} calls it"),
             Row(
                 ("asgi_lifespan", "asgi_loop", "root_path", "websocket_max_message_size"),
@@ -117,7 +126,11 @@ IGNORED: Mapping[str, tuple[Row, ...]] = MappingProxyType(
         ),
         UVICORN: (
             *_UVICORN,
-            Row(_HEAD, "uvicorn's parser httptools has no such limit; with h11 they have"),
+            Row(
+                _HEAD,
+                f"uvicorn's parser {HTTPTOOLS} has no such limit; with h11 they have",
+                parser=HTTPTOOLS,
+            ),
         ),
     }
 )
@@ -160,18 +173,29 @@ def ignoring(worker_class: str | type) -> str | None:
 
 
 def without_effect(
-    declaration: Declaration, worker_class: str | type, threads: int
+    declaration: Declaration, worker_class: str | type, threads: int, http_parser: str
 ) -> Iterator[str]:
-    """Yield a sentence for each setting of *declaration* that *worker_class* does not heed."""
+    """
+    Yield a sentence for each setting of *declaration* that *worker_class* does not heed.
+
+    *http_parser* is the one that uvicorn takes in this class.
+    """
     family = ignoring(worker_class)
     if family == SYNC and threads > 1:
         family = GTHREAD  # As Gunicorn does.
     for row in IGNORED.get(family or "", ()):
+        if row.parser not in {None, http_parser}:
+            continue
         for name in row.settings:
             explicit = declaration.explicit(name)
-            if explicit is None or (name == "threads" and explicit.value <= 1):
+            if explicit is None or _is_no_wish(name, explicit.value):
                 continue
             yield (
                 f"{name}, set by {explicit.source}, has no effect under "
                 f"{class_name(worker_class)}: {row.why}"
             )
+
+
+def _is_no_wish(name: str, value: Any) -> bool:
+    """Whether *value* asks for nothing that would not be so anyway."""
+    return (name == "threads" and value <= 1) or (name == "reload" and not value)

@@ -10,7 +10,7 @@ from gunicorn_autoconf import _timeouts
 from gunicorn_autoconf._budget import memory_budget
 from gunicorn_autoconf._choices import Given, Plan, choose, obey, warn
 from gunicorn_autoconf._declaration import Declaration
-from gunicorn_autoconf._ignored import without_effect
+from gunicorn_autoconf._ignored import HTTPTOOLS, without_effect
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
     GTHREAD,
@@ -50,6 +50,7 @@ def plan(
     *,
     application: Finding | None = None,
     worker_memory_bytes: int | None = None,
+    http_parser: str = HTTPTOOLS,
 ) -> Plan:
     """
     Return the settings that fit *declaration* to *machine*, with a reason for each.
@@ -59,6 +60,7 @@ def plan(
         declaration: What `read_declaration` found; nothing declared where None.
         application: What is known of the application's interface.
         worker_memory_bytes: What a worker was measured to use.
+        http_parser: The one that uvicorn takes where it may choose.
 
     The same arguments give the same plan. More cores or more memory never give fewer workers.
     """
@@ -72,6 +74,7 @@ def plan(
         shape=_shape(workload, interface, declaration),
         cores=declaration.cpus or machine.cpu.cores,
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
+        http_parser=http_parser,
     )
     budget = memory_budget(machine.memory, declaration, worker_memory_bytes)
     result = Plan(
@@ -305,6 +308,6 @@ def _concerns(result: Plan, given: Given) -> Iterator[str]:
             f"{workers} workers x {threads} threads exceed "
             f"{declaration.sources['max_concurrency']}={bound}"
         )
-    yield from without_effect(declaration, settings["worker_class"], threads)
+    yield from without_effect(declaration, settings["worker_class"], threads, given.http_parser)
     if result.memory:
         yield from result.memory.concerns(workers)

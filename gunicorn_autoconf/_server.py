@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn_autoconf._attachment import attached
 from gunicorn_autoconf._declaration import Declaration, Explicit
 from gunicorn_autoconf._gunicorn import assigned_names, running_arbiter, taken_settings
-from gunicorn_autoconf._ignored import IGNORABLE, ignoring, without_effect
+from gunicorn_autoconf._ignored import HTTPTOOLS, IGNORABLE, ignoring, without_effect
 from gunicorn_autoconf._interface import detect_interface, interface_of
 from gunicorn_autoconf._machine import Finding
 from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan
@@ -71,13 +71,14 @@ def settle(handed: Autoconf, server: Arbiter) -> Autoconf:
         handed,
         declaration=declaration,
         application=application,
-        plan=plan(handed.machine, declaration, application=application),
+        plan=plan(handed.machine, declaration, application=application, http_parser=http_parser()),
     )
     _apply(settled.plan, server)
     if ignoring(settled.plan.settings["worker_class"]) is None:
         # A class of the operator's own: what it descends from is known now that it is loaded.
         threads = settled.plan.settings["threads"]
-        ignored = tuple(without_effect(declaration, server.worker_class, threads))
+        parser = http_parser(server.worker_class)
+        ignored = tuple(without_effect(declaration, server.worker_class, threads, parser))
         settled_plan = replace(settled.plan, warnings=(*settled.plan.warnings, *ignored))
         settled = replace(settled, plan=settled_plan)
     return settled
@@ -130,8 +131,13 @@ def loop_and_parser(server: Arbiter) -> str | None:
     known = server.cfg.settings.get("asgi_loop")  # Since Gunicorn 25.
     heeded = known and ignoring(server.worker_class) == UVICORN
     loop = options.get("loop", known.get() if heeded else "auto")
-    parser = options.get("http", "auto")
-    return f"{_taken(loop, 'uvloop', 'asyncio')}, {_taken(parser, 'httptools', 'h11')}"
+    return f"{_taken(loop, 'uvloop', 'asyncio')}, {http_parser(server.worker_class)}"
+
+
+def http_parser(worker_class: type | None = None) -> str:
+    """Which HTTP parser uvicorn takes, in the worker class where that has a say."""
+    options = getattr(worker_class, "CONFIG_KWARGS", {})
+    return _taken(options.get("http", "auto"), HTTPTOOLS, "h11")
 
 
 def _taken(option: Any, faster: str, other: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import http.client
+import os
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from builders import ASGI, WSGI, plan_for
 from gunicorn.config import KNOWN_SETTINGS
 from server import MODULE_DOOR, Launcher
 
-from gunicorn_autoconf import workers
+from gunicorn_autoconf import _server, autoconf, workers
 from gunicorn_autoconf._ignored import IGNORED, ignoring
 from gunicorn_autoconf._workload import UVICORN
 
@@ -110,6 +112,7 @@ if (SOURCE / "workers" / "gasgi.py").exists():
 # What is read and still has no effect, each with a test of its own below.
 READ_IN_VAIN = {
     "asgi": {"worker_connections"},
+    STOCK: {"graceful_timeout", "reload"},
     UVICORN: {"limit_request_field_size", "limit_request_fields", "limit_request_line"},
 }
 
@@ -203,7 +206,7 @@ def test_warning(environ: dict[str, str], argv: str, warnings: list[str]) -> Non
     ("worker_class", "names"),
     [
         (UVICORN, []),
-        (STOCK, ["threads", "worker_connections"]),
+        (STOCK, ["threads", "worker_connections", "graceful_timeout", "reload"]),
         ("asgi", ["threads", "worker_connections"]),
         ("mine.Worker", []),
     ],
@@ -213,6 +216,8 @@ def test_warnings_under_asgi(worker_class: str, names: list[str]) -> None:
         "GUNICORN_WORKER_CLASS": worker_class,
         "GUNICORN_THREADS": "4",
         "GUNICORN_WORKER_CONNECTIONS": "50",
+        "GUNICORN_GRACEFUL_TIMEOUT": "5",
+        "GUNICORN_RELOAD": "true",
     }
     planned = plan_for(environ, ASGI)
 
@@ -220,10 +225,24 @@ def test_warnings_under_asgi(worker_class: str, names: list[str]) -> None:
     assert found == names
 
 
-def test_one_thread_is_no_wish() -> None:
-    environ = {"GUNICORN_WORKER_CLASS": STOCK, "GUNICORN_THREADS": "1"}
+@pytest.mark.parametrize("variable", [{"GUNICORN_THREADS": "1"}, {"GUNICORN_RELOAD": "false"}])
+def test_what_is_so_anyway_is_no_wish(variable: dict[str, str]) -> None:
+    environ = {"GUNICORN_WORKER_CLASS": STOCK, **variable}
 
     assert plan_for(environ, ASGI).warnings == ()
+
+
+@pytest.mark.parametrize(("installed", "names"), [(True, ["limit_request_line"]), (False, [])])
+def test_limit_of_the_head_counts_where_httptools_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, names: list[str]
+) -> None:
+    monkeypatch.setattr(_server, "find_spec", lambda name: object() if installed else None)
+    environ = {"GUNICORN_LIMIT_REQUEST_LINE": "100"}
+
+    planned = autoconf(interface="asgi", environ=environ, argv=["gunicorn"]).plan
+
+    assert planned.settings["worker_class"] == UVICORN
+    assert [line.split(",")[0] for line in planned.warnings if "no effect" in line] == names
 
 
 # What the source cannot show, and what the start-up log says, on the real server.
@@ -298,3 +317,67 @@ def test_httptools_has_no_limit_of_the_head(gunicorn: Launcher, worker_class: st
 
     assert server.get("/?" + "0" * 50_000).status == 200
     assert server.lines("WARNING.*limit_request_line, set by --limit-request-line, has no effect")
+
+
+@pytest.mark.server
+def test_h11_has_a_limit_of_the_head(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "mine.py",
+        """
+        from gunicorn_autoconf.workers import UvicornWorker
+
+        class Worker(UvicornWorker):
+            CONFIG_KWARGS = {"http": "h11"}
+        """,
+    )
+    options = ["--limit-request-line", "100", "-k", "mine.Worker"]
+    server = gunicorn.start(
+        *MODULE_DOOR, *options, "gunicorn_autoconf.demo:app", GUNICORN_WORKERS="1"
+    )
+    server.wait_for_workers(1)
+
+    assert server.lines("HTTP parser of uvicorn: .*, h11$")
+    assert not server.lines("has no effect")
+
+
+# It answers with its process, after as many seconds as the query string says.
+SLEEPER = """
+    import asyncio, os
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        await asyncio.sleep(float(scope["query_string"] or b"0"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+
+
+@pytest.mark.server
+def test_stock_worker_waits_for_longer_than_graceful_timeout(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", SLEEPER)
+    options = ["-k", STOCK, "--graceful-timeout", "1"]
+    server = gunicorn.start(*MODULE_DOOR, *options, "app:app", GUNICORN_WORKERS="1")
+    (worker,) = server.wait_for_workers(1)
+    assert server.get().status == 200
+
+    with server.ask("/?4") as answer:
+        assert server.get().status == 200  # The loop has turned since.
+        os.kill(worker, signal.SIGTERM)
+        assert answer() == (200, str(worker))
+    server.wait_for_workers(1, replacing={worker})
+    assert server.lines("WARNING.*graceful_timeout, set by --graceful-timeout, has no effect")
+
+
+@pytest.mark.server
+def test_stock_worker_goes_on_when_its_code_is_edited(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", SLEEPER)
+    options = ["-k", STOCK, "--reload", "--reload-engine", "poll"]
+    server = gunicorn.start(*MODULE_DOOR, *options, "app:app", GUNICORN_WORKERS="1")
+    (worker,) = server.wait_for_workers(1)
+
+    gunicorn.edit("app.py", SLEEPER.replace("asyncio, os", "os, asyncio"), server)
+
+    # A worker that reloads would be gone before the second.
+    assert [server.get("/?3").body, server.get().body] == [str(worker), str(worker)]
+    assert server.lines("WARNING.*reload, set by --reload, has no effect")

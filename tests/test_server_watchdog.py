@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 import time
 import uuid
@@ -82,7 +84,11 @@ def test_blocked_loop_is_reported_and_waiting_is_not(
     load(server, "/io")
     assert not server.lines("blocked for ")
 
-    load(server, "/block")
+    def found() -> bool:
+        load(server, "/block")
+        return bool(server.lines(BLOCKED))
+
+    wait_until(found, "it is reported")
 
     line = server.wait_for(BLOCKED + r"\S+/demo\.py:\d+ in block\(\): time\.sleep\(WAIT_SECONDS\)")
     assert float(line[1]) >= 0.25
@@ -91,10 +97,64 @@ def test_blocked_loop_is_reported_and_waiting_is_not(
     server.wait_for(r"^  > \S+/demo\.py:\d+ in app\(\): block\(\)$")
     assert float(server.wait_for(RUNS_AGAIN + r"\S+/demo\.py:\d+ in block\(\)$")[1]) >= 0.25
     # Once for each place in a minute, however often it blocks; all of them are counted.
-    assert len(server.lines(BLOCKED)) == 1
+    assert len(server.lines(BLOCKED + r"\S+/demo\.py:\d+ in block\(\)")) == 1
     server.stop()
     server.wait_for(r"the event loop was blocked (once|\d+ times) in the life of this worker")
     server.wait_for(r"^  \d+ at \S+/demo\.py:\d+ in block\(\): \d\.\d\d s, the longest \d\.\d\d s$")
+
+
+LATE = """
+    import asyncio
+    import os
+    import time
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        print("begun", flush=True)
+        while not os.path.exists("release"):
+            await asyncio.sleep(0.02)
+        time.sleep(0.6)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+
+
+def test_stall_while_the_worker_drains_is_counted(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", LATE)
+    server = gunicorn.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
+    (worker,) = server.wait_for_workers(1)
+
+    with server.ask("/") as answer:
+        server.wait_for("^begun$")
+        os.kill(worker, signal.SIGTERM)
+        server.wait_for("Shutting down")
+        gunicorn.write("release", "")
+        assert answer().status == 200
+    server.wait_for_workers(1, replacing={worker})
+
+    server.wait_for(rf"\[{worker}\] .*the event loop was blocked once in the life of this worker$")
+    server.wait_for(r"^  1 at \S+/app\.py:12 in app\(\): 0\.\d\d s, the longest ")
+
+
+START = """
+    import time
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            time.sleep(2)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+"""
+
+
+def test_start_up_that_blocks_is_reported(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", START)
+    server = gunicorn.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
+
+    server.wait_for(BLOCKED + r"\S+/app\.py:7 in app\(\): time\.sleep\(2\)")
+    server.wait_for("Application startup complete")
 
 
 def test_five_at_once_are_seen(gunicorn: Launcher) -> None:
@@ -102,11 +162,14 @@ def test_five_at_once_are_seen(gunicorn: Launcher) -> None:
     server = gunicorn.start(*MODULE_DOOR, ASGI, **ONE_WORKER)
     server.wait_for_workers(1)
 
-    began = time.monotonic()
-    load(server, "/block", clients=5, requests=1)
-    assert time.monotonic() - began >= 0.5
+    def seen() -> bool:
+        # On a busy machine five may come one after the other, each shorter than the threshold.
+        began = time.monotonic()
+        load(server, "/block", clients=5, requests=1)
+        assert time.monotonic() - began >= 0.5
+        return bool(server.lines(BLOCKED + r"\S+/demo\.py:\d+ in block\(\)"))
 
-    server.wait_for(BLOCKED + r"\S+/demo\.py:\d+ in block\(\)")
+    wait_until(seen, "five at once are reported")
 
 
 def test_warning_can_be_turned_off(gunicorn: Launcher) -> None:
@@ -172,6 +235,7 @@ def test_the_projects_own_line_is_named(gunicorn: Launcher) -> None:
 
 
 STUCK = """
+    import os
     import time
 
     def app(environ, start_response):
@@ -181,7 +245,9 @@ STUCK = """
 
     def stuck(path):
         if path == "/stuck":
-            time.sleep(3.2)
+            time.sleep(60)
+        while path == "/held" and not os.path.exists("release"):
+            time.sleep(0.02)
 
     async def asgi_app(scope, receive, send):
         if scope["type"] == "http":
@@ -201,7 +267,7 @@ KILLED = [
 @pytest.mark.parametrize("arguments", KILLED)
 def test_stacks_come_before_the_kill(gunicorn: Launcher, arguments: tuple[str, ...]) -> None:
     gunicorn.write("app.py", STUCK)
-    server = gunicorn.start(*MODULE_DOOR, *arguments, **ONE_WORKER, GUNICORN_TIMEOUT="2")
+    server = gunicorn.start(*MODULE_DOOR, *arguments, **ONE_WORKER, GUNICORN_TIMEOUT="5")
     (pid,) = server.wait_for_workers(1)
     server.wait_for("running with")
 
@@ -209,15 +275,13 @@ def test_stacks_come_before_the_kill(gunicorn: Launcher, arguments: tuple[str, .
 
     server.wait_for(rf"WORKER TIMEOUT \(pid:{pid}\)")
     before, _, _ = server.log.partition("WORKER TIMEOUT")
-    assert re.search(SILENT + r"Gunicorn will kill it in 0\.\d s \(timeout 2\)", before)
+    assert re.search(SILENT + r"Gunicorn will kill it in [01]\.\d s \(timeout 5\)", before)
     assert re.search(
-        r"^  thread MainThread, serving GET /stuck, at \S+/app\.py:11 in stuck\(\)$",
+        r"^  thread MainThread, serving GET /stuck, at \S+/app\.py:12 in stuck\(\)$",
         before,
         re.MULTILINE,
     )
-    assert re.search(
-        r"^  > \S+/app\.py:11 in stuck\(\): time\.sleep\(3\.2\)$", before, re.MULTILINE
-    )
+    assert re.search(r"^  > \S+/app\.py:12 in stuck\(\): time\.sleep\(60\)$", before, re.MULTILINE)
     assert len(re.findall(SILENT, server.log)) == 1
     assert "secret" not in before
     server.wait_for_workers(1, replacing={pid})
@@ -253,20 +317,23 @@ def test_long_request_in_a_thread_is_reported(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", STUCK)
     server = gunicorn.start(
         *MODULE_DOOR, "-k", "gthread", "--threads", "3", "app:app", **ONE_WORKER,
-        GUNICORN_TIMEOUT="2",
+        GUNICORN_TIMEOUT="5",
     )  # fmt: skip
     server.wait_for_workers(1)
 
-    with server.ask("/stuck?secret=1") as answer:
+    with server.ask("/held?secret=1") as answer:
         for _ in range(20):  # Short requests in the other threads are none of its business.
             assert server.get().status == 200
         line = server.wait_for(
-            r"\[WARNING\] gunicorn-autoconf: a request has run for (\d\.\d) s, longer than timeout "
+            r"\[WARNING\] gunicorn-autoconf: a request has run for (\d+\.\d) s, longer than time"
         )
+        gunicorn.write("release", "")
         assert answer().status == 200
 
-    assert 2.0 <= float(line[1]) < 3.2
-    server.wait_for(r"^  thread ThreadPoolExecutor-\S+, serving GET /stuck, at \S+/app\.py:11 in ")
+    assert float(line[1]) >= 5.0
+    server.wait_for(
+        r"^  thread ThreadPoolExecutor-\S+, serving GET /held, at \S+/app\.py:1[34] in stuck\(\)"
+    )
     assert len(server.lines("a request has run")) == 1
     assert not server.lines("no sign of life")
     assert "secret" not in server.log
@@ -362,7 +429,8 @@ def test_garbage_collection_is_not_blamed_on_the_code(hard: Launcher) -> None:
 
     wait_until(found, "a collection is reported")
     server.stop()
-    assert not server.lines(BLOCKED)
+    # At so low a threshold whatever else runs may be too long on a busy machine.
+    assert not server.lines(BLOCKED + r".*gc\.collect")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="told by counters that Linux has")
@@ -386,7 +454,7 @@ def test_stopped_process_is_not_blamed_on_the_code(
         worker.resume()
 
     line = server.wait_for(NOT_THE_CODE + r"the process did not run for ")
-    assert float(line[1]) >= 0.9
+    assert float(line[1]) >= 0.5
     server.stop()
     assert not server.lines(r"blocked for|no sign of life")
 
@@ -504,20 +572,25 @@ def test_green_threads_are_left_alone(gunicorn: Launcher) -> None:
 
 def test_nothing_to_watch_is_no_thread(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", GREEN)
-    server = gunicorn.start(*MODULE_DOOR, "-k", "sync", "app:app", GUNICORN_TIMEOUT="0")
-    server.wait_for("booted")
+    server = gunicorn.start(
+        *MODULE_DOOR, "-k", "sync", "app:app", **ONE_WORKER, GUNICORN_TIMEOUT="0"
+    )
+    server.wait_for_workers(1)
 
     assert "watchdog" not in server.get().body
 
 
-@needs_native_asgi  # UvicornWorker does not end when a file changes.
-def test_worker_that_reload_has_replaced_is_watched(gunicorn: Launcher) -> None:
+# uvicorn-worker's own class does not end when a file changes.
+@pytest.mark.parametrize("worker_class", [LOOPS[0], LOOPS[2]])
+def test_worker_that_reload_has_replaced_is_watched(
+    gunicorn: Launcher, worker_class: tuple[str, ...]
+) -> None:
     gunicorn.write("app.py", STUCK)
-    server = gunicorn.start(*MODULE_DOOR, "-k", "asgi", "--reload", "app:asgi_app", **ONE_WORKER)
+    server = gunicorn.start(*MODULE_DOOR, *worker_class, "--reload", "app:asgi_app", **ONE_WORKER)
     workers = server.wait_for_workers(1)
-    gunicorn.edit("app.py", STUCK.replace("3.2", "0.7"), server)
+    gunicorn.edit("app.py", STUCK.replace("time.sleep(60)", "time.sleep(0.7)"), server)
     server.wait_for_workers(1, replacing=workers)
 
     assert server.get("/stuck").status == 200
 
-    server.wait_for(BLOCKED + r"\S+/app\.py:11 in stuck\(\): time\.sleep\(0\.7\)")
+    server.wait_for(BLOCKED + r"\S+/app\.py:12 in stuck\(\): time\.sleep\(0\.7\)")

@@ -6,14 +6,18 @@ import ctypes
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server import wait_until
 
 from gunicorn_autoconf._cgroup import parse_cpu_stat
+from gunicorn_autoconf._watchdog import _witness
+from gunicorn_autoconf._watchdog._heartbeat import _LongRequests
 from gunicorn_autoconf._watchdog._stack import (
     MAX_FRAMES,
     MAX_REQUEST_LENGTH,
@@ -39,8 +43,13 @@ from gunicorn_autoconf._watchdog._stall import (
     render_excuse,
     render_stall,
 )
-from gunicorn_autoconf._watchdog._threads import find_origins, read_stack, read_threads
-from gunicorn_autoconf._watchdog._witness import OwnDelay, QuotaWitness, ThreadWitness
+from gunicorn_autoconf._watchdog._threads import (
+    Serving,
+    find_origins,
+    read_stack,
+    read_threads,
+)
+from gunicorn_autoconf._watchdog._witness import Delay, OwnDelay, QuotaWitness, ThreadWitness
 from gunicorn_autoconf.errors import MalformedFileError
 
 ORIGINS = Origins(libraries=("/usr/lib/python3.11",), own=("/venv/site-packages/shop",))
@@ -104,6 +113,13 @@ def test_culprit(stack: tuple[Frame, ...], culprit: Frame | None) -> None:
 def test_start_of_the_server_is_left_out() -> None:
     assert trim((SLEEP, PRICES, *START)) == (SLEEP, PRICES)
     assert trim(START) == ()
+
+
+def test_listener_of_the_garbage_collector_is_left_out() -> None:
+    """The collector calls it wherever the thread is; that place is the one to name."""
+    listener = Frame(_witness.__file__, 1, "CollectorWitness.__call__")
+
+    assert trim((listener, PRICES, *START)) == (PRICES,)
 
 
 def test_suspect_has_half_of_the_samples() -> None:
@@ -268,25 +284,48 @@ def test_request_that_is_a_proxy_costs_no_stack(name: str) -> None:
     assert request is None
 
 
+def test_long_requests_that_were_not_reported_are_counted() -> None:
+    done, said = threading.Event(), list[str]()
+    long_requests = _LongRequests(5.0, find_origins(None), said.append)
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert thread.ident is not None
+        for now in (0.0, 20.0, 40.0, 61.0, 122.0):
+            long_requests._report(Serving(thread.ident, 0), 6.0, now)
+    finally:
+        done.set()
+        thread.join()
+
+    first, second, third = (text.splitlines()[0] for text in said)
+    assert first.endswith("which ends no request in this worker class")
+    assert second.endswith("worker class; 2 more here since the last report")
+    assert third == first
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="told by counters that Linux has")
 def test_gil_is_told_from_a_process_that_does_not_run() -> None:
     """Here nobody stops the thread: all of its delay is the GIL's, which native code holds."""
-    found = []
+    late_by, delay = 0.0, Delay()
 
-    def late() -> None:
+    def late() -> tuple[float, Delay]:
         own = OwnDelay()
         own.begin()
-        due = time.monotonic() + 0.05
-        time.sleep(0.05)
-        found.append((late_by := time.monotonic() - due, own.end(late_by)))
+        due = time.monotonic() + 0.2
+        time.sleep(0.2)
+        late_by = time.monotonic() - due
+        return late_by, own.end(late_by)
 
-    thread = threading.Thread(target=late)
-    thread.start()
-    ctypes.PyDLL(None).usleep(400_000)
-    thread.join()
+    def is_late() -> bool:
+        nonlocal late_by, delay
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(late)
+            ctypes.PyDLL(None).usleep(800_000)
+            late_by, delay = waiting.result()
+        return late_by > 0.2  # Else the thread has slept before the GIL was taken.
 
-    ((late_by, delay),) = found
-    assert late_by > 0.2
+    wait_until(is_late, "the thread wants the GIL while native code holds it")
+
     # Each wake-up counts for one interval; on a busy machine it takes several.
     assert delay.native_seconds > late_by / 10
 

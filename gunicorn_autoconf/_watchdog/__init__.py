@@ -21,7 +21,7 @@ from gunicorn_autoconf._watchdog._heartbeat import HeartbeatWatch
 from gunicorn_autoconf._watchdog._stall import Tally
 from gunicorn_autoconf._watchdog._threads import find_origins
 from gunicorn_autoconf._watchdog._witness import OwnDelay
-from gunicorn_autoconf._workload import Interface, class_interface
+from gunicorn_autoconf._workload import UVICORN, Interface, class_interface, class_name
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -64,7 +64,8 @@ class Watchdog:
         self._origins = find_origins(getattr(worker.app, "app_uri", None))
         self._own = OwnDelay()
         self._tally = Tally()
-        self._told = False
+        self._told = self._closed = False
+        self._ends_unheard = UVICORN not in map(class_name, type(worker).__mro__)
         self._loop: LoopWatch | None = None
         timeout = worker.cfg.timeout
         self._heartbeat = (
@@ -94,10 +95,12 @@ class Watchdog:
 
     def close(self) -> None:
         """End the thread and log what was counted; the first call counts."""
-        if os.getpid() != self._pid or self._told:
+        if os.getpid() != self._pid or self._closed:
             return
+        self._closed = self._stopping = True
         self._stop_thread()
-        self._stopping = True
+        if self._loop:
+            self._loop.close()
         self._tell()
 
     def _find_loop(self) -> None:
@@ -182,7 +185,7 @@ class Watchdog:
         seconds = IDLE_SECONDS
         if self._loop:
             seconds = min(seconds, self._loop.check(now, delay))
-            if _uvicorn_leaves():
+            if self._ends_unheard and _uvicorn_leaves():
                 self._tell()
         if self._heartbeat:
             seconds = min(seconds, self._heartbeat.check(now, delay))
@@ -216,7 +219,8 @@ def _uvicorn_leaves() -> bool:
     """
     Return whether uvicorn's server has been told to stop.
 
-    It sends itself the signal again when it is done, and no hook and no exit handler runs.
+    It sends itself the signal again when it is done, and no hook and no exit handler runs: only
+    our own worker class keeps that from happening.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(getattr(server, "should_exit", False))

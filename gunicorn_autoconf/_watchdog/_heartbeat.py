@@ -128,10 +128,11 @@ class _LongRequests:
         if not threads:
             return
         place = find_suspect([threads[0].stack], self._origins).place
-        if not self._tally.is_due(place, now):
-            self._tally.count(place, seconds)
+        is_due = self._tally.is_due(place, now)
+        unreported = self._tally.report(place, now) if is_due else 0
+        self._tally.count(place, seconds)
+        if not is_due:
             return
-        unreported = self._tally.report(place, now)
         more = f"; {unreported} more here since the last report" if unreported else ""
         headline = (
             f"a request has run for {seconds:.1f} s, longer than timeout ({self._timeout:g} s), "

@@ -12,14 +12,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
-from gunicorn_autoconf._watchdog._stack import Origins, Stack
+from gunicorn_autoconf._watchdog._stack import Origins
 from gunicorn_autoconf._watchdog._stall import (
     Cause,
     Evidence,
     Stall,
-    Suspect,
     Tally,
     find_suspect,
     render_end,
@@ -27,12 +25,12 @@ from gunicorn_autoconf._watchdog._stall import (
     render_stall,
 )
 from gunicorn_autoconf._watchdog._threads import add_sources, is_in_code, read_stack
+from gunicorn_autoconf._watchdog._watched import Question, Reading, Sample, Samples, Watched
 from gunicorn_autoconf._watchdog._witness import (
     CollectorWitness,
     Delay,
     OwnDelay,
     QuotaWitness,
-    ThreadTimes,
     ThreadWitness,
 )
 
@@ -45,7 +43,6 @@ SAMPLES_PER_THRESHOLD = 12
 # The part of the threshold from which on an answer is late.
 LATE_FRACTION = 0.2
 MIN_WAIT_SECONDS = 0.005
-MAX_SAMPLES = 16
 # A loop that answers in time so often in a row is no longer blocked: between two pieces of work it
 # may answer once.
 ANSWERS_TO_END = 2
@@ -59,51 +56,6 @@ EXCUSED = {
 }
 
 Say = Callable[[str], None]
-
-
-class _Sample(NamedTuple):
-    """Where the loop's thread was, and the request it served."""
-
-    stack: Stack
-    request: str | None
-
-
-class _Reading(NamedTuple):
-    """All witnesses at one moment; two of them make an `Evidence`."""
-
-    times: ThreadTimes
-    own: Delay
-    collecting_seconds: float
-
-
-class _Question:
-    """What was asked of the loop, and when it answered."""
-
-    def __init__(self) -> None:
-        self.asked = time.monotonic()
-        self.answered: float | None = None
-
-    def answer(self) -> None:
-        """Write down the time; the one thing that runs in the loop."""
-        self.answered = time.monotonic()
-
-
-class _Watched:
-    """A loop that answers late: what was seen of it since."""
-
-    def __init__(self, before: _Reading, now: float) -> None:
-        self.before = before
-        self.samples: list[_Sample] = []
-        self.late: list[float] = []
-        self.in_time = 0
-        self.suspect: Suspect | None = None
-        self.reported = False
-        self.queued_since = now
-        self.last_times = before.times
-
-    def stall(self, outstanding_seconds: float | None = None) -> Stall:
-        late = self.late if outstanding_seconds is None else [*self.late, outstanding_seconds]
-        return Stall(sum(late), len(late), max(late, default=0.0))
 
 
 class LoopWatch:
@@ -142,13 +94,13 @@ class LoopWatch:
         self._collector = CollectorWitness()
         self._quota = QuotaWitness()
         self._quota_seen = time.monotonic()
-        self._question: _Question | None = None
-        self._watched: _Watched | None = None
-        self._before = self._read()
+        self._question: Question | None = None
+        self._watched: Watched | None = None
+        self._begin_turn()
 
     def close(self) -> None:
         """Watch no more."""
-        self._question = self._watched = None
+        self._finish(time.monotonic())
         self._collector.close()
         self._thread.close()
 
@@ -156,7 +108,7 @@ class LoopWatch:
         """Look at the loop; return after how many seconds to look again."""
         question = self._question
         if not self._loop.is_running():  # not yet, or no more
-            self._question = self._watched = None
+            self._finish(now)
             return self._period
         if question and question.answered is None:
             self._examine(now, now - question.asked)
@@ -166,14 +118,15 @@ class LoopWatch:
         if not self._watched and answer < self._threshold <= late:
             # Nobody had asked: nothing ran between the last look and this one.
             answer = late
-        if answer >= LATE_FRACTION * self._threshold:
+        is_late = answer >= LATE_FRACTION * self._threshold
+        if is_late:
             self._count(now, answer)
         elif self._watched:
             self._watched.in_time += 1
             if self._watched.in_time >= ANSWERS_TO_END:
                 self._end(self._watched, now)
                 self._watched = None
-        if self._watched or (question is None and is_in_code(self._thread_ident)):
+        if self._watched or is_late or (question is None and is_in_code(self._thread_ident)):
             self._ask(now)
             return self._fine_period
         self._rest(now)  # It waits, and an idle loop is not woken; or it has answered in time.
@@ -184,12 +137,18 @@ class LoopWatch:
         if now - self._quota_seen > QUOTA_LOOK_SECONDS:
             self._quota.look()
             self._quota_seen = now
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
         self._before = self._read()
+        self._turn = Samples()
 
     def _ask(self, now: float) -> None:
-        if not self._watched:
+        if self._watched:
+            self._begin_turn()
+        else:
             self._rest(now)
-        question = _Question()
+        question = Question()
         try:
             self._loop.call_soon_threadsafe(question.answer)
         except RuntimeError:  # closed
@@ -197,11 +156,11 @@ class LoopWatch:
         else:
             self._question = question
 
-    def _read(self) -> _Reading:
-        return _Reading(self._thread.read(), self._own.total, self._collector.total_seconds)
+    def _read(self) -> Reading:
+        return Reading(self._thread.read(), self._own.total, self._collector.total_seconds)
 
-    def _watch(self, now: float) -> _Watched:
-        self._watched = self._watched or _Watched(self._before, now)
+    def _watch(self, now: float) -> Watched:
+        self._watched = self._watched or Watched(self._before, now, Samples())
         self._watched.in_time = 0
         return self._watched
 
@@ -210,31 +169,65 @@ class LoopWatch:
         if not self._watched and outstanding_seconds < LATE_FRACTION * self._threshold:
             return
         watched = self._watch(now)
+        self._sample(watched)
+        if outstanding_seconds >= self._threshold:
+            watched = self._part(watched, now)
         if watched.suspect is None:
-            self._sample(watched)
-            stall = watched.stall(outstanding_seconds)
-            self._judge(watched, stall, now)
+            self._judge(watched, watched.stall.plus(outstanding_seconds), now)
 
     def _count(self, now: float, late_seconds: float) -> None:
         """Take note of an answer that came late."""
         watched = self._watch(now)
-        if not watched.samples:  # The GIL was held: this is where it was given away.
-            self._sample(watched)
-        watched.late.append(late_seconds)
+        is_long = late_seconds >= self._threshold
+        if not watched.samples.kept or (is_long and not self._turn.kept):
+            self._sample(watched)  # The GIL was held: this is where it was given away.
+        if is_long:
+            watched = self._part(watched, now)
+        watched.stall = watched.stall.plus(late_seconds)
         if watched.suspect is None:
-            self._judge(watched, watched.stall(), now)
+            self._judge(watched, watched.stall, now)
+        if watched.suspect is None:
+            return
+        # Under a load that lasts, a loop never answers in time: each long turn is a stall of its
+        # own, and many short ones are one stall until they may be reported again.
+        if is_long or self._tally.is_due(watched.suspect.place, now):
+            self._end(watched, now, goes_on=not is_long)
+            self._watched = None
 
-    def _judge(self, watched: _Watched, stall: Stall, now: float) -> None:
+    def _part(self, watched: Watched, now: float) -> Watched:
+        """Make a stall of its own of the present turn where another line is to blame for it."""
+        if watched.suspect is None:
+            return watched
+        suspect = find_suspect(self._turn.stacks, self._origins)
+        if suspect.function in {None, watched.suspect.function}:
+            return watched
+        if watched.stall.turns:
+            self._end(watched, now)
+        self._watched = Watched(self._before, now, self._turn)
+        return self._watched
+
+    def _finish(self, now: float) -> None:
+        """End a stall with which the loop itself has ended."""
+        question, watched = self._question, self._watched
+        self._question = self._watched = None
+        if watched is None:
+            return
+        seconds = (question.answered or now) - question.asked if question else 0.0
+        if seconds >= LATE_FRACTION * self._threshold:
+            watched.stall = watched.stall.plus(seconds)
+        self._end(watched, now)
+
+    def _judge(self, watched: Watched, stall: Stall, now: float) -> None:
         """Report the line that blocks, once the code is to blame for it."""
         evidence = self._evidence(watched, stall, now)
         if evidence.cause(self._threshold) is not Cause.CODE:
             return
-        samples = watched.samples
-        suspect = find_suspect([sample.stack for sample in samples], self._origins)
+        samples = watched.samples.kept
+        suspect = find_suspect(watched.samples.stacks, self._origins)
         watched.suspect = suspect
         if not self._tally.is_due(suspect.place, now):
             return
-        sample = samples[suspect.number] if suspect.number is not None else _Sample((), None)
+        sample = samples[suspect.number] if suspect.number is not None else Sample((), None)
         watched.reported = True
         self._say(
             render_stall(
@@ -248,11 +241,13 @@ class LoopWatch:
             )
         )
 
-    def _sample(self, watched: _Watched) -> None:
-        if len(watched.samples) < MAX_SAMPLES:
-            watched.samples.append(_Sample(*read_stack(self._thread_ident)))
+    def _sample(self, watched: Watched) -> None:
+        sample = Sample(*read_stack(self._thread_ident))
+        watched.samples.add(sample)
+        if watched.samples is not self._turn:
+            self._turn.add(sample)
 
-    def _evidence(self, watched: _Watched, stall: Stall, now: float) -> Evidence:
+    def _evidence(self, watched: Watched, stall: Stall, now: float) -> Evidence:
         before, after = watched.before, self._read()
         queued = after.times.queued_seconds - before.times.queued_seconds
         # The kernel counts a wait when it is over. One that lasts shows as a thread that may run,
@@ -270,12 +265,12 @@ class LoopWatch:
             native_seconds=after.own.native_seconds - before.own.native_seconds,
         )
 
-    def _end(self, watched: _Watched, now: float) -> None:
+    def _end(self, watched: Watched, now: float, *, goes_on: bool = False) -> None:
         """Count a stall that is over, and report what was not the code's."""
-        stall = watched.stall()
+        stall = watched.stall
         if watched.suspect:
             if watched.reported:
-                self._say(render_end(stall, watched.suspect.place))
+                self._say(render_end(stall, watched.suspect.place, goes_on=goes_on))
             self._tally.count(watched.suspect.place, stall.seconds)
             return
         evidence = self._evidence(watched, stall, now)

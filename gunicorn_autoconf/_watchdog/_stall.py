@@ -153,6 +153,11 @@ class Suspect(NamedTuple):
     number: int | None = None
     """Which of the samples shows it."""
 
+    @property
+    def function(self) -> tuple[str, str] | None:
+        """The function of the line, and its file: a loop in it is at one line, then at another."""
+        return (self.frame.path, self.frame.function) if self.frame else None
+
 
 def find_suspect(samples: Sequence[Stack], origins: Origins) -> Suspect:
     """
@@ -180,6 +185,15 @@ class Stall(NamedTuple):
     seconds: float
     turns: int = 1
     longest_seconds: float = 0.0
+
+    def plus(self, seconds: float) -> Stall:
+        """
+        Return this stall with one more turn.
+
+        >>> Stall(0.2, 2, 0.1).plus(0.3)
+        Stall(seconds=0.5, turns=3, longest_seconds=0.3)
+        """
+        return Stall(self.seconds + seconds, self.turns + 1, max(self.longest_seconds, seconds))
 
     def __str__(self) -> str:
         if self.turns < 2:
@@ -239,9 +253,10 @@ def _cure(evidence: Evidence) -> str:
     )
 
 
-def render_end(stall: Stall, place: str) -> str:
-    """Return the line about a reported stall that has ended."""
-    return f"the event loop runs again; it was blocked for {stall} at {place}"
+def render_end(stall: Stall, place: str, *, goes_on: bool = False) -> str:
+    """Return the line about a reported stall that has ended, or *goes_on* and is counted so far."""
+    now = "is as busy as before" if goes_on else "runs again"
+    return f"the event loop {now}; it was blocked for {stall} at {place}"
 
 
 def render_excuse(evidence: Evidence, cause: Cause, throttling: Throttling | None) -> str:

@@ -71,9 +71,9 @@ class ThreadWitness:
 
     def close(self) -> None:
         """Give back what is open."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 _HAS_CLOCK = hasattr(time, "pthread_getcpuclockid")
