@@ -10,6 +10,7 @@ of output says in a comment on the line before it what is done with it:
                                         in tests/roots/ROOT
     <!-- serve -->                      the README's way to serve: its last command is run
     <!-- test -->                       the README's way to test: .ci/run runs it
+    <!-- step: WHAT -->                 a step of the tutorial: see test_tutorial.py
     <!-- not run: REASON -->            is not run
 
 A block without such a comment fails the tests.
@@ -50,7 +51,7 @@ PAGES = [
 # Commands and output; "" is a fence without a language. What is neither needs no comment: a
 # Dockerfile, a unit of systemd.
 WITH_COMMENT = {"", "bash", "console", "sh", "shell", "text"}
-COMMENTS = re.compile(r"run|serve|test|explain: .+|not run: .+")
+COMMENTS = re.compile(r"run|serve|test|explain: .+|step: .+|not run: .+")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-PYTHON = [block for block in chosen("python") if not (block.comment or "").startswith("not run: ")]
+PYTHON = [
+    block
+    for block in chosen("python")
+    if not (block.comment or "").startswith(("not run: ", "step: "))
+]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
