@@ -116,12 +116,38 @@ def test_block_says_what_is_done_with_it(block: Block) -> None:
     assert COMMENTS.fullmatch(block.comment or ""), f"see {Path(__file__).name}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
     text = page.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+    return re.sub(r"^ *(`{3,}).*?^ *\1$", "", text, flags=re.MULTILINE | re.DOTALL)
 
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind a "#": the headings, as GitHub and Sphinx turn them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", prose(page))
+    dead = []
+    for target, anchor in links:
+        path = page.parent / target if target else page
+        # What a build of the documentation makes is not there in a clone.
+        made = {"_build", "_generated"} & set(path.parts)
+        if made or not path.exists() or (anchor and anchor not in anchors(path)):
+            dead.append(f"{target}#{anchor}")
+
+    assert dead == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (TOP / "docs" / "index.md").read_text(encoding="utf-8").split()
+    docs = [page for page in PAGES if page.parent != TOP and page.name != "index.md"]
+
+    names = [page.relative_to(TOP / "docs").with_suffix("").as_posix() for page in docs]
+    assert [name for name in names if name not in index] == []
 
 
 @pytest.fixture
