@@ -19,7 +19,8 @@ QUICK = ("-n", "4", "-m", "not slow and not cgroup")
 # What differs from one Python to the next: all that needs no server, and a few that do.
 WATCHDOG, MEMORY = "--ignore=tests/test_server_watchdog.py", "--ignore=tests/test_server_memory.py"
 UVICORN, SIGNALS = "--ignore=tests/test_server_uvicorn.py", "--ignore=tests/test_server_signals.py"
-EACH_PYTHON = ("tests", *QUICK, WATCHDOG, MEMORY, UVICORN, SIGNALS)
+TOP = "--ignore=tests/test_server_top.py"
+EACH_PYTHON = ("tests", *QUICK, WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP)
 # What differs from one Gunicorn or Uvicorn to the next.
 OLDEST = ("tests", *QUICK, WATCHDOG, MEMORY)
 CROSS = ("tests/test_server_frameworks.py", "tests/test_ignored.py", *QUICK)

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # The pages are about this tree, not about what may be installed.
 
+import click  # noqa: E402
 from gunicorn.config import KNOWN_SETTINGS  # noqa: E402
 
 import gunicorn_autoconf  # noqa: E402
 from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
 from gunicorn_autoconf._ignored import IGNORED  # noqa: E402
-from gunicorn_autoconf._machine import CpuSupply, Machine, MemorySupply, Origin  # noqa: E402
+from gunicorn_autoconf._machine import (  # noqa: E402
+    CpuSupply,
+    Machine,
+    MemorySupply,
+    Origin,
+    ProcessMemory,
+)
 from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan  # noqa: E402
+from gunicorn_autoconf._top._screen import draw_screen  # noqa: E402
+from gunicorn_autoconf._top._terminal import render_svg  # noqa: E402
+from gunicorn_autoconf._top._view import (  # noqa: E402
+    MemorySample,
+    Order,
+    ProcessSample,
+    ServerSample,
+    follow,
+    total_bytes,
+)
 from gunicorn_autoconf._workload import (  # noqa: E402
     WORKLOADS,
     Interface,
@@ -28,6 +46,7 @@ from gunicorn_autoconf._workload import (  # noqa: E402
     Workload,
     class_name,
 )
+from gunicorn_autoconf.cli import main  # noqa: E402
 from gunicorn_autoconf.hooks import ServerHooks  # noqa: E402
 
 if TYPE_CHECKING:
@@ -221,24 +240,103 @@ def modules() -> str:
     )
 
 
-GENERATORS = (
-    variables,
-    gunicorns_variables,
-    workloads,
-    ignored,
-    planned,
-    hooks,
-    untouched,
-    changes,
-    modules,
-)
+def top() -> str:
+    """Return a picture of `top`: four workers in 512 MiB, one of which leaks."""
+    mib = 1024 * 1024
+
+    def process(pid: int, at: int, cpu: float, uss: float) -> ProcessSample:
+        memory = ProcessMemory(int((uss + 24) * mib), int((uss + 6) * mib), int(uss * mib))
+        return ProcessSample(
+            pid, 7300 + at, "running" if cpu > 0.5 else "sleeping", at * cpu, memory
+        )
+
+    def sample(at: int) -> ServerSample:
+        leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
+        arbiter = process(17, at, 0.001, 14)
+        workers = (
+            process(21, at, 0.34, cached),
+            process(22, at, 0.62, leaked),
+            process(23, at, 0.29, 61.2),
+            process(24, at, 0.31, cached - 3),
+        )
+        limit, reserve, others = 512 * mib, int(51.2 * mib), 50 * mib
+        memory = MemorySample(
+            limit_bytes=limit,
+            source="/sys/fs/cgroup/memory.max",
+            budget_bytes=limit - reserve - others,
+            reserve_bytes=reserve,
+            headroom_bytes=limit - total_bytes([arbiter, *workers]) - others,
+        )
+        command = "/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app"
+        return ServerSample(at, command, arbiter, workers, cores=2.0, memory=memory)
+
+    view = follow(None, sample(0))
+    for at in range(2, 25, 2):
+        view = follow(view, sample(at))
+    return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
+
+
+def command(name: str) -> str:
+    """Return what the command *name* says of itself."""
+    described = main.commands[name]
+    context = click.Context(described, info_name=f"gunicorn-autoconf {name}")
+    usage = described.get_usage(context).removeprefix("Usage: ")
+    rows = (
+        (", ".join(f"`{flag}`" for flag in option.opts), _meaning(option))
+        for option in described.params
+        if isinstance(option, click.Option)
+    )
+    description = inspect.cleandoc(described.help or "")
+    return f"`{usage}`\n\n{description}\n\n{table(('Option', 'Meaning'), rows)}"
+
+
+def _meaning(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return f"{option.help} One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
+    return option.help or ""
+
+
+def json_fields(name: str) -> str:
+    """Return the table of what the schema *name* describes."""
+    schema = json.loads((DOCS / "reference" / name).read_text(encoding="utf-8"))
+    return table(("Name", "Meaning"), _fields(schema, schema.get("$defs", {}), ""))
+
+
+def _fields(schema: Any, shared: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Each named field below *schema*, what is shared where it is used."""
+    for part in (schema, *schema.get("anyOf", ())):
+        if "$ref" in part:
+            yield from _fields(shared[part["$ref"].rpartition("/")[2]], shared, prefix)
+        for name, field in part.get("properties", {}).items():
+            path = f"{prefix}{name}"
+            yield f"`{path}`", field["description"]
+            yield from _fields(field, shared, f"{path}.")
+        if "items" in part:
+            yield from _fields(part["items"], shared, f"{prefix.removesuffix('.')}[].")
+        if "additionalProperties" in part:
+            yield from _fields(part["additionalProperties"], shared, f"{prefix}<name>.")
 
 
 def write_generated(app: Sphinx) -> None:
     GENERATED.mkdir(exist_ok=True)
-    for function in GENERATORS:
-        path = GENERATED / f"{function.__name__}.md"
-        text = function()
+    functions = (
+        variables,
+        gunicorns_variables,
+        workloads,
+        ignored,
+        planned,
+        hooks,
+        untouched,
+        changes,
+        modules,
+    )
+    texts = {function.__name__: function() for function in functions}
+    texts |= {f"command-{name}": command(name) for name in main.commands}
+    for name in ("explain", "size"):
+        texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
+    files = {f"{name}.md": text for name, text in texts.items()} | {"top.svg": top()}
+    for name, text in files.items():
+        path = GENERATED / name
         # An unchanged file keeps its time, so that Sphinx need not read its page again.
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

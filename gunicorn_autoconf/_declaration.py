@@ -105,7 +105,7 @@ def read_declaration(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, text, variable in _declared(environ, arguments or {}):
-        values[variable.field] = _parse(name, text, variable)
+        values[variable.field] = parse_declared(name, text, variable)
         sources[variable.field] = name
     _check_bounds(values, sources)
     return Declaration(
@@ -134,7 +134,13 @@ def _declared(
             yield variable.name, text, variable
 
 
-def _parse(name: str, text: str, variable: Variable) -> Any:
+def parse_declared(name: str, text: str, variable: Variable) -> Any:
+    """
+    Return what *text* means in the row *variable*.
+
+    Raises:
+        DeclarationError: It is not allowed; *name* is what the user knows it by.
+    """
     try:
         return variable.parse(text)
     except ValueError as error:
@@ -166,7 +172,7 @@ def _settings(
                 raise DeclarationError(name, shown, str(error)) from error
             settings[setting] = (*settings.get(setting, ()), explicit)
     if text := environ.get(WEB_CONCURRENCY.name, "").strip():
-        value = _parse(WEB_CONCURRENCY.name, text, WEB_CONCURRENCY)
+        value = parse_declared(WEB_CONCURRENCY.name, text, WEB_CONCURRENCY)
         count = Explicit(value=value, source=WEB_CONCURRENCY.name)
         settings["workers"] = (*settings.get("workers", ()), count)
     return settings

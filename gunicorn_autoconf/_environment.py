@@ -64,7 +64,7 @@ class Variable(NamedTuple):
         return self.prefix + self.keyword.upper()
 
 
-_QUANTITY = "a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
+QUANTITY = "a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
 
 VARIABLES: tuple[Variable, ...] = (
     Variable(
@@ -95,7 +95,7 @@ VARIABLES: tuple[Variable, ...] = (
         keyword="memory",
         field="memory_bytes",
         parse=parse_memory,
-        allowed=_QUANTITY,
+        allowed=QUANTITY,
         default="detected",
         meaning="memory to plan for, instead of the detected limit",
     ),
@@ -103,7 +103,7 @@ VARIABLES: tuple[Variable, ...] = (
         keyword="worker_memory",
         field="worker_memory_bytes",
         parse=parse_memory,
-        allowed=_QUANTITY,
+        allowed=QUANTITY,
         default="measured; 256 MiB until then",
         meaning="memory that one worker needs",
     ),

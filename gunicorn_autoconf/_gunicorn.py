@@ -12,11 +12,14 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gunicorn_autoconf._declaration import Explicit
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from gunicorn_autoconf._paste import Spelling
 
 _BOOLEANS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
@@ -59,7 +62,9 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
             return text
         setting = setting_class()  # The type of `umask` is a method.
         try:
-            return setting.validator(_typed(setting, text, config))
+            typed = _typed(setting, text, config)
+            value = setting.validator(typed)
+            return value if _is_taken_again(setting, value) else typed
         except Exception as error:  # Validators raise what they like.
             allowed = {
                 config.validate_pos_int: "a whole number of at least 0",
@@ -69,6 +74,37 @@ def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
             raise ValueError(f"use {allowed}" if allowed else f"Gunicorn says: {error}") from error
 
     return parse
+
+
+def _is_taken_again(setting: Any, value: Any) -> bool:
+    """Whether Gunicorn takes *value*, which its validator returned, from a configuration."""
+    try:
+        return bool(setting.validator(value) == value)
+    except Exception:  # Validators raise what they like.
+        return False
+
+
+def spellings() -> dict[str, Spelling]:
+    """Return how the installed Gunicorn takes each of its settings, hooks apart."""
+    from gunicorn_autoconf._paste import Spelling
+
+    config = _gunicorn_config()
+    return {
+        setting.name: Spelling(
+            flag=setting.cli[-1] if setting.cli else None,
+            action=setting.action,
+            default=setting.default,
+            read=_reader(setting, config),
+        )
+        for setting in config.KNOWN_SETTINGS
+        if not _is_hook(setting)
+    }
+
+
+def _reader(setting: Any, config: ModuleType) -> Callable[[str], Any]:
+    """From a variable's text to what Gunicorn holds for it in the end."""
+    parse, validate = _parser(setting, config), setting().validator
+    return lambda text: validate(parse(text))
 
 
 def _is_hook(setting: Any) -> bool:
@@ -110,9 +146,12 @@ def default_setting(name: str) -> Any:
     return next(setting for setting in known if setting.name == name)()
 
 
-def default_settings() -> dict[str, Any]:
-    """Return what each setting of the installed Gunicorn is where nobody has set it."""
-    return {name: s.get() for name, s in _gunicorn_config().make_settings().items()}
+def taken_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every setting of the installed Gunicorn is where nothing sets but *settings*."""
+    config = _gunicorn_config().Config()
+    for name, value in settings.items():
+        config.set(name, value)
+    return {name: setting.get() for name, setting in config.settings.items()}
 
 
 def assigned_names(location: str) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from gunicorn_autoconf._advice import Advice
 from gunicorn_autoconf._choices import Plan, Reason
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import SECRET_SETTINGS
@@ -12,21 +13,27 @@ from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._quantity import Reserve
 from gunicorn_autoconf._workload import class_name
 
+# Counts up when a name goes or changes its meaning. One that is added leaves it as it is.
+SCHEMA = 1
 
-def to_json(
+
+def to_json(  # noqa: PLR0913, PLR0917 - the parts of the document
     machine: Machine,
     declaration: Declaration,
     plan: Plan,
     application: Finding | None,
     warnings: tuple[str, ...],
+    advice: tuple[Advice, ...] = (),
 ) -> dict[str, Any]:
     """Return everything that was found, heard and chosen, as values that `json.dumps` takes."""
     return {
+        "schema": SCHEMA,
         "machine": asdict(machine),
         "declaration": _declaration(declaration),
         "application": asdict(application) if application else None,
         "plan": _plan(plan),
         "warnings": list(warnings),
+        "advice": [item._asdict() for item in advice],
     }
 
 

@@ -1,5 +1,5 @@
 """
-From a root directory to a `Machine`: what the kernel grants to this process.
+From a root directory to a `Machine`: what the kernel grants to this process or another.
 
 Touches files below the root (/proc, /sys/fs/cgroup, a few markers) and, through `Host`, the calls
 that no file answers. Never raises: what cannot be read or understood becomes a `Problem`.
@@ -35,19 +35,26 @@ INACTIVE_KEY = {1: "total_inactive_file", 2: "inactive_file"}
 
 
 def detect_machine(
-    root: str = "/", *, environ: Mapping[str, str] | None = None, host: Host | None = None
+    root: str = "/",
+    *,
+    environ: Mapping[str, str] | None = None,
+    host: Host | None = None,
+    pid: int | None = None,
 ) -> Machine:
     """
     Return what the kernel grants to this process, each fact with its source. Never raises.
 
     *root* is where /proc, /sys, /run and /dev are looked for; sources are shown without it.
     *environ* and *host* are the process's own environment and operating system unless given.
+    With *pid* the limits are those of the cgroups that this other process is in.
     """
     environ = os.environ if environ is None else environ
     host = Host() if host is None else host
     tree = _Tree(root)
 
-    memberships = tree.read("/proc/self/cgroup", _hierarchy.parse_proc_cgroup) or ()
+    # Another process's cgroups are named as we see them, so they lie below our own mounts.
+    who = "self" if pid is None else str(pid)
+    memberships = tree.read(f"/proc/{who}/cgroup", _hierarchy.parse_proc_cgroup) or ()
     mounts = tree.read("/proc/self/mountinfo", _hierarchy.parse_mountinfo) or ()
     cpu_places = _hierarchy.list_hierarchies("cpu", memberships, mounts)
     memory_places = _hierarchy.list_hierarchies("memory", memberships, mounts)

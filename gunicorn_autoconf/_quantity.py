@@ -20,6 +20,8 @@ GIB = 1024 * MIB
 # What no machine has; beyond it the arithmetic of floats ends in errors.
 MAX_BYTES = 2**63
 MAX_CORES = 1_000_000
+MAX_RATE = 1e9
+MAX_DURATION_SECONDS = 86_400
 
 
 def parse_cores(text: str) -> float:
@@ -146,6 +148,56 @@ def parse_seconds(text: str) -> float:
     return float(text)
 
 
+def parse_duration(text: str) -> float:
+    """
+    Return seconds from ``80ms`` or ``0.08s``. The unit must be there: 80 could be either.
+
+    >>> parse_duration("80ms")
+    0.08
+
+    Raises:
+        ValueError: Not of that form, not above 0, or more than a day.
+    """
+    found = re.fullmatch(rf"{_NUMBER}\s*(?P<unit>ms|s)", text, re.ASCII)
+    if found is None:
+        raise ValueError
+    seconds = float(found["number"]) / (1000 if found["unit"] == "ms" else 1)
+    if not 0 < seconds <= MAX_DURATION_SECONDS:
+        raise ValueError
+    return seconds
+
+
+def parse_rate(text: str) -> float:
+    """
+    Return requests per second from ``300`` or ``0.5``.
+
+    Raises:
+        ValueError: Not a number, not above 0, or more than anybody serves.
+    """
+    if not re.fullmatch(_NUMBER, text, re.ASCII) or not 0 < float(text) <= MAX_RATE:
+        raise ValueError
+    return float(text)
+
+
+def parse_utilisation(text: str) -> float:
+    """
+    Return a share of time from ``0.7`` or ``70%``, between 0.1 and 0.9.
+
+    Where servers are busy for a share *u* of the time, those who wait are in proportion to
+    u / (1 - u): 2.3 at 0.7, 9 at 0.9, without bound near 1.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    number, percent = text.removesuffix("%").rstrip(), text.endswith("%")
+    if not re.fullmatch(_NUMBER, number, re.ASCII):
+        raise ValueError
+    share = float(number) / (100 if percent else 1)
+    if not 0.1 <= share <= 0.9:
+        raise ValueError
+    return share
+
+
 def format_bytes(value: int) -> str:
     """
     Return *value* in MiB below 1 GiB and in GiB from there, with no more digits than matter.
@@ -156,3 +208,29 @@ def format_bytes(value: int) -> str:
     if abs(value) < GIB:
         return f"{round(value / MIB, 1):g} MiB"
     return f"{round(value / GIB, 2):g} GiB"
+
+
+def write_bytes(value: int) -> str:
+    """
+    Return *value* exactly, as Kubernetes writes it and `parse_bytes` reads it.
+
+    >>> write_bytes(536870912), write_bytes(1000)
+    ('512Mi', '1000')
+    """
+    for unit, suffix in ((GIB, "Gi"), (MIB, "Mi"), (KIB, "Ki")):
+        if value and value % unit == 0:
+            return f"{value // unit}{suffix}"
+    return str(value)
+
+
+def write_cores(cores: float) -> str:
+    """
+    Return *cores* in thousandths, rounded up, as Kubernetes writes it and `parse_cores` reads it.
+
+    >>> write_cores(2.0), write_cores(1.5)
+    ('2', '1500m')
+    """
+    # 1.1 * 1000 is a little more than 1100.
+    thousandths = max(math.ceil(round(cores * 1000, 6)), 1)
+    whole, rest = divmod(thousandths, 1000)
+    return f"{thousandths}m" if rest else str(whole)

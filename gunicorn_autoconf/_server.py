@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf._attachment import attached
 from gunicorn_autoconf._declaration import Declaration, Explicit
-from gunicorn_autoconf._gunicorn import assigned_names, default_settings, running_arbiter
+from gunicorn_autoconf._gunicorn import assigned_names, running_arbiter, taken_settings
 from gunicorn_autoconf._ignored import IGNORABLE, ignoring, without_effect
 from gunicorn_autoconf._interface import detect_interface, interface_of
 from gunicorn_autoconf._machine import Finding
@@ -103,7 +103,7 @@ def _with_file_lines(handed: Autoconf, server: Arbiter) -> Declaration:
     settings = dict(declaration.settings)
     location = str(server.cfg.config)
     assigned = assigned_names(location)
-    expected = default_settings() | handed.settings
+    expected = taken_settings(handed.settings)
     for name in (*PLANNED_SETTINGS, *sorted(IGNORABLE.difference(PLANNED_SETTINGS))):
         if name not in server.cfg.settings:
             continue  # Another release of Gunicorn has it.

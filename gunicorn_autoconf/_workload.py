@@ -33,14 +33,31 @@ class MemoryGuard(str, Enum):
 
 
 class CountRule(NamedTuple):
-    """How many workers *c* cores want; the formula is what the reader of a log sees."""
+    """
+    How many workers *c* cores want, and the other way round.
+
+    Attributes:
+        formula: What the reader of a log sees.
+        count: Cores to workers.
+        cores_formula: As *formula*, for *cores*.
+        cores: Workers to the cores that they are worth; `count` of these gives them back.
+    """
 
     formula: str
     count: Callable[[float], int]
+    cores_formula: str
+    cores: Callable[[int], float]
 
 
-PER_CORE = CountRule(formula="ceil(c)", count=math.ceil)
-CLASSIC = CountRule(formula="floor(2 * c) + 1", count=lambda cores: math.floor(2 * cores) + 1)
+PER_CORE = CountRule(
+    formula="ceil(c)", count=math.ceil, cores_formula="workers", cores=lambda workers: workers
+)
+CLASSIC = CountRule(
+    formula="floor(2 * c) + 1",
+    count=lambda cores: math.floor(2 * cores) + 1,
+    cores_formula="(workers - 1) / 2",
+    cores=lambda workers: (workers - 1) / 2,
+)
 
 SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
 

@@ -85,6 +85,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         self.CONFIG_KWARGS = {**uvicorn_options(cfg), **self.CONFIG_KWARGS}
         super().__init__(*args, **kwargs)
         self.server: _Server | None = None
+        self._status = 0
 
     def init_signals(self) -> None:
         """Handle signals as Gunicorn's other workers do; uvicorn takes over SIGTERM and SIGINT."""
@@ -144,12 +145,16 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         sockets = [getattr(listener, "sock", listener) for listener in self.sockets]
         try:
             loop.run_until_complete(self.server.serve(sockets))
+            started = self.server.started
+            self._status = int(self.aborted) if started else Arbiter.WORKER_BOOT_ERROR
+        except asyncio.CancelledError:
+            pass  # It was told to end before it had started.
+        except SystemExit as end:  # uvicorn's, where the start failed; Gunicorn's on SIGABRT
+            self._status = int(end.code or 0)
         finally:
             self._limit_the_end()
             _close(loop)
-        if not self.server.started:
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
-        sys.exit(int(self.aborted))
+        sys.exit(self._status)
 
     def _limit_the_end(self) -> None:
         """Once Gunicorn's last hook has run, do not wait for threads: the requests are over."""
@@ -170,7 +175,10 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         names = [t.name for t in threading.enumerate() if not t.daemon and t is not main]
         if names:
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
-            os._exit(int(self.aborted))
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(AttributeError, OSError, ValueError):
+                    stream.flush()
+            os._exit(self._status)
 
 
 class _Server(uvicorn.Server):
@@ -181,16 +189,22 @@ class _Server(uvicorn.Server):
         super().__init__(worker.config)
         self.worker = worker
         self.drained_by = math.inf
+        self.serving: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, with heartbeats from before the application's start-up to after its shutdown."""
+        self.serving = asyncio.current_task()
         heart = asyncio.ensure_future(self._beat())
         self._size_thread_pools()
         await super().serve(sockets)
         heart.cancel()
 
     async def _beat(self) -> None:
-        """Tell the arbiter that the loop runs; end where Gunicorn's reloader says so or it died."""
+        """
+        Tell the arbiter that the loop runs; end where Gunicorn's reloader says so or it died.
+
+        uvicorn does not end while the application starts. With these heartbeats nobody would.
+        """
         worker = self.worker
         # worker.timeout is half of the setting, or 0 where that is off.
         interval_seconds = min(HEARTBEAT_SECONDS, worker.timeout or HEARTBEAT_SECONDS)
@@ -201,6 +215,8 @@ class _Server(uvicorn.Server):
                 worker.alive = False
             if not worker.alive:
                 self.should_exit = True
+            if self.should_exit and not self.started and self.serving:
+                self.serving.cancel()
             await asyncio.sleep(interval_seconds)
 
     def _size_thread_pools(self) -> None:
@@ -233,7 +249,9 @@ class _Server(uvicorn.Server):
         linger_until = began + min(LINGER_SECONDS, self.worker.cfg.graceful_timeout / 2)
         while True:
             await asyncio.sleep(0.05)  # What was accepted becomes a connection.
-            if not state.connections or self.force_exit or time.monotonic() >= linger_until:
+            # A TLS handshake that goes on is none of uvicorn's connections yet.
+            is_over = not (state.connections or self.config.is_ssl)
+            if is_over or self.force_exit or time.monotonic() >= linger_until:
                 break
         if limit:
             left_seconds = max(began + limit - time.monotonic(), 0)
@@ -242,7 +260,8 @@ class _Server(uvicorn.Server):
 
     def give_up(self) -> None:
         """End now: cancel what runs."""
-        self.config.timeout_graceful_shutdown = 0
+        if self.server_state.tasks:  # Else uvicorn would log an error about none.
+            self.config.timeout_graceful_shutdown = 0
         self.should_exit = self.force_exit = True
 
 

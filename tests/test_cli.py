@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import gunicorn_autoconf
+from gunicorn_autoconf._paste import FORMS
 from gunicorn_autoconf.cli import main
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 
 APP = """\
 import sys
@@ -122,6 +127,10 @@ def test_what_gunicorn_would_be_told_counts() -> None:
         (("--interface", "auto"), "worker_class", "sync"),
         (("--worker-memory", "400MiB"), "workers", 2),
         (("--workload", "CPU"), "timeout", 120),
+        (("--memory-reserve", "50%"), "workers", 2),
+        (("--min-workers", "8"), "workers", 8),
+        (("--max-workers", "1"), "workers", 1),
+        (("--max-concurrency", "2"), "workers", 2),
     ],
 )
 def test_options(arguments: tuple[str, ...], setting: str, value: object) -> None:
@@ -129,17 +138,41 @@ def test_options(arguments: tuple[str, ...], setting: str, value: object) -> Non
     assert shown["plan"]["settings"][setting] == value
 
 
-def test_warnings_are_printed_last() -> None:
+def test_options_that_the_plan_does_not_rest_on() -> None:
+    options = ("--memory-log-interval", "5", "--memory-guard", "observe", "--stall-warning", "0")
+    assert explain(*options)["declaration"]["values"] == {
+        "memory_log_interval_seconds": {"value": 5.0, "source": "--memory-log-interval"},
+        "memory_guard": {"value": "observe", "source": "--memory-guard"},
+        "stall_warning_seconds": {"value": 0.0, "source": "--stall-warning"},
+    }
+
+
+def test_problems() -> None:
     result = run("explain", "--cpus", "2", "--memory", "128MiB", GUNICORN_WORKLAOD="io")
     assert result.exit_code == 0
-    _, _, warnings = result.output.partition("\nWarnings\n")
-    assert warnings.splitlines() == [
-        "  GUNICORN_WORKLAOD is unknown and has no effect; did you mean GUNICORN_WORKLOAD?",
-        (
-            "  1 worker of 256 MiB (a guess until measured) exceeds the memory budget of 115.2 MiB "
-            "(--memory) by 140.8 MiB"
-        ),
+    problems = result.output.partition("\nProblems\n")[2].partition("\n\n")[0]
+    assert problems.splitlines() == [
+        "  - GUNICORN_WORKLAOD is unknown and has no effect; did you mean",
+        "    GUNICORN_WORKLOAD?",
+        "  - 1 worker of 256 MiB (a guess until measured) exceeds the memory budget of",
+        "    115.2 MiB (--memory) by 140.8 MiB",
     ]
+
+
+def test_advice_is_printed_last() -> None:
+    result = run("explain", "--cpus", "2", "--memory", "1GiB")
+    advice = result.output.partition("\nAdvice\n")[2]
+    assert advice.startswith("  - No workload is declared, planned as mixed. Set GUNICORN_WORKLOAD")
+
+
+def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
+    source = "raise SystemExit('this must never be run')\ntimeout = 90\nhelper = workers = 3\n"
+    (project / "gunicorn.conf.py").write_text(source, encoding="utf-8")
+    advice = {item["topic"]: item["text"] for item in explain("--cpus", "2")["advice"]}
+    assert advice["conf-file"] == (
+        "./gunicorn.conf.py is not part of this answer, as nothing of yours is run to give it. "
+        "It assigns timeout, workers. gunicorn --print-config shows what it comes to."
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,6 +227,14 @@ def test_help_names_what_each_option_takes() -> None:
         assert phrase in shown
 
 
+def test_page_names_every_command_and_every_form() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"^## (\w+)$", text, re.MULTILINE)) == set(main.commands)
+    for name in main.commands:
+        assert f"_generated/command-{name}.md" in text
+    assert set(FORMS) <= set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+
+
 def test_version() -> None:
     result = run("--version")
     assert result.exit_code == 0
@@ -219,3 +260,46 @@ def test_as_a_module(project: Path) -> None:
     settings = json.loads(done.stdout)["plan"]["settings"]
     assert settings["worker_class"] == "gunicorn_autoconf.workers.UvicornWorker"
     assert settings["workers"] == 3
+
+
+def test_json_and_something_to_paste_exclude_each_other() -> None:
+    result = run("explain", "--json", "--as", "env")
+    assert result.exit_code == 2
+    assert "--json and --as exclude each other." in result.output
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_on_a_terminal(project: Path, environ: dict[str, str], coloured: bool) -> None:
+    shown = on_a_terminal(project, environ)
+    assert "Machine" in shown
+    assert ("\x1b[1mMachine\x1b[0m" in shown) is coloured
+    assert ("\x1b[" in shown) is coloured
+
+
+def test_no_colour_elsewhere() -> None:
+    assert "\x1b" not in run("explain", "chat:app").output
+
+
+def on_a_terminal(folder: Path, variables: dict[str, str]) -> str:
+    """What `explain` prints to a terminal."""
+    package = str(Path(gunicorn_autoconf.__file__).parents[1])
+    environ = {name: text for name, text in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn_autoconf", "explain", "chat:app"],
+        cwd=folder,
+        env={**environ, "PYTHONPATH": package, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
+    )
+    os.close(theirs)
+    output = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        try:
+            while chunk := terminal.read(65536):
+                output += chunk
+        except OSError:  # Linux: no process has the terminal any more.
+            pass
+    assert process.wait(timeout=60) == 0
+    return output.decode()

@@ -5,10 +5,12 @@ A ``python`` block is executed by itself, as a doctest where it has prompts. A b
 of output says in a comment on the line before it what is done with it:
 
     <!-- run -->                        run in an empty folder; ``console`` also compares the output
+    <!-- run: FOLDER -->                run in a copy of a folder of this repository
     <!-- explain: ROOT [VAR=VALUE ...] [APP] -->
                                         is what ``gunicorn-autoconf explain`` prints for the machine
                                         in tests/roots/ROOT
     <!-- serve -->                      the README's way to serve: its last command is run
+    <!-- serve: FOLDER PATH -->         what it starts in a copy of the folder answers at the path
     <!-- test -->                       the README's way to test: .ci/run runs it
     <!-- step: WHAT -->                 a step of the tutorial: see test_tutorial.py
     <!-- not run: REASON -->            is not run
@@ -22,6 +24,8 @@ import doctest
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -41,6 +45,7 @@ TOP = Path(__file__).parents[1]
 PAGES = [
     TOP / "README.md",
     TOP / "CONTRIBUTING.md",
+    TOP / "examples" / "README.md",
     *sorted(
         path
         for path in (TOP / "docs").rglob("*.md")
@@ -51,7 +56,7 @@ PAGES = [
 # Commands and output; "" is a fence without a language. What is neither needs no comment: a
 # Dockerfile, a unit of systemd.
 WITH_COMMENT = {"", "bash", "console", "sh", "shell", "text"}
-COMMENTS = re.compile(r"run|serve|test|explain: .+|step: .+|not run: .+")
+COMMENTS = re.compile(r"run(: \S+)?|serve(: \S+ /\S*)?|test|explain: .+|step: .+|not run: .+")
 
 
 @dataclass(frozen=True)
@@ -144,10 +149,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (TOP / "docs" / "index.md").read_text(encoding="utf-8").split()
-    docs = [page for page in PAGES if page.parent != TOP and page.name != "index.md"]
+    pages = [page.relative_to(TOP).with_suffix("").as_posix() for page in PAGES]
+    names = [page.removeprefix("docs/") for page in pages if page.startswith("docs/")]
 
-    names = [page.relative_to(TOP / "docs").with_suffix("").as_posix() for page in docs]
-    assert [name for name in names if name not in index] == []
+    assert [name for name in names if name not in index] == ["index"]
 
 
 @pytest.fixture
@@ -182,6 +187,8 @@ def test_python(block: Block) -> None:
 
 @pytest.mark.parametrize("block", chosen(comment="run"), ids=str)
 def test_commands(block: Block, quiet_place: Path) -> None:
+    if folder := (block.comment or "").removeprefix("run").removeprefix(": "):
+        shutil.copytree(TOP / folder, quiet_place, dirs_exist_ok=True)
     scripts = sysconfig.get_path("scripts")
     environ = os.environ | {"PATH": os.pathsep.join([scripts, os.environ["PATH"]])}
     if block.language == "console":
@@ -248,6 +255,24 @@ def test_serve_command_serves(gunicorn: Launcher) -> None:
     # A worker that is still booting would not hear that the server ends.
     server.wait_for_workers(1)
     assert server.get("/").status == 200
+
+
+SERVING = [block for block in chosen(comment="serve") if block.comment != "serve"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("block", SERVING, ids=str)
+def test_server_of_a_page_serves(block: Block, gunicorn: Launcher) -> None:
+    folder, path = (block.comment or "").removeprefix("serve: ").split()
+    shutil.copytree(TOP / folder, gunicorn.folder, dirs_exist_ok=True)
+    words = shlex.split(block.text)
+    program = words.index("gunicorn")
+    environ = dict(word.split("=", 1) for word in words[:program])
+
+    server = gunicorn.start(*words[program + 1 :], **environ, GUNICORN_MAX_WORKERS="1")
+
+    server.wait_for_workers(1)
+    assert server.get(path).status == 200
 
 
 def test_test_command_is_what_ci_runs() -> None:

@@ -13,6 +13,7 @@ from gunicorn_autoconf._declaration import Explicit
 from gunicorn_autoconf._gunicorn import load_hook, read_command_line, setting_parsers
 from gunicorn_autoconf.errors import DeclarationError
 
+SETTINGS = [setting for setting in KNOWN_SETTINGS if "Hooks" not in setting.section]
 SWITCHES = sorted(s.name for s in KNOWN_SETTINGS if s.validator is validate_bool)
 NUMBERS = sorted(
     s.name for s in KNOWN_SETTINGS if s.validator is validate_pos_int and s.type is int
@@ -63,8 +64,10 @@ class TestParsers:
                 {"X-FORWARDED-PROTO": "https"},
             ),
             ("logconfig_dict", "{}", {}),
-            # lists that Gunicorn separates by commas
-            ("forwarded_allow_ips", "10.0.0.1,10.0.0.2", ["10.0.0.1", "10.0.0.2"]),
+            # Gunicorn makes of these what it would not take from a configuration
+            ("forwarded_allow_ips", "10.0.0.1,10.0.0.2", "10.0.0.1,10.0.0.2"),
+            ("forwarder_headers", "SCRIPT_NAME", "SCRIPT_NAME"),
+            ("statsd_host", "localhost:8125", "localhost:8125"),
             # hooks stay the names they are: to look them up would run the user's code
             ("on_starting", "no.such.function", "no.such.function"),
         ],
@@ -73,6 +76,27 @@ class TestParsers:
         parsed = setting_parsers()[name](text)
         assert parsed == value
         assert type(parsed) is type(value)
+
+    @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+    def test_gunicorn_takes_every_value_from_a_configuration(self, setting: Any) -> None:
+        parse = setting_parsers()[setting.name]
+        for text in (
+            "1",
+            "true",
+            "off",
+            "auto",
+            "h1",
+            "INET",
+            "refuse",
+            "localhost:1",
+            "{}",
+            "/tmp",
+        ):
+            try:
+                value = parse(text)
+            except ValueError:
+                continue
+            Config().set(setting.name, value)  # Raises what it likes.
 
     @pytest.mark.parametrize("name", SWITCHES)
     def test_every_switch_can_be_turned_on_and_off(self, name: str) -> None:

@@ -11,12 +11,12 @@ from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory, plan
 
 from gunicorn_autoconf._choices import Plan
 from gunicorn_autoconf._declaration import Declaration, Explicit
+from gunicorn_autoconf._explanation import render_explanation
 from gunicorn_autoconf._json import to_json
-from gunicorn_autoconf._machine import Finding, Machine, MemoryLimit, MemorySupply, Origin
+from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._plan import plan
 from gunicorn_autoconf._report import (
     render_change,
-    render_explanation,
     render_final,
     render_table,
 )
@@ -115,121 +115,6 @@ timeout = 10 (GUNICORN_TIMEOUT)
         (line,) = (row for row in shown.splitlines() if "as well" in row)
         assert line.startswith("  set by the environment as well: ")
         assert set(line.partition(": ")[2].split(", ")) == {"max_requests", "raw_env"}
-
-
-class TestExplanation:
-    def test_of_a_pod(self) -> None:
-        environ = {
-            "GUNICORN_WORKLOAD": "io",
-            "GUNICORN_INTERFACE": "auto",
-            "GUNICORN_MEMORY": "600MiB",
-            "GUNICORN_WORKER_MEMORY": "250MiB",
-            "GUNICORN_MEMORY_RESERVE": "64MiB",
-            "WEB_CONCURRENCY": "3",
-            "GUNICORN_TIMEOUT": "10",
-        }
-        assert explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"]) == (
-            """\
-Machine
-  affinity   8 cores      os.sched_getaffinity: 8
-  CPU quota  1.5 cores    /sys/fs/cgroup/kubepods/pod1/app/cpu.max: 150000 100000
-  limit      1 GiB        /sys/fs/cgroup/kubepods/pod1/app/memory.max: 1073741824
-    in use   300 MiB
-  physical   16 GiB       /proc/meminfo: MemTotal: 16777216 kB
-    in use   4 GiB
-  container  yes          /.dockerenv
-  platform   kubernetes
-
-Declared
-  GUNICORN_WORKLOAD = io
-  GUNICORN_INTERFACE = auto
-  GUNICORN_MEMORY = 600 MiB
-  GUNICORN_WORKER_MEMORY = 250 MiB
-  GUNICORN_MEMORY_RESERVE = 64 MiB
-  workers = 4 (--workers)
-  workers = 3 (WEB_CONCURRENCY)
-  timeout = 10 (GUNICORN_TIMEOUT)
-
-Application
-  WSGI (app.wsgi calls get_wsgi_application())
-
-Memory budget
-  limit      600 MiB      GUNICORN_MEMORY
-  - reserve  64 MiB       never planned for
-  - others   0 MiB        used by others under this limit
-  = budget   536 MiB
-  a worker   250 MiB      GUNICORN_WORKER_MEMORY
-  fits       2 workers
-
-Plan
-  worker_class = gthread
-      gthread: io, WSGI: waiting costs a thread, not a process
-  workers = 4
-      2: ceil(c), c = 1.5 (/sys/fs/cgroup/kubepods/pod1/app/cpu.max)
-      4: set by --workers; planned = 2; WEB_CONCURRENCY = 3
-  threads = 16
-      16: io: waiting costs a thread, not a process
-  timeout = 10
-      10: set by GUNICORN_TIMEOUT
-  graceful_timeout = 8
-      25: kubernetes kills after 30 s
-      8: timeout - 2: most draining workers send no heartbeat, timeout = 10 (GUNICORN_TIMEOUT)
-  keepalive = 65
-      65: longer than the 60 s idle timeout of load balancers
-  worker_tmp_dir = /dev/shm
-      /dev/shm: a tmpfs: heartbeats never wait for a disk (/dev/shm)
-
-Warnings
-  4 workers of 250 MiB (GUNICORN_WORKER_MEMORY) exceed the memory budget of 536 MiB \
-(GUNICORN_MEMORY) by 464 MiB
-"""
-        )
-
-    def test_of_a_machine_of_which_little_is_known(self) -> None:
-        shown = explanation(machine(1, supply=memory(None)), {}, app=None)
-        assert shown.startswith(
-            """\
-Machine
-  affinity   1 core       os.sched_getaffinity: 1
-  CPU quota  none
-  limit      none
-  physical   unknown
-
-Declared
-  nothing; GUNICORN_WORKLOAD says what requests spend their time on
-
-Application
-  WSGI (no application is named; Gunicorn assumes WSGI)
-
-Plan
-  worker_class = sync
-"""
-        )
-        assert "Warnings" not in shown
-
-    def test_a_directory_that_had_to_be_guessed(self) -> None:
-        origin = Origin(path="/sys/fs/cgroup/memory.max", text="1073741824", certain=False)
-        level = MemoryLimit(limit_bytes=GIB, working_set_bytes=None, origin=origin)
-        on = machine(supply=MemorySupply(physical=None, limits=(level,)))
-        assert (
-            "  limit      1 GiB        /sys/fs/cgroup/memory.max: 1073741824, uncertain"
-        ) in explanation(on, {}).splitlines()
-
-    @pytest.mark.parametrize(
-        ("environ", "line"),
-        [
-            ({"GUNICORN_CPUS": "1500m"}, "  GUNICORN_CPUS = 1.5"),
-            ({"GUNICORN_MEMORY_RESERVE": "12.5%"}, "  GUNICORN_MEMORY_RESERVE = 12.5%"),
-            ({"GUNICORN_MEMORY_RESERVE": "0"}, "  GUNICORN_MEMORY_RESERVE = 0 MiB"),
-            ({"GUNICORN_STALL_WARNING": "0"}, "  GUNICORN_STALL_WARNING = 0"),
-            ({"GUNICORN_MEMORY_GUARD": "OFF"}, "  GUNICORN_MEMORY_GUARD = off"),
-            ({"GUNICORN_INTERFACE": "asgi"}, "  GUNICORN_INTERFACE = asgi"),
-            ({"GUNICORN_MAX_WORKERS": "7"}, "  GUNICORN_MAX_WORKERS = 7"),
-            ({"GUNICORN_CMD_ARGS": "-t 5"}, "  timeout = 5 (GUNICORN_CMD_ARGS)"),
-        ],
-    )
-    def test_what_was_declared(self, environ: dict[str, str], line: str) -> None:
-        assert line in explanation(machine(), environ).splitlines()
 
 
 class TestFinal:

@@ -176,6 +176,21 @@ def test_explain_names_the_files(cgroup: Cgroup, confined: Launcher) -> None:
     assert document["machine"]["container"]["path"] == str(cgroup.limit_file)
 
 
+def test_size_gives_the_workers_that_were_asked_for(cgroup: Cgroup, confined: Launcher) -> None:
+    size = (sys.executable, "-m", "gunicorn_autoconf", "size", "--json")
+    asked = ("--workers", "4", "--worker-memory", "40MiB", "--workload", "mixed")
+    answer = json.loads(confined.run(*asked, program=size).stdout)
+    assert (answer["cores"], answer["memory_limit_bytes"]) == (1.5, 224 * MIB)
+    cgroup.set_quota(150_000, 100_000)
+    cgroup.set_limit(224 * MIB)
+
+    server = confined.start(*MODULE_DOOR, WSGI, **answer["variables"])
+
+    server.wait_for_workers(4)
+    assert server.lines(r"\]   workers +4 +floor\(2 \* c\) \+ 1, c = 1.5 ")
+    server.wait_for(r"memory workers=4 .*limit=224\.0MiB")
+
+
 def test_hangup_follows_the_limit(cgroup: Cgroup, confined: Launcher) -> None:
     cgroup.set_limit(256 * MIB)
     server = confined.start(*MODULE_DOOR, WSGI, **BY_MEMORY, GUNICORN_WORKER_MEMORY="100MiB")

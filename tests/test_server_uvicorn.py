@@ -477,6 +477,7 @@ def test_quick_end(gunicorn: Launcher, loop: str, number: signal.Signals) -> Non
     os.kill(worker, number)
 
     ended(server, worker, hooks=["worker_int", "worker_exit"])
+    assert not server.lines("Cancel 0 running task")
 
 
 def test_sigquit_does_not_wait_for_requests(gunicorn: Launcher, loop: str) -> None:
@@ -539,14 +540,57 @@ def test_sigterm_while_the_application_loads(gunicorn: Launcher) -> None:
     assert len(server.lines(f"worker_exit ran in {worker}")) == 1
 
 
-def test_application_that_does_not_start_ends_the_server(gunicorn: Launcher, loop: str) -> None:
-    gunicorn.write("mine.py", ASYNCIO)
+def test_sigterm_that_an_import_swallows(gunicorn: Launcher) -> None:
+    """What a callback raises, Python prints and forgets; Gunicorn's SystemExit too."""
     gunicorn.write(
         "app.py",
         """
+        import os, weakref
+
+        class Loaded:
+            pass
+
+        def forgotten(_):
+            print("loading", os.getpid(), flush=True)
+            while not os.path.exists("go"):
+                pass
+
+        loaded = Loaded()
+        reference = weakref.ref(loaded, forgotten)
+        del loaded
+
+        async def app(scope, receive, send):
+            print("started", os.getpid(), flush=True)
+        """,
+    )
+    server = gunicorn.start(*MODULE_DOOR, "-k", OURS, "app:app", GUNICORN_WORKERS="1")
+    worker = int(server.wait_for(r"^loading (\d+)").group(1))
+
+    os.kill(worker, signal.SIGTERM)
+
+    server.wait_for(rf"Worker exiting \(pid: {worker}\)")
+    server.wait_for(rf"^loading (?!{worker}$)\d+")
+    gunicorn.write("go", "")
+    server.wait_for(r"^started \d+")
+    assert not server.lines(f"^started {worker}")
+    server.wait_for_workers(1)
+
+
+@pytest.mark.parametrize("beside", ["", "threading.Thread(target=threading.Event().wait).start()"])
+def test_application_that_does_not_start_ends_the_server(
+    gunicorn: Launcher, loop: str, beside: str
+) -> None:
+    gunicorn.write("mine.py", ASYNCIO)
+    gunicorn.write(
+        "app.py",
+        f"""
+        import threading
+
+        {beside}
+
         async def app(scope, receive, send):
             await receive()
-            await send({"type": "lifespan.startup.failed", "message": "no database"})
+            await send({{"type": "lifespan.startup.failed", "message": "no database"}})
         """,
     )
     worker_class = {"uvloop": OURS, "asyncio": "mine.Asyncio"}[loop]
@@ -555,6 +599,35 @@ def test_application_that_does_not_start_ends_the_server(gunicorn: Launcher, loo
     assert server.wait() == 3
     assert server.lines("no database")
     assert server.lines("Worker failed to boot")
+
+
+ENDLESS_START = """
+    import asyncio, os
+
+    async def app(scope, receive, send):
+        print("starting", os.getpid(), flush=True)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            print("given up", os.getpid(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_start_that_does_not_end_can_be_ended(
+    gunicorn: Launcher, loop: str, number: signal.Signals
+) -> None:
+    gunicorn.write("app.py", ENDLESS_START)
+    gunicorn.write("mine.py", ASYNCIO)
+    worker_class = {"uvloop": OURS, "asyncio": "mine.Asyncio"}[loop]
+    server = gunicorn.start(*MODULE_DOOR, "-k", worker_class, "app:app", GUNICORN_WORKERS="1")
+    worker = int(server.wait_for(r"^starting (\d+)").group(1))
+
+    os.kill(worker, number)
+
+    server.wait_for(f"^given up {worker}")
+    server.wait_for(rf"^starting (?!{worker}$)\d+")
+    assert not server.lines("failed to boot|was sent SIGKILL")
 
 
 # What must go on working.
@@ -642,7 +715,8 @@ def test_reload_of_edited_code(gunicorn: Launcher, loop: str) -> None:
     assert server.get("/most").body == "edited"
 
 
-def test_tls(gunicorn: Launcher, loop: str) -> None:
+def serve_tls(gunicorn: Launcher, loop: str) -> tuple[Server, tuple[str, int], ssl.SSLContext]:
+    """Serve with a certificate; return the address and the context of a client as well."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl to make a certificate")
@@ -659,14 +733,32 @@ def test_tls(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, "--certfile", str(certificate), "--keyfile", str(key))
     address = server.address
     assert not isinstance(address, str)
+    return server, address, ssl.create_default_context(cafile=str(certificate))
 
-    context = ssl.create_default_context(cafile=str(certificate))
-    connection = http.client.HTTPSConnection("localhost", address[1], context=context, timeout=20)
+
+def test_tls(gunicorn: Launcher, loop: str) -> None:
+    server, (_, port), context = serve_tls(gunicorn, loop)
+
+    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=20)
     with closing(connection):
         connection.request("GET", "/scheme")
         assert connection.getresponse().read() == b"https"
         old = recycle(server)
         assert connection.sock.recv(1) == b""
+    server.wait_for_workers(1, replacing=old)
+
+
+def test_drain_waits_for_tls_handshakes(gunicorn: Launcher, loop: str) -> None:
+    server, address, context = serve_tls(gunicorn, loop)
+    with socket.create_connection(address, timeout=20) as connection:
+        with socket.create_connection(address) as later:
+            # Answered, so that the first connection is accepted too.
+            context.wrap_socket(later, server_hostname="localhost").close()
+        old = recycle(server)
+        time.sleep(0.5)  # The client's network is slow.
+        with context.wrap_socket(connection, server_hostname="localhost") as secure:
+            secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert secure.recv(4096).startswith(b"HTTP/1.1 200")
     server.wait_for_workers(1, replacing=old)
 
 

@@ -223,6 +223,32 @@ def test_stacks_come_before_the_kill(gunicorn: Launcher, arguments: tuple[str, .
     server.wait_for_workers(1, replacing={pid})
 
 
+def test_request_of_flask_is_no_obstacle(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "app.py",
+        """
+        import time
+        from flask import Flask, request
+
+        app = Flask(__name__)
+
+        def work(request):
+            time.sleep(60)
+
+        @app.get("/slow")
+        def slow():
+            work(request)
+        """,
+    )
+    server = gunicorn.start(*MODULE_DOOR, "app:app", **ONE_WORKER, GUNICORN_TIMEOUT="3")
+    workers = server.wait_for_workers(1)
+
+    with server.ask("/slow"):
+        server.wait_for(r"no sign of life .*(\n.*)*app\.py:\d+ in work\(\)")
+    server.wait_for_workers(1, replacing=workers)
+    assert not server.lines("watches no more")
+
+
 def test_long_request_in_a_thread_is_reported(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", STUCK)
     server = gunicorn.start(

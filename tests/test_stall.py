@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -244,6 +245,27 @@ def test_thread_is_read_where_it_is() -> None:
     assert own.function.endswith("wait_here")
     assert any(frame.source == "done.wait()" for frame in found.stack)
     assert read_stack(thread.ident) == ((), None)
+
+
+class Proxy:
+    """Stands for a request, as Flask's does: outside of its thread nothing may be asked of it."""
+
+    def refuse(self) -> Any:
+        raise RuntimeError("Working outside of request context.")
+
+    __dict__ = property(refuse)
+    __class__ = property(refuse)
+
+
+@pytest.mark.parametrize("name", ["request", "scope", "environ"])
+def test_request_that_is_a_proxy_costs_no_stack(name: str) -> None:
+    namespace: dict[str, Any] = {"read_stack": read_stack, "get_ident": threading.get_ident}
+    exec(f"def view({name}):\n    return read_stack(get_ident())", namespace)
+
+    stack, request = namespace["view"](Proxy())
+
+    assert [frame.function for frame in stack if frame.function == "view"] == ["view"]
+    assert request is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="told by counters that Linux has")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
 import sys
 import sysconfig
@@ -151,7 +153,9 @@ def _find_request(innermost: FrameType) -> str | None:
     found = None
     frame: FrameType | None = innermost
     while frame:
-        found = _request_in(frame) or found
+        # What is called a request may be anything; a stack without one is better than none.
+        with contextlib.suppress(Exception):
+            found = _request_in(frame) or found
         frame = frame.f_back
     return found
 
@@ -175,11 +179,12 @@ def _request_in(frame: FrameType) -> str | None:
 
 def _from_object(request: Any) -> str | None:
     # Not getattr: to ask for an attribute may run code of anybody's.
-    attributes = getattr(request, "__dict__", {})
-    method, path = attributes.get("method"), attributes.get("path")
+    method, path, scope = (
+        inspect.getattr_static(request, name, None) for name in ("method", "path", "scope")
+    )
     if isinstance(method, str) and isinstance(path, str):
         return render_request(method, path)
-    return _from_scope(attributes.get("scope"))
+    return _from_scope(scope)
 
 
 def _from_scope(scope: Any) -> str | None:

@@ -1,0 +1,1 @@
+"""The commands, a module each. Nothing but `cli` imports them, and no server ever does."""

@@ -1,0 +1,132 @@
+"""Each piece of advice: when it is given, and when it would be out of place."""
+
+from __future__ import annotations
+
+import pytest
+from builders import ASGI, GIB, WSGI, declare, limit, machine, memory
+
+from gunicorn_autoconf._advice import TOPICS, Facts, advise
+from gunicorn_autoconf._machine import Finding, Machine
+from gunicorn_autoconf._plan import plan
+
+# A pod for which there is nothing to advise.
+LIMITED = memory(16 * GIB, limit(8 * GIB))
+POD = machine(8, quota=2, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
+DECLARED = {"GUNICORN_WORKLOAD": "io"}
+
+
+def advice(
+    on: Machine = POD,
+    environ: dict[str, str] | None = None,
+    app: Finding = WSGI,
+    *,
+    has_uvloop: bool = True,
+) -> dict[str, str]:
+    declaration = declare(DECLARED if environ is None else environ)
+    planned = plan(on, declaration, application=app)
+    return dict(advise(Facts(on, declaration, planned, has_uvloop=has_uvloop)))
+
+
+def test_nothing() -> None:
+    assert advice() == {}
+
+
+def test_workload() -> None:
+    assert list(advice(environ={})) == ["workload"]
+
+
+def test_no_memory_limit_in_a_container() -> None:
+    on = machine(8, quota=2, container=True, worker_tmp_dir="/dev/shm")
+    assert list(advice(on)) == ["memory-limit"]
+    assert advice(on, DECLARED | {"GUNICORN_MEMORY": "1GiB"}) == {}
+
+
+def test_no_limits_on_a_host() -> None:
+    assert advice(machine(8, worker_tmp_dir="/dev/shm")) == {}
+
+
+def test_no_quota_in_a_container() -> None:
+    on = machine(4, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
+    assert list(advice(on)) == ["cpu-quota"]
+    assert advice(on, DECLARED | {"GUNICORN_CPUS": "2"}) == {}
+    assert advice(on, DECLARED | {"GUNICORN_WORKERS": "2"}) == {}
+
+
+def test_a_cpuset_is_a_limit() -> None:
+    on = machine(4, online=8, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
+    assert advice(on) == {}
+
+
+def test_what_the_plan_warns_of_is_not_advised_again() -> None:
+    on = machine(64, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
+    declaration = declare(DECLARED)
+    planned = plan(on, declaration, application=WSGI)
+    assert [warning for warning in planned.warnings if "no CPU limit" in warning] != []
+    assert advise(Facts(on, declaration, planned)) == ()
+
+
+@pytest.mark.parametrize(("quota", "topics"), [(0.5, ["quota-below-one-core"]), (1.0, [])])
+def test_quota_below_one_core(quota: float, topics: list[str]) -> None:
+    on = machine(8, quota=quota, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
+    assert list(advice(on)) == topics
+
+
+def test_web_concurrency() -> None:
+    shown = advice(environ=DECLARED | {"WEB_CONCURRENCY": "7"})
+    assert list(shown) == ["web-concurrency"]
+    assert shown["web-concurrency"].startswith(
+        "WEB_CONCURRENCY=7 overrides the planned count of 2 "
+    )
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"WEB_CONCURRENCY": "2"},  # as planned
+        {"GUNICORN_WORKERS": "7"},
+        {"GUNICORN_WORKERS": "7", "WEB_CONCURRENCY": "6"},
+    ],
+)
+def test_web_concurrency_that_overrides_nothing(environ: dict[str, str]) -> None:
+    assert advice(environ=DECLARED | environ) == {}
+
+
+def test_uvloop() -> None:
+    assert list(advice(app=ASGI, has_uvloop=False)) == ["uvloop"]
+    assert advice(app=ASGI) == {}
+    assert advice(app=WSGI, has_uvloop=False) == {}
+
+
+def test_uvloop_under_the_stock_worker() -> None:
+    environ = DECLARED | {"GUNICORN_WORKER_CLASS": "uvicorn_worker.UvicornWorker"}
+    assert list(advice(environ=environ, has_uvloop=False)) == ["uvloop"]
+
+
+def test_tmp_on_disk() -> None:
+    on = machine(8, quota=2, supply=LIMITED, container=True)
+    assert list(advice(on)) == ["worker-tmp-dir"]
+    assert advice(on, DECLARED | {"GUNICORN_WORKER_TMP_DIR": "/run/shm"}) == {}
+
+
+def test_conf_file() -> None:
+    declaration = declare(DECLARED)
+    planned = plan(POD, declaration, application=WSGI)
+    facts = Facts(POD, declaration, planned, conf_file="./gunicorn.conf.py")
+    (shown,) = advise(facts)
+    assert shown.topic == "conf-file"
+    assert "assigns" not in shown.text
+    (shown,) = advise(facts._replace(conf_file_assigns=("timeout", "workers")))
+    assert "It assigns timeout, workers." in shown.text
+
+
+def test_every_topic_is_tested_here() -> None:
+    assert TOPICS == (
+        "workload",
+        "memory-limit",
+        "cpu-quota",
+        "quota-below-one-core",
+        "web-concurrency",
+        "uvloop",
+        "worker-tmp-dir",
+        "conf-file",
+    )

@@ -1,0 +1,405 @@
+"""The inverse of the plan: what it takes to run workers or to serve a load."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+from builders import GIB, MIB, limit, machine, memory, plan_for
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gunicorn_autoconf._choices import Plan
+from gunicorn_autoconf._sizing import Sizing, size
+from gunicorn_autoconf._sizing._counts import Step
+from gunicorn_autoconf._sizing._question import read_question
+from gunicorn_autoconf._sizing._report import render_sizing, with_numbers
+from gunicorn_autoconf.errors import AutoconfError, DeclarationError
+
+
+def size_for(**options: str | int) -> Sizing:
+    """What `size` answers to options as a user types them."""
+    return size(
+        read_question({f"--{name.replace('_', '-')}": str(text) for name, text in options.items()})
+    )
+
+
+def plan_on(
+    sizing: Sizing,
+    *,
+    cores: float | None = None,
+    limit_bytes: int | None = None,
+    others_bytes: int | None = None,
+    measured: int | None = None,
+) -> Plan:
+    """The plan in one of the answer's containers, or in one that was given something else."""
+    granted = limit(
+        sizing.memory_limit_bytes if limit_bytes is None else limit_bytes,
+        sizing.question.others_bytes if others_bytes is None else others_bytes,
+    )
+    pod = machine(
+        1024,
+        quota=sizing.cores if cores is None else cores,
+        supply=memory(1024 * 1024 * GIB, granted),
+        container=True,
+        platform="kubernetes",
+    )
+    return plan_for(sizing.variables, None, on=pod, measured=measured)
+
+
+def planned(plan: Plan) -> tuple[int, int, str]:
+    settings = plan.settings
+    return settings["workers"], settings["threads"], settings["worker_class"]
+
+
+def answered(sizing: Sizing) -> tuple[int, int, str]:
+    return sizing.workers, sizing.threads, sizing.worker_class
+
+
+COMMON = {
+    "workload": st.sampled_from(["cpu", "mixed", "io", "async"]),
+    "interface": st.sampled_from(["auto", "asgi", "wsgi"]),
+    "worker_memory": st.integers(MIB, 8 * GIB) | st.sampled_from(["180MiB", "0.5G", "100MB"]),
+    "memory_reserve": st.sampled_from(["0", "0%", "7%", "12.5%", "33.3%", "95%", "64MiB"]),
+    "others": st.sampled_from(["0", "20MiB", "100MB", "3GiB"]),
+}
+WORKERS = st.fixed_dictionaries({"workers": st.integers(1, 400)}, optional=COMMON)
+LOADS = st.fixed_dictionaries(
+    {
+        "rate": st.floats(0.01, 3000).map(lambda rate: f"{rate:.3f}"),
+        "latency": st.integers(1, 3000).map(lambda ms: f"{ms}ms"),
+        "compute": st.integers(1, 300).map(lambda ms: f"{ms}ms"),
+    },
+    optional={
+        **COMMON,
+        "cpus_per_replica": st.integers(50, 8000).map(lambda milli: f"{milli}m"),
+        "target_utilisation": st.integers(10, 90).map(lambda percent: f"{percent}%"),
+    },
+)
+
+
+def seconds(load: Mapping[str, object], name: str) -> float:
+    return int(str(load[name]).removesuffix("ms")) / 1000
+
+
+def is_possible(load: Mapping[str, object]) -> bool:
+    return seconds(load, "compute") <= seconds(load, "latency")
+
+
+class TestPlanAgrees:
+    """Planning with what `size` answers gives the workers that were asked for."""
+
+    @given(options=WORKERS)
+    def test_workers(self, options: dict[str, str | int]) -> None:
+        sizing = size_for(**options)
+
+        plan = plan_on(sizing)
+
+        assert planned(plan) == answered(sizing)
+        assert sizing.workers == options["workers"]
+        assert not [warning for warning in plan.warnings if "exceed" in warning]
+
+    @given(workers=st.integers(1, 400), threads=st.integers(1, 80))
+    def test_threads(self, workers: int, threads: int) -> None:
+        sizing = size_for(workers=workers, threads=threads, workload="io")
+
+        assert planned(plan_on(sizing)) == (workers, threads, "gthread")
+
+    @given(load=LOADS.filter(is_possible))
+    def test_load(self, load: dict[str, str | int]) -> None:
+        sizing = size_for(**load)
+
+        assert planned(plan_on(sizing)) == answered(sizing)
+
+    @given(load=LOADS.filter(is_possible))
+    def test_load_is_served(self, load: dict[str, str | int]) -> None:
+        sizing = size_for(**load)
+        rate, latency, compute = (
+            float(load["rate"]),
+            seconds(load, "latency"),
+            seconds(load, "compute"),
+        )
+        busy = sizing.question.utilisation * (1 + 1e-6)
+
+        assert rate * compute <= sizing.replicas * sizing.cores * busy
+        if sizing.interface.value == "wsgi":
+            places = sizing.replicas * sizing.workers * sizing.threads
+            assert rate * latency <= places * busy
+
+    @given(options=WORKERS, measured=st.integers(0, 16 * GIB))
+    def test_whatever_workers_are_measured_to_use(
+        self, options: dict[str, str | int], measured: int
+    ) -> None:
+        assume("worker_memory" in options)
+        sizing = size_for(**options)
+
+        assert planned(plan_on(sizing, measured=measured)) == answered(sizing)
+
+    @given(options=WORKERS)
+    def test_when_others_use_less(self, options: dict[str, str | int]) -> None:
+        sizing = size_for(**options)
+
+        assert planned(plan_on(sizing, others_bytes=0)) == answered(sizing)
+
+
+class TestLessIsTooLittle:
+    """With one step less of memory or cores there are fewer workers."""
+
+    @given(options=WORKERS)
+    def test_memory(self, options: dict[str, str | int]) -> None:
+        sizing = size_for(**options)
+        less = sizing.memory_limit_bytes - 16 * MIB
+
+        plan = plan_on(sizing, limit_bytes=less)
+
+        if sizing.workers > 1:
+            assert plan.settings["workers"] < sizing.workers
+        else:
+            assert [warning for warning in plan.warnings if "exceeds the memory" in warning]
+
+    @given(options=WORKERS)
+    def test_cores(self, options: dict[str, str | int]) -> None:
+        assume(options["workers"] != 1)
+        sizing = size_for(**options)
+        classic = sizing.cores == (sizing.workers - 1) / 2
+
+        plan = plan_on(sizing, cores=sizing.cores - (0.001 if classic else 1))
+
+        assert plan.settings["workers"] == sizing.workers - 1
+
+
+def test_four_workers() -> None:
+    sizing = size_for(workers=4, worker_memory="180MiB", workload="io", interface="wsgi")
+
+    assert sizing.replicas == 1
+    assert sizing.cores == 4.0
+    # 4 * 180 + 32 = 752, / 0.9 = 835.6, in steps of 16.
+    assert sizing.memory_limit_bytes == 848 * MIB
+    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 16)
+    assert sizing.variables == {
+        "GUNICORN_WORKLOAD": "io",
+        "GUNICORN_INTERFACE": "wsgi",
+        "GUNICORN_WORKER_MEMORY": "180Mi",
+    }
+    assert sizing.notes == ()
+
+
+def test_a_load() -> None:
+    sizing = size_for(rate=300, latency="80ms", compute="20ms", worker_memory="180MiB")
+
+    assert [(step.name, step.value, with_numbers(step)) for step in sizing.steps] == [
+        ("in_flight", 24.0, "300 * 0.08 s"),
+        ("places", 35, "ceil(24 / 0.7)"),
+        ("needed_cores", pytest.approx(8.5714, abs=1e-4), "300 * 0.02 s / 0.7"),
+        ("workload", "io", "0.02 s / 0.08 s"),
+        ("replicas", 5, "ceil(8.571 / 2)"),
+        ("workers", 2, "ceil(2)"),
+        ("threads", 16, "max(ceil(35 / 5 / 2), 16)"),
+        ("memory_limit_bytes", 448 * MIB, "(2 * 180 MiB + 32 MiB) / (1 - 0.1)"),
+    ]
+    assert (sizing.replicas, sizing.cores, sizing.workers, sizing.threads) == (5, 2.0, 2, 16)
+
+
+@pytest.mark.parametrize(
+    ("workload", "interface", "workers", "cores"),
+    [
+        ("cpu", "wsgi", 1, 1.0),
+        ("cpu", "asgi", 4, 4.0),
+        ("mixed", "wsgi", 1, 0.25),
+        ("mixed", "wsgi", 2, 0.5),
+        ("mixed", "asgi", 5, 2.0),
+        ("io", "wsgi", 3, 3.0),
+        ("io", "asgi", 4, 1.5),
+        ("async", "asgi", 3, 3.0),
+    ],
+)
+def test_cores(workload: str, interface: str, workers: int, cores: float) -> None:
+    sizing = size_for(workers=workers, workload=workload, interface=interface)
+
+    assert sizing.cores == cores
+
+
+@pytest.mark.parametrize(
+    ("compute", "workload"),
+    [("100ms", "cpu"), ("90ms", "cpu"), ("89ms", "mixed"), ("50ms", "mixed"), ("49ms", "io")],
+)
+def test_the_share_of_computing_suggests_the_workload(compute: str, workload: str) -> None:
+    assert size_for(rate=10, latency="100ms", compute=compute).workload.value == workload
+
+
+@pytest.mark.parametrize(
+    ("options", "replicas", "cores", "workers", "threads", "declared"),
+    [
+        # 2 in flight, 3 places, 0.29 cores: 0.286 rounded up.
+        ({"rate": 20, "latency": "100ms", "compute": "10ms"}, 1, 0.286, 1, 16, {}),
+        # 0.1 cores would do.
+        ({"rate": 1, "latency": "100ms", "compute": "70ms"}, 1, 0.25, 1, 1, {}),
+        # 60 in flight, 86 places: more than one worker has threads for, 43 for each of two.
+        (
+            {"rate": 30, "latency": "2s", "compute": "1ms"},
+            1,
+            0.25,
+            2,
+            43,
+            {"GUNICORN_MIN_WORKERS": "2", "GUNICORN_THREADS": "43"},
+        ),
+        # 24 in flight, 35 places, one for each sync worker; 8.6 cores, so 7 for each of 5.
+        (
+            {"rate": 300, "latency": "80ms", "compute": "20ms", "workload": "cpu"},
+            5,
+            2.0,
+            7,
+            1,
+            {"GUNICORN_MIN_WORKERS": "7"},
+        ),
+        (
+            {"rate": 300, "latency": "80ms", "compute": "20ms", "interface": "asgi"},
+            5,
+            2.0,
+            5,
+            1,
+            {},
+        ),
+        (
+            {"rate": 300, "latency": "80ms", "compute": "20ms", "cpus_per_replica": "500m"},
+            18,
+            0.5,
+            1,
+            16,
+            {},
+        ),
+        # 100 * 0.07 / 0.7 is 10 cores and 10 places; to a float it is a little more.
+        ({"rate": 100, "latency": "70ms", "compute": "70ms"}, 5, 2.0, 2, 1, {}),
+    ],
+)
+def test_loads(
+    options: dict[str, str | int],
+    replicas: int,
+    cores: float,
+    workers: int,
+    threads: int,
+    declared: dict[str, str],
+) -> None:
+    sizing = size_for(**options)
+
+    assert (sizing.replicas, sizing.cores) == (replicas, cores)
+    assert (sizing.workers, sizing.threads) == (workers, threads)
+    assert {
+        name: value
+        for name, value in sizing.variables.items()
+        if name in {"GUNICORN_MIN_WORKERS", "GUNICORN_THREADS"}
+    } == declared
+
+
+@pytest.mark.parametrize(
+    ("options", "limit_mib"),
+    [
+        ({}, 608),  # (2 * 256 + 32) / 0.9 = 604.4
+        ({"others": "0"}, 576),  # 512 / 0.9 = 568.9
+        ({"memory_reserve": "0"}, 544),
+        ({"memory_reserve": "64MiB"}, 608),
+        ({"memory_reserve": "50%"}, 1088),
+        ({"worker_memory": "257MiB"}, 608),  # 546 / 0.9 = 606.7
+        ({"worker_memory": "258MiB"}, 624),  # 548 / 0.9 = 608.9
+    ],
+)
+def test_memory_limit(options: dict[str, str], limit_mib: int) -> None:
+    assert size_for(workers=2, **options).memory_limit_bytes == limit_mib * MIB
+
+
+@pytest.mark.parametrize(
+    ("reserve", "text"), [("7%", "7%"), ("12.5%", "12.5%"), ("0", "0"), ("64MiB", "64Mi")]
+)
+def test_reserve_is_declared_as_it_was_given(reserve: str, text: str) -> None:
+    variables = size_for(workers=2, memory_reserve=reserve).variables
+
+    assert variables["GUNICORN_MEMORY_RESERVE"] == text
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (
+            {"workers": 2},
+            [
+                (
+                    "a worker is taken to need 256 MiB until it is measured; "
+                    "--worker-memory says what yours needs"
+                ),
+                "sized for workload mixed; --workload says what requests spend their time on",
+                "taken for a WSGI application; --interface asgi sizes for the other kind",
+            ],
+        ),
+        (
+            {"workers": 2, "workload": "async", "interface": "wsgi", "worker_memory": "1Gi"},
+            ["workload async needs an ASGI application; sized as io"],
+        ),
+        (
+            {
+                "rate": 10,
+                "latency": "80ms",
+                "compute": "20ms",
+                "workload": "cpu",
+                "interface": "wsgi",
+                "worker_memory": "1Gi",
+            },
+            ["the share of computing suggests workload io"],
+        ),
+    ],
+)
+def test_notes(options: dict[str, str | int], notes: list[str]) -> None:
+    assert list(size_for(**options).notes) == notes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"workers": 10**8},
+            "--workers='100000000': use at most 1000000, as no machine has more cores",
+        ),
+        (
+            {"workers": 10**6, "worker_memory": "100T"},
+            (
+                "1000000 workers of 93132.3 GiB take more memory than any machine has: "
+                "use fewer, or smaller ones"
+            ),
+        ),
+        (
+            {"rate": 10**9, "latency": "1s", "compute": "1s"},
+            "this load takes 1.42857e+09 cores, more than any cluster has",
+        ),
+    ],
+)
+def test_what_nobody_has(options: dict[str, str | int], message: str) -> None:
+    with pytest.raises(AutoconfError) as raised:
+        size_for(workload="cpu", **options)
+
+    assert str(raised.value) == message
+
+
+def test_threads_where_there_are_none() -> None:
+    with pytest.raises(DeclarationError) as raised:
+        size_for(workers=2, threads=4, workload="mixed")
+
+    assert raised.value.remedy == (
+        "use 1, or --workload io with --interface wsgi: other workers have no threads"
+    )
+
+
+@given(options=WORKERS | LOADS.filter(is_possible))
+def test_text_fits_80_columns(options: dict[str, str | int]) -> None:
+    lines = render_sizing(size_for(**options)).splitlines()
+
+    assert max(map(len, lines)) <= 80
+
+
+def test_numbers_in_a_formula() -> None:
+    step = Step(
+        name="memory_limit_bytes",
+        value=math.inf,
+        formula="workers * worker_memory",
+        inputs={"workers": 2, "worker_memory_bytes": 256 * MIB},
+    )
+    assert with_numbers(step) == "2 * 256 MiB"
