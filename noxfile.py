@@ -19,10 +19,12 @@ QUICK = ("-n", "4", "-m", "not slow and not cgroup")
 # What differs from one Python to the next: all that needs no server, and a few that do.
 WATCHDOG, MEMORY = "--ignore=tests/test_server_watchdog.py", "--ignore=tests/test_server_memory.py"
 UVICORN, SIGNALS = "--ignore=tests/test_server_uvicorn.py", "--ignore=tests/test_server_signals.py"
-TOP = "--ignore=tests/test_server_top.py"
-EACH_PYTHON = ("tests", *QUICK, WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP)
+TOP, PASTE = "--ignore=tests/test_server_top.py", "--ignore=tests/test_server_paste.py"
+# Pages and examples say the same everywhere.
+DOCS, EXAMPLES = "--ignore=tests/test_docs.py", "--ignore=tests/test_examples.py"
+EACH_PYTHON = ("tests", *QUICK, WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP, PASTE, DOCS, EXAMPLES)
 # What differs from one Gunicorn or Uvicorn to the next.
-OLDEST = ("tests", *QUICK, WATCHDOG, MEMORY)
+OLDEST = ("tests", *QUICK, WATCHDOG, MEMORY, DOCS, EXAMPLES)
 CROSS = ("tests/test_server_frameworks.py", "tests/test_ignored.py", *QUICK)
 
 # The oldest that pyproject.toml allows with the newest there is; newest with newest is what every
