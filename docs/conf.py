@@ -16,11 +16,19 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # The pages are about this tree, not about what may be installed.
 
 import click  # noqa: E402
+from gunicorn.config import KNOWN_SETTINGS  # noqa: E402
 
 import gunicorn_autoconf  # noqa: E402
 from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
 from gunicorn_autoconf._ignored import IGNORED  # noqa: E402
-from gunicorn_autoconf._machine import ProcessMemory  # noqa: E402
+from gunicorn_autoconf._machine import (  # noqa: E402
+    CpuSupply,
+    Machine,
+    MemorySupply,
+    Origin,
+    ProcessMemory,
+)
+from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan  # noqa: E402
 from gunicorn_autoconf._top._screen import draw_screen  # noqa: E402
 from gunicorn_autoconf._top._terminal import render_svg  # noqa: E402
 from gunicorn_autoconf._top._view import (  # noqa: E402
@@ -31,8 +39,15 @@ from gunicorn_autoconf._top._view import (  # noqa: E402
     follow,
     total_bytes,
 )
-from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload  # noqa: E402
+from gunicorn_autoconf._workload import (  # noqa: E402
+    WORKLOADS,
+    Interface,
+    Shape,
+    Workload,
+    class_name,
+)
 from gunicorn_autoconf.cli import main  # noqa: E402
+from gunicorn_autoconf.hooks import ServerHooks  # noqa: E402
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -134,6 +149,80 @@ def ignored() -> str:
     )
 
 
+def planned() -> str:
+    """Return the table of the settings that the plan chooses, as it does for a host of 2 cores."""
+    machine = Machine(
+        cpu=CpuSupply(affinity=2, affinity_origin=Origin(path="", text=""), online=2),
+        memory=MemorySupply(physical=None),
+        worker_tmp_dir="/dev/shm",  # noqa: S108 - the place, not a file in it
+    )
+    declared = [
+        gunicorn_autoconf.read_declaration(
+            {"GUNICORN_WORKLOAD": workload.value, "GUNICORN_INTERFACE": interface.value}
+        )
+        for workload in Workload
+        for interface in Interface
+    ]
+    plans = [plan(machine, declaration).settings for declaration in declared]
+    defaults = {setting.name: setting.default for setting in KNOWN_SETTINGS}
+
+    def row(name: str) -> tuple[str, ...]:
+        # In the order of the table of workloads, each value once.
+        shown = class_name if name == "worker_class" else str
+        values = dict.fromkeys(shown(each[name]) for each in plans if name in each)
+        return f"`{name}`", ", ".join(f"`{value}`" for value in values), f"`{defaults[name]}`"
+
+    return table(
+        ("Setting", "Planned for 2 cores, by workload", "Gunicorn's default"),
+        map(row, PLANNED_SETTINGS),
+    )
+
+
+def hooks() -> str:
+    """Return the table of Gunicorn's hooks that we use."""
+    return table(
+        ("Hook", "What ours does"),
+        (
+            (f"`{name}`", (inspect.getdoc(hook) or "").partition("\n")[0].replace("``", "`"))
+            for name, hook in sorted(vars(ServerHooks).items())
+            if name in _our_settings()
+        ),
+    )
+
+
+def untouched() -> str:
+    """Return the table of the settings that stay as Gunicorn or the operator has them."""
+    ours = {*PLANNED_SETTINGS, *_our_settings()}
+    sections: dict[str, list[str]] = {}
+    for setting in KNOWN_SETTINGS:
+        if setting.name not in ours:
+            sections.setdefault(setting.section, []).append(f"`{setting.name}`")
+    return table(
+        ("Gunicorn's section", "Settings"),
+        ((section, ", ".join(sorted(names))) for section, names in sorted(sections.items())),
+    )
+
+
+def _our_settings() -> dict[str, object]:
+    # Their names do not depend on the plan.
+    return gunicorn_autoconf.autoconf(environ={}, argv=["gunicorn"]).settings
+
+
+def changes() -> str:
+    """Return what the next release will say, from the fragments that towncrier will collect."""
+    kinds = ("added", "changed", "fixed", "removed")  # As in pyproject.toml.
+    parts = []
+    for kind in kinds:
+        fragments = sorted((ROOT / "changelog.d").glob(f"*.{kind}.md"))
+        entries = [f"- {path.read_text(encoding='utf-8').strip()}" for path in fragments]
+        if entries:
+            parts.append("\n".join([f"### {kind.capitalize()}", "", *entries, ""]))
+    released = ROOT / "CHANGELOG.md"
+    if released.exists():
+        parts.append(released.read_text(encoding="utf-8"))
+    return "\n".join(parts)
+
+
 def modules() -> str:
     """Return the table of modules, each with the sentence by which it introduces itself."""
 
@@ -230,7 +319,17 @@ def _fields(schema: Any, shared: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 def write_generated(app: Sphinx) -> None:
     GENERATED.mkdir(exist_ok=True)
-    functions = (variables, gunicorns_variables, workloads, ignored, modules)
+    functions = (
+        variables,
+        gunicorns_variables,
+        workloads,
+        ignored,
+        planned,
+        hooks,
+        untouched,
+        changes,
+        modules,
+    )
     texts = {function.__name__: function() for function in functions}
     texts |= {f"command-{name}": command(name) for name in main.commands}
     for name in ("explain", "size"):

@@ -12,6 +12,7 @@ of output says in a comment on the line before it what is done with it:
     <!-- serve -->                      the README's way to serve: its last command is run
     <!-- serve: FOLDER PATH -->         what it starts in a copy of the folder answers at the path
     <!-- test -->                       the README's way to test: .ci/run runs it
+    <!-- step: WHAT -->                 a step of the tutorial: see test_tutorial.py
     <!-- not run: REASON -->            is not run
 
 A block without such a comment fails the tests.
@@ -55,7 +56,7 @@ PAGES = [
 # Commands and output; "" is a fence without a language. What is neither needs no comment: a
 # Dockerfile, a unit of systemd.
 WITH_COMMENT = {"", "bash", "console", "sh", "shell", "text"}
-COMMENTS = re.compile(r"run(: \S+)?|serve(: \S+ /\S*)?|test|explain: .+|not run: .+")
+COMMENTS = re.compile(r"run(: \S+)?|serve(: \S+ /\S*)?|test|explain: .+|step: .+|not run: .+")
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,38 @@ def test_block_says_what_is_done_with_it(block: Block) -> None:
     assert COMMENTS.fullmatch(block.comment or ""), f"see {Path(__file__).name}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
     text = page.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+    return re.sub(r"^ *(`{3,}).*?^ *\1$", "", text, flags=re.MULTILINE | re.DOTALL)
 
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind a "#": the headings, as GitHub and Sphinx turn them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", prose(page))
+    dead = []
+    for target, anchor in links:
+        path = page.parent / target if target else page
+        # What a build of the documentation makes is not there in a clone.
+        made = {"_build", "_generated"} & set(path.parts)
+        if made or not path.exists() or (anchor and anchor not in anchors(path)):
+            dead.append(f"{target}#{anchor}")
+
+    assert dead == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (TOP / "docs" / "index.md").read_text(encoding="utf-8").split()
+    pages = [page.relative_to(TOP).with_suffix("").as_posix() for page in PAGES]
+    names = [page.removeprefix("docs/") for page in pages if page.startswith("docs/")]
+
+    assert [name for name in names if name not in index] == ["index"]
 
 
 @pytest.fixture
@@ -140,7 +167,11 @@ def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-PYTHON = [block for block in chosen("python") if not (block.comment or "").startswith("not run: ")]
+PYTHON = [
+    block
+    for block in chosen("python")
+    if not (block.comment or "").startswith(("not run: ", "step: "))
+]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
