@@ -255,8 +255,8 @@ def _cure(evidence: Evidence) -> str:
 
 def render_end(stall: Stall, place: str, *, goes_on: bool = False) -> str:
     """Return the line about a reported stall that has ended, or *goes_on* and is counted so far."""
-    now = "is as busy as before" if goes_on else "runs again"
-    return f"the event loop {now}; it was blocked for {stall} at {place}"
+    now = "the event loop is as busy as before" if goes_on else "the event loop runs again"
+    return f"{now}; it was blocked for {stall} at {place}"
 
 
 def render_excuse(evidence: Evidence, cause: Cause, throttling: Throttling | None) -> str:
