@@ -39,12 +39,13 @@ def read_rss(pid: int) -> int | None:
         return None
 
 
-def _parse_rollup(text: str) -> ProcessMemory:
+def _parse_rollup(text: str) -> ProcessMemory | None:
     def size(name: str) -> int:
         return parse_kb_field(text, name) or 0
 
+    if not size("Rss"):
+        return None  # A process that is just ending has no pages left.
     private = size("Private_Clean") + size("Private_Dirty") + size("Private_Hugetlb")
-    # A process that is just ending has no pages left: that is no measurement.
     return ProcessMemory(size("Rss"), size("Pss") or None, private or None)
 
 
@@ -59,8 +60,10 @@ def _ask_psutil(pid: int) -> ProcessMemory | None:
         try:
             full = process.memory_full_info()
         except (psutil.AccessDenied, OSError, NotImplementedError):
-            return ProcessMemory(process.memory_info().rss)
+            full = process.memory_info()
     except (psutil.Error, OSError):
         return None
+    if not full.rss:
+        return None
     # Where smaps is missing psutil answers 0, which no living process has.
-    return ProcessMemory(full.rss, getattr(full, "pss", 0) or None, full.uss or None)
+    return ProcessMemory(full.rss, getattr(full, "pss", 0) or None, getattr(full, "uss", 0) or None)

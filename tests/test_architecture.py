@@ -33,6 +33,7 @@ CORE = [
     "_budget",
     "_cgroup",
     "_choices",
+    "_churn",
     "_declaration",
     "_environment",
     "_guard",
@@ -44,6 +45,7 @@ CORE = [
     "_plan",
     "_quantity",
     "_report",
+    "_sample",
     "_timeouts",
     "_workload",
 ]
