@@ -206,7 +206,7 @@ class Supervisor:
         before, self._said_replaced = self._said_replaced, tuple(self._replaced())
         if self._said_replaced not in ((), before) and self._wanted_mode is MemoryGuard.ACT:
             self._server.log.warning(
-                "gunicorn-autoconf: the guard only observes: your %s stands in the place of ours",
+                "gunicorn-autoconf: the guard only observes, as your own %s replaced ours",
                 " and ".join(self._said_replaced),
             )
 
