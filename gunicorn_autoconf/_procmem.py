@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from gunicorn_autoconf._cgroup import parse_kb_field
 from gunicorn_autoconf._machine import ProcessMemory
@@ -58,7 +59,7 @@ def _ask_psutil(pid: int) -> ProcessMemory | None:
     try:
         process = psutil.Process(pid)
         try:
-            full = process.memory_full_info()
+            full: Any = process.memory_full_info()
         except (psutil.AccessDenied, OSError, NotImplementedError):
             full = process.memory_info()
     except (psutil.Error, OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from signal import SIGHUP, SIGTTIN, SIGTTOU
+from signal import SIGHUP, SIGTTIN, SIGTTOU, Signals
 
 import pytest
 from fleet import Fleet, Law, leak, plateau, spike, tide
@@ -398,7 +398,7 @@ def test_count_never_swings(make: Callable[[], Fleet]) -> None:
     st.sets(st.integers(1, 400), max_size=2),
 )
 def test_count_is_the_operators_when_all_has_settled(
-    make: Callable[[], Fleet], changes: dict[int, int], reloads: set[int]
+    make: Callable[[], Fleet], changes: dict[int, Signals], reloads: set[int]
 ) -> None:
     """What was configured and what was changed since, whatever was recycled meanwhile."""
     fleet = make()

@@ -606,6 +606,7 @@ class TestReload:
         two.arbiter.hand = None
         two.arbiter.reload(2)
         two.arbiter.hand = two.hand
+        two.end()
         two.settle()
         assert two.count == 2
         assert not two.is_busy()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from signal import SIGTTIN, SIGTTOU
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fleet import Fleet, leak, plateau, signals_to
@@ -40,6 +42,19 @@ class TestReplacedHooks:
             environ={**THREE, "GUNICORN_MEMORY_GUARD": "observe"},
         ).run(60)
         assert fleet.arbiter.log.lines == []
+
+    @pytest.mark.parametrize(("replaced", "lines"), [((), 1), (("child_exit",), 0)])
+    def test_oom_kills_that_nobody_could_claim_are_not_told(
+        self, replaced: tuple[str, ...], lines: int
+    ) -> None:
+        """Without our child_exit a worker that was killed would be no worker."""
+        fleet = leaking(replaced=replaced)
+        kills = [1]
+        oom: Any = SimpleNamespace(forget_strangers=lambda now: kills.pop() if kills else 0)
+        fleet.supervisor._oom = oom
+        fleet.run(10)
+        told = [line for line in fleet.arbiter.log.lines if "that were no workers" in line]
+        assert len(told) == lines
 
     def test_a_reload_brings_one(self) -> None:
         """What is under way is finished; nothing new begins."""
