@@ -72,16 +72,7 @@ class Supervisor:
         oom: OomWatch,
         replaced: Callable[[], Sequence[str]],
     ) -> None:
-        """
-        Take over what is known; nothing starts yet.
-
-        Args:
-            server: The arbiter.
-            settled: What was planned for it.
-            ledger: What its workers tell.
-            oom: Whom the kernel has killed.
-            replaced: The hooks of ours that a user's own stand in the place of, by name.
-        """
+        """Take over what is known; *replaced* names hooks of ours that a user's own replaced."""
         self._server = server
         self._settled = settled
         self._ledger = ledger
@@ -148,6 +139,8 @@ class Supervisor:
             # The time that is due outlasts a fork: where forks are many, it comes all the same.
             while not stopping.wait(max(self._due - time.monotonic(), 0)):
                 self._step(stopping)
+                if stopping.is_set():
+                    return  # A sample that was cut short stays due.
                 self._due = time.monotonic() + self._interval()
         except Exception:
             self._pid = -1
