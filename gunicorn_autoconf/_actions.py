@@ -23,7 +23,7 @@ class Action(NamedTuple):
     add: int = 0
     """Grow: how many workers to add."""
     pid: int = 0
-    """Recycle: which worker."""
+    """Recycle: which worker. Keep: which one would go if that helped; 0 for none."""
     replacement_first: bool = False
     """Recycle: whether there is room for the replacement beside it."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf._ledger import Ledger
@@ -47,14 +47,20 @@ class Attachment:
         if self._supervisor:
             self._supervisor.reloaded(settled)
 
-    def start(self, server: Arbiter) -> None:
-        """Start the supervisor, where there is something for it to do."""
+    def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
+        """
+        Start the supervisor, where there is something for it to do.
+
+        Args:
+            server: The arbiter.
+            replaced: The hooks of ours that a user's own stand in the place of, by name.
+        """
         if self._oom_files and self._oom_files.kills_all:
             server.log.warning(
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
                 "the container, the arbiter included"
             )
-        supervisor = Supervisor(server, self.settled, self.ledger, self._oom)
+        supervisor = Supervisor(server, self.settled, self.ledger, self._oom, replaced)
         declaration = self.settled.declaration
         if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
             return
@@ -78,19 +84,22 @@ class Attachment:
         Where *tells_end*, a worker that ends by itself has said so before.
         """
         last, is_orderly = self.ledger.ended(worker)
-        retired = self._supervisor is not None and self._supervisor.hand.worker_ended(worker.pid)
-        lowest = self.settled.machine.memory.lowest
-        if self._oom.claim():
-            server.log.error("%s", render_oom(worker.pid, last, lowest, len(server.WORKERS) + 1))
-        elif worker.aborted:
+        supervisor = self._supervisor
+        retired = supervisor is not None and supervisor.hand.worker_ended(worker.pid)
+        if is_orderly is not True and self._oom.claim():
+            memory = supervisor.memory if supervisor else self.settled.machine.memory
+            server.log.error("%s", render_oom(worker.pid, last, memory, len(server.WORKERS) + 1))
+            return
+        is_odd = worker.aborted or (tells_end and is_orderly is False)
+        if worker.aborted:
             cause = "was killed by Gunicorn after timeout, not by the kernel's OOM killer"
-            server.log.warning("%s", render_exit(worker.pid, last, cause))
-        elif tells_end and is_orderly is False and self._oom.is_told:
-            cause = "ended without its exit hooks, not by the kernel's OOM killer"
-            server.log.warning("%s", render_exit(worker.pid, last, cause))
+        elif is_odd:
+            known = ", not by the kernel's OOM killer" if self._oom.is_told else ""
+            cause = f"ended without its exit hooks{known}"
         else:
             cause = "was retired by the memory guard" if retired else "exited"
-            server.log.info("%s", render_exit(worker.pid, last, cause))
+        say = server.log.warning if is_odd else server.log.info
+        say("%s", render_exit(worker.pid, last, cause))
 
 
 def attach(server: Arbiter, handed: Autoconf) -> Attachment:

@@ -3,101 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from gunicorn_autoconf._actions import Action, Kind, Standing
 from gunicorn_autoconf._budget import GROWTH_ALLOWANCE
-from gunicorn_autoconf._quantity import MIB, format_bytes
+from gunicorn_autoconf._quantity import format_bytes
+from gunicorn_autoconf._sample import MIN_AGE_SECONDS, Sample, WorkerSample
 
 # Below this share of the limit free, something has to go.
 LOW_FRACTION = 0.10
 # Below this share even the only worker may go before its replacement is there.
 CRITICAL_FRACTION = 0.05
-# A worker is left alone while it is younger: it still fills its caches.
-MIN_AGE_SECONDS = 10.0
 # Unless to wait for that age would leave less time than this: until then it has drained and ended.
 END_SECONDS = 2.0
-# How much a worker must have grown since its boot before a recycle is worth anything.
-GROWN_FRACTION = 0.25
-GROWN_BYTES = 8 * MIB
-# A worker that grew less than this share of its growth in the last quarter of its life is flat:
-# large, but no leak. A leak grows by a quarter of its growth in that time.
-FLAT_FRACTION = 0.05
-# How long a replacement is taken to boot while none was seen to.
-BOOT_SECONDS = 2.0
-
 # From the first sample that shows the need until the memory of the old worker is free.
 DECISION_SECONDS = 4.0
 
 # Headroom that will last so long at the present rate does not shrink to speak of.
 CALM_SECONDS = 60.0
 
-# So many workers in this time that had to go before this age: to replace them helps nobody.
-CHURN_COUNT = 3
-CHURN_SECONDS = 240.0
-CHURN_AGE_SECONDS = 120.0
-
 SLOWEST_SECONDS = 5.0
 BOOTING_SECONDS = 1.0
 FASTEST_SECONDS = 0.5
-
-
-class WorkerSample(NamedTuple):
-    """One worker as it was seen at one time."""
-
-    pid: int
-    age_seconds: float
-    uss_bytes: int
-    pss_bytes: int
-    boot_uss_bytes: int | None = None
-    """Its size when it had booted; None until then."""
-    boot_seconds: float = BOOT_SECONDS
-    earlier_uss_bytes: int | None = None
-    """Its size when it was three quarters as old."""
-
-    @property
-    def growth_bytes(self) -> int:
-        """What it has grown since its boot."""
-        return self.uss_bytes - (self.boot_uss_bytes or self.uss_bytes)
-
-    @property
-    def is_booted(self) -> bool:
-        return self.boot_uss_bytes is not None
-
-    @property
-    def has_grown(self) -> bool:
-        """Whether it is well beyond its size at boot."""
-        boot_bytes = self.boot_uss_bytes or self.uss_bytes
-        return self.growth_bytes >= max(boot_bytes * GROWN_FRACTION, GROWN_BYTES)
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether it has come to the end of its growth."""
-        if self.earlier_uss_bytes is None or self.age_seconds < MIN_AGE_SECONDS:
-            return False
-        lately = self.uss_bytes - self.earlier_uss_bytes
-        return lately <= max(self.growth_bytes, 0) * FLAT_FRACTION
-
-
-class Sample(NamedTuple):
-    """All workers and the limit above them at one time, in seconds of a clock that never jumps."""
-
-    at_seconds: float
-    limit_bytes: int
-    headroom_bytes: int
-    """Limit less working set, at the level that leaves least."""
-    target: int
-    """How many workers there are to be."""
-    workers: tuple[WorkerSample, ...]
-
-    @property
-    def headroom_fraction(self) -> float:
-        return self.headroom_bytes / self.limit_bytes if self.limit_bytes else 1.0
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether all workers that are to be are there, booted, and no other."""
-        return len(self.workers) == self.target and all(w.is_booted for w in self.workers)
 
 
 def decide(
@@ -214,21 +140,21 @@ def _recycle(
     if len(history) < 2 or not (_is_pressed(history) and _is_pressed(history[:-1])):
         return None
     now = history[-1]
-    booted = [worker for worker in now.workers if worker.is_booted]
-    victim = _victim(booted, _seconds_left(history))
-    if victim is None or len(now.workers) > now.target:
+    grown = [worker for worker in now.workers if worker.is_booted and worker.has_grown]
+    if not grown or len(now.workers) > now.target:
         return None  # Nobody to blame, or somebody is already on the way out.
+    largest = max(grown, key=lambda worker: worker.uss_bytes)
+    again = f"each replacement has soon grown to {format_bytes(largest.pss_bytes)} again"
     if standing.resizing and standing.churning and now.target > 1:
-        size_bytes = victim.pss_bytes
-        wanted = workers_for(round(size_bytes / GROWTH_ALLOWANCE))
+        wanted = workers_for(round(largest.pss_bytes / GROWTH_ALLOWANCE))
         if wanted < now.target:
-            return Action(
-                Kind.SHRINK,
-                f"each replacement has soon grown to {format_bytes(size_bytes)} again, "
-                f"the plan is {wanted}",
-            )
+            return Action(Kind.SHRINK, f"{again}, the plan is {wanted}")
+    victim = _victim(history, grown, standing)
+    if victim is None:
+        return Action(Kind.KEEP, again, pid=largest.pid) if standing.churning else None
     room = _has_room(history)
-    if len(booted) == 1 and not room and now.headroom_fraction >= CRITICAL_FRACTION:
+    booted = sum(worker.is_booted for worker in now.workers)
+    if booted == 1 and not room and now.headroom_fraction >= CRITICAL_FRACTION:
         return None
     return Action(
         Kind.RECYCLE,
@@ -240,15 +166,32 @@ def _recycle(
     )
 
 
-def _victim(booted: Sequence[WorkerSample], seconds_left: float | None) -> WorkerSample | None:
-    """Return the largest that has grown and is old enough; a young one only if it cannot wait."""
-    grown = [worker for worker in booted if worker.has_grown]
-    old = [worker for worker in grown if worker.age_seconds >= MIN_AGE_SECONDS]
-    largest = max(old or grown, key=lambda worker: worker.uss_bytes, default=None)
-    if largest is None or old:
-        return largest
-    waits_seconds = MIN_AGE_SECONDS - largest.age_seconds + END_SECONDS
-    return largest if seconds_left is not None and seconds_left < waits_seconds else None
+def _victim(
+    history: Sequence[Sample], grown: Sequence[WorkerSample], standing: Standing
+) -> WorkerSample | None:
+    """Return the largest that is old enough and grows on; a young one only if it cannot wait."""
+    left = _seconds_left(history)
+    steady = grown
+    if standing.churning or history[-1].headroom_fraction >= CRITICAL_FRACTION:
+        # Another one in the place of one that ends its growth would grow to the same size.
+        steady = [worker for worker in grown if not worker.is_slowing]
+    if standing.churning and _will_last(history):
+        return None
+    old = [worker for worker in steady if worker.age_seconds >= MIN_AGE_SECONDS]
+    if old:
+        return max(old, key=lambda worker: worker.uss_bytes)
+    if left is None or len(steady) < len(grown):
+        return None  # A young one among others that end their growth will do so too.
+    young = max(steady, key=lambda worker: worker.uss_bytes)
+    waits_seconds = MIN_AGE_SECONDS - young.age_seconds + END_SECONDS
+    return young if left < waits_seconds else None
+
+
+def _will_last(history: Sequence[Sample]) -> bool:
+    """Whether a replacement would be up in time; one busy moment between two samples tells not."""
+    enough = _replacement_seconds(history)
+    pairs = [part for part in (history, history[:-1]) if len(part) > 1]
+    return any((left := _seconds_left(pair)) is None or left >= enough for pair in pairs)
 
 
 def _is_pressed(history: Sequence[Sample]) -> bool:

@@ -6,17 +6,18 @@ Reads and writes the status page; keeps its notes on Gunicorn's worker objects.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf._machine import ProcessMemory
+from gunicorn_autoconf._sample import WorkerSample
 from gunicorn_autoconf._sampling import Fork
 from gunicorn_autoconf._status import BootReport, StatusPage
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf._guard import Sample, WorkerSample
+    from gunicorn_autoconf._sample import Sample
 
 _NOTE = "autoconf_note"
 
@@ -110,9 +111,10 @@ class Ledger:
             if (note := getattr(worker, _NOTE, None))
         }
 
-    def seen(self, sample: Sample) -> None:
-        """Keep what was measured last of each worker."""
-        self._last = {worker.pid: worker for worker in sample.workers}
+    def seen(self, sample: Sample, pids: Iterable[int]) -> None:
+        """Keep what was measured last of each worker in *pids*; one that dies measures nothing."""
+        last = self._last | {worker.pid: worker for worker in sample.workers}
+        self._last = {pid: last[pid] for pid in pids if pid in last}
 
     def exiting(self, worker: Worker, memory: ProcessMemory) -> None:
         """Write in *worker* what it uses at its end."""
@@ -123,15 +125,19 @@ class Ledger:
     def ended(self, worker: Worker) -> Ended:
         """Take the slot back of a *worker* that is gone; return what is known of its end."""
         note: _Note | None = getattr(worker, _NOTE, None)
-        last = self._last.get(worker.pid)
+        last = self._last.pop(worker.pid, None)
         if self._page is None or note is None or note.slot is None:
             return Ended(last, is_orderly=None)
         memory = self._page.read_exit(note.slot)
+        boot = self._report(worker.pid, note)
         self._page.free(note.slot)
-        if last and memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
-            age = time.monotonic() - note.forked_at_seconds
-            last = last._replace(
-                age_seconds=age, uss_bytes=memory.uss_bytes, pss_bytes=memory.pss_bytes
+        if memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
+            last = WorkerSample(
+                pid=worker.pid,
+                age_seconds=time.monotonic() - note.forked_at_seconds,
+                uss_bytes=memory.uss_bytes,
+                pss_bytes=memory.pss_bytes,
+                boot_uss_bytes=last.boot_uss_bytes if last else boot and boot.uss_bytes,
             )
         return Ended(last, is_orderly=memory is not None)
 

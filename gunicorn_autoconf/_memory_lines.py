@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from gunicorn_autoconf._actions import Action, Kind
 from gunicorn_autoconf._budget import MemoryBudget
-from gunicorn_autoconf._guard import Sample, WorkerSample
-from gunicorn_autoconf._machine import MemoryLimit, ProcessMemory
+from gunicorn_autoconf._machine import MemorySupply, ProcessMemory
 from gunicorn_autoconf._quantity import MIB, format_bytes
+from gunicorn_autoconf._sample import Sample, WorkerSample
 
 PREFIX = "gunicorn-autoconf: "
 
@@ -39,6 +39,8 @@ def render_action(action: Action, *, would: bool = False) -> str:
         what = f"recycle worker {action.pid} {order}"
     elif action.kind is Kind.GROW:
         what = f"grow by {action.add}"
+    elif action.kind is Kind.KEEP:
+        what = f"keep worker {action.pid}"
     else:
         what = "shrink by 1"
     return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}: {action.reason}"
@@ -52,12 +54,15 @@ def render_exit(pid: int, last: WorkerSample | None, cause: str) -> str:
     return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
 
 
-def render_oom(pid: int, last: WorkerSample | None, limit: MemoryLimit | None, workers: int) -> str:
+def render_oom(pid: int, last: WorkerSample | None, memory: MemorySupply, workers: int) -> str:
     """Return the line of a worker that the kernel killed for want of memory."""
     facts = []
-    if limit:
-        directory = limit.origin.path.rpartition("/")[0]
-        facts.append(f"limit {format_bytes(limit.limit_bytes)} at {directory}")
+    lowest = memory.lowest
+    if lowest and memory.limits:
+        directory = lowest.origin.path.rpartition("/")[0]
+        facts.append(f"limit {format_bytes(lowest.limit_bytes)} at {directory}")
+    elif lowest:
+        facts.append(f"the machine has {format_bytes(lowest.limit_bytes)}")
     facts.append(f"{workers} worker{'s' * (workers != 1)}")
     if last:
         boot = f" ({format_bytes(last.boot_uss_bytes)} at boot)" if last.boot_uss_bytes else ""
@@ -66,7 +71,7 @@ def render_oom(pid: int, last: WorkerSample | None, limit: MemoryLimit | None, w
 
 
 def metrics(sample: Sample, budget: MemoryBudget | None) -> Iterator[tuple[str, int]]:
-    """Yield gauges for statsd, in bytes: the largest worker's USS, the sum of all PSS."""
+    """Yield gauges for statsd: the count, and in bytes the largest USS, the sum of all PSS."""
     prefix = "gunicorn.autoconf."
     yield f"{prefix}workers", len(sample.workers)
     yield f"{prefix}headroom", sample.headroom_bytes

@@ -24,7 +24,12 @@ class OomFiles(NamedTuple):
 
     counter: str
     kills_all: bool
-    """Whether one OOM kill ends every process of the cgroup (``memory.oom.group``)."""
+    """
+    Whether one OOM kill ends every process of the cgroup.
+
+    The kernel heeds ``memory.oom.group`` of each cgroup from the victim's up to the one whose limit
+    was hit.
+    """
 
 
 def find_oom_files(root: str = "/") -> OomFiles | None:
@@ -35,10 +40,11 @@ def find_oom_files(root: str = "/") -> OomFiles | None:
     except (OSError, MalformedFileError):
         return None
     for place in list_hierarchies("memory", memberships, mounts):
-        for directory in place.directories:
-            counter = f"{root.rstrip('/')}{directory}/{_COUNTER_FILES[place.version]}"
+        directories = [f"{root.rstrip('/')}{directory}" for directory in place.directories]
+        for directory in directories:
+            counter = f"{directory}/{_COUNTER_FILES[place.version]}"
             if read_oom_kills(counter) is not None:
-                return OomFiles(counter, _kills_all(f"{root.rstrip('/')}{directory}"))
+                return OomFiles(counter, any(map(_kills_all, directories)))
     return None
 
 

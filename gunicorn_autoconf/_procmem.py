@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from gunicorn_autoconf._cgroup import parse_kb_field
 from gunicorn_autoconf._machine import ProcessMemory
@@ -39,12 +40,13 @@ def read_rss(pid: int) -> int | None:
         return None
 
 
-def _parse_rollup(text: str) -> ProcessMemory:
+def _parse_rollup(text: str) -> ProcessMemory | None:
     def size(name: str) -> int:
         return parse_kb_field(text, name) or 0
 
+    if not size("Rss"):
+        return None  # A process that is just ending has no pages left.
     private = size("Private_Clean") + size("Private_Dirty") + size("Private_Hugetlb")
-    # A process that is just ending has no pages left: that is no measurement.
     return ProcessMemory(size("Rss"), size("Pss") or None, private or None)
 
 
@@ -57,10 +59,12 @@ def _ask_psutil(pid: int) -> ProcessMemory | None:
     try:
         process = psutil.Process(pid)
         try:
-            full = process.memory_full_info()
+            full: Any = process.memory_full_info()
         except (psutil.AccessDenied, OSError, NotImplementedError):
-            return ProcessMemory(process.memory_info().rss)
+            full = process.memory_info()
     except (psutil.Error, OSError):
         return None
+    if not full.rss:
+        return None
     # Where smaps is missing psutil answers 0, which no living process has.
-    return ProcessMemory(full.rss, getattr(full, "pss", 0) or None, full.uss or None)
+    return ProcessMemory(full.rss, getattr(full, "pss", 0) or None, getattr(full, "uss", 0) or None)

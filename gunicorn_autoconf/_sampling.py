@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from gunicorn_autoconf._guard import BOOT_SECONDS, Sample, WorkerSample
-from gunicorn_autoconf._machine import Machine, MemorySupply, ProcessMemory
+from gunicorn_autoconf._machine import Machine, MemoryLimit, MemorySupply, ProcessMemory
 from gunicorn_autoconf._procmem import read_process_memory, read_rss
 from gunicorn_autoconf._quantity import MIB
+from gunicorn_autoconf._sample import BOOT_SECONDS, Sample, WorkerSample
 from gunicorn_autoconf._status import BootReport
 
 # How many points of a worker's past are kept; when there are more, every second one is dropped and
@@ -103,7 +103,7 @@ class Sampler:
         Args:
             forks: The workers by pid.
             target: How many workers there are to be.
-            declared_bytes: A limit that was declared instead of the machine's.
+            declared_bytes: A limit that was declared.
         """
         now = self._clock()
         workers = tuple(
@@ -173,14 +173,20 @@ def tightest_level(memory: MemorySupply, declared_bytes: int | None) -> tuple[in
     """
     Return the limit and the headroom, in bytes, of the level that leaves least.
 
-    A *declared_bytes* takes the place of the machine's limits; what our own processes use counts
-    against it.
+    The physical memory counts where there is no limit: with one, nobody whom we could replace is
+    to blame for a host that is full. What our own processes use counts against *declared_bytes*,
+    and the kernel goes on to enforce its limits beside it.
     """
+    levels = list(_measured(memory.limits))
     if declared_bytes is not None:
-        return declared_bytes, declared_bytes - memory.own_bytes
-    levels = [
-        (level.limit_bytes, level.limit_bytes - level.working_set_bytes)
-        for level in memory.levels
-        if level.working_set_bytes is not None
-    ]
+        levels.append((declared_bytes, declared_bytes - memory.own_bytes))
+    elif not levels and memory.physical:
+        levels = list(_measured((memory.physical,)))
     return min(levels, key=lambda level: level[1] / level[0], default=None)
+
+
+def _measured(levels: Iterable[MemoryLimit]) -> Iterator[tuple[int, int]]:
+    """Yield limit and headroom of each level whose usage is known."""
+    for level in levels:
+        if level.working_set_bytes is not None:
+            yield level.limit_bytes, level.limit_bytes - level.working_set_bytes

@@ -10,17 +10,16 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf._actions import Action, Kind, Standing
+from gunicorn_autoconf._churn import Churn
 from gunicorn_autoconf._guard import (
     BOOTING_SECONDS,
-    CHURN_AGE_SECONDS,
-    CHURN_COUNT,
-    CHURN_SECONDS,
     FASTEST_SECONDS,
-    Sample,
     decide,
     is_reached,
     next_interval,
@@ -31,6 +30,7 @@ from gunicorn_autoconf._memory_lines import metrics, render_action, render_memor
 from gunicorn_autoconf._plan import plan
 from gunicorn_autoconf._probe import detect_machine
 from gunicorn_autoconf._quantity import format_bytes
+from gunicorn_autoconf._sample import Sample
 from gunicorn_autoconf._sampling import Sampler
 from gunicorn_autoconf._workload import MemoryGuard
 
@@ -64,11 +64,21 @@ class _CountedHost(Host):
 class Supervisor:
     """One arbiter's thread. Held still across every fork, so that none copies it half-way."""
 
-    def __init__(self, server: Arbiter, settled: Autoconf, ledger: Ledger, oom: OomWatch) -> None:
+    def __init__(
+        self,
+        server: Arbiter,
+        settled: Autoconf,
+        ledger: Ledger,
+        oom: OomWatch,
+        replaced: Callable[[], Sequence[str]],
+    ) -> None:
+        """Take over what is known; *replaced* names hooks of ours that a user's own replaced."""
         self._server = server
         self._settled = settled
         self._ledger = ledger
         self._oom = oom
+        self._replaced = replaced
+        self.memory = settled.machine.memory
         self._pid = os.getpid()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -76,8 +86,10 @@ class Supervisor:
         self._history: deque[Sample] = deque(maxlen=HISTORY)
         self._is_following = True
         self._is_growing = True
-        self._early_recycles: deque[float] = deque(maxlen=CHURN_COUNT)
+        self._churn = Churn()
+        self._said_replaced: tuple[str, ...] = ()
         self._limit_bytes: int | None = None
+        self._began_at = time.monotonic()
         self._logged_at: float | None = None
         self._observed: tuple[Kind, int] | None = None
         self._said_stood_down = False
@@ -101,6 +113,7 @@ class Supervisor:
         self._settled = settled
         self._is_following = self._is_growing = True
         self._said_stood_down = False
+        self._churn = Churn()
         self._history.clear()
 
     def _pause(self) -> None:
@@ -125,11 +138,15 @@ class Supervisor:
         try:
             # The time that is due outlasts a fork: where forks are many, it comes all the same.
             while not stopping.wait(max(self._due - time.monotonic(), 0)):
-                self._step()
+                self._step(stopping)
+                if stopping.is_set():
+                    return  # A sample that was cut short stays due.
                 self._due = time.monotonic() + self._interval()
         except Exception:
             self._pid = -1
             self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
+            with suppress(OSError):
+                self.hand.abandon()
 
     def _interval(self) -> float:
         if self.hand.is_busy:
@@ -144,28 +161,47 @@ class Supervisor:
             seconds = min(seconds, max(log_seconds, FASTEST_SECONDS))
         return seconds
 
-    def _step(self) -> None:
+    def _step(self, stopping: threading.Event) -> None:
         server, declaration = self._server, self._settled.declaration
         forks = self._ledger.forks(server.WORKERS)
         machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
-        if sample is None:
-            return
-        self._ledger.seen(sample)
+        if stopping.is_set() or sample is None:
+            return  # A fork did not wait for so slow a sample: another thread goes on.
+        self.memory = machine.memory
+        self._ledger.seen(sample, forks)
         self._history.append(sample)
         self._log_memory(sample, machine)
         self._log_strangers(sample)
-        if self.mode is not MemoryGuard.OFF:
+        self._has_acted = self.hand.is_busy
+        self.hand.advance(sample)
+        if not self._has_acted and self.mode is not MemoryGuard.OFF:
+            self._say_replaced()
             self._follow_limit(machine)
             self._guard(sample, machine)
 
     @property
     def mode(self) -> MemoryGuard:
+        """What was declared or what suits; to act, we have to hear of each worker and change."""
+        wanted = self._wanted_mode
+        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+
+    @property
+    def _wanted_mode(self) -> MemoryGuard:
         """What was declared, or what suits: to act where a limit is ours alone."""
         declaration = self._settled.declaration
         if declaration.memory_guard is not None:
             return declaration.memory_guard
         limited = self._settled.machine.memory.limits or declaration.memory_bytes
         return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
+
+    def _say_replaced(self) -> None:
+        """Say why the guard only observes where it would act; again when that changes."""
+        before, self._said_replaced = self._said_replaced, tuple(self._replaced())
+        if self._said_replaced not in ((), before) and self._wanted_mode is MemoryGuard.ACT:
+            self._server.log.warning(
+                "gunicorn-autoconf: the guard only observes, as your own %s replaced ours",
+                " and ".join(self._said_replaced),
+            )
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
         """Ask what is to be done, and do it or say it."""
@@ -174,15 +210,11 @@ class Supervisor:
             workers: int = self._plan(machine, measured_bytes).settings["workers"]
             return workers
 
-        self._has_acted = self.hand.is_busy
-        if self._has_acted:
-            self.hand.advance(sample)
-            return
         standing = Standing(
             resizing=self._may_resize(),
             following=self._is_following,
             growing=self._is_growing,
-            churning=self._is_churning(sample.at_seconds),
+            churning=self._churn.is_on(sample.at_seconds),
         )
         if is_reached(sample, workers_for):
             self._is_following = False
@@ -190,6 +222,8 @@ class Supervisor:
         acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
         if action.kind is Kind.KEEP:
             self._observed = None
+            if action.pid and self._churn.spared(sample.at_seconds):
+                self._server.log.warning("%s", render_action(action))
         elif acts:
             say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
             say("%s", render_action(action))
@@ -204,14 +238,10 @@ class Supervisor:
         """Keep of *action* what later decisions depend on."""
         if action.kind is Kind.SHRINK:
             self._is_growing = False
-            self._early_recycles.clear()
+            self._churn = Churn()
         ages = {worker.pid: worker.age_seconds for worker in sample.workers}
-        if action.kind is Kind.RECYCLE and ages[action.pid] < CHURN_AGE_SECONDS:
-            self._early_recycles.append(sample.at_seconds)
-
-    def _is_churning(self, now: float) -> bool:
-        recent = [at for at in self._early_recycles if now - at < CHURN_SECONDS]
-        return len(recent) >= CHURN_COUNT
+        if action.kind is Kind.RECYCLE:
+            self._churn.recycled(ages[action.pid], sample.at_seconds)
 
     def _may_resize(self) -> bool:
         """Whether the count is ours: nobody has set it, and no upgrade is under way."""
@@ -233,6 +263,7 @@ class Supervisor:
         if None in (before, limit_bytes) or before == limit_bytes:
             return
         self._is_following = self._is_growing = True
+        self._churn = Churn()
         self._server.log.info(
             "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
             format_bytes(before or 0),
@@ -241,11 +272,9 @@ class Supervisor:
 
     def _log_memory(self, sample: Sample, machine: Machine) -> None:
         interval = self._settled.declaration.memory_log_interval_seconds
-        if self._logged_at is None:
-            due = sample.is_settled  # Before all have booted, there is little to read.
-        else:
-            due = sample.at_seconds - self._logged_at >= interval
-        if not (interval and due):
+        since = self._began_at if self._logged_at is None else self._logged_at
+        is_first = self._logged_at is None and sample.is_settled
+        if not interval or not (is_first or sample.at_seconds - since >= interval):
             return
         self._logged_at = sample.at_seconds
         largest = max((worker.pss_bytes for worker in sample.workers), default=None)
@@ -256,6 +285,8 @@ class Supervisor:
             self._server.log.debug("%s: %d", metric, value, extra=extra)
 
     def _log_strangers(self, sample: Sample) -> None:
+        if "child_exit" in self._replaced():
+            return  # Nobody tells which of them were workers.
         strangers = self._oom.forget_strangers(sample.at_seconds)
         if strangers:
             self._server.log.warning(
@@ -265,8 +296,12 @@ class Supervisor:
             )
 
     def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
+        memory = machine.memory
+        if memory.limits:
+            # A host that fills up after the start is no reason to change what our limit grants.
+            memory = replace(memory, physical=None)
         return plan(
-            machine,
+            replace(machine, memory=memory),
             self._settled.declaration,
             application=self._settled.application,
             worker_memory_bytes=measured_bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf._attachment import Attachment, attach, attached, freeze_preloaded
+from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf._interface import interface_of
 from gunicorn_autoconf._memory_lines import render_boot
 from gunicorn_autoconf._probe import detect_machine
@@ -35,6 +37,10 @@ Hook = Callable[..., Any]
 # The exit status by which a worker tells the arbiter to give up, not to fork another one.
 # Source: gunicorn.arbiter.Arbiter.APP_LOAD_ERROR.
 APP_LOAD_ERROR = 4
+
+# Without these the guard does not hear of each worker's start and end and of each change of the
+# count: it would count wrongly.
+GUARD_HOOKS = ("on_reload", "pre_fork", "post_worker_init", "nworkers_changed", "child_exit")
 
 
 def compose(*hooks: Hook) -> Hook:
@@ -147,7 +153,7 @@ class ServerHooks:
                     "gunicorn-autoconf: your %s stands in the place of ours; compose() runs both",
                     name,
                 )
-        self._attach(server).start(server)
+        self._attach(server).start(server, functools.partial(_replaced, server))
 
     @_harmless
     def on_reload(self, server: Arbiter) -> None:
@@ -184,7 +190,9 @@ class ServerHooks:
     @_harmless
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
         """Say why a worker ended and what it used."""
-        tells_end = self.worker_exit in parts_of(server.cfg.worker_exit)
+        heard = self.worker_exit in parts_of(server.cfg.worker_exit)
+        # Uvicorn's own worker skips the hook when it is told to end.
+        tells_end = heard and ignoring(server.worker_class) != STOCK_UVICORN
         self._attach(server).ended(server, worker, tells_end=tells_end)
 
     @_harmless
@@ -196,6 +204,8 @@ class ServerHooks:
     @_harmless
     def worker_exit(self, server: Arbiter, worker: Worker) -> None:
         """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
+        if worker.pid != os.getpid():
+            return  # The arbiter calls it for a worker that it finds gone.
         memory = read_process_memory()
         if memory is not None and self._attachment:
             self._attachment.ledger.exiting(worker, memory)
@@ -231,6 +241,17 @@ class ServerHooks:
             ledger.end_start(worker)
         if starting:
             sys.exit(APP_LOAD_ERROR)
+
+
+def _replaced(server: Arbiter) -> list[str]:
+    """The hooks that the guard relies on and that a user's own stand in the place of, by name."""
+    return [name for name in GUARD_HOOKS if not _is_ours(server.cfg.settings[name].get(), name)]
+
+
+def _is_ours(hook: Hook, name: str) -> bool:
+    """Whether *hook* runs ours of that *name*, of any instance: a reload may bring another."""
+    ours = getattr(ServerHooks, name)
+    return any(getattr(part, "__func__", None) is ours for part in parts_of(hook))
 
 
 def _served_by(worker: Worker) -> Interface | None:

@@ -9,6 +9,7 @@ a process, and the same fleet always fares the same.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +18,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from builders import GIB, MIB, WSGI, declare, limit, machine, memory
+from builders import MIB, WSGI, declare, limit, machine, memory
 
 from gunicorn_autoconf import _hand
 from gunicorn_autoconf._actions import Action, Kind
-from gunicorn_autoconf._guard import Sample
 from gunicorn_autoconf._hand import Hand
 from gunicorn_autoconf._machine import Machine, ProcessMemory
+from gunicorn_autoconf._sample import Sample
 from gunicorn_autoconf._sampling import Fork, Sampler
 from gunicorn_autoconf._status import BootReport
 from gunicorn_autoconf._supervise import Supervisor
@@ -49,7 +50,7 @@ class Log:
     def info(self, text: str, *args: object, **_: object) -> None:
         self.lines.append(text % args)
 
-    debug = warning = error = info
+    debug = warning = error = exception = info
 
 
 @dataclass
@@ -202,6 +203,10 @@ class Fleet:
     sidecar: Law = lambda seconds: 0
     arbiter_mib: float = 20
     environ: dict[str, str] = field(default_factory=dict)
+    physical_mib: tuple[float, float] = (64 * 1024, 0)
+    """What the host has and what is in use of it."""
+    replaced: tuple[str, ...] = ()
+    """Our hooks that the user's own stand in the place of."""
 
     now: float = 0
     actions: list[tuple[float, Action]] = field(default_factory=list)
@@ -220,7 +225,9 @@ class Fleet:
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
         nobody: Any = SimpleNamespace(forget_strangers=lambda now: 0)
-        self.supervisor = Supervisor(self.arbiter, settled, self._ledger(), nobody)
+        self.supervisor = Supervisor(
+            self.arbiter, settled, self._ledger(), nobody, replaced=lambda: self.replaced
+        )
         self.supervisor._sampler = Sampler(
             self.machine,
             read_memory=self.memory_of,
@@ -235,6 +242,7 @@ class Fleet:
         """Let so many *seconds* pass, and do what is to be done *at* some of them."""
         due = sorted((at or {}).items())
         next_look = self.supervisor._interval()
+        goes_on = threading.Event()
         with signals_to(self.arbiter):
             self.arbiter.manage_workers()
             for tick in range(round(seconds * TICKS_A_SECOND)):
@@ -245,7 +253,7 @@ class Fleet:
                 self.arbiter.handle()
                 self._check()
                 if self.now >= next_look:
-                    self.supervisor._step()
+                    self.supervisor._step(goes_on)
                     next_look = self.now + self.supervisor._interval()
         return self
 
@@ -290,7 +298,8 @@ class Fleet:
     def machine(self, own_bytes: int) -> Machine:
         """The machine as the probe would find it."""
         level = limit(round(self.limit * MIB), round(self.in_use * MIB) if self.lives else 0)
-        supply = memory(64 * GIB, level, own=own_bytes)
+        size, in_use = (round(mib * MIB) for mib in self.physical_mib)
+        supply = memory(size, level, in_use=in_use, own=own_bytes)
         return machine(self.cores, supply=supply, container=True)
 
     def memory_of(self, pid: int) -> ProcessMemory:
@@ -318,7 +327,7 @@ class Fleet:
             size = round(self.lives[pid].law(0) * MIB)
             return BootReport(pid, self.boot_seconds, size, size, size)
 
-        return SimpleNamespace(forks=forks, seen=lambda sample: None)
+        return SimpleNamespace(forks=forks, seen=lambda sample, pids: None)
 
     def _forked(self, member: Member) -> None:
         self.lives[member.pid] = Life(self.now, self.laws[min(member.age, len(self.laws) - 1)])

@@ -9,7 +9,8 @@ import pytest
 from builders import MIB
 
 from gunicorn_autoconf._actions import Action, Kind, Standing
-from gunicorn_autoconf._guard import Sample, WorkerSample, decide, is_reached, next_interval
+from gunicorn_autoconf._guard import decide, is_reached, next_interval
+from gunicorn_autoconf._sample import Sample, WorkerSample
 
 KEEP = "keep"
 Trace = list[Sample]

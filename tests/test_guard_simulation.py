@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from signal import SIGHUP, SIGTTIN
+from signal import SIGHUP, SIGTTIN, SIGTTOU, Signals
 
 import pytest
 from fleet import Fleet, Law, leak, plateau, spike, tide
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from gunicorn_autoconf._actions import Kind
 
 MINUTES, HOUR = 60, 3600
+THREE = {"GUNICORN_WORKERS": "3"}
 
 
 def counted(fleet: Fleet, kind: Kind) -> int:
@@ -109,8 +111,8 @@ def counted(fleet: Fleet, kind: Kind) -> int:
             [
                 *("grow 3", "grow 3"),
                 *("shrink", "shrink", "shrink", "shrink"),
-                *("recycle 15", "recycle 16", "recycle 17", "shrink"),
-                *("recycle 19", "recycle 20", "recycle 21", "shrink"),
+                *("recycle 15", "recycle 16", "recycle 20", "shrink"),
+                *("recycle 22", "recycle 23", "recycle 24", "shrink"),
             ],
             id="all become large",
         ),
@@ -123,6 +125,49 @@ def counted(fleet: Fleet, kind: Kind) -> int:
             3 * HOUR,
             ["shrink"],
             id="all are large for hours",
+        ),
+        # Caches that fill up to nearly the limit, for a count that is not ours to change.
+        pytest.param(
+            Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 440)], environ=THREE),
+            HOUR,
+            [],
+            id="flat at 93 percent",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 125, 5)], workers=3, limit_mib=[(0, 425)], environ=THREE),
+            HOUR,
+            ["recycle 11"],
+            id="soon flat at 93 percent",
+        ),
+        pytest.param(
+            Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 420)], environ=THREE),
+            HOUR,
+            ["recycle 11", "recycle 14", "recycle 15"],
+            id="flat at 98 percent",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 125, 5)], workers=3, limit_mib=[(0, 407)], environ=THREE),
+            HOUR,
+            ["recycle 11", "recycle 14", "recycle 15"],
+            id="soon flat at 97 percent",
+        ),
+        pytest.param(
+            Fleet(
+                [plateau(40, 60, 20)],
+                workers=3,
+                cores=1,
+                physical_mib=(16384, 15360),
+                environ=THREE,
+            ),
+            HOUR,
+            [],
+            id="host that is nearly full",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 60, 20)], workers=3, cores=1, physical_mib=(16384, 15360)),
+            HOUR,
+            [],
+            id="host that is nearly full and a count that is ours",
         ),
     ],
 )
@@ -195,6 +240,45 @@ def test_worker_that_is_restarted_takes_no_other_with_it(boot_seconds: float) ->
     assert fleet.last_count == 4
 
 
+def test_says_once_that_recycles_help_nobody() -> None:
+    fleet = Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 420)], environ=THREE).run(HOUR)
+    spared = [line for line in fleet.arbiter.log.lines if "keep" in line]
+    assert spared == [
+        (
+            "gunicorn-autoconf: guard: keep worker 12: "
+            "each replacement has soon grown to 128.7 MiB again"
+        )
+    ]
+
+
+def test_leak_after_recycles_that_helped_nobody() -> None:
+    """Memory that does run out is saved, however often that was in vain."""
+    full = plateau(80, 130, 20)
+    fleet = Fleet(
+        [full] * 5 + [lambda age: full(age) + leak(0, 0.5, since=600)(age), full],
+        workers=3,
+        limit_mib=[(0, 420)],
+        environ=THREE,
+    ).run(HOUR)
+    assert "recycle 16" in fleet.story
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+
+
+@pytest.mark.parametrize("stop_seconds", [70, 100, 150])
+def test_long_drains_leave_the_count(stop_seconds: float) -> None:
+    fleet = Fleet(
+        [leak(40, 0.2)],
+        workers=3,
+        limit_mib=[(0, 700)],
+        stop_seconds=stop_seconds,
+        environ=THREE,
+    ).run(2 * HOUR)
+    assert counted(fleet, Kind.RECYCLE) > 5
+    assert fleet.last_count == 3
+    assert fleet.mistakes == []
+
+
 class TestOperator:
     def test_count_is_left_alone(self) -> None:
         """What would grow to nine stays at four; the leaker among them is recycled."""
@@ -264,15 +348,18 @@ def sidecars(draw: st.DrawFn) -> Law:
 
 
 @st.composite
-def fleets(draw: st.DrawFn, *, limits: int = 1) -> Callable[[], Fleet]:
+def fleets(
+    draw: st.DrawFn, *, limits: int = 1, most_stop_seconds: int = 12, is_explicit: bool = False
+) -> Callable[[], Fleet]:
     """A fleet, to be had as often as one likes."""
     each = draw(st.lists(laws(), min_size=1, max_size=5))
     workers, cores = draw(st.integers(1, 5)), draw(st.integers(1, 4))
     count = draw(st.integers(1, limits))
     limit_mib = [(number * 200.0, float(draw(st.integers(200, 1600)))) for number in range(count)]
-    boot_seconds, stop_seconds = draw(st.floats(0.3, 8)), draw(st.floats(0.1, 12))
+    boot_seconds, stop_seconds = draw(st.floats(0.3, 8)), draw(st.floats(0.1, most_stop_seconds))
     sidecar = draw(sidecars())
-    environ = draw(st.sampled_from([{}, {"GUNICORN_WORKERS": str(workers)}]))
+    explicit = {"GUNICORN_WORKERS": str(workers)}
+    environ = explicit if is_explicit else draw(st.sampled_from([{}, explicit]))
     return lambda: Fleet(
         each,
         workers=workers,
@@ -302,6 +389,34 @@ def test_count_never_swings(make: Callable[[], Fleet]) -> None:
     """While the limit stays, nothing grows after it has shrunk."""
     kinds = [action.kind for _, action in make().run(10 * MINUTES).actions]
     assert Kind.SHRINK not in kinds or Kind.GROW not in kinds[kinds.index(Kind.SHRINK) :]
+
+
+@settings(RANDOM, max_examples=30)
+@given(
+    fleets(most_stop_seconds=150, is_explicit=True),
+    st.dictionaries(st.integers(1, 400), st.sampled_from([SIGTTIN, SIGTTOU]), max_size=6),
+    st.sets(st.integers(1, 400), max_size=2),
+)
+def test_count_is_the_operators_when_all_has_settled(
+    make: Callable[[], Fleet], changes: dict[int, Signals], reloads: set[int]
+) -> None:
+    """What was configured and what was changed since, whatever was recycled meanwhile."""
+    fleet = make()
+    expected = fleet.workers
+    due: dict[float, Callable[[], None]] = {}
+    for second, number in sorted((changes | dict.fromkeys(reloads, SIGHUP)).items()):
+        if number == SIGTTOU and expected == 1:
+            continue
+        expected = {SIGTTIN: expected + 1, SIGTTOU: expected - 1, SIGHUP: fleet.workers}[number]
+        due[second] = functools.partial(fleet.arbiter.queue.append, number)
+
+    def observe() -> None:
+        fleet.replaced = ("child_exit",)
+
+    # Then nothing begins any more; what is under way may take two drains and the guard's patience.
+    fleet.run(15 * MINUTES, at=due | {450: observe})
+    assert fleet.last_count == expected
+    assert len(fleet.lives) == expected
 
 
 @settings(RANDOM, max_examples=8)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from signal import SIGHUP, SIGTTIN, SIGTTOU
 
 import pytest
-from fleet import Arbiter, signals_to
+from fleet import Arbiter, Config, signals_to
 
 from gunicorn_autoconf._actions import Action, Kind
-from gunicorn_autoconf._guard import Sample, WorkerSample
 from gunicorn_autoconf._hand import PATIENCE_SECONDS, Hand
+from gunicorn_autoconf._sample import Sample, WorkerSample
 
 GROW = Action(Kind.GROW, "it fits", add=1)
+DEADLINE_SECONDS = 10
 SHRINK = Action(Kind.SHRINK, "too many")
 
 
@@ -285,6 +287,20 @@ class TestVictimEndsOnItsOwn:
         assert two.settle() == [12]
         assert (two.count, two.pids) == (2, [13, 14])
 
+    def test_as_we_signal_it(self, two: Scene) -> None:
+        """It is reaped already, but Gunicorn has not struck it off its list."""
+
+        def nobody(pid: int, signal_number: int) -> None:
+            raise ProcessLookupError(3, "No such process")
+
+        two.arbiter.kill = nobody  # type: ignore[method-assign]
+        with signals_to(two.arbiter):
+            two.start(recycle(12, replacement_first=False))
+        self.die(two, 12)
+        two.settle()
+        assert two.count == 2
+        assert not two.is_busy()
+
     def test_one_that_is_gone_is_not_signalled(self, two: Scene) -> None:
         """Its pid may be another process's by now."""
         del two.arbiter.WORKERS[12]
@@ -293,6 +309,36 @@ class TestVictimEndsOnItsOwn:
         with signals_to(two.arbiter):
             two.start(recycle(12, replacement_first=False))
         assert killed == []
+
+
+class InterruptedSent(list[int]):
+    """Changes that are sent; a look at them is interrupted once by the end of worker 12."""
+
+    hand: Hand
+
+    def __contains__(self, change: object) -> bool:
+        if 12 in self.hand._surplus:
+            self.hand.worker_ended(12)
+        return super().__contains__(change)
+
+
+def test_worker_ends_while_the_main_thread_is_in_here(two: Scene) -> None:
+    """Gunicorn 23 reaps inside of a signal handler, wherever the main thread is."""
+    two.start(recycle(12, replacement_first=True))
+    two.handle()
+    two.booting.clear()
+    two.advance()
+    two.hand._sent = InterruptedSent()
+    two.hand._sent.hand = two.hand
+
+    def operate() -> None:
+        two.arbiter.num_workers += 1
+
+    main = threading.Thread(target=operate, daemon=True)
+    main.start()
+    main.join(DEADLINE_SECONDS)
+    assert not main.is_alive()
+    assert two.is_stood_down()
 
 
 # -- patience ----------------------------------------------------------------------------------
@@ -312,23 +358,19 @@ class TestPatience:
         assert not two.is_busy()
         assert not two.is_stood_down()
 
-    def test_victim_never_ends(self, two: Scene) -> None:
-        two.start(recycle(12, replacement_first=False))
-        two.advance(PATIENCE_SECONDS)
-        assert two.is_busy()
-        two.advance(1)
-        assert not two.is_busy()
-        assert (two.count, two.pids) == (2, [11, 12])
-
-    def test_victim_ends_long_after_its_replacement_came(self, two: Scene) -> None:
-        two.start(recycle(12, replacement_first=True))
+    @pytest.mark.parametrize("replacement_first", [True, False])
+    def test_victim_is_waited_for(self, two: Scene, replacement_first: bool) -> None:
+        """Gunicorn ends it; until then no other is retired, nor the same one again."""
+        two.start(recycle(12, replacement_first=replacement_first))
         two.handle()
         two.booting.clear()
-        two.advance()
-        two.advance(PATIENCE_SECONDS + 1)
-        assert not two.is_busy()
+        for _ in range(5):
+            two.advance(PATIENCE_SECONDS)
+            assert two.is_busy()
         assert two.end() == [12]
         assert (two.count, two.pids) == (2, [11, 13])
+        two.settle()
+        assert not two.is_busy()
         assert not two.is_stood_down()
 
     def test_new_worker_never_boots(self, two: Scene) -> None:
@@ -350,6 +392,61 @@ class TestPatience:
             two.queue.clear()
         assert not two.is_busy()
         assert two.count == 2
+
+    def test_signal_that_takes_back_is_lost(self, two: Scene) -> None:
+        """The count is too high by one: another signal follows."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance(PATIENCE_SECONDS + 1)
+        two.queue.clear()
+        two.advance(PATIENCE_SECONDS)
+        assert (two.is_busy(), two.count) == (True, 3)
+        two.advance(1)
+        two.handle()
+        two.end()
+        assert (two.is_busy(), two.count) == (False, 2)
+        assert not two.is_stood_down()
+
+    def test_signal_from_before_a_reload_is_lost(self, two: Scene) -> None:
+        """The operator's own one, long after, is not taken for it."""
+        two.start(GROW)
+        two.queue.clear()
+        two.arbiter.reload(2)
+        two.settle()
+        two.advance(PATIENCE_SECONDS + 1)
+        two.queue.append(SIGTTIN)
+        two.settle()
+        assert two.count == 3
+        assert two.is_stood_down()
+
+
+class TestFailure:
+    """The supervisor's thread ends: nobody advances what is under way."""
+
+    def test_replacement_is_taken_back(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.hand.abandon()
+        assert two.queue == [SIGTTIN, SIGTTOU]
+        two.handle()
+        assert two.count == 2
+        assert not two.is_stood_down()
+
+    def test_victim_that_was_told_goes(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        two.hand.abandon()
+        assert two.queue == []
+        assert two.end() == [12]
+        assert two.count == 2
+
+    @pytest.mark.parametrize("action", [GROW, SHRINK, recycle(12, replacement_first=False)])
+    def test_nothing_to_take_back(self, two: Scene, action: Action) -> None:
+        two.start(action)
+        before = two.queue.copy()
+        two.hand.abandon()
+        assert two.queue == before
 
 
 # -- the operator ------------------------------------------------------------------------------
@@ -391,6 +488,31 @@ class TestOperator:
         assert two.settle() == [12]
         assert two.count == 3
         assert two.is_stood_down()
+
+    @pytest.mark.parametrize(("workers", "count"), [(1, 1), (2, 1), (3, 2)])
+    def test_lowers_it_while_the_victim_drains(self, workers: int, count: int) -> None:
+        """Never to nothing: Gunicorn would end the replacement too."""
+        scene = Scene(workers)
+        with signals_to(scene.arbiter):
+            scene.start(recycle(11, replacement_first=True))
+            scene.handle()
+            scene.booting.clear()
+            scene.advance()
+            scene.queue.append(SIGTTOU)
+            scene.handle()
+            scene.settle()
+        assert scene.count == count
+        assert len(scene.pids) == count
+
+    def test_lowers_it_to_one_before_the_replacement_is_taken_back(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.queue.extend([SIGTTOU, SIGTTOU])
+        two.handle()
+        two.advance(PATIENCE_SECONDS + 1)
+        two.settle()
+        assert two.count == 1
+        assert not two.is_busy()
 
     def test_sets_what_it_was(self, two: Scene) -> None:
         two.arbiter.num_workers = 2
@@ -462,6 +584,41 @@ class TestReload:
         two.queue.append(SIGTTOU)
         two.settle()
         assert two.count == 3
+
+    def test_victim_is_reaped_amid_the_reload(self, two: Scene) -> None:
+        """Gunicorn 23 reaps inside of its signal handler, with the new count set already."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        two.arbiter.cfg = Config(2)
+        two.arbiter.num_workers = 2
+        two.arbiter.reap(12)
+        two.hand.reloaded()
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+
+    def test_that_we_do_not_hear_of(self, two: Scene) -> None:
+        """It brought an on_reload of the user's own."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.arbiter.hand = None
+        two.arbiter.reload(2)
+        two.arbiter.hand = two.hand
+        two.end()
+        two.settle()
+        assert two.count == 2
+        assert not two.is_busy()
+
+    def test_owes_nothing_from_before_the_last_one(self, two: Scene) -> None:
+        two.start(GROW)
+        two.arbiter.reload(2)
+        two.handle()
+        two.arbiter.reload(2)
+        two.settle()
+        assert two.count == 2
+        assert not two.is_busy()
 
     def test_by_signal_amid_our_own(self, two: Scene) -> None:
         two.start(GROW._replace(add=2))

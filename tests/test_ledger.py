@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gunicorn_autoconf import _ledger
-from gunicorn_autoconf._guard import Sample, WorkerSample
 from gunicorn_autoconf._ledger import Ledger
 from gunicorn_autoconf._machine import ProcessMemory
+from gunicorn_autoconf._sample import Sample, WorkerSample
 from gunicorn_autoconf._sampling import Fork
 from gunicorn_autoconf._status import BootReport, StatusPage
 
@@ -133,26 +133,58 @@ def test_last_words(clock: Clock) -> None:
     ledger, eleven, twelve = Ledger(), worker(11), worker(12)
     for each in (eleven, twelve):
         ledger.forking(each)
-    ledger.seen(sample(11, 12))
+    ledger.seen(sample(11, 12), (11, 12))
     assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), False)
-    ledger.seen(sample(12))
+    ledger.seen(sample(12), (12,))
     assert ledger.ended(twelve) == (WorkerSample(12, 60.0, 12_000, 13_200, 6_000), False)
 
 
 def test_what_a_worker_tells_at_its_end_is_newer_than_what_was_seen(clock: Clock) -> None:
     ledger, eleven = Ledger(), worker(11)
     ledger.forking(eleven)
-    ledger.seen(sample(11))
+    ledger.seen(sample(11), (11,))
     clock.now += 75
     ledger.exiting(eleven, MEMORY)
     assert ledger.ended(eleven) == (WorkerSample(11, 75.0, 50_000_000, 60_000_000, 5_500), True)
+
+
+def test_worker_that_was_never_seen_tells_its_end(clock: Clock) -> None:
+    """It lived for less than a sample, or nobody takes samples."""
+    ledger, eleven, twelve = Ledger(), worker(11), worker(12)
+    for each in (eleven, twelve):
+        ledger.forking(each)
+    ledger.booted(eleven, ProcessMemory(50_000_000, 40_000_000, 30_000_000))
+    clock.now += 3
+    ledger.exiting(eleven, MEMORY)
+    ledger.exiting(twelve, MEMORY)
+    end = WorkerSample(11, 3.0, 50_000_000, 60_000_000, 30_000_000)
+    assert ledger.ended(eleven) == (end, True)
+    end = WorkerSample(12, 3.0, 50_000_000, 60_000_000, None)
+    assert ledger.ended(twelve) == (end, True)
+
+
+def test_worker_that_just_dies_keeps_what_was_seen_of_it(clock: Clock) -> None:
+    """A process that ends has no pages left; it is in no sample, but still Gunicorn's."""
+    ledger, eleven = Ledger(), worker(11)
+    ledger.forking(eleven)
+    ledger.seen(sample(11), (11,))
+    ledger.seen(sample(), (11,))
+    assert ledger.ended(eleven).last == WorkerSample(11, 60.0, 11_000, 12_100, 5_500)
+
+
+def test_worker_that_is_gone_is_forgotten(clock: Clock) -> None:
+    """Also where nobody hears of its end; its pid may come again."""
+    ledger = Ledger()
+    ledger.seen(sample(11), (11,))
+    ledger.seen(sample(), ())
+    assert ledger.ended(worker(11)).last is None
 
 
 def test_end_without_sizes_is_an_end(clock: Clock) -> None:
     """Where the kernel tells RSS alone, what was seen last stands."""
     ledger, eleven = Ledger(), worker(11)
     ledger.forking(eleven)
-    ledger.seen(sample(11))
+    ledger.seen(sample(11), (11,))
     ledger.exiting(eleven, ProcessMemory(80_000_000, None, None))
     assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), True)
 

@@ -7,8 +7,7 @@ from builders import GIB, MIB, declare, limit, memory
 
 from gunicorn_autoconf._actions import Action, Kind
 from gunicorn_autoconf._budget import MemoryBudget, memory_budget
-from gunicorn_autoconf._guard import Sample, WorkerSample
-from gunicorn_autoconf._machine import MemoryLimit, ProcessMemory
+from gunicorn_autoconf._machine import MemorySupply, ProcessMemory
 from gunicorn_autoconf._memory_lines import (
     metrics,
     render_action,
@@ -17,6 +16,7 @@ from gunicorn_autoconf._memory_lines import (
     render_memory,
     render_oom,
 )
+from gunicorn_autoconf._sample import Sample, WorkerSample
 
 SAMPLE = Sample(
     at_seconds=100.0,
@@ -81,6 +81,7 @@ def test_all_workers_without_a_budget() -> None:
             "recycle worker 42 after its replacement has booted: why",
         ),
         (Action(Kind.RECYCLE, "why", pid=42), "recycle worker 42 at once: why"),
+        (Action(Kind.KEEP, "why", pid=42), "keep worker 42: why"),
     ],
 )
 def test_action(action: Action, line: str) -> None:
@@ -104,11 +105,11 @@ def test_exit(last: WorkerSample | None, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "level", "workers", "line"),
+    ("last", "supply", "workers", "line"),
     [
         (
             SAMPLE.workers[0],
-            limit(512 * MIB, at="/sys/fs/cgroup/app"),
+            memory(4 * GIB, limit(2 * GIB), limit(512 * MIB, at="/sys/fs/cgroup/app")),
             3,
             (
                 "limit 512 MiB at /sys/fs/cgroup/app, 3 workers, it used 61 MiB (40 MiB at boot) "
@@ -117,15 +118,16 @@ def test_exit(last: WorkerSample | None, line: str) -> None:
         ),
         (
             SAMPLE.workers[2],
-            limit(2 * GIB, at="/sys/fs/cgroup"),
+            memory(None, limit(2 * GIB, at="/sys/fs/cgroup")),
             1,
             "limit 2 GiB at /sys/fs/cgroup, 1 worker, it used 12 MiB when last seen",
         ),
-        (None, None, 2, "2 workers"),
+        (None, memory(4 * GIB), 2, "the machine has 4 GiB, 2 workers"),
+        (None, memory(None), 2, "2 workers"),
     ],
 )
-def test_oom(last: WorkerSample | None, level: MemoryLimit | None, workers: int, line: str) -> None:
-    assert render_oom(41, last, level, workers) == (
+def test_oom(last: WorkerSample | None, supply: MemorySupply, workers: int, line: str) -> None:
+    assert render_oom(41, last, supply, workers) == (
         f"worker 41 was killed by the kernel's OOM killer: {line}"
     )
 

@@ -119,6 +119,19 @@ class TestFiles:
         assert found is not None
         assert found.kills_all is kills_all
 
+    @pytest.mark.parametrize("directory", ["pod/app/", "pod/", ""])
+    def test_one_kill_ends_all_where_a_level_above_says_so(
+        self, tmp_path: Path, directory: str
+    ) -> None:
+        files = {
+            "pod/app/memory.events": V2_EVENTS.format(kills=0),
+            "pod/app/memory.oom.group": "0\n",
+            f"{directory}memory.oom.group": "1\n",
+        }
+        found = find_oom_files(v2(tmp_path, files, at="/pod/app"))
+        assert found is not None
+        assert found.kills_all is True
+
     @pytest.mark.parametrize(
         "files",
         [

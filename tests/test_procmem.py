@@ -77,6 +77,12 @@ class TestRollup:
         monkeypatch.setattr(_procmem, "open", is_there("Rss: 53652 kB\n"), raising=False)
         assert read_process_memory(4711) == ProcessMemory(54_939_648, None, None)
 
+    @pytest.mark.parametrize("text", ["", "Rss:  0 kB\nPss:  0 kB\n"])
+    def test_of_a_process_that_ends(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        """It has no pages left: that is no measurement."""
+        monkeypatch.setattr(_procmem, "open", is_there(text), raising=False)
+        assert read_process_memory(4711) is None
+
     def test_that_nobody_understands(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(_procmem, "open", is_there("Rss: lots\n"), raising=False)
         told = ask(monkeypatch, memory_full_info=lambda: SimpleNamespace(rss=9, pss=7, uss=5))
@@ -98,6 +104,10 @@ class TestWithoutRollup:
         """GVisor has no smaps: psutil answers 0."""
         told = ask(monkeypatch, memory_full_info=lambda: SimpleNamespace(rss=9, pss=0, uss=0))
         assert told == ProcessMemory(9, None, None)
+
+    def test_no_pages_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        full = SimpleNamespace(rss=0, pss=0, uss=0)
+        assert ask(monkeypatch, memory_full_info=lambda: full) is None
 
     @pytest.mark.parametrize(
         "error", [psutil.AccessDenied(4711), PermissionError(), NotImplementedError()]

@@ -7,8 +7,8 @@ import os
 import pytest
 from builders import GIB, MIB, limit, machine, memory
 
-from gunicorn_autoconf._guard import WorkerSample
 from gunicorn_autoconf._machine import Machine, MemorySupply, ProcessMemory
+from gunicorn_autoconf._sample import WorkerSample
 from gunicorn_autoconf._sampling import Fork, Sampler, WorkerPast, tightest_level
 from gunicorn_autoconf._status import BootReport
 
@@ -219,14 +219,17 @@ class TestSample:
         pytest.param(memory(None), None, None, id="nothing"),
         pytest.param(memory(1000, in_use=300), None, (1000, 700), id="machine"),
         pytest.param(memory(1000, limit(500, 450)), None, (500, 50), id="limit"),
-        pytest.param(memory(1000, limit(500, 100), in_use=950), None, (1000, 50), id="full host"),
+        pytest.param(memory(1000, limit(500, 100), in_use=950), None, (500, 400), id="full host"),
         pytest.param(memory(9000, limit(500, 400), limit(800, 720)), None, (800, 80), id="parent"),
         # 30 of 300 is a smaller share than 25 of 200.
         pytest.param(memory(9000, limit(300, 270), limit(200, 175)), None, (300, 30), id="share"),
         pytest.param(memory(1000, limit(500, None), in_use=100), None, (1000, 900), id="no usage"),
         pytest.param(memory(None, limit(500, None)), None, None, id="no usage at all"),
         pytest.param(memory(None, limit(500, 600)), None, (500, -100), id="over"),
-        pytest.param(memory(1000, limit(500, 450), own=80), 200, (200, 120), id="declared"),
+        pytest.param(memory(1000, limit(500, 300), own=80), 100, (100, 20), id="declared"),
+        # What the kernel enforces holds, whatever was declared.
+        pytest.param(memory(1000, limit(500, 450), own=80), 600, (500, 50), id="declared too much"),
+        pytest.param(memory(1000, own=80, in_use=950), 200, (200, 120), id="declared, full host"),
         pytest.param(memory(None, own=80), 200, (200, 120), id="declared alone"),
     ],
 )

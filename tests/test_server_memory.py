@@ -71,6 +71,9 @@ ON_DEMAND = """
             kept.append(b"x" * (1024 * 2**20))
         elif path == "/hang":
             time.sleep(60)
+        elif path == "/wait":
+            while not os.path.exists("go"):
+                time.sleep(0.05)
         start_response("200 OK", [])
         return [b"answered by worker %d" % os.getpid()]
 """
@@ -617,6 +620,86 @@ def test_upgrade_amid_a_recycle_leaves_the_count(recycling: Server, promoted: bo
     assert not server.mistakes()
 
 
+# Hooks of the user's own, and an operator who takes the last worker's place away.
+
+# What Prometheus' client documents for its multiprocess mode.
+OWN_CHILD_EXIT = """
+    def child_exit(server, worker):
+        server.log.info("worker %s is marked as dead", worker.pid)
+"""
+
+
+@pytest.mark.cgroup
+def test_own_child_exit_has_the_guard_observe(cgroup: Cgroup, confined: Launcher) -> None:
+    confined.write("gunicorn.conf.py", QUICK + OWN_CHILD_EXIT)
+    confined.write("app.py", ON_DEMAND)
+    server = confined.start("app:app", **TWO_WORKERS, **EVERY_SAMPLE)
+    first, _ = server.wait_for_workers(2)
+    server.wait_for("the guard only observes, as your own child_exit replaced ours")
+
+    fill(server, cgroup)
+    server.wait_for(r"guard would recycle worker \d+")
+    os.kill(first, signal.SIGTERM)
+    server.wait_for(f"worker {first} is marked as dead")
+    server.wait_for_workers(2, replacing={first})
+    stays(server, 2)
+    assert not server.lines("guard: recycle")
+
+
+@pytest.mark.cgroup
+def test_own_child_exit_beside_ours_leaves_the_count(cgroup: Cgroup, confined: Launcher) -> None:
+    composed = """
+    from gunicorn_autoconf import compose
+
+    child_exit = compose(ours, child_exit)
+    """
+    text = QUICK + "    ours = child_exit\n" + OWN_CHILD_EXIT + composed
+    confined.write("gunicorn.conf.py", text)
+    confined.write("app.py", ON_DEMAND)
+    server = confined.start("app:app", **TWO_WORKERS, **EVERY_SAMPLE)
+    server.wait_for_workers(2)
+
+    fill(server, cgroup)
+    recycled = int(server.wait_for(r"guard: recycle worker (\d+)").group(1))
+    server.wait_for(f"worker {recycled} was retired by the memory guard")
+    server.wait_for(f"worker {recycled} is marked as dead")
+    server.wait_for_workers(2, replacing={recycled})
+    stays(server, 2)
+
+
+@pytest.mark.cgroup
+def test_count_that_is_lowered_while_the_last_worker_drains(
+    cgroup: Cgroup, confined: Launcher
+) -> None:
+    """Two run for a moment, and the operator takes one away: the replacement stays."""
+    confined.write("gunicorn.conf.py", QUICK.replace("LOW_FRACTION = 0.5", "LOW_FRACTION = 0.8"))
+    confined.write("app.py", ON_DEMAND)
+    cgroup.set_limit(1024 * MIB)
+    server = confined.start(
+        "app:app",
+        "--worker-class=gthread",
+        "--threads=4",
+        GUNICORN_WORKERS="1",
+        **EVERY_SAMPLE,
+    )
+    (first,) = server.wait_for_workers(1)
+    draining = threading.Thread(target=lambda: server.get("/wait"))
+    draining.start()
+    fill(server, cgroup, 0.23)
+    server.wait_for(rf"guard: recycle worker {first} after its replacement")
+    wait_until(lambda: len(server.lines(r"worker \d+ booted")) == 2, "the replacement boots")
+
+    server.signal(signal.SIGTTOU)
+    server.wait_for("Handling signal: ttou")
+    (confined.folder / "go").touch()
+    draining.join(DEADLINE_SECONDS)
+    server.wait_for(rf"worker {first} was retired by the memory guard")
+
+    server.wait_for_workers(1, replacing={first})
+    stays(server, 1)
+    assert not server.mistakes()
+
+
 # The modes.
 
 
@@ -793,6 +876,20 @@ def test_nothing_is_made_of_exit_hooks_that_are_not_ours(gunicorn: Launcher) -> 
     os.kill(first, signal.SIGTERM)
 
     server.wait_for(rf"worker {first} exited")
+
+
+def test_nothing_is_made_of_exit_hooks_that_never_run(gunicorn: Launcher) -> None:
+    """Uvicorn's own worker skips them when it is told to end."""
+    server = gunicorn.start(
+        *MODULE_DOOR, ASGI, "--worker-class=uvicorn_worker.UvicornWorker", **TWO_WORKERS
+    )
+    first, *_ = server.wait_for_workers(2)
+    server.wait_for(" memory workers=2 ")
+
+    os.kill(first, signal.SIGTERM)
+
+    server.wait_for(rf"worker {first} exited: age=")
+    assert not server.lines("without its exit hooks")
 
 
 # Preload.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from gunicorn_autoconf._guard import GROWN_BYTES, GROWN_FRACTION, LOW_FRACTION
+from gunicorn_autoconf._guard import LOW_FRACTION
 from gunicorn_autoconf._quantity import MIB, format_bytes
+from gunicorn_autoconf._sample import GROWN_BYTES, GROWN_FRACTION
 from gunicorn_autoconf._top._view import Order, Row, View
 
 Style = Literal["", "title", "dim", "head", "server", "others", "free", "low", "grown"]
