@@ -35,7 +35,11 @@ def render_explanation(  # noqa: PLR0913 - what the sections are made of, and ho
     advice: Iterable[Advice] = (),
     paint: Paint = lambda text, style: text,
 ) -> str:
-    """Return the long form, in lines of at most 80 columns; *paint* adds colour, no width."""
+    """
+    Return the long form, in lines of at most 80 columns but for a path that is longer.
+
+    *paint* adds colour, no width.
+    """
     settings = plan.settings
     worker_class, threads = settings["worker_class"], settings["threads"]
     # Of all that may be without effect, what the plan has found to be so with the parser it knows.
@@ -75,7 +79,12 @@ def _hanging(head: str, text: str) -> list[str]:
 
 def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,  # A path that is cut cannot be copied.
     )
 
 
