@@ -163,7 +163,9 @@ def _words(*words: str) -> Callable[[], Iterator[bytes]]:
 
 def _assignments() -> Iterator[bytes]:
     values = ("2", "500m", "512MiB", "10%", "io", "asgi", "observe", "0.25")
-    rows = starmap("{}={}".format, ((v.keyword.upper(), text) for v in VARIABLES for text in values))
+    rows = starmap(
+        "{}={}".format, ((v.keyword.upper(), text) for v in VARIABLES for text in values)
+    )
     yield from map(str.encode, rows)
     yield b"BIND=:80\nWORKERS=3\nPRELOAD_APP=yes\nUMASK=022\nSERVICE_HOST=10.0.0.1\nWORKRES=1"
 

@@ -84,7 +84,9 @@ def read_text(path: str) -> str:
         while chunk := os.read(descriptor, CHUNK_BYTES):  # procfs may hand out less
             content += chunk
             if len(content) > MAX_FILE_BYTES:
-                raise MalformedFileError(f"at most {MAX_FILE_BYTES} bytes", os.fsdecode(bytes(content)))
+                raise MalformedFileError(
+                    f"at most {MAX_FILE_BYTES} bytes", os.fsdecode(bytes(content))
+                )
     finally:
         os.close(descriptor)
     return os.fsdecode(bytes(content))

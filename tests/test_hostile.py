@@ -105,12 +105,16 @@ def test_modules_that_are_large_together(tmp_path: Path) -> None:
     [
         'detect("a = [" + "1," * 200_000 + "]\\napp = " + "a or " * 1_000 + "a")',
         'detect("app = f([" + "1," * 200_000 + "])" + "(1)" * 200)',
-        'detect("def f():\\n" + " q = 1\\n" * 50_000 + "app = " + "f() or " * 1_000 + "f()")',
-        'detect("class A:\\n def __init__(self):\\n" + "  self.q = 1\\n" * 30_000'
-        ' + "app = " + "A().x or " * 1_000 + "1")',
-        'detect("app = 1\\n" + "if x:\\n app = 2\\n raise\\n" * 18_000 + "b = app or app\\n" * 999'
-        ' + "app = " + "b or " * 999 + "b")',
-        'detect("a\\n" * 120_000)',
+        'detect("def f():\\n" + " q = 1\\n" * 24_000 + "app = " + "f() or " * 1_000 + "f()")',
+        (
+            'detect("class A:\\n def __init__(self):\\n" + "  self.q = 1\\n" * 14_000'
+            ' + "app = " + "A().x or " * 1_000 + "1")'
+        ),
+        (
+            'detect("app = 1\\n" + "if x:\\n app = 2\\n raise\\n" * 8_000 + "b = app or app\\n" * 999'
+            ' + "app = " + "b or " * 999 + "b")'
+        ),
+        'detect("a\\n" * 80_000)',
         'detect("app = 1", "app:app(" + "1," * 5_000_000 + ")")',
         'detect("app = 1", "a." * 5_000_000 + ":app")',
     ],
@@ -132,8 +136,10 @@ def test_source_that_is_costly_to_follow(tmp_path: Path, program: str) -> None:
         '_hierarchy.parse_mountinfo("1 1 0:1 / /a rw " + "x " * 1_900_000 + "- a b c")',
         '_hierarchy.parse_proc_cgroup("0::/\\n" * 200_000)',
         '_hierarchy.parse_proc_cgroup("0:" + "a," * 1_900_000 + ":/")',
-        '_hierarchy.list_directories(_hierarchy.Mount("/", "/", frozenset(), "", frozenset()),'
-        ' "/a" * 2_048)',
+        (
+            '_hierarchy.list_directories(_hierarchy.Mount("/", "/", frozenset(), "", frozenset()),'
+            ' "/a" * 2_048)'
+        ),
         '_cgroup.parse_memory_stat("".join(f"{i:x} 1\\n" for i in range(200_000)))',
         '_cgroup.parse_meminfo("MemFree: 1 kB\\n" * 200_000 + "MemTotal: 1 kB")',
     ],
@@ -157,8 +163,10 @@ def test_environment_full_of_unknown_names(tmp_path: Path) -> None:
     )
     assert out.splitlines() == [
         "21",
-        "GUNICORN_WORKER_MEM000000 is unknown and has no effect;"
-        " did you mean GUNICORN_WORKER_MEMORY?",
+        (
+            "GUNICORN_WORKER_MEM000000 is unknown and has no effect;"
+            " did you mean GUNICORN_WORKER_MEMORY?"
+        ),
         "76980 more GUNICORN_* variables are unknown",
     ]
 
@@ -235,9 +243,7 @@ TARGETS = _targets()
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_target_takes_its_seeds(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_target_takes_its_seeds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run: Callable[[bytes], None] = TARGETS[name].run
     seeds = list(TARGETS[name].seeds())

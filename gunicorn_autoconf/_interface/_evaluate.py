@@ -250,4 +250,3 @@ def _is_name(term: Term) -> TypeGuard[External]:
 
 def _beyond(call: ast.Call, scope: Scope) -> Finding:
     return unknown(f"{shortened(call.func)}() at {scope.line(call)} is beyond what can be read")
-
