@@ -19,6 +19,7 @@ TOP = Path(__file__).parents[1]
 
 
 def main() -> int:
+    """Run the target that the command line names; return libFuzzer's exit status."""
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: python -m fuzz {{{','.join(TARGETS)}}} [libFuzzer's options]")
     name, *options = sys.argv[1:]

@@ -28,7 +28,7 @@ from gunicorn_autoconf import (
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import assert_type
+    from typing_extensions import assert_type  # noqa: TC004 - nothing here is run
 
 
 def configure() -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_modules_that_are_large_together(tmp_path: Path) -> None:
             ' + "app = " + "A().x or " * 1_000 + "1")'
         ),
         (
-            'detect("app = 1\\n" + "if x:\\n app = 2\\n raise\\n" * 8_000 + "b = app or app\\n" * 999'
+            'detect("app = 1\\n" + "if x:\\n app = 2\\n raise\\n" * 8_000 + "b = app or b\\n" * 99'
             ' + "app = " + "b or " * 999 + "b")'
         ),
         'detect("a\\n" * 80_000)',
