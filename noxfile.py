@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -51,6 +53,9 @@ def types(session: nox.Session) -> None:
     """Check types."""
     session.install(".[docs,test]", *nox.project.dependency_groups(PROJECT, "types"))
     session.run("mypy")
+    session.run(
+        "basedpyright", "--pythonpath", shutil.which("python", path=session.bin) or "python"
+    )
 
 
 @nox.session

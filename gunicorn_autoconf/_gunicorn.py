@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gunicorn_autoconf._declaration import Explicit
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
+from gunicorn_autoconf._interface._source import UnreadableError, parse_source, read_source
 from gunicorn_autoconf.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -165,9 +166,8 @@ def assigned_names(location: str) -> frozenset[str]:
         module = sys.modules.get(location.removeprefix("python:"))
         path = getattr(module, "__file__", None) or ""
     try:
-        with open(path, "rb") as file:
-            statements = ast.parse(file.read()).body
-    except (OSError, ValueError, SyntaxError, RecursionError):
+        statements = parse_source(read_source(path))
+    except UnreadableError:
         return frozenset()
     targets: list[ast.expr] = []
     for statement in statements:

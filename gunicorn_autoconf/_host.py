@@ -80,11 +80,13 @@ def read_text(path: str) -> str:
     # O_NONBLOCK: a named pipe in the place of a file must not hold up the start.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        content = b""
+        content = bytearray()  # procfs hands out 4 KiB at a time: a thousand pieces
         while chunk := os.read(descriptor, CHUNK_BYTES):  # procfs may hand out less
             content += chunk
             if len(content) > MAX_FILE_BYTES:
-                raise MalformedFileError(f"at most {MAX_FILE_BYTES} bytes", os.fsdecode(content))
+                raise MalformedFileError(
+                    f"at most {MAX_FILE_BYTES} bytes", os.fsdecode(bytes(content))
+                )
     finally:
         os.close(descriptor)
-    return os.fsdecode(content)
+    return os.fsdecode(bytes(content))

@@ -7,7 +7,9 @@ from typing import Any
 
 from gunicorn_autoconf._cgroup import parse_kb_field
 from gunicorn_autoconf._machine import ProcessMemory
-from gunicorn_autoconf.errors import MalformedFileError
+
+# smaps_rollup has about 1,000 and statm 50.
+MAX_CHARACTERS = 64 * 1024
 
 
 def read_process_memory(pid: int | None = None) -> ProcessMemory | None:
@@ -21,8 +23,8 @@ def read_process_memory(pid: int | None = None) -> ProcessMemory | None:
     # psutil reads the same file; to import it takes 12 ms and 2 MiB in each worker.
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
-            return _parse_rollup(rollup.read())
-    except (OSError, MalformedFileError):
+            return _parse_rollup(rollup.read(MAX_CHARACTERS))
+    except (OSError, ValueError):  # MalformedFileError, or what is no ASCII
         return _ask_psutil(pid)
 
 
@@ -35,7 +37,7 @@ def read_rss(pid: int) -> int | None:
     """
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") or None
+            return int(statm.read(MAX_CHARACTERS).split()[1]) * os.sysconf("SC_PAGE_SIZE") or None
     except (OSError, ValueError, IndexError):
         return None
 

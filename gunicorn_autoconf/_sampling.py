@@ -163,10 +163,22 @@ class Sampler:
             age_seconds=age,
             uss_bytes=uss,
             pss_bytes=pss,
-            boot_uss_bytes=(report.uss_bytes or past.first) if report else None,
+            boot_uss_bytes=_boot_bytes(report, memory) or past.first if report else None,
             boot_seconds=report.boot_seconds if report else BOOT_SECONDS,
             earlier_uss_bytes=past.at(age * 0.75),
         )
+
+
+def _boot_bytes(report: BootReport, memory: ProcessMemory) -> int | None:
+    """
+    Return what a worker used when it had booted, in the kind in which *memory* tells it now.
+
+    A worker sees its own USS. The arbiter may not, where `user` gave the workers another one and
+    the container has no CAP_SYS_PTRACE: RSS against USS would look like growth.
+    """
+    if report.uss_bytes is None or memory.uss_bytes is not None:
+        return report.uss_bytes
+    return report.rss_bytes
 
 
 def tightest_level(memory: MemorySupply, declared_bytes: int | None) -> tuple[int, int] | None:

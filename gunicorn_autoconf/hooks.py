@@ -179,6 +179,8 @@ class ServerHooks:
             ledger = self._attachment.ledger if self._attachment else None
             seconds = ledger.booted(worker, memory) if ledger else None
             worker.log.info("%s", render_boot(worker.pid, seconds, memory))
+        else:  # No /proc, or one that hides us.
+            worker.log.info("worker %d booted: its memory is not told", worker.pid)
         self._watchdog = start_watchdog(worker, self._settled.declaration.stall_warning_seconds)
 
     @_harmless

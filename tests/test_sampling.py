@@ -88,6 +88,15 @@ class TestWorker:
         scene.now, scene.memory[11] = 200, ProcessMemory(99 * MIB, 75 * MIB, 65 * MIB)
         assert scene.look_at(booted(None)).boot_uss_bytes == 52_428_800
 
+    def test_whose_uss_only_itself_may_see(self) -> None:
+        """As under `user` in a container without CAP_SYS_PTRACE: its RSS did not grow."""
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(99 * MIB)
+        worker = scene.look_at(booted(40 * MIB))
+        assert (worker.uss_bytes, worker.growth_bytes) == (103_809_024, 0)
+        scene.now, scene.memory[11] = 200, ProcessMemory(109 * MIB)
+        assert scene.look_at(booted(40 * MIB)).growth_bytes == 10_485_760
+
     def test_that_is_gone(self) -> None:
         scene = Scene()
         scene.memory[12] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)

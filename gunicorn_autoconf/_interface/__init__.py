@@ -21,6 +21,10 @@ from gunicorn_autoconf._workload import Interface
 __all__ = ["Finding", "Interface", "detect_interface", "interface_of"]
 
 
+# A factory with its arguments is a line, not a file.
+MAX_TARGET_LENGTH = 4_096
+
+
 def detect_interface(target: str, search_path: Sequence[str]) -> Finding:
     """
     Return what the application *target* speaks, as far as its source tells.
@@ -32,6 +36,8 @@ def detect_interface(target: str, search_path: Sequence[str]) -> Finding:
     Source:
         Gunicorn, ``gunicorn.util.import_app``.
     """
+    if len(target) > MAX_TARGET_LENGTH:
+        return unknown(f"a target of {len(target)} characters is too long to read")
     module, colon, name = target.partition(":")
     found = _read(module, name if colon else "application", search_path)
     if found.interface or found.evidence.endswith(tuple(NEITHER.values())):

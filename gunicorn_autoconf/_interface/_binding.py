@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from heapq import merge
 from typing import NamedTuple
 
+from gunicorn_autoconf._interface._text import text_of
+
 # A name with more possible bindings than this is not worth an answer.
 MAX_BINDINGS = 16
 
@@ -54,7 +56,7 @@ class Block:
         """Whether control never leaves at the end of these statements."""
         last = self.statements[-1] if self.statements else None
         if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
-            return ast.unparse(last.value.func) in (
+            return text_of(last.value.func) in (
                 "sys.exit",
                 "exit",
                 "quit",
@@ -95,7 +97,7 @@ def _stages(statement: ast.stmt) -> list[list[Arm]]:
 def _try_stages(statement: ast.Try) -> list[list[Arm]]:
     arms = [Arm((Block(statement.body), Block(statement.orelse)))]
     for handler in statement.handlers:
-        caught = ast.unparse(handler.type) if handler.type else ""
+        caught = text_of(handler.type) if handler.type else ""
         fallback = "ImportError" in caught or "ModuleNotFoundError" in caught
         arms.append(Arm((Block(handler.body),), fallback))
     return [arms, [Arm((Block(statement.finalbody),))]]

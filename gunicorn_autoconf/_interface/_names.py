@@ -12,7 +12,13 @@ from collections.abc import Sequence
 
 from gunicorn_autoconf._interface._binding import Binding, end_of, reaching
 from gunicorn_autoconf._interface._frameworks import ON_THE_WAY
-from gunicorn_autoconf._interface._source import UnreadableError, locate, read_statements
+from gunicorn_autoconf._interface._source import (
+    MAX_SOURCE_BYTES,
+    UnreadableError,
+    locate,
+    parse_source,
+    read_source,
+)
 from gunicorn_autoconf._interface._term import (
     Argument,
     Definition,
@@ -35,6 +41,7 @@ class Names(ABC):
     def __init__(self, search_path: Sequence[str]) -> None:
         self._search_path = search_path
         self._scopes: dict[str, Scope | UnreadableError] = {}
+        self._read_bytes = 0
 
     @abstractmethod
     def _evaluate(self, node: ast.expr, scope: Scope, hops: int) -> list[Term]:
@@ -51,7 +58,7 @@ class Names(ABC):
         if found is None:
             try:
                 location = locate(module, self._search_path)
-                end = end_of(_statements(location))
+                end = end_of(self._statements(location))
                 found = Scope(location, end, end)
             except UnreadableError as error:
                 found = error
@@ -59,6 +66,16 @@ class Names(ABC):
         if isinstance(found, UnreadableError):
             raise found
         return found
+
+    def _statements(self, location: Location) -> list[ast.stmt]:
+        if location.path is None:
+            return []
+        try:
+            source = read_source(location.path, MAX_SOURCE_BYTES - self._read_bytes)
+            self._read_bytes += len(source)
+            return parse_source(source)
+        except UnreadableError as error:
+            raise UnreadableError(f"{location.shown} {error}") from error
 
     def _member(self, module: str, name: str, hops: int, *, submodule: bool = False) -> list[Term]:
         """Return what *name* is in *module*; with *submodule* only a module of a package."""
@@ -144,15 +161,6 @@ class Names(ABC):
         # A package that imports from itself means its submodule.
         itself = module == scope.location.name
         return self._member(module, originals[-1], hops, submodule=itself)
-
-
-def _statements(location: Location) -> list[ast.stmt]:
-    if location.path is None:
-        return []
-    try:
-        return read_statements(location.path)
-    except UnreadableError as error:
-        raise UnreadableError(f"{location.shown} {error}") from error
 
 
 def _absolute(node: ast.ImportFrom, location: Location) -> str:

@@ -67,6 +67,6 @@ def _gives_coroutine_function(node: Function) -> bool:
 
 def may_convert(callee: str, given: Interface) -> bool:
     """Whether a callable of this name may well turn one interface into the other."""
-    name = callee.rpartition(".")[2].lower()
+    name = callee.lower()
     other = "wsgi" if given is Interface.ASGI else "asgi"
     return other in name or name in ("asgimiddleware", "wsgimiddleware")

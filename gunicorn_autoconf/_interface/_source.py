@@ -15,7 +15,10 @@ from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 
 from gunicorn_autoconf._interface._term import Location
 
-MAX_SOURCE_BYTES = 2_000_000
+# All that one search reads. The corpus of tests needs 8 kB at most; the largest module of a
+# framework, fastapi/applications.py, has 199 kB. A syntax tree of 500 kB takes 32 MiB where people
+# wrote the source and up to 440 MiB where every second byte is a name.
+MAX_SOURCE_BYTES = 500_000
 
 # Code below one of these is somebody's library. All other code is the user's own, and a package of
 # theirs that is called "web" must not be taken for web.py.
@@ -84,27 +87,38 @@ def _location(dotted: str, path: str) -> Location:
     )
 
 
-def read_statements(path: str) -> list[ast.stmt]:
+def read_source(path: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
     """
-    Return the statements of the source file *path*, decoded as Python would.
+    Return what the source file *path* holds.
 
     Raises:
-        UnreadableError: Too large, or not Python.
+        UnreadableError: It cannot be read, or is larger than *max_bytes*.
     """
     try:
-        if os.path.getsize(path) > MAX_SOURCE_BYTES:
-            raise UnreadableError("too large to read")
         with open(path, "rb") as file:
-            source = file.read(MAX_SOURCE_BYTES)
+            source = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UnreadableError(f"cannot be read ({error.strerror})") from error
+    if len(source) > max_bytes:
+        raise UnreadableError("too large to read")
+    return source
+
+
+def parse_source(source: bytes) -> list[ast.stmt]:
+    """
+    Return the statements of *source*, decoded as Python would. Runs nothing of it.
+
+    Raises:
+        UnreadableError: Not Python.
+    """
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is not ours to complain about
             if sys.version_info < (3, 11):
                 # There ast.parse crashes on an expression of 300,000 terms; compile, which runs
                 # nothing, refuses it.
-                compile(source, path, "exec", dont_inherit=True)
+                compile(source, "<source>", "exec", dont_inherit=True)
             return ast.parse(source).body
-    except OSError as error:
-        raise UnreadableError(f"cannot be read ({error.strerror})") from error
     except SyntaxError as error:
         raise UnreadableError(f"has a syntax error in line {error.lineno}") from error
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:

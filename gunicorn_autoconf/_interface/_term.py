@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from gunicorn_autoconf._interface._binding import Place, end_of
+from gunicorn_autoconf._interface._text import last_name
 from gunicorn_autoconf._machine import Finding
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -161,6 +162,4 @@ def is_property(function: Definition) -> bool:
 
 def is_decorated(node: Function | ast.ClassDef, name: str) -> bool:
     """Whether one of the decorators of *node* goes by *name*."""
-    return any(
-        ast.unparse(row).rpartition(".")[2] == name for row in getattr(node, "decorator_list", ())
-    )
+    return any(last_name(row) == name for row in getattr(node, "decorator_list", ()))

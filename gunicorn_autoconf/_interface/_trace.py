@@ -24,6 +24,7 @@ from gunicorn_autoconf._interface._term import (
     takes_self,
     unknown,
 )
+from gunicorn_autoconf._interface._text import shortened
 from gunicorn_autoconf._machine import Finding
 
 
@@ -116,7 +117,7 @@ class Tracer(Evaluator):
         for decorator in getattr(node, "decorator_list", ()):
             for term in self._evaluate(decorator, function.scope, hops):
                 if isinstance(term, External) and f"{term.path}()" in FRAMEWORKS:
-                    evidence = f"@{ast.unparse(decorator)} at {function.scope.line(decorator)}"
+                    evidence = f"@{shortened(decorator)} at {function.scope.line(decorator)}"
                     return Finding(interface=FRAMEWORKS[f"{term.path}()"], evidence=evidence)
         shape = shape_of(node, is_method=takes_self(function))
         if shape:
@@ -150,6 +151,6 @@ class Tracer(Evaluator):
                 continue
             found = self._finding(instance_of(term), hops + 1)
             if found.interface:
-                evidence = f"annotated {ast.unparse(annotation)} at {scope.line(annotation)}"
+                evidence = f"annotated {shortened(annotation)} at {scope.line(annotation)}"
                 return [replace(found, evidence=evidence)]
         return terms

@@ -1,0 +1,179 @@
+"""
+What is fuzzed: for each target a function that takes bytes, and where its seeds are.
+
+A target raises nothing, whatever the bytes are: the errors that are documented it catches, and what
+comes back it holds to what is promised of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from itertools import starmap
+from pathlib import Path
+from typing import NamedTuple
+
+from gunicorn_autoconf import _cgroup, _hierarchy, _quantity
+from gunicorn_autoconf._declaration import read_declaration
+from gunicorn_autoconf._environment import VARIABLES
+from gunicorn_autoconf._gunicorn import setting_parsers
+from gunicorn_autoconf._interface import detect_interface
+from gunicorn_autoconf.errors import DeclarationError, MalformedFileError
+
+TESTS = Path(__file__).parents[1] / "tests"
+
+
+class Target(NamedTuple):
+    """
+    Something to fuzz.
+
+    Attributes:
+        run: Takes any bytes and raises nothing, unless there is a mistake.
+        seeds: Inputs to begin with.
+    """
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterator[bytes]]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def hierarchy(data: bytes) -> None:
+    """``/proc/self/cgroup``, a NUL, ``/proc/self/mountinfo``: no directory out of a mount."""
+    first, _, second = _text(data).partition("\0")
+    try:
+        memberships = _hierarchy.parse_proc_cgroup(first)
+        mounts = _hierarchy.parse_mountinfo(second)
+    except MalformedFileError:
+        return
+    points = {mount.point.rstrip("/") for mount in mounts}
+    for controller in ("cpu", "memory"):
+        for place in _hierarchy.list_hierarchies(controller, memberships, mounts):
+            for directory in place.directories:
+                assert not place.certain or any(map(directory.startswith, points))
+                assert not place.certain or ".." not in directory.split("/") or ".." in second
+
+
+def kernel_files(data: bytes) -> None:
+    """The other files of the kernel: a value or the one error."""
+    text = _text(data)
+    for parse in (
+        _cgroup.parse_cpu_max,
+        _cgroup.parse_cfs_quota,
+        _cgroup.parse_cfs_period,
+        _cgroup.parse_memory_max,
+        _cgroup.parse_memory_limit,
+        _cgroup.parse_memory_usage,
+        _cgroup.parse_memory_stat,
+        _cgroup.parse_cpu_stat,
+        _cgroup.parse_hierarchical_limit,
+        _cgroup.parse_meminfo,
+    ):
+        with contextlib.suppress(MalformedFileError):
+            parse(text)
+    with contextlib.suppress(MalformedFileError):
+        size_bytes = _cgroup.parse_kb_field(text, "Pss")
+        assert size_bytes is None or size_bytes >= 0
+
+
+def quantities(data: bytes) -> None:
+    """What people write: a value within its bounds, or ValueError."""
+    text = _text(data)
+    bounds: dict[Callable[[str], float], tuple[float, float]] = {
+        _quantity.parse_cores: (0, _quantity.MAX_CORES),
+        _quantity.parse_bytes: (0, _quantity.MAX_BYTES),
+        _quantity.parse_memory: (_quantity.MIB, _quantity.MAX_BYTES),
+        _quantity.parse_count: (1, 999_999_999),
+        _quantity.parse_seconds: (0, 1.8e308),
+        _quantity.parse_duration: (0, _quantity.MAX_DURATION_SECONDS),
+        _quantity.parse_rate: (0, _quantity.MAX_RATE),
+        _quantity.parse_utilisation: (0.1, 0.9),
+    }
+    for parse, (low, high) in bounds.items():
+        with contextlib.suppress(ValueError):
+            assert low <= parse(text) <= high, parse
+    with contextlib.suppress(ValueError):
+        reserve = _quantity.parse_reserve(text)
+        assert 0 <= reserve.fraction < 1
+
+
+_PARSERS = setting_parsers()
+
+
+def environment(data: bytes) -> None:
+    """Lines of ``NAME=value``, ``GUNICORN_`` in front of each: a declaration or the one error."""
+    rows = (line.partition("=") for line in _text(data).split("\n"))
+    environ = {f"GUNICORN_{name}": value for name, _, value in rows}
+    # Gunicorn's validators of these look for users, modules and files of this machine.
+    parsers = {name: parse for name, parse in _PARSERS.items() if name in _PLAIN_SETTINGS}
+    try:
+        declaration = read_declaration(environ, setting_parsers=parsers)
+    except DeclarationError:
+        return
+    assert len(declaration.warnings) <= 2 * len(environ)
+
+
+_PLAIN_SETTINGS = ("bind", "workers", "timeout", "keepalive", "preload_app", "umask", "raw_env")
+
+
+def source(data: bytes) -> None:
+    """
+    The source of an application, of which nothing runs: a finding with its evidence.
+
+    Writes ``app.py`` in the current directory.
+    """
+    Path("app.py").write_bytes(data)
+    for target in ("app:app", "app:create_app()"):
+        found = detect_interface(target, [""])
+        assert found.evidence
+        assert "unexpectedly" not in found.evidence, found.evidence
+
+
+def application_target(data: bytes) -> None:
+    """What stands on Gunicorn's command line for the application."""
+    found = detect_interface(_text(data), [str(TESTS / "interfaces" / "flask_factory")])
+    assert "unexpectedly" not in found.evidence, found.evidence
+
+
+def _roots(*patterns: str) -> Iterator[bytes]:
+    for pattern in patterns:
+        for path in sorted(TESTS.glob(f"roots/*/{pattern}")):
+            if path.is_file():
+                yield path.read_bytes()
+
+
+def _pairs() -> Iterator[bytes]:
+    for root in sorted(TESTS.glob("roots/*/proc/self")):
+        files = [root / "cgroup", root / "mountinfo"]
+        if all(path.is_file() for path in files):
+            yield b"\0".join(path.read_bytes() for path in files)
+
+
+def _sources() -> Iterator[bytes]:
+    files = filter(Path.is_file, sorted(TESTS.glob("interfaces/**/*.py")))
+    return map(Path.read_bytes, files)
+
+
+def _words(*words: str) -> Callable[[], Iterator[bytes]]:
+    return lambda: (word.encode() for word in words)
+
+
+def _assignments() -> Iterator[bytes]:
+    values = ("2", "500m", "512MiB", "10%", "io", "asgi", "observe", "0.25")
+    rows = starmap(
+        "{}={}".format, ((v.keyword.upper(), text) for v in VARIABLES for text in values)
+    )
+    yield from map(str.encode, rows)
+    yield b"BIND=:80\nWORKERS=3\nPRELOAD_APP=yes\nUMASK=022\nSERVICE_HOST=10.0.0.1\nWORKRES=1"
+
+
+TARGETS = {
+    "hierarchy": Target(hierarchy, _pairs),
+    "kernel_files": Target(kernel_files, lambda: _roots("sys/fs/cgroup/**/*.*", "proc/meminfo")),
+    "quantities": Target(quantities, _words("2", "1.5", "500m", "512MiB", "10%", "80ms", ".5 Gi")),
+    "environment": Target(environment, _assignments),
+    "source": Target(source, _sources),
+    "application_target": Target(application_target, _words("app:app", "app:f(1, b='c')", "a.b")),
+}
