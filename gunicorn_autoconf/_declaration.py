@@ -197,7 +197,7 @@ def _misnamed(environ: Mapping[str, str], parsers: Mapping[str, SettingParser]) 
             if unknown <= MAX_UNKNOWN_NAMES:
                 yield f"{name} is unknown and has no effect{_suggestion(rest, known)}"
     if unknown > MAX_UNKNOWN_NAMES:
-        yield f"{unknown - MAX_UNKNOWN_NAMES} more {PREFIX}* variables are unknown"
+        yield f"{unknown - MAX_UNKNOWN_NAMES} more GUNICORN_* variables are unknown"
 
 
 def _is_service(rest: str, value: str) -> bool:

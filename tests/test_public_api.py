@@ -70,7 +70,7 @@ detect_machine(root: str = /, *, environ: Mapping[str, str] | None = None, host:
     None, pid: int | None = None) -> Machine
 
 plan(machine: Machine, declaration: Declaration | None = None, *, application: Finding | None =
-    None, worker_memory_bytes: int | None = None) -> Plan
+    None, worker_memory_bytes: int | None = None, http_parser: str = httptools) -> Plan
 
 read_declaration(environ: Mapping[str, str], *, arguments: Mapping[str, object] | None = None,
     setting_parsers: Mapping[str, SettingParser] | None = None, command_line: Mapping[str,
