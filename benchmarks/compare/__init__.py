@@ -1,0 +1,1 @@
+"""This package against what people use instead: ``python -m benchmarks.compare``."""
