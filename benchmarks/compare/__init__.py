@@ -1,1 +1,1 @@
-"""This package against what people use instead: ``python -m benchmarks.compare``."""
+"""What people use instead, and this package, side by side: ``python -m benchmarks.compare``."""

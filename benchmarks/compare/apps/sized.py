@@ -4,8 +4,9 @@ import os
 import resource
 from pathlib import Path
 
-from plain import asgi_app as plain_asgi_app
-from plain import wsgi_app as plain_wsgi_app
+from plain import asgi_app, wsgi_app
+
+__all__ = ["asgi_app", "wsgi_app"]
 
 
 def missing_bytes():
@@ -16,11 +17,3 @@ def missing_bytes():
 
 # Not b"\0": what is never written takes no memory.
 ballast = b"x" * missing_bytes()
-
-
-async def asgi_app(scope, receive, send):
-    await plain_asgi_app(scope, receive, send)
-
-
-def wsgi_app(environ, start_response):
-    return plain_wsgi_app(environ, start_response)
