@@ -43,7 +43,7 @@ def _row(row: Row, *, limited: bool) -> str:
         cells += [f"{row.rate.median:,.0f}", _ratio(row.to_oracle), _ratio(row.to_peer)]
         cells += [f"{row.p50_ms:.1f} ms", f"{row.p99_ms:.1f} ms", str(row.errors)]
     else:
-        cells += ["did not start", *["–"] * 5]
+        cells += ["did not start", *["-"] * 5]
     cells += [str(row.oom_kills)] if limited else []
     cells += [f"{row.pss_bytes / 2**20:.0f} MiB", f"{row.disturbed}/{row.rounds}"]
     return f"| {' | '.join(cells)} |"
@@ -53,15 +53,14 @@ def _name(row: Row) -> str:
     if row.is_oracle:
         return f"**oracle**: {row.way.removeprefix('sweep ')}"
     name = f"**{row.way}**" if row.role == "ours" else row.way
-    missed = f", {row.rounds - row.started} of {row.rounds} did not start"
-    return (
-        f"{name}{' (best peer)' * row.is_best_peer}{missed if 0 < row.started < row.rounds else ''}"
-    )
+    name += " (best peer)" if row.is_best_peer else ""
+    missed = row.rounds - row.started
+    return f"{name}, {missed} of {row.rounds} did not start" if row.started and missed else name
 
 
 def _ratio(ratio: Spread | None) -> str:
     if ratio is None:
-        return "–"
+        return "-"
     return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from . import load
 from .figures import CpuTimes, Sample, disturbance, finalists, parse_cpu_times
 from .load import Pattern
-from .servers import DidNotStartError, Server, serving
+from .servers import DidNotStartError, Server, serving, settle
 from .ways import Supply, Way
 from .workloads import Workload
 
@@ -69,6 +69,7 @@ def measure(
         with serving(way, workload, supply, bench.folder, limit) as server:
             _load(bench, workload, server, bench.patterns[0], WARM_UP_SECONDS)
             for pattern in bench.patterns:
+                settle(server, workload)
                 yield _tell(_sample(bench, workload, server, replace(blank, pattern=pattern)))
     except DidNotStartError as error:
         print(error, file=sys.stderr)

@@ -22,7 +22,9 @@ from .workloads import Workload
 APPS = Path(__file__).with_name("apps")
 # A server that has not answered by then cannot run here: all workers killed for their memory.
 DEADLINE_SECONDS = 30.0
-STOP_SECONDS = 40.0
+STOP_SECONDS, ANSWER_SECONDS = 40.0, 30.0
+# The queues may be as many as workers: several answers, so that most of them are seen empty.
+SETTLE_SECONDS, SETTLED_ANSWERS = 60.0, 10
 # Booting workers compute. A server that used less than this part of a core for so long is up.
 IDLE_FRACTION, IDLE_SECONDS = 0.05, 0.5
 # What would change a server, were it inherited.
@@ -124,11 +126,28 @@ def _is_up(popen: subprocess.Popen[bytes], address: str, workload: Workload) -> 
 
 def ask(address: str, workload: Workload) -> int:
     """Send one request and return the status of the answer."""
-    with contextlib.closing(http.client.HTTPConnection(address, timeout=5)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+    ) as connection:
         headers = dict(header.split(": ", 1) for header in workload.headers)
         method = "POST" if workload.body else "GET"
         connection.request(method, workload.path, workload.body or None, headers)
         return connection.getresponse().status
+
+
+def settle(server: Server, workload: Workload) -> None:
+    """
+    Return when requests are answered again that were sent after a load has ended.
+
+    A server does not see at once that clients are gone: it works off what they left in its queue.
+    """
+    answered, ends = 0, time.monotonic() + SETTLE_SECONDS
+    while answered < SETTLED_ANSWERS and time.monotonic() < ends:
+        try:
+            ask(server.address, workload)
+            answered += 1
+        except (OSError, http.client.HTTPException):
+            answered = 0
 
 
 def _until_idle(server: Server) -> None:
