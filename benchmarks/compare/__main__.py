@@ -78,6 +78,7 @@ def main() -> None:
         if name in options.ways:
             print(f"left out: {name}: {why}", file=sys.stderr)
     supply = machine.detect_supply()
+    about = machine.describe(supply)
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(
@@ -93,8 +94,8 @@ def main() -> None:
             for limit in limits:
                 samples += compare_one(bench, workload, limit, options.ways)
                 if options.output:  # Each time: a run takes long, and may be interrupted.
-                    write(samples, machine.describe(supply), options.output)
-    print(report.render_markdown(samples, machine.describe(supply)), end="")
+                    write(samples, about, options.output)
+    print(report.render_markdown(samples, about), end="")
 
 
 def chosen_workloads(options: argparse.Namespace) -> list[str]:

@@ -56,7 +56,7 @@ def describe(supply: Supply) -> dict[str, object]:
         "memory": f"{supply.memory_mib} MiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "load average at the end": ", ".join(f"{load:.1f}" for load in os.getloadavg()),
+        "load average before": ", ".join(f"{load:.1f}" for load in os.getloadavg()),
         **{name: version for name in PACKAGES if (version := _version(name))},
     }
 

@@ -74,7 +74,8 @@ def measure(
     except DidNotStartError as error:
         print(error, file=sys.stderr)
         for pattern in bench.patterns:
-            yield _tell(replace(blank, pattern=pattern, started=False))
+            failed = replace(blank, pattern=pattern, started=False, oom_kills=error.oom_kills)
+            yield _tell(failed)
 
 
 def _sample(bench: Bench, workload: Workload, server: Server, blank: Sample) -> Sample:

@@ -32,7 +32,16 @@ _PREFIXES = ("GUNICORN_", "UVICORN_", "GRANIAN_", "COMPARE_")
 
 
 class DidNotStartError(Exception):
-    """The server ended, or answered nothing in time."""
+    """
+    The server ended, or answered nothing in time.
+
+    Attributes:
+        oom_kills: What the kernel's OOM killer had to do with it.
+    """
+
+    def __init__(self, message: str, oom_kills: int) -> None:
+        super().__init__(message)
+        self.oom_kills = oom_kills
 
 
 class Server(NamedTuple):
@@ -91,8 +100,9 @@ def serving(
         popen = subprocess.Popen(words, env=environ, cwd=APPS, stdout=log, stderr=log)
         stack.callback(_stop, popen)
         if not _is_up(popen, address, workload):
-            tail = log_path.read_text(errors="replace")[-2000:]
-            raise DidNotStartError(f"{way.name}, {workload.name}: no answer\n{tail}")
+            tail = log_path.read_text(errors="replace")[-1000:]
+            message = f"{way.name}, {workload.name}: no answer\n{tail}"
+            raise DidNotStartError(message, cgroup.oom_kills if cgroup else 0)
         server = Server(psutil.Process(popen.pid), address, cgroup)
         _until_idle(server)
         yield server
