@@ -6,6 +6,7 @@ The figures of a run belong to the machine it ran on; what is tested here is how
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
@@ -20,7 +21,7 @@ TOP = Path(__file__).parents[1]
 # At the end: the package under test may be an installed one, the benchmarks are always these.
 sys.path.append(str(TOP))
 
-from benchmarks.compare import charts, load, report  # noqa: E402
+from benchmarks.compare import charts, figures, load, report, rounds  # noqa: E402
 from benchmarks.compare.figures import (  # noqa: E402
     CpuTimes,
     Sample,
@@ -33,7 +34,7 @@ from benchmarks.compare.figures import (  # noqa: E402
     spread,
     tables,
 )
-from benchmarks.compare.ways import WAYS, Supply, heroku, s2i, sweep, tiangolo  # noqa: E402
+from benchmarks.compare.ways import WAYS, Supply, Way, heroku, s2i, sweep, tiangolo  # noqa: E402
 from benchmarks.compare.workloads import WORKLOADS  # noqa: E402
 
 PAGE = TOP / "docs" / "explanation" / "benchmarks.md"
@@ -55,6 +56,10 @@ def sample(way: str, rate: float, number: int = 1, **fields: object) -> Sample:
         **fields,
     }
     return Sample(**values)  # type: ignore[arg-type]
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(figures) == (0, 2)
 
 
 def test_cpu_times_leave_out_guests_and_interrupts() -> None:
@@ -140,6 +145,31 @@ def test_finalists_are_the_best_of_each_pattern() -> None:
     ]
 
     assert finalists(swept, 1) == {"sweep sync 5", "sweep sync 1"}
+
+
+def test_rounds_are_interleaved_and_finalists_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[int, str]] = []
+    rates = {"sweep sync 1": 1.0, "sweep sync 2": 2.0, "sweep sync 3": 3.0}
+
+    def measure(_bench: object, _workload: object, way: Way, _limit: object, number: int) -> object:
+        measured.append((number, way.name))
+        yield sample(way.name, rates.get(way.name, 0.5), number)
+
+    monkeypatch.setattr(rounds, "measure", measure)
+    bench = rounds.Bench("wrk", TWO_CORES, Path(), ["at-once"], seconds=1, rounds=2)
+    swept = sweep("wsgi", TWO_CORES, native_asgi=False)[:5]
+    ways = [WAYS["autoconf-declared"], WAYS["heroku"]]
+
+    samples = list(rounds.compare(bench, WORKLOADS["nothing-wsgi"], ways, swept, None))
+
+    there = [f"sweep sync {workers}" for workers in (1, 2, 3, 5, 8)]
+    best = ["sweep sync 1", "sweep sync 2", "sweep sync 3"]
+    assert [name for number, name in measured if number == 0] == [*there, *there[::-1]]
+    first = [name for number, name in measured if number == 1]
+    second = [name for number, name in measured if number == 2]
+    assert sorted(first) == sorted(second) == ["autoconf-declared", "heroku", *best]
+    assert first != second
+    assert len(samples) == 20
 
 
 # The look of the sweep, two rounds, one of them disturbed; a finalist that lost, one that won.

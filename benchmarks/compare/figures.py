@@ -62,7 +62,7 @@ class Sample:
     way: str
     role: str
     round: int
-    """From 1; 0 is the look that a sweep takes at each of its points."""
+    """From 1; 0 is a look that a sweep takes at one of its points."""
     started: bool = True
     rate: float = 0.0
     """Requests per second."""

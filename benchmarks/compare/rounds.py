@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import sys
 import time
@@ -20,9 +21,9 @@ from .workloads import Workload
 
 # Opens databases, fills caches.
 WARM_UP_SECONDS = 1
-# The sweep looks at each point once; so many of the best, in each pattern, join the rounds. The
-# oracle is the best of these, by what they do in the rounds: one lucky look makes no oracle.
-FINALISTS = 2
+# So many of the best points of the sweep, in each pattern, join the rounds. The oracle is the best
+# of these, by what they do in the rounds: a lucky look makes no oracle.
+FINALISTS = 3
 
 
 class Bench(NamedTuple):
@@ -40,15 +41,15 @@ def compare(
     bench: Bench, workload: Workload, ways: Sequence[Way], swept: Sequence[Way], limit: int | None
 ) -> Iterator[Sample]:
     """Yield the samples of the sweep, as round 0, and of all rounds, counted from 1."""
-    screened = [sample for way in swept for sample in measure(bench, workload, way, limit, 0)]
+    screened = []
+    for way in [*swept, *reversed(swept)]:  # There and back: no point has only a bad minute.
+        screened += measure(bench, workload, way, limit, 0)
     yield from screened
     chosen = finalists(screened, FINALISTS)
     lineup = [*ways, *(way for way in swept if way.name in chosen)]
     for number in range(1, bench.rounds + 1):
-        # Nobody is always first, and neighbours change sides.
-        first = number % len(lineup)
-        turned = lineup[first:] + lineup[:first]
-        for way in turned[:: 1 if number % 2 else -1]:
+        # Seeded: a run can be repeated in the same order.
+        for way in random.Random(number).sample(lineup, len(lineup)):
             yield from measure(bench, workload, way, limit, number)
 
 
