@@ -8,24 +8,21 @@ class. Prints what was answered, the kernel's count of OOM kills and the guard's
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import pprint
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.cgroups import limited
 from gunicorn_autoconf import autoconf
-from gunicorn_autoconf._hierarchy import list_hierarchies, parse_mountinfo, parse_proc_cgroup
 
 # Not b"\0": what is never written takes no memory.
 MODULE = """
@@ -46,8 +43,6 @@ def wsgi_app(environ, start_response):
 """
 WORKERS = 2
 LIMIT_BYTES = 300 * 2**20
-LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
-OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}
 # By name: the application and the workload for which the package plans that class.
 CLASSES = {
     "sync": ("app:wsgi_app", "mixed"),
@@ -59,28 +54,6 @@ ANSWER_SECONDS = 10
 DEADLINE_SECONDS = 60.0
 
 
-class Cgroup(NamedTuple):
-    """A memory cgroup of our own."""
-
-    version: int
-    directory: Path
-
-    @property
-    def oom_kills(self) -> int:
-        """How often the kernel's OOM killer has struck inside."""
-        text = (self.directory / OOM_FILES[self.version]).read_text()
-        return int(dict(line.split() for line in text.splitlines())["oom_kill"])
-
-    @property
-    def pids(self) -> list[int]:
-        return [int(pid) for pid in (self.directory / "cgroup.procs").read_text().split()]
-
-    def wrap(self, command: list[str]) -> list[str]:
-        """Return the words that run *command* inside."""
-        join = f"echo $$ > '{self.directory}/cgroup.procs' && exec \"$@\""
-        return ["/bin/sh", "-c", join, "sh", *command]
-
-
 class Outcome(NamedTuple):
     """What one server has made of the load."""
 
@@ -89,41 +62,6 @@ class Outcome(NamedTuple):
     oom_kills: int
     recycles: int
     boots: int
-
-
-@contextlib.contextmanager
-def limited() -> Iterator[Cgroup]:
-    """Make a cgroup as near to our own as may be; remove it and whatever still runs in it."""
-    cgroup = _make()
-    try:
-        (cgroup.directory / LIMIT_FILES[cgroup.version]).write_text(str(LIMIT_BYTES))
-        yield cgroup
-    finally:
-        ends = time.monotonic() + DEADLINE_SECONDS
-        while cgroup.directory.exists() and time.monotonic() < ends:
-            for pid in cgroup.pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):
-                cgroup.directory.rmdir()
-            time.sleep(0.05)
-
-
-def _make() -> Cgroup:
-    memberships = parse_proc_cgroup(Path("/proc/self/cgroup").read_text())
-    mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
-    for place in list_hierarchies("memory", memberships, mounts):
-        for parent in map(Path, place.directories):
-            passed_on = parent / "cgroup.subtree_control"
-            if place.version == 2 and "memory" not in passed_on.read_text().split():
-                continue
-            directory = parent / f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-            try:
-                directory.mkdir()
-            except OSError as error:
-                sys.exit(f"A memory cgroup cannot be made, which takes root: {error}")
-            return Cgroup(place.version, directory)
-    sys.exit("No memory cgroup can be made here.")
 
 
 def write_static_config(folder: Path, application: str, workload: str) -> Path:
@@ -147,7 +85,7 @@ def run(config: str, application: str, workload: str, folder: Path, load: list[s
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GUNICORN_")}
     environ = {**inherited, "HOME": str(folder), "GUNICORN_WORKLOAD": workload}
     environ |= {"GUNICORN_WORKERS": str(WORKERS)}
-    with limited() as cgroup, log_path.open("wb") as log:
+    with limited(LIMIT_BYTES) as cgroup, log_path.open("wb") as log:
         wrapped = cgroup.wrap(command)
         server = subprocess.Popen(wrapped, env=environ, stdout=log, stderr=log)
         try:

@@ -1,0 +1,1 @@
+"""What people use instead, and this package, side by side: ``python -m benchmarks.compare``."""

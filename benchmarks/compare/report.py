@@ -1,0 +1,85 @@
+"""Tables as Markdown and as JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from .figures import DISTURBED_FRACTION, Row, Sample, Spread, Table, tables
+
+HEAD = (
+    "| way | requests/s | to the oracle | to the best peer | p50 | p99 | errors | Σ PSS "
+    "| disturbed |\n|---|---|---|---|---|---|---|---|---|"
+)
+HEAD_LIMITED = HEAD.replace("| errors |", "| errors | OOM kills |") + "---|"
+LEGEND = (
+    "Medians over the rounds; ratios are paired by round: median (quartiles). Disturbed: rounds "
+    f"in which others had more than {DISTURBED_FRACTION:.0%} of the machine's CPU time."
+)
+
+
+def render_markdown(samples: Sequence[Sample], machine: Mapping[str, object]) -> str:
+    """Return the machine, and a table for each workload, memory limit and pattern."""
+    parts = ["\n".join(f"- {name}: {value}" for name, value in machine.items()), LEGEND]
+    parts += [_table(table) for table in tables(samples)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    limit = f", limit {table.limit_mib} MiB" if table.limit_mib else ""
+    title = f"### {table.workload}{limit}, connections: {table.pattern}"
+    limited = table.limit_mib is not None
+    # The finalists that lost against the oracle stand in the JSON.
+    shown = [row for row in table.rows if row.role != "sweep" or row.is_oracle]
+    shown.sort(key=lambda row: -row.rate.median)
+    rows = [_row(row, limited=limited) for row in shown]
+    return "\n".join([title, "", HEAD_LIMITED if limited else HEAD, *rows])
+
+
+def _row(row: Row, *, limited: bool) -> str:
+    cells = [_name(row)]
+    if row.started:
+        cells += [f"{row.rate.median:,.0f}", _ratio(row.to_oracle), _ratio(row.to_peer)]
+        cells += [f"{row.p50_ms:.1f} ms", f"{row.p99_ms:.1f} ms", str(row.errors)]
+    else:
+        cells += ["did not start", *["-"] * 5]
+    cells += [str(row.oom_kills)] if limited else []
+    cells += [f"{row.pss_bytes / 2**20:.0f} MiB", f"{row.disturbed}/{row.rounds}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def _name(row: Row) -> str:
+    if row.is_oracle:
+        return f"**oracle**: {row.way.removeprefix('sweep ')}"
+    name = f"**{row.way}**" if row.role == "ours" else row.way
+    name += " (best peer)" if row.is_best_peer else ""
+    missed = row.rounds - row.started
+    return f"{name}, {missed} of {row.rounds} did not start" if row.started and missed else name
+
+
+def _ratio(ratio: Spread | None) -> str:
+    if ratio is None:
+        return "-"
+    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def render_json(samples: Sequence[Sample], machine: Mapping[str, object]) -> str:
+    """Return everything: the machine, each sample and the tables."""
+    found = [
+        {**table._asdict(), "rows": [_plain(row) for row in table.rows]}
+        for table in tables(samples)
+    ]
+    document = {
+        "machine": dict(machine),
+        "samples": [asdict(sample) for sample in samples],
+        "tables": found,
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {
+        name: value._asdict() if isinstance(value, Spread) else value
+        for name, value in asdict(row).items()
+    }
