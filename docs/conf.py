@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import json
 import re
 import sys
@@ -16,7 +17,10 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # The pages are about this tree, not about what may be installed.
 
 import click  # noqa: E402
+from click.testing import CliRunner  # noqa: E402
 from gunicorn.config import KNOWN_SETTINGS  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.text import Text  # noqa: E402
 
 import gunicorn_autoconf  # noqa: E402
 from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY  # noqa: E402
@@ -30,7 +34,7 @@ from gunicorn_autoconf._machine import (  # noqa: E402
 )
 from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan  # noqa: E402
 from gunicorn_autoconf._top._screen import draw_screen  # noqa: E402
-from gunicorn_autoconf._top._terminal import render_svg  # noqa: E402
+from gunicorn_autoconf._top._terminal import export, render_svg  # noqa: E402
 from gunicorn_autoconf._top._view import (  # noqa: E402
     MemorySample,
     Order,
@@ -276,6 +280,15 @@ def top() -> str:
     return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
 
 
+def explain() -> str:
+    """Return a picture of what `explain` prints on the machine that builds the documentation."""
+    options = "--cpus 2 --memory 1GiB --workload io gunicorn_autoconf.demo:app"
+    printed = CliRunner().invoke(main, ["explain", *options.split()], color=True).stdout
+    console = Console(file=io.StringIO(), width=80, record=True, force_terminal=True)
+    console.print(Text.from_ansi(printed))
+    return export(console, "gunicorn-autoconf explain", "explain")
+
+
 def command(name: str) -> str:
     """Return what the command *name* says of itself."""
     described = main.commands[name]
@@ -334,7 +347,10 @@ def write_generated(app: Sphinx) -> None:
     texts |= {f"command-{name}": command(name) for name in main.commands}
     for name in ("explain", "size"):
         texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
-    files = {f"{name}.md": text for name, text in texts.items()} | {"top.svg": top()}
+    files = {f"{name}.md": text for name, text in texts.items()} | {
+        "top.svg": top(),
+        "explain.svg": explain(),
+    }
     for name, text in files.items():
         path = GENERATED / name
         # An unchanged file keeps its time, so that Sphinx need not read its page again.

@@ -91,7 +91,12 @@ def render_svg(lines: Sequence[Line], width: int, title: str) -> str:
     )
     for line in lines:
         console.print(_text([line]))
-    picture = console.export_svg(title=title, unique_id="top")
+    return export(console, title, "top")
+
+
+def export(console: Console, title: str, unique_id: str) -> str:
+    """Return what *console* has recorded as a picture; *unique_id* tells two on one page apart."""
+    picture = console.export_svg(title=title, unique_id=unique_id)
     # A page shall not load its letters from elsewhere.
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
