@@ -41,7 +41,7 @@ def compare(
     bench: Bench, workload: Workload, ways: Sequence[Way], swept: Sequence[Way], limit: int | None
 ) -> Iterator[Sample]:
     """Yield the samples of the sweep, as round 0, and of all rounds, counted from 1."""
-    screened = []
+    screened: list[Sample] = []
     for way in [*swept, *reversed(swept)]:  # There and back: no point has only a bad minute.
         screened += measure(bench, workload, way, limit, 0)
     yield from screened
@@ -71,7 +71,8 @@ def measure(
             _load(bench, workload, server, bench.patterns[0], WARM_UP_SECONDS)
             for pattern in bench.patterns:
                 settle(server, workload)
-                yield _tell(_sample(bench, workload, server, replace(blank, pattern=pattern)))
+                sample = replace(blank, pattern=pattern)
+                yield _tell(_sample(bench, workload, server, pattern, sample))
     except DidNotStartError as error:
         print(error, file=sys.stderr)
         for pattern in bench.patterns:
@@ -79,9 +80,11 @@ def measure(
             yield _tell(failed)
 
 
-def _sample(bench: Bench, workload: Workload, server: Server, blank: Sample) -> Sample:
+def _sample(
+    bench: Bench, workload: Workload, server: Server, pattern: Pattern, blank: Sample
+) -> Sample:
     before, own_before = _cpu_times(), server.cpu_seconds + _reaped_seconds()
-    answer, pss_bytes = _load(bench, workload, server, blank.pattern, bench.seconds)
+    answer, pss_bytes = _load(bench, workload, server, pattern, bench.seconds)
     after, own_after = _cpu_times(), server.cpu_seconds + _reaped_seconds()
     own_ticks = (own_after - own_before) * os.sysconf("SC_CLK_TCK")
     disturbed = disturbance(before, after, own_ticks)
