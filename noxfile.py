@@ -26,16 +26,22 @@ TOP, PASTE = "--ignore=tests/test_server_top.py", "--ignore=tests/test_server_pa
 DOCS, EXAMPLES = "--ignore=tests/test_docs.py", "--ignore=tests/test_examples.py"
 EACH_PYTHON = ("tests", *QUICK, WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP, PASTE, DOCS, EXAMPLES)
 # What differs from one Gunicorn or Uvicorn to the next.
-OLDEST = ("tests", *QUICK, WATCHDOG, MEMORY, DOCS, EXAMPLES)
-CROSS = ("tests/test_server_frameworks.py", "tests/test_ignored.py", *QUICK)
+ONLY_SERVERS = ("-n", "4", "-m", "server and not slow and not cgroup")
+SERVERS = ("tests", *ONLY_SERVERS, WATCHDOG, MEMORY, TOP, DOCS, EXAMPLES)
+CROSS = (
+    "tests/test_server_frameworks.py",
+    "tests/test_ignored.py",
+    "tests/test_gunicorn_settings.py",
+    *QUICK,
+)
 
 # The oldest that pyproject.toml allows with the newest there is; newest with newest is what every
 # other session has.
 OLDEST_GUNICORN, OLDEST_UVICORN = "gunicorn==23.0.0", "uvicorn==0.36.0"
 VERSIONS = [
-    nox.param(OLDEST_GUNICORN, OLDEST_UVICORN, OLDEST, id="oldest"),
-    nox.param(OLDEST_GUNICORN, "uvicorn", CROSS, id="oldest-gunicorn"),
-    nox.param("gunicorn", OLDEST_UVICORN, CROSS, id="oldest-uvicorn"),
+    nox.param(OLDEST_GUNICORN, OLDEST_UVICORN, SERVERS, id="oldest"),
+    nox.param(OLDEST_GUNICORN, "uvicorn", (), id="oldest-gunicorn"),
+    nox.param("gunicorn", OLDEST_UVICORN, (), id="oldest-uvicorn"),
 ]
 
 
@@ -73,11 +79,16 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize(("gunicorn", "uvicorn", "choice"), VERSIONS)
-def versions(session: nox.Session, gunicorn: str, uvicorn: str, choice: tuple[str, ...]) -> None:
+@nox.parametrize(("gunicorn", "uvicorn", "more"), VERSIONS)
+def versions(session: nox.Session, gunicorn: str, uvicorn: str, more: tuple[str, ...]) -> None:
     """Run the quick tests on the oldest Gunicorn and Uvicorn that are supported."""
     session.install(".[test]", gunicorn, uvicorn)
-    session.run("pytest", *(session.posargs or choice))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", *CROSS)
+    if more:
+        session.run("pytest", *more)
 
 
 @nox.session

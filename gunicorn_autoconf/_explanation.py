@@ -68,7 +68,7 @@ def _hanging(head: str, text: str) -> list[str]:
     """
     Return *head* with *text* beside it, wrapped; a word too long for that goes below.
 
-    A word that fits nowhere, such as the path of a cgroup, is broken.
+    A word that fits nowhere, such as the path of a cgroup, makes a line of its own that is longer.
     """
     longest = max(map(len, text.split()), default=0)
     if len(head) + longest <= WIDTH:

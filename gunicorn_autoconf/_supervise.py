@@ -163,6 +163,8 @@ class Supervisor:
 
     def _step(self, stopping: threading.Event) -> None:
         server, declaration = self._server, self._settled.declaration
+        if not server.LISTENERS and not server.cfg.reuse_port:
+            return  # The server stops: Gunicorn has closed them, and its workers end.
         forks = self._ledger.forks(server.WORKERS)
         machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
         if stopping.is_set() or sample is None:

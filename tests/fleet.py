@@ -37,6 +37,8 @@ TICKS_A_SECOND = 10
 class Config:
     """What a reload replaces."""
 
+    reuse_port = False
+
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
@@ -67,6 +69,7 @@ class Arbiter:
 
     reexec_pid = 0
     master_pid = 0
+    LISTENERS: tuple[str, ...] = ("a socket",)
 
     def __init__(self, workers: int) -> None:
         self.cfg = Config(workers)

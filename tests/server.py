@@ -40,6 +40,9 @@ MODULE_DOOR = ("-c", "python:gunicorn_autoconf.conf")
 DEADLINE_SECONDS = 20.0
 POLL_SECONDS = 0.02
 
+# What a worker that lost its SIGTERM between fork and handlers takes: `graceful_timeout` and more.
+STOP_SECONDS = 45.0
+
 _HAS_CONTROL_SOCKET = "control_socket_disable" in gunicorn.config.Config().settings
 
 # What would change the plan or the server, were it inherited.
@@ -310,7 +313,7 @@ class Server:
         """Stop the server where it still runs, whatever has become of it."""
         try:
             if not self.has_ended:
-                self.stop()
+                self.stop(STOP_SECONDS)
             left = self.processes()
             if left:
                 pytest.fail(f"left behind: {left}", pytrace=False)

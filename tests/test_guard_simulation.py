@@ -196,6 +196,16 @@ def test_fast_leak_is_survived(workers: int, boot_seconds: float, rate: float) -
     assert counted(fleet, Kind.RECYCLE) > 20
 
 
+def test_server_that_stops_is_left_alone() -> None:
+    """Gunicorn has closed its listeners, and its workers drain."""
+    fleet = Fleet([leak(20, 10)], limit_mib=[(0, 300)], environ={"GUNICORN_WORKERS": "2"})
+
+    def stop() -> None:
+        fleet.arbiter.LISTENERS = ()
+
+    assert fleet.run(12, at={5: stop}).story == []
+
+
 def test_without_the_guard_it_is_not() -> None:
     """The simulator's own kernel does kill."""
     fleet = Fleet(

@@ -111,6 +111,7 @@ def test_what_is_printed_beside_it_does_not_stand_in_it(gunicorn: Launcher) -> N
     assert done.stderr == (
         "Note: 1 worker of 256 MiB (a guess until measured) exceeds the memory budget of 90 MiB "
         "(--memory) by 166 MiB\n"
+        "Note: no application was named: this is for WSGI; name it, or set --interface\n"
         "Note: left out: raw_env\n"
     )
 

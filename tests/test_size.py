@@ -221,7 +221,7 @@ def test_neither_machine_nor_environment_is_looked_at() -> None:
 
 
 QUANTITY = "use a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
-TIME = "use a time with its unit such as 80ms or 0.08s"
+TIME = "use a time above 0 with its unit such as 80ms or 0.08s"
 
 
 @pytest.mark.parametrize(
@@ -297,5 +297,5 @@ def test_a_wrong_question_is_one_line(arguments: tuple[str, ...], message: str) 
 def test_help_says_what_each_option_takes() -> None:
     shown = " ".join(run("size", "--help").output.split())
 
-    for phrase in ("a time with its unit such as 80ms or 0.08s", "[32MiB]", "wsgi [wsgi]"):
+    for phrase in ("a time above 0 with its unit such as 80ms or 0.08s", "[32MiB]", "wsgi [wsgi]"):
         assert phrase in shown

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import MIB, declare, limit, machine, memory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from gunicorn_autoconf._top._arbiters import (
     select_arbiters,
     select_workers,
 )
+from gunicorn_autoconf._top._sample import _sample_memory
 from gunicorn_autoconf._top._screen import (
     crop,
     draw_once,
@@ -39,7 +41,6 @@ from gunicorn_autoconf._top._view import (
     to_json,
 )
 
-MIB = 1024 * 1024
 POD = "/sys/fs/cgroup/memory.max"
 COMMAND = "python -m gunicorn app:app"
 
@@ -457,3 +458,28 @@ def test_age(seconds: float, text: str) -> None:
 )
 def test_sparkline(points: tuple[int, ...], columns: int, text: str) -> None:
     assert sparkline(points, columns) == text
+
+
+def test_tightest_of_two_equal_limits_is_named() -> None:
+    full, roomy = limit(300 * MIB, 290 * MIB, at="/inner"), limit(300 * MIB, 10 * MIB, at="/outer")
+    seen = _sample_memory(machine(supply=memory(None, full, roomy)), declare({}))
+
+    assert seen is not None
+    assert (seen.source, seen.headroom_bytes) == ("/inner/memory.max", 10 * MIB)
+
+
+def test_limit_below_what_was_declared_is_named() -> None:
+    supply = memory(None, limit(300 * MIB, 290 * MIB, at="/shop"), own=280 * MIB)
+    seen = _sample_memory(machine(supply=supply), declare({"GUNICORN_MEMORY": "512MiB"}))
+
+    assert seen is not None
+    assert (seen.source, seen.limit_bytes) == ("/shop/memory.max", 300 * MIB)
+    assert seen.budget_bytes == 270 * MIB
+
+
+def test_declared_memory_is_named() -> None:
+    supply = memory(None, limit(1024 * MIB, 290 * MIB), own=280 * MIB)
+    seen = _sample_memory(machine(supply=supply), declare({"GUNICORN_MEMORY": "300MiB"}))
+
+    assert seen is not None
+    assert (seen.source, seen.limit_bytes) == ("GUNICORN_MEMORY", 300 * MIB)

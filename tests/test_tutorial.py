@@ -23,7 +23,7 @@ import sysconfig
 from collections.abc import Iterator
 
 import pytest
-from server import Launcher, Server
+from server import STOP_SECONDS, Launcher, Server
 from test_docs import BLOCKS, Block
 
 STEPS = [
@@ -66,7 +66,8 @@ class Reader:
 
     def stop(self) -> None:
         if self._server:
-            self._server.stop()
+            # A worker that the guard has just forked may lose the signal.
+            self._server.stop(STOP_SECONDS)
             self._server = None
 
     def _serve(self, text: str) -> None:

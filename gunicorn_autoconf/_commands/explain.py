@@ -92,6 +92,9 @@ def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> No
     parts = (result.machine, result.declaration, result.plan)
     pasted = render(form, Content(*parts, declared, spellings()))
     notes = [*result.warnings, *pasted.notes]
+    pins_the_class = form != "kubernetes"
+    if pins_the_class and result.application is None and not result.declaration.interface:
+        notes.append("no application was named: this is for WSGI; name it, or set --interface")
     if pasted.left_out:
         notes.append(f"left out: {', '.join(pasted.left_out)}")
     for note in notes:

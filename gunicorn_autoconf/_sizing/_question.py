@@ -74,7 +74,7 @@ def _others(text: str) -> int:
     return 0 if text == "0" else parse_memory(text)
 
 
-_TIME = "a time with its unit such as 80ms or 0.08s"
+_TIME = "a time above 0 with its unit such as 80ms or 0.08s"
 
 # What the environment can declare and a size depends on, with what holds here where it is unset:
 # there is no application to read and no worker to measure.

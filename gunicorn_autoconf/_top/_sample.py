@@ -11,7 +11,7 @@ import psutil
 from gunicorn_autoconf._budget import memory_budget
 from gunicorn_autoconf._declaration import Declaration, read_declaration
 from gunicorn_autoconf._host import Host
-from gunicorn_autoconf._machine import Machine, ProcessMemory
+from gunicorn_autoconf._machine import Machine, MemorySupply, ProcessMemory
 from gunicorn_autoconf._probe import detect_machine
 from gunicorn_autoconf._procmem import read_process_memory
 from gunicorn_autoconf._sampling import tightest_level
@@ -102,17 +102,26 @@ def _read_declaration(arbiter: psutil.Process) -> Declaration:
 
 
 def _sample_memory(machine: Machine, declaration: Declaration) -> MemorySample | None:
-    declared_bytes = declaration.memory_bytes
-    tightest = tightest_level(machine.memory, declared_bytes)
+    tightest = tightest_level(machine.memory, declaration.memory_bytes)
     budget = memory_budget(machine.memory, declaration)
     if tightest is None or budget is None:
         return None
     limit_bytes, headroom_bytes = tightest
-    sources = {level.limit_bytes: level.origin.path for level in machine.memory.levels}
+    reserve_bytes = declaration.memory_reserve.of(limit_bytes)
     return MemorySample(
         limit_bytes=limit_bytes,
-        source=sources[limit_bytes] if declared_bytes is None else budget.source,
-        budget_bytes=budget.budget_bytes,
-        reserve_bytes=declaration.memory_reserve.of(limit_bytes),
+        source=_source(machine.memory, tightest) or budget.source,
+        budget_bytes=min(budget.budget_bytes, limit_bytes - reserve_bytes),
+        reserve_bytes=reserve_bytes,
         headroom_bytes=headroom_bytes,
     )
+
+
+def _source(memory: MemorySupply, tightest: tuple[int, int]) -> str | None:
+    """Return the file of the level that leaves least; None where that was declared."""
+    limit_bytes, headroom_bytes = tightest
+    for level in memory.levels:
+        seen = (level.limit_bytes, level.working_set_bytes)
+        if seen == (limit_bytes, limit_bytes - headroom_bytes):
+            return level.origin.path
+    return None
