@@ -101,7 +101,8 @@ class Launcher:
         def is_seen() -> bool:
             if f"{name} modified" in server.log[since:]:
                 return True
-            self.write(name, text)
+            # In one step: the next worker may already be about to load it.
+            self.write(f"{name}.new", text).replace(self.folder / name)
             return False
 
         wait_until(is_seen, f"the reloader sees that {name} is another")
