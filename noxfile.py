@@ -22,12 +22,15 @@ QUICK = ("-n", "4", "-m", "not slow and not cgroup")
 WATCHDOG, MEMORY = "--ignore=tests/test_server_watchdog.py", "--ignore=tests/test_server_memory.py"
 UVICORN, SIGNALS = "--ignore=tests/test_server_uvicorn.py", "--ignore=tests/test_server_signals.py"
 TOP, PASTE = "--ignore=tests/test_server_top.py", "--ignore=tests/test_server_paste.py"
-# Pages and examples say the same everywhere.
+# Pages and examples say the same everywhere; simulations and measurements take their time.
 DOCS, EXAMPLES = "--ignore=tests/test_docs.py", "--ignore=tests/test_examples.py"
-EACH_PYTHON = ("tests", *QUICK, WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP, PASTE, DOCS, EXAMPLES)
+SIMULATION, HOSTILE = "--ignore=tests/test_guard_simulation.py", "--ignore=tests/test_hostile.py"
+COMPARE, TRUST = "--ignore=tests/test_compare.py", "--ignore=tests/test_server_least_trust.py"
+NOT_ON_EACH = (WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP, PASTE, TRUST, DOCS, EXAMPLES)
+EACH_PYTHON = ("tests", *QUICK, *NOT_ON_EACH, SIMULATION, HOSTILE, COMPARE)
 # What differs from one Gunicorn or Uvicorn to the next.
 ONLY_SERVERS = ("-n", "4", "-m", "server and not slow and not cgroup")
-SERVERS = ("tests", *ONLY_SERVERS, WATCHDOG, MEMORY, TOP, DOCS, EXAMPLES)
+SERVERS = ("tests", *ONLY_SERVERS, WATCHDOG, MEMORY, TOP, TRUST, DOCS, EXAMPLES)
 CROSS = (
     "tests/test_server_frameworks.py",
     "tests/test_ignored.py",
