@@ -42,10 +42,12 @@ class Finding:
     Attributes:
         interface: What it speaks, or None where that cannot be told.
         evidence: What shows it, or why it cannot be told; one phrase.
+        missing_module: The module that its name asks for, where none is found; otherwise None.
     """
 
     interface: Interface | None
     evidence: str
+    missing_module: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from gunicorn_autoconf import _timeouts
 from gunicorn_autoconf._budget import memory_budget
 from gunicorn_autoconf._choices import Given, Plan, choose, obey, warn
+from gunicorn_autoconf._concerns import concerns
 from gunicorn_autoconf._declaration import Declaration
-from gunicorn_autoconf._ignored import HTTPTOOLS, without_effect
+from gunicorn_autoconf._ignored import HTTPTOOLS
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
     GTHREAD,
@@ -82,7 +83,7 @@ def plan(
     )
     for step in _STEPS:
         result = step(result, given)
-    return replace(result, warnings=(*result.warnings, *_concerns(result, given)))
+    return replace(result, warnings=(*result.warnings, *concerns(result, given)))
 
 
 def _interface(declaration: Declaration, application: Finding | None) -> tuple[Interface, str]:
@@ -286,28 +287,3 @@ _STEPS: tuple[Callable[[Plan, Given], Plan], ...] = (
     _worker_tmp_dir,
     _other_settings,
 )
-
-
-def _concerns(result: Plan, given: Given) -> Iterator[str]:
-    """What does not fit together although it was asked for."""
-    declaration, settings = given.declaration, result.settings
-    workers, threads = settings["workers"], settings["threads"]
-    application = given.application
-    if application and application.interface is None and declaration.interface is None:
-        yield (
-            f"could not tell ASGI from WSGI, planned for {result.interface.value.upper()}: "
-            f"{application.evidence}; GUNICORN_INTERFACE says it"
-        )
-    if result.workload is Workload.ASYNC and result.interface is Interface.WSGI:
-        yield "workload async needs an ASGI application; planned as io"
-    if threads > 1 and is_sync(class_name(settings["worker_class"])):
-        yield f"Gunicorn runs sync with {threads} threads as gthread"
-    bound = declaration.max_concurrency
-    if bound is not None and workers * threads > bound:
-        yield (
-            f"{workers} workers x {threads} threads exceed "
-            f"{declaration.sources['max_concurrency']}={bound}"
-        )
-    yield from without_effect(declaration, settings["worker_class"], threads, given.http_parser)
-    if result.memory:
-        yield from result.memory.concerns(workers)

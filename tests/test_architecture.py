@@ -38,6 +38,7 @@ CORE = [
     "_cgroup",
     "_choices",
     "_churn",
+    "_concerns",
     "_declaration",
     "_environment",
     "_explanation",

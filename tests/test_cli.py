@@ -97,10 +97,34 @@ def test_without_an_application() -> None:
     assert shown["plan"]["interface_evidence"] == ("no application is named; Gunicorn assumes WSGI")
 
 
-def test_an_application_that_is_not_there() -> None:
-    shown = explain("nothing.there:app", "--cpus", "2")
-    assert shown["plan"]["interface"] == "wsgi"
-    assert shown["plan"]["interface_evidence"].startswith("could not tell, Gunicorn assumes WSGI: ")
+@pytest.mark.parametrize(
+    ("app", "missing", "planned"),
+    [
+        ("nothing.there:app", "nothing", "wsgi"),
+        ("nothing.asgi:app", "nothing", "asgi"),  # The module's own name tells.
+        ("shop.asgi", "shop.asgi", "asgi"),
+    ],
+)
+def test_an_application_that_is_not_there(app: str, missing: str, planned: str) -> None:
+    shown = explain(app, "--cpus", "2")
+    assert shown["plan"]["interface"] == planned
+    assert shown["application"]["missing_module"] == missing
+    (warning,) = shown["warnings"]
+    assert warning == (
+        f"no module named {missing} is found, planned for {planned.upper()}: "
+        "is the application's name right?"
+    )
+
+
+def test_an_application_that_is_there_and_does_not_tell(project: Path) -> None:
+    (project / "dark.py").write_text("app = globals()['app']\n", encoding="utf-8")
+    shown = explain("dark:app", "--cpus", "2")
+    assert shown["application"]["missing_module"] is None
+    assert shown["warnings"][0].startswith("could not tell ASGI from WSGI, planned for WSGI: ")
+
+
+def test_what_is_declared_needs_no_application() -> None:
+    assert explain("nothing.there:app", "--interface", "asgi")["warnings"] == []
 
 
 def test_the_environment_declares_too() -> None:
@@ -213,6 +237,24 @@ def test_a_wrong_value_is_one_line(
 ) -> None:
     result = run("explain", *arguments, **environ)
     assert result.output == message
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--nosuch 3", "Gunicorn says: unrecognized arguments: --nosuch"),
+        ("--workers=-1", "Gunicorn says: Value must be positive: -1"),
+        ("--workers many", "Gunicorn says: argument -w/--workers: invalid int value: 'many'"),
+        ("--workers 'two", "Gunicorn says: No closing quotation"),
+        ("--version", "Gunicorn prints its help or version and ends"),
+    ],
+)
+def test_what_gunicorn_would_refuse_is_one_line(words: str, said: str) -> None:
+    result = run("explain", "shop:app", GUNICORN_CMD_ARGS=f"--env TOKEN=hunter2 {words}")
+    assert result.output.startswith(f"Error: GUNICORN_CMD_ARGS: {said}")
+    assert result.output.count("\n") == 1
+    assert "hunter2" not in result.output
     assert result.exit_code == 2
 
 

@@ -37,7 +37,7 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
 
 DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
 
-Finding(*, interface: Interface | None, evidence: str) -> None
+Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 
@@ -89,7 +89,7 @@ ATTRIBUTES = {
 JSON_NAMES = {
     "explain": """
         advice advice[].text advice[].topic application application.evidence
-        application.interface declaration declaration.settings
+        application.interface application.missing_module declaration declaration.settings
         declaration.settings.<name>[].source declaration.settings.<name>[].value
         declaration.values declaration.values.<name>.source declaration.values.<name>.value
         machine machine.container machine.container.certain machine.container.path

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from gunicorn_autoconf._interface._frameworks import NEITHER
-from gunicorn_autoconf._interface._source import UnreadableError
+from gunicorn_autoconf._interface._source import NoModuleError, UnreadableError, locate
 from gunicorn_autoconf._interface._term import unknown
 from gunicorn_autoconf._interface._trace import Tracer
 from gunicorn_autoconf._machine import Finding
@@ -40,12 +41,15 @@ def detect_interface(target: str, search_path: Sequence[str]) -> Finding:
         return unknown(f"a target of {len(target)} characters is too long to read")
     module, colon, name = target.partition(":")
     found = _read(module, name if colon else "application", search_path)
+    if found.interface is None:
+        found = replace(found, missing_module=_missing(module, search_path))
     if found.interface or found.evidence.endswith(tuple(NEITHER.values())):
         return found
     named = _by_name(module)
     if named is None:
         return found
-    return Finding(interface=named.interface, evidence=f"{named.evidence}; {found.evidence}")
+    evidence = f"{named.evidence}; {found.evidence}"
+    return replace(found, interface=named.interface, evidence=evidence)
 
 
 def _read(module: str, name: str, search_path: Sequence[str]) -> Finding:
@@ -64,6 +68,17 @@ def _read(module: str, name: str, search_path: Sequence[str]) -> Finding:
         return unknown(f"{module} is nested too deeply to follow")
     except Exception as error:  # noqa: BLE001  # a guess must never stop a server from starting
         return unknown(f"reading {module} failed unexpectedly ({error!r})")
+
+
+def _missing(module: str, search_path: Sequence[str]) -> str | None:
+    """Return how much of the dotted name *module* leads nowhere, or None where it is there."""
+    try:
+        locate(module, search_path)
+    except NoModuleError as error:
+        return error.name
+    except UnreadableError:
+        return None  # It is there, compiled.
+    return None
 
 
 def _by_name(module: str) -> Finding | None:

@@ -30,12 +30,26 @@ class UnreadableError(Exception):
     """A module has no source that can be read; the message says why, one phrase."""
 
 
+class NoModuleError(UnreadableError):
+    """
+    There is no such module.
+
+    Attributes:
+        name: The part of the dotted name up to where nothing is found.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no module {name!r} on the path")
+        self.name = name
+
+
 def locate(name: str, search_path: Sequence[str]) -> Location:
     """
     Return where the module *name* is, as the import system would find it on *search_path*.
 
     Raises:
-        UnreadableError: It is not there, or compiled.
+        NoModuleError: It is not there.
+        UnreadableError: It is compiled.
     """
     entries = tuple(search_path)
     location: Location | None = None
@@ -44,7 +58,7 @@ def locate(name: str, search_path: Sequence[str]) -> Location:
         dotted = ".".join(parts[:depth])
         location = _locate_in(entries, part, dotted) if part.isidentifier() else None
         if location is None:
-            raise UnreadableError(f"no module {dotted!r} on the path")
+            raise NoModuleError(dotted)
         entries = location.directories
     assert location is not None
     return location
