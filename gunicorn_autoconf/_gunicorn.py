@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from gunicorn_autoconf._declaration import Explicit
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._interface._source import UnreadableError, parse_source, read_source
-from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
 if TYPE_CHECKING:
     from gunicorn_autoconf._paste import Spelling
@@ -212,6 +212,24 @@ def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Comman
     return CommandLine(target=positional[0], settings=settings)
 
 
+def check_command_line(environ: Mapping[str, str]) -> None:
+    """
+    Pass over a ``GUNICORN_CMD_ARGS`` that Gunicorn takes.
+
+    Raises:
+        AutoconfError: Gunicorn would not start with it; what it says, in one line. The text is not
+            in it, as that may hold secrets.
+    """
+    try:
+        _parsed(shlex.split(environ.get("GUNICORN_CMD_ARGS", "")))
+    except SystemExit as error:
+        message = "GUNICORN_CMD_ARGS: Gunicorn prints its help or version and ends"
+        raise AutoconfError(message) from error
+    except Exception as error:  # Validators raise what they like.
+        said = " ".join(str(error).split())
+        raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn says: {said}") from error
+
+
 def _is_gunicorn(argv: Sequence[str]) -> bool:
     directory, program = os.path.split(argv[0] if argv else "")
     return re.fullmatch(r"gunicorn[-.\d]*", program) is not None or (
@@ -228,6 +246,14 @@ def _words(text: str) -> list[str]:
 
 def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     """What Gunicorn's parser makes of *arguments*: the options given, and ``args``."""
+    try:
+        return _parsed(arguments)
+    except (Exception, SystemExit):  # Gunicorn reads the same words and says what is wrong.
+        return {}
+
+
+def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
+    """As `_parse`; raises what Gunicorn raises."""
     if not arguments:
         return {}
     config = _gunicorn_config().Config()
@@ -237,16 +263,13 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
         raise ValueError(message)
 
     parser.error = refuse
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # `--help` and `--version` print and exit.
-            parsed = parser.parse_args(arguments)
-        given = {k: v for k, v in vars(parsed).items() if v is not None}
-        for name, value in given.items():
-            if name != "args":
-                config.set(name, value)
-                given[name] = config.settings[name].get()
-    except (Exception, SystemExit):  # Gunicorn reads the same words and says what is wrong.
-        return {}
+    with contextlib.redirect_stdout(io.StringIO()):  # `--help` and `--version` print and exit.
+        parsed = parser.parse_args(arguments)
+    given = {k: v for k, v in vars(parsed).items() if v is not None}
+    for name, value in given.items():
+        if name != "args":
+            config.set(name, value)
+            given[name] = config.settings[name].get()
     return given
 
 

@@ -14,7 +14,12 @@ from gunicorn_autoconf._advice import Advice, Facts, advise
 from gunicorn_autoconf._autoconf import Autoconf, build
 from gunicorn_autoconf._commands.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf._explanation import render_explanation
-from gunicorn_autoconf._gunicorn import assigned_names, spellings, taken_settings
+from gunicorn_autoconf._gunicorn import (
+    assigned_names,
+    check_command_line,
+    spellings,
+    taken_settings,
+)
 from gunicorn_autoconf._json import to_json
 from gunicorn_autoconf._paste import FORMS, Content, render
 
@@ -54,6 +59,7 @@ def explain(app: str | None, as_json: bool, form: str | None, **options: str | N
         raise click.UsageError("--json and --as exclude each other.")
     argv = ["gunicorn", *([app] if app else [])]
     environ = dict(os.environ)
+    check_command_line(environ)
     result = build(by_flag(options), environ, argv, "/")
     if form:
         _print_to_paste(form, result, declared_texts(options, environ))
