@@ -127,6 +127,15 @@ class TestPlanAgrees:
             places = sizing.replicas * sizing.workers * sizing.threads
             assert rate * latency <= places * busy
 
+    @given(load=LOADS.filter(is_possible))
+    def test_a_replica_has_no_more_workers_than_its_cores_or_gunicorn_need(
+        self, load: dict[str, str | int]
+    ) -> None:
+        sizing = size_for(**load)
+        by_rule = math.floor(2 * sizing.cores) + 1  # The workload's rule that has the most.
+
+        assert sizing.workers <= max(12, by_rule)
+
     @given(options=WORKERS, measured=st.integers(0, 16 * GIB))
     def test_whatever_workers_are_measured_to_use(
         self, options: dict[str, str | int], measured: int
@@ -269,6 +278,40 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
             16,
             {},
         ),
+        # 10,000 in flight, 14,286 places: 12 workers of 64 threads have 768, so 19 of them; the
+        # 1.43 cores are shared out, but for the least.
+        (
+            {"rate": 1000, "latency": "10s", "compute": "1ms"},
+            19,
+            0.25,
+            12,
+            63,
+            {"GUNICORN_MIN_WORKERS": "12", "GUNICORN_THREADS": "63"},
+        ),
+        # The rule for 8 cores has 17 workers by itself: 1,429 places in 85 of them, 5.7 cores.
+        (
+            {
+                "rate": 200,
+                "latency": "5s",
+                "compute": "20ms",
+                "workload": "mixed",
+                "cpus_per_replica": "8",
+            },
+            85,
+            8.0,
+            17,
+            1,
+            {},
+        ),
+        # An event loop has places enough.
+        (
+            {"rate": 1000, "latency": "10s", "compute": "1ms", "interface": "asgi"},
+            1,
+            1.429,
+            3,
+            1,
+            {},
+        ),
         # 100 * 0.07 / 0.7 is 10 cores and 10 places; to a float it is a little more.
         ({"rate": 100, "latency": "70ms", "compute": "70ms"}, 5, 2.0, 2, 1, {}),
     ],
@@ -346,6 +389,21 @@ def test_reserve_is_declared_as_it_was_given(reserve: str, text: str) -> None:
             },
             ["the share of computing suggests workload io"],
         ),
+        (
+            {
+                "rate": 1000,
+                "latency": "10s",
+                "compute": "1ms",
+                "interface": "wsgi",
+                "worker_memory": "1Gi",
+            },
+            [
+                (
+                    "most replicas are there for requests that wait, each of which holds a thread "
+                    "or a worker; on the event loop of an async application it holds neither"
+                ),
+            ],
+        ),
     ],
 )
 def test_notes(options: dict[str, str | int], notes: list[str]) -> None:
@@ -369,6 +427,10 @@ def test_notes(options: dict[str, str | int], notes: list[str]) -> None:
         (
             {"rate": 10**9, "latency": "1s", "compute": "1s"},
             "this load takes 1.42857e+09 cores, more than any cluster has",
+        ),
+        (
+            {"rate": 10**6, "latency": "1000s", "compute": "1ms"},
+            "this load takes 119047620 replicas, more than any cluster has",
         ),
     ],
 )

@@ -168,6 +168,11 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
             yield "sized for workload mixed; --workload says what requests spend their time on"
     elif declaration.workload not in (None, Workload.ASYNC, suggested_workload(asked)):
         yield f"the share of computing suggests workload {suggested_workload(asked).value}"
+    if counts.for_waiting:
+        yield (
+            "most replicas are there for requests that wait, each of which holds a thread or a "
+            "worker; on the event loop of an async application it holds neither"
+        )
     if declaration.interface is None:
         yield "taken for a WSGI application; --interface asgi sizes for the other kind"
     if counts.workload is Workload.ASYNC and interface is Interface.WSGI:

@@ -19,6 +19,10 @@ LEAST_CORES = 0.25
 # A choice, no measurement: small enough to find room on a node, large enough to share an arbiter.
 CORES_PER_REPLICA = 2.0
 
+# "Gunicorn should only need 4-12 worker processes." Source: Gunicorn, docs, "Design", "How Many
+# Workers?". Where requests wait a lot, cores alone would put hundreds into one container.
+WORKERS_PER_REPLICA = 12
+
 # A choice by the workloads' own rules: one worker a core is busy enough where hardly anything is
 # waited for; two a core hide as much waiting as there is computing.
 CPU_FRACTION = 0.9
@@ -50,7 +54,12 @@ class Step:
 
 
 class Counts(NamedTuple):
-    """How many of everything, before memory."""
+    """
+    How many of everything, before memory.
+
+    Attributes:
+        for_waiting: Whether requests that wait take more replicas than those that compute.
+    """
 
     workload: Workload
     replicas: int
@@ -58,6 +67,7 @@ class Counts(NamedTuple):
     workers: int
     threads: int
     steps: tuple[Step, ...]
+    for_waiting: bool = False
 
 
 def counts_for_workers(
@@ -112,22 +122,51 @@ def counts_for_load(
     if needed > MAX_CORES:
         raise AutoconfError(f"this load takes {needed:g} cores, more than any cluster has")
     workload = declared or suggested_workload(asked)
-    cores = _cores_per_replica(asked, needed)
-    replicas = max(_ceil(needed / cores), 1)
-    replicas_step = Step(
-        name="replicas",
-        value=replicas,
-        formula="ceil(needed_cores / cores)",
-        inputs={"needed_cores": needed, "cores": cores},
-        why="cores of each replica",
-    )
+    shape = WORKLOADS[workload, interface]
+    replicas, cores, replica_steps = _replicas(asked, needed, places, shape)
     steps = (
         *_demand_steps(asked, utilisation, places),
         _workload_step(asked, workload, declared),
-        replicas_step,
+        *replica_steps,
     )
-    workers, threads, more = _serving(places, replicas, cores, WORKLOADS[workload, interface])
-    return Counts(workload, replicas, cores, workers, threads, (*steps, *more))
+    workers, threads, more = _serving(places, replicas, cores, shape)
+    for_waiting = len(replica_steps) > 1
+    return Counts(workload, replicas, cores, workers, threads, (*steps, *more), for_waiting)
+
+
+def _replicas(
+    asked: LoadExpected, needed: float, places: int, shape: Shape
+) -> tuple[int, float, tuple[Step, ...]]:
+    """How many containers, and the cores of each: enough for the cores and for the places."""
+    most = _PLACES.get(shape.worker_class)
+    by_cores = shape.workers.count(asked.cores_per_replica or CORES_PER_REPLICA)
+    most_workers = max(WORKERS_PER_REPLICA, by_cores)
+    for_places = _ceil(places / (most_workers * most)) if most else 1
+    cores = _cores_per_replica(asked, needed / for_places)
+    for_cores = max(_ceil(needed / cores), 1)
+    replicas = max(for_cores, for_places)
+    if replicas * LEAST_CORES > MAX_CORES:
+        raise AutoconfError(f"this load takes {replicas} replicas, more than any cluster has")
+    steps = [
+        Step(
+            name="replicas",
+            value=for_cores,
+            formula="ceil(needed_cores / cores)",
+            inputs={"needed_cores": needed, "cores": cores},
+            why="cores of each replica",
+        )
+    ]
+    if most and for_places > for_cores:
+        steps.append(
+            Step(
+                name="replicas",
+                value=for_places,
+                formula="ceil(places / (most_workers * most))",
+                inputs={"places": places, "most_workers": most_workers, "most": most},
+                why=f"no more than {most_workers} workers in one container",
+            )
+        )
+    return replicas, cores, tuple(steps)
 
 
 def _demand_steps(asked: LoadExpected, utilisation: float, places: int) -> tuple[Step, ...]:
