@@ -16,6 +16,9 @@ from gunicorn_autoconf._machine import Machine
 from gunicorn_autoconf._plan import CAP_WITHOUT_QUOTA
 from gunicorn_autoconf._workload import UVICORN
 
+# File systems that never wait for a disk.
+_IN_MEMORY = ("ramfs", "tmpfs")
+
 
 class Facts(NamedTuple):
     """
@@ -26,6 +29,8 @@ class Facts(NamedTuple):
         declaration: What the operator said.
         plan: What came of both.
         has_uvloop: Whether uvloop can be imported.
+        heartbeat_directory: Where workers keep the file of their heartbeat.
+        heartbeat_file_system: The kind of file system that holds it, None where that is unknown.
         conf_file: The configuration file that Gunicorn would read by itself, where there is one.
         conf_file_assigns: The settings that stand in it.
     """
@@ -34,6 +39,8 @@ class Facts(NamedTuple):
     declaration: Declaration
     plan: Plan
     has_uvloop: bool = True
+    heartbeat_directory: str = "/dev/shm"  # noqa: S108 - no file is made here
+    heartbeat_file_system: str | None = None
     conf_file: str | None = None
     conf_file_assigns: tuple[str, ...] = ()
 
@@ -95,13 +102,15 @@ def _cpu_quota(facts: Facts) -> str | None:
 
 
 def _quota_below_one_core(facts: Facts) -> str | None:
-    quota = facts.machine.cpu.quota
-    if quota is None or quota.cores >= 1:
+    quota, declared = facts.machine.cpu.quota, facts.declaration.cpus
+    cores = declared or (quota.cores if quota else 1)
+    if cores >= 1:
         return None
+    who = facts.declaration.sources["cpus"] if declared else "The CPU quota"
     # Source: Linux, scheduler/sched-bwc.rst; 100 ms is the usual period.
     return (
-        f"The CPU quota is {quota.cores:g} of a core: once it is used up, every request stands "
-        "still until the next period, usually 0.1 s. Grant a whole core where latency matters."
+        f"{who} is {cores:g} of a core: once it is used up, every request stands still until the "
+        "next period, usually 0.1 s. Grant a whole core where latency matters."
     )
 
 
@@ -130,12 +139,13 @@ def _uvloop(facts: Facts) -> str | None:
 
 
 def _worker_tmp_dir(facts: Facts) -> str | None:
-    if "worker_tmp_dir" in facts.plan.settings:
+    if facts.heartbeat_file_system in {None, *_IN_MEMORY}:
         return None
     # Source: Gunicorn, FAQ, "How do I avoid Gunicorn excessively blocking in os.fchmod?"
     return (
-        "There is no writable tmpfs at /dev/shm: workers send their heartbeat through a file in "
-        "/tmp, and a busy disk can hold them up. Mount a tmpfs, or set GUNICORN_WORKER_TMP_DIR."
+        f"Workers send their heartbeat through a file in {facts.heartbeat_directory}, which is "
+        f"on {facts.heartbeat_file_system}, and a busy disk can hold them up. "
+        "Mount a tmpfs there, or name one in GUNICORN_WORKER_TMP_DIR."
     )
 
 

@@ -255,6 +255,18 @@ def _find_worker_tmp_dir(tree: _Tree, mounts: Sequence[_hierarchy.Mount]) -> str
     return None
 
 
+def find_file_system(directory: str, root: str = "/") -> str | None:
+    """Return the kind of file system that holds *directory*, or None where no mount tells."""
+    mounts = _Tree(root).read("/proc/self/mountinfo", _hierarchy.parse_mountinfo) or ()
+    path = os.path.join(os.path.realpath(directory), "")
+    above = [
+        mount
+        for mount in _hierarchy.visible_mounts(mounts)
+        if path.startswith(os.path.join(mount.point, ""))
+    ]
+    return max(above, key=lambda mount: len(mount.point)).fs_type if above else None
+
+
 def _origin(path: str, text: str, place: _hierarchy.Hierarchy) -> Origin:
     return Origin(path=_printable(path), text=text.strip(), certain=place.certain)
 

@@ -71,6 +71,24 @@ def test_quota_below_one_core(quota: float, topics: list[str]) -> None:
     assert list(advice(on)) == topics
 
 
+@pytest.mark.parametrize(
+    ("quota", "cpus", "begins"),
+    [
+        (None, "500m", "GUNICORN_CPUS is 0.5 of a core: "),
+        (2.0, "500m", "GUNICORN_CPUS is 0.5 of a core: "),
+        (0.25, "0.5", "GUNICORN_CPUS is 0.5 of a core: "),
+        (0.5, "2", None),
+    ],
+)
+def test_declared_cores_stand_for_the_quota(
+    quota: float | None, cpus: str, begins: str | None
+) -> None:
+    on = machine(8, quota=quota, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
+    shown = advice(on, DECLARED | {"GUNICORN_CPUS": cpus})
+    assert list(shown) == ([] if begins is None else ["quota-below-one-core"])
+    assert shown.get("quota-below-one-core", "").startswith(begins or "")
+
+
 def test_web_concurrency() -> None:
     shown = advice(environ=DECLARED | {"WEB_CONCURRENCY": "7"})
     assert list(shown) == ["web-concurrency"]
@@ -102,10 +120,24 @@ def test_uvloop_under_the_stock_worker() -> None:
     assert list(advice(environ=environ, has_uvloop=False)) == ["uvloop"]
 
 
-def test_tmp_on_disk() -> None:
-    on = machine(8, quota=2, supply=LIMITED, container=True)
-    assert list(advice(on)) == ["worker-tmp-dir"]
-    assert advice(on, DECLARED | {"GUNICORN_WORKER_TMP_DIR": "/run/shm"}) == {}
+@pytest.mark.parametrize(
+    ("file_system", "topics"),
+    [("tmpfs", []), ("ramfs", []), (None, []), ("ext4", ["worker-tmp-dir"])],
+)
+def test_heartbeat_on_disk(file_system: str | None, topics: list[str]) -> None:
+    declaration = declare(DECLARED)
+    planned = plan(POD, declaration, application=WSGI)
+    shown = advise(
+        Facts(
+            POD,
+            declaration,
+            planned,
+            heartbeat_directory="/srv/beats",
+            heartbeat_file_system=file_system,
+        )
+    )
+    assert [item.topic for item in shown] == topics
+    assert all("a file in /srv/beats, which is on ext4, " in item.text for item in shown)
 
 
 def test_conf_file() -> None:

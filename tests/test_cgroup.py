@@ -39,7 +39,7 @@ from gunicorn_autoconf._hierarchy import (
     parse_proc_cgroup,
 )
 from gunicorn_autoconf._host import MAX_FILE_BYTES, Host
-from gunicorn_autoconf._probe import detect_machine
+from gunicorn_autoconf._probe import detect_machine, find_file_system
 from gunicorn_autoconf.errors import MalformedFileError
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -578,6 +578,21 @@ def test_shared_memory_that_we_may_not_write_is_not_used(
     assert detect_machine(str(tmp_path), environ={}).worker_tmp_dir == "/dev/shm"
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     assert detect_machine(str(tmp_path), environ={}).worker_tmp_dir is None
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind"),
+    [("/srv", "ext4"), ("/srv/beats", "tmpfs"), ("/srv/beats/a", "tmpfs"), ("/srv/beatsy", "ext4")],
+)
+def test_file_system_of_a_directory(tmp_path: Path, directory: str, kind: str) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert find_file_system(directory, str(tmp_path)) is None
+    (tmp_path / "proc/self/mountinfo").write_text(
+        "1 0 0:1 / / rw - ext4 /dev/a rw\n"
+        "2 1 0:2 / /srv/beats rw - xfs /dev/b rw\n"
+        "3 1 0:3 / /srv/beats rw - tmpfs none rw\n"
+    )
+    assert find_file_system(directory, str(tmp_path)) == kind
 
 
 # -- the operating system itself -----------------------------------------------------------------

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import gunicorn_autoconf
 from gunicorn_autoconf._paste import FORMS
+from gunicorn_autoconf._probe import find_file_system
 from gunicorn_autoconf.cli import main
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
@@ -197,6 +198,15 @@ def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
         "./gunicorn.conf.py is not part of this answer, as nothing of yours is run to give it. "
         "It assigns timeout, workers. gunicorn --print-config shows what it comes to."
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux tells")
+@pytest.mark.parametrize(("directory", "is_memory"), [("/dev/shm", True), ("/proc/self", False)])
+def test_the_heartbeat_is_looked_for_where_it_will_be(directory: str, is_memory: bool) -> None:
+    if is_memory and find_file_system(directory) != "tmpfs":
+        pytest.skip(f"{directory} is no tmpfs here")
+    shown = explain("--cpus", "2", GUNICORN_WORKER_TMP_DIR=directory)
+    assert ("worker-tmp-dir" not in {item["topic"] for item in shown["advice"]}) is is_memory
 
 
 @pytest.mark.parametrize(

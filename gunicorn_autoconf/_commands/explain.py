@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,6 +23,7 @@ from gunicorn_autoconf._gunicorn import (
 )
 from gunicorn_autoconf._json import to_json
 from gunicorn_autoconf._paste import FORMS, Content, render
+from gunicorn_autoconf._probe import find_file_system
 
 # What Gunicorn reads where no -c tells it otherwise.
 CONF_FILE = "./gunicorn.conf.py"
@@ -81,16 +83,27 @@ def _paint(text: str, style: str) -> str:
 def _advice(result: Autoconf) -> tuple[Advice, ...]:
     exists = os.path.exists(CONF_FILE)
     assigned = assigned_names(CONF_FILE) & taken_settings({}).keys()
+    heartbeat = result.plan.settings.get("worker_tmp_dir") or _temporary_directory()
     return advise(
         Facts(
             machine=result.machine,
             declaration=result.declaration,
             plan=result.plan,
             has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
+            heartbeat_directory=heartbeat,
+            heartbeat_file_system=find_file_system(heartbeat),
             conf_file=CONF_FILE if exists else None,
             conf_file_assigns=tuple(sorted(assigned)),
         )
     )
+
+
+def _temporary_directory() -> str:
+    """Where Gunicorn makes its files unless told otherwise."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # None can be written to: a file system that is read-only.
+        return "/tmp"  # noqa: S108 - no file is made here
 
 
 def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> None:
