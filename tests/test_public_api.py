@@ -120,6 +120,14 @@ JSON_NAMES = {
         schema steps steps[].formula steps[].inputs steps[].name steps[].value steps[].why
         threads utilisation variables worker_class worker_memory_bytes workers workload
     """,
+    "top": """
+        arbiter arbiter.age_seconds arbiter.cpu_percent arbiter.cpu_seconds arbiter.growth_bytes
+        arbiter.pid arbiter.pss_bytes arbiter.rss_bytes arbiter.state arbiter.uss_bytes command
+        cores cpu_percent memory memory.budget_bytes memory.headroom_bytes memory.limit_bytes
+        memory.others_bytes memory.reserve_bytes memory.server_bytes memory.source schema workers
+        workers[].age_seconds workers[].cpu_percent workers[].cpu_seconds workers[].growth_bytes
+        workers[].pid workers[].pss_bytes workers[].rss_bytes workers[].state workers[].uss_bytes
+    """,
 }
 
 

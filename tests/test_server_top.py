@@ -330,9 +330,14 @@ def test_what_is_no_arbiter(gunicorn: Launcher) -> None:
     missing = gunicorn.folder / "missing.pid"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    other = os.getpid()
+    stale = gunicorn.write("stale.pid", f"{other}\n")
+    none = f"process {other} is no Gunicorn and has no workers"
     messages = {
         ("--pid", str(worker)): f"--pid={worker}: that is a worker, its arbiter is {server.pid}",
         ("--pid", str(ended.pid)): f"--pid={ended.pid}: there is no such process",
+        ("--pid", str(other)): f"--pid={other}: {none}",
+        ("--pidfile", str(stale)): f"--pidfile='{stale}': {none}",
         ("--pid", "-1"): "--pid=-1: there is no such process",
         ("--pidfile", str(empty)): f"--pidfile='{empty}': it holds no pid",
         ("--pidfile", str(missing)): f"--pidfile='{missing}': No such file or directory",
@@ -341,6 +346,36 @@ def test_what_is_no_arbiter(gunicorn: Launcher) -> None:
     for arguments, message in messages.items():
         result = invoke("--once", *arguments)
         assert (result.output, result.exit_code) == (f"Error: {message}\n", 2)
+
+
+FROM_WITHIN = """
+    from gunicorn.app.base import BaseApplication
+    from gunicorn_autoconf.demo import wsgi_app
+
+    class Within(BaseApplication):
+        def load_config(self):
+            self.cfg.set("bind", "unix:within.sock")
+            self.cfg.set("workers", 2)
+            self.cfg.set("post_worker_init", lambda worker: print("is ready", flush=True))
+
+        def load(self):
+            return wsgi_app
+
+    Within().run()
+"""
+
+
+def test_a_program_that_runs_gunicorn_from_within(gunicorn: Launcher) -> None:
+    path = gunicorn.write("within.py", FROM_WITHIN)
+    command = [sys.executable, str(path)]
+    with subprocess.Popen(command, cwd=gunicorn.folder, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(2)] == [b"is ready\n"] * 2
+            document = top(gunicorn, "--pid", str(process.pid))
+        finally:
+            process.terminate()
+    assert len(document["workers"]) == 2
 
 
 # Without a terminal, without rich.
@@ -380,14 +415,18 @@ def test_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setattr(top_command, "_can_watch", lambda: True)
 
-    result = invoke("--pid", str(os.getpid()))
+    monkeypatch.setattr(top_command, "find_arbiter", lambda pid, pidfile: psutil.Process())
+
+    result = invoke()
 
     message = "Error: top needs rich: pip install 'gunicorn-autoconf[top]'\n"
     assert (result.output, result.exit_code) == (message, 2)
 
 
-def test_without_a_terminal() -> None:
-    result = invoke("--pid", str(os.getpid()))
+def test_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top_command, "find_arbiter", lambda pid, pidfile: psutil.Process())
+
+    result = invoke()
 
     message = "Error: top needs a terminal; --once and --json do without\n"
     assert (result.output, result.exit_code) == (message, 2)

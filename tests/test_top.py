@@ -10,6 +10,8 @@ import pytest
 from builders import MIB, declare, limit, machine, memory
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, ValidationError
+from test_json_schema import closed
 
 from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf._machine import ProcessMemory
@@ -32,6 +34,7 @@ from gunicorn_autoconf._top._screen import (
 )
 from gunicorn_autoconf._top._view import (
     MAX_POINTS,
+    SCHEMA,
     MemorySample,
     Order,
     ProcessSample,
@@ -40,6 +43,10 @@ from gunicorn_autoconf._top._view import (
     follow,
     to_json,
 )
+
+PATH = Path(__file__).parents[1] / "docs" / "reference" / "top.schema.json"
+PUBLISHED = json.loads(PATH.read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(closed(PUBLISHED))
 
 POD = "/sys/fs/cgroup/memory.max"
 COMMAND = "python -m gunicorn app:app"
@@ -307,6 +314,23 @@ def test_json() -> None:
             "growth_bytes": 0,
         }
     ]
+
+
+def test_schema_is_one_and_holds() -> None:
+    Draft202012Validator.check_schema(PUBLISHED)
+    assert PUBLISHED["properties"]["schema"]["const"] == SCHEMA == 1
+    alone = server(0, memory=None)
+    for view in (TWO, view_of(alone), view_of(server(0, process(7)), server(2, process(8)))):
+        VALIDATOR.validate(json.loads(json.dumps(to_json(view))))
+
+
+@pytest.mark.parametrize("name", ["schema", "memory", "workers"])
+def test_a_name_that_is_missing_or_new_is_noticed(name: str) -> None:
+    shown = to_json(TWO)
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate({key: value for key, value in shown.items() if key != name})
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate({**shown, f"{name}_2": 1})
 
 
 def test_json_without_a_limit() -> None:

@@ -131,6 +131,22 @@ def read_listed(process: psutil.Process) -> Listed:
     return Listed(process.pid, process.ppid(), command, predecessor)
 
 
+def list_children(parent: psutil.Process) -> list[Listed]:
+    """
+    Return the living children of *parent*.
+
+    Raises:
+        psutil.NoSuchProcess: The parent has ended.
+    """
+    children = []
+    for child in parent.children():
+        try:
+            children.append(read_listed(child))
+        except psutil.NoSuchProcess:
+            continue
+    return children
+
+
 def find_arbiter(pid: int | None, pidfile: str | None) -> psutil.Process:
     """
     Return the arbiter *pid*, the one in *pidfile*, or where neither is given the only one there is.
@@ -170,17 +186,19 @@ def _open(pid: int, source: str) -> psutil.Process:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             raise AutoconfError(f"{source}: process {pid} has ended")
-        parent = process.parent()
-        if parent is not None and _is_worker(process, parent):
+        listed, parent = read_listed(process), process.parent()
+        if parent is not None and _is_worker(listed, read_listed(parent)):
             raise AutoconfError(f"{source}: that is a worker, its arbiter is {parent.pid}")
+        # A program that runs Gunicorn from within is known by its workers only.
+        if not is_gunicorn(listed.command) and not select_workers(listed, list_children(process)):
+            raise AutoconfError(f"{source}: process {pid} is no Gunicorn and has no workers")
     except (psutil.NoSuchProcess, ValueError, OverflowError):  # no pid is below 0 or that high
         raise AutoconfError(f"{source}: there is no such process") from None
     return process
 
 
-def _is_worker(process: psutil.Process, parent: psutil.Process) -> bool:
-    arbiter, child = read_listed(parent), read_listed(process)
-    return is_gunicorn(arbiter.command) and bool(select_workers(arbiter, [child]))
+def _is_worker(process: Listed, parent: Listed) -> bool:
+    return is_gunicorn(parent.command) and bool(select_workers(parent, [process]))
 
 
 def _read_pidfile(path: str) -> int:

@@ -15,7 +15,7 @@ from gunicorn_autoconf._machine import Machine, MemorySupply, ProcessMemory
 from gunicorn_autoconf._probe import detect_machine
 from gunicorn_autoconf._procmem import read_process_memory
 from gunicorn_autoconf._sampling import tightest_level
-from gunicorn_autoconf._top._arbiters import Listed, printable, read_listed, select_workers
+from gunicorn_autoconf._top._arbiters import list_children, printable, read_listed, select_workers
 from gunicorn_autoconf._top._view import MemorySample, ProcessSample, ServerSample, total_bytes
 from gunicorn_autoconf.errors import DeclarationError
 
@@ -44,7 +44,7 @@ def sample_server(arbiter: psutil.Process) -> ServerSample | None:
         if not arbiter.is_running():  # also false where another process has its pid now
             return None
         listed = read_listed(arbiter)
-        pids = select_workers(listed, _list_children(arbiter))
+        pids = select_workers(listed, list_children(arbiter))
     except psutil.NoSuchProcess:
         return None
     workers = [worker for pid in pids if (worker := _sample_process(pid)) is not None]
@@ -61,16 +61,6 @@ def sample_server(arbiter: psutil.Process) -> ServerSample | None:
         cores=machine.cpu.cores,
         memory=_sample_memory(machine, _read_declaration(arbiter)),
     )
-
-
-def _list_children(arbiter: psutil.Process) -> list[Listed]:
-    children = []
-    for child in arbiter.children():
-        try:
-            children.append(read_listed(child))
-        except psutil.NoSuchProcess:
-            continue
-    return children
 
 
 def _sample_process(pid: int) -> ProcessSample | None:
