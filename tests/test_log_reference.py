@@ -21,7 +21,16 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 
 # What these modules say is said in the log, wherever they are called from; so does every module
 # that calls Gunicorn's log itself.
-MODULES = {"_guard", "_memory_lines", "_stall", "_loopwatch", "_heartbeat", "_stack", "_threads"}
+MODULES = {
+    "_guard",
+    "_memory_lines",
+    "_stall",
+    "_loopwatch",
+    "_heartbeat",
+    "_stack",
+    "_threads",
+    "_tally",
+}
 
 # Functions of other modules whose words go to the log: the start-up table and the warnings.
 FUNCTIONS = {

@@ -15,7 +15,7 @@ import pytest
 from gunicorn_autoconf._watchdog import _loopwatch, _watched
 from gunicorn_autoconf._watchdog._loopwatch import LoopWatch
 from gunicorn_autoconf._watchdog._stack import Frame, Origins
-from gunicorn_autoconf._watchdog._stall import Tally
+from gunicorn_autoconf._watchdog._tally import Tally
 from gunicorn_autoconf._watchdog._watched import MAX_SAMPLES, Sample, Samples
 from gunicorn_autoconf._watchdog._witness import Delay, OwnDelay
 

@@ -31,18 +31,16 @@ from gunicorn_autoconf._watchdog._stack import (
     trim,
 )
 from gunicorn_autoconf._watchdog._stall import (
-    ELSEWHERE,
-    MAX_PLACES,
     NO_LINE,
     Cause,
     Evidence,
     Stall,
-    Tally,
     Throttling,
     find_suspect,
     render_excuse,
     render_stall,
 )
+from gunicorn_autoconf._watchdog._tally import ELSEWHERE, EXCUSED, MAX_PLACES, Tally
 from gunicorn_autoconf._watchdog._threads import (
     Serving,
     find_origins,
@@ -187,6 +185,35 @@ def test_tally_is_bounded() -> None:
     assert f"  900 at {ELSEWHERE}: 900.00 s, the longest 1.00 s" in text
     assert text.endswith("and 91 more places")
     assert Tally().render() is None
+
+
+def tally_of(*counted: tuple[str, float]) -> str:
+    tally = Tally()
+    for place, seconds in counted:
+        tally.count(place, seconds)
+    return tally.render() or ""
+
+
+def test_what_was_not_the_code_is_not_said_to_block() -> None:
+    kernel = (EXCUSED[Cause.KERNEL], 0.44)
+    assert tally_of(("shop.py:8 in query()", 0.6), ("shop.py:8 in query()", 0.7), kernel) == (
+        "the event loop was blocked 2 times in the life of this worker, and late once not because "
+        "of your code\n"
+        "  2 at shop.py:8 in query(): 1.30 s, the longest 0.70 s\n"
+        "  1 late, the kernel gave no CPU: 0.44 s, the longest 0.44 s"
+    )
+    assert tally_of(kernel, kernel, (EXCUSED[Cause.COLLECTOR], 0.3)) == (
+        "the event loop was late 3 times in the life of this worker, not because of your code\n"
+        "  2 late, the kernel gave no CPU: 0.88 s, the longest 0.44 s\n"
+        "  1 late, garbage collection: 0.30 s, the longest 0.30 s"
+    )
+
+
+def test_what_was_not_the_code_is_told_apart_from_any_number_of_places() -> None:
+    places = [(f"place {number}", 1.0) for number in range(MAX_PLACES + 5)]
+    shown = tally_of(*places, (EXCUSED[Cause.KERNEL], 500.0))
+    assert shown.startswith(f"the event loop was blocked {MAX_PLACES + 5} times in the life of ")
+    assert "\n  1 late, the kernel gave no CPU: 500.00 s" in shown
 
 
 def test_excuses_name_what_was_seen() -> None:

@@ -18,7 +18,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf._watchdog._heartbeat import HeartbeatWatch
-from gunicorn_autoconf._watchdog._stall import Tally
+from gunicorn_autoconf._watchdog._tally import Tally
 from gunicorn_autoconf._watchdog._threads import find_origins
 from gunicorn_autoconf._watchdog._witness import OwnDelay
 from gunicorn_autoconf._workload import UVICORN, Interface, class_interface, class_name

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf._watchdog._stack import Origins, join, render_threads
-from gunicorn_autoconf._watchdog._stall import Tally, find_suspect
+from gunicorn_autoconf._watchdog._stall import find_suspect
+from gunicorn_autoconf._watchdog._tally import Tally
 from gunicorn_autoconf._watchdog._threads import (
     Serving,
     read_request_start,

@@ -18,12 +18,12 @@ from gunicorn_autoconf._watchdog._stall import (
     Cause,
     Evidence,
     Stall,
-    Tally,
     find_suspect,
     render_end,
     render_excuse,
     render_stall,
 )
+from gunicorn_autoconf._watchdog._tally import EXCUSED, Tally
 from gunicorn_autoconf._watchdog._threads import add_sources, is_in_code, read_stack
 from gunicorn_autoconf._watchdog._watched import Question, Reading, Sample, Samples, Watched
 from gunicorn_autoconf._watchdog._witness import (
@@ -48,12 +48,6 @@ MIN_WAIT_SECONDS = 0.005
 ANSWERS_TO_END = 2
 # How old the last look at the quotas' counters may be when a stall begins.
 QUOTA_LOOK_SECONDS = 2.0
-
-# What is counted where no line is to blame.
-EXCUSED = {
-    Cause.KERNEL: "no line: the kernel gave no CPU",
-    Cause.COLLECTOR: "no line: garbage collection",
-}
 
 Say = Callable[[str], None]
 

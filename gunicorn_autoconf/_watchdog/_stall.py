@@ -1,5 +1,5 @@
 """
-Why an event loop was late, whether to say so again, and in which words. Pure.
+Why an event loop was late, and in which words to say so. Pure.
 
 Only the time that the code itself took counts against it: not what the kernel kept from it, not
 what the garbage collector took.
@@ -21,14 +21,7 @@ from gunicorn_autoconf._watchdog._stack import (
     render_stack,
 )
 
-# One report for each place in this time: a view that blocks under load would fill the log.
-REPORT_INTERVAL_SECONDS = 60.0
-# A program has few places that block. The rest is counted as one.
-MAX_PLACES = 100
-ELSEWHERE = "other places"
 NO_LINE = "no single line"
-# What the exit names one by one.
-MAX_PLACES_AT_EXIT = 10
 
 
 class Cause(Enum):
@@ -37,6 +30,9 @@ class Cause(Enum):
     CODE = "code"
     KERNEL = "kernel"
     COLLECTOR = "collector"
+
+
+NOT_THE_CODE = "not because of your code"
 
 
 class Evidence(NamedTuple):
@@ -91,56 +87,6 @@ class Throttling(NamedTuple):
     seconds: float
     path: str
     """The file that says so."""
-
-
-class Tally:
-    """How often and how long the loop was blocked, by place, and what was reported when."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._seconds: dict[str, float] = {}
-        self._longest: dict[str, float] = {}
-        self._reported: dict[str, tuple[float, int]] = {}
-
-    def is_due(self, place: str, now: float) -> bool:
-        """Return whether *place* may be reported now."""
-        last = self._reported.get(self._key(place))
-        return last is None or now - last[0] >= REPORT_INTERVAL_SECONDS
-
-    def report(self, place: str, now: float) -> int:
-        """Note that *place* is reported; return how many stalls there were not since the last."""
-        key = self._key(place)
-        _, counted = self._reported.get(key, (0.0, 0))
-        # The one that is reported now is counted when it ends.
-        self._reported[key] = now, self._counts[key] + 1
-        return max(0, self._counts[key] - counted)
-
-    def count(self, place: str, seconds: float) -> None:
-        """Count one stall that has ended."""
-        key = self._key(place)
-        self._counts[key] += 1
-        self._seconds[key] = self._seconds.get(key, 0.0) + seconds
-        self._longest[key] = max(self._longest.get(key, 0.0), seconds)
-
-    def _key(self, place: str) -> str:
-        known = place in self._reported or place in self._counts
-        return place if known or len(self._counts) < MAX_PLACES else ELSEWHERE
-
-    def render(self) -> str | None:
-        """Return everything that was counted, the longest first; None where nothing was."""
-        if not self._counts:
-            return None
-        places = sorted(self._counts, key=lambda place: -self._seconds[place])
-        rows = [
-            f"  {self._counts[place]} at {place}: "
-            f"{self._seconds[place]:.2f} s, the longest {self._longest[place]:.2f} s"
-            for place in places[:MAX_PLACES_AT_EXIT]
-        ]
-        if len(places) > MAX_PLACES_AT_EXIT:
-            rows.append(f"  and {len(places) - MAX_PLACES_AT_EXIT} more places")
-        total = sum(self._counts.values())
-        times = "once" if total == 1 else f"{total} times"
-        return join([f"the event loop was blocked {times} in the life of this worker", *rows])
 
 
 class Suspect(NamedTuple):
@@ -261,7 +207,7 @@ def render_end(stall: Stall, place: str, *, goes_on: bool = False) -> str:
 
 def render_excuse(evidence: Evidence, cause: Cause, throttling: Throttling | None) -> str:
     """Return the line about a loop that was late through no fault of the code."""
-    late = f"the event loop was late by {evidence.blocked_seconds:.2f} s, not because of your code"
+    late = f"the event loop was late by {evidence.blocked_seconds:.2f} s, {NOT_THE_CODE}"
     if cause is Cause.COLLECTOR:
         return (
             f"{late}: a full garbage collection took {evidence.collecting_seconds:.2f} s. "
