@@ -14,7 +14,7 @@ from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf._machine import Machine
 from gunicorn_autoconf._plan import CAP_WITHOUT_QUOTA
-from gunicorn_autoconf._workload import UVICORN
+from gunicorn_autoconf._workload import UVICORN, Interface
 
 # File systems that never wait for a disk.
 _IN_MEMORY = ("ramfs", "tmpfs")
@@ -71,9 +71,11 @@ def advise(facts: Facts) -> tuple[Advice, ...]:
 def _workload(facts: Facts) -> str | None:
     if facts.declaration.workload is not None:
         return None
+    alone = ", without threads" if facts.plan.interface is Interface.WSGI else ""
     return (
-        "No workload is declared, planned as mixed. Set GUNICORN_WORKLOAD to cpu, io or async if "
-        "requests mostly compute, wait, or wait in pure async code."
+        f"No workload is declared, planned as mixed{alone}. Set GUNICORN_WORKLOAD: cpu if requests "
+        "mostly compute, io if they mostly wait, async if they wait in pure async code, mixed if "
+        "they do both."
     )
 
 

@@ -16,6 +16,7 @@ from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
     GTHREAD,
     SYNC,
+    UNDECLARED,
     WORKLOADS,
     Interface,
     Shape,
@@ -30,8 +31,9 @@ from gunicorn_autoconf._workload import (
 # second." Source: Gunicorn, docs, "Design", "How Many Workers?".
 CAP_WITHOUT_QUOTA = 12
 
-# More threads than this spend their time on waiting for the interpreter's lock.
-MAX_THREADS = 64
+# Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
+# had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
+MAX_THREADS = 200
 
 # The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
 PLANNED_SETTINGS = (
@@ -72,7 +74,7 @@ def plan(
         machine=machine,
         declaration=declaration,
         application=application,
-        shape=_shape(workload, interface, declaration),
+        shape=_shape(interface, declaration),
         cores=declaration.cpus or machine.cpu.cores,
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
         http_parser=http_parser,
@@ -99,9 +101,10 @@ def _interface(declaration: Declaration, application: Finding | None) -> tuple[I
     return application.interface, application.evidence
 
 
-def _shape(workload: Workload, interface: Interface, declaration: Declaration) -> Shape:
+def _shape(interface: Interface, declaration: Declaration) -> Shape:
     """The row of the table, bent to the worker class that the operator wants."""
-    shape = WORKLOADS[workload, interface]
+    workload = declaration.workload
+    shape = WORKLOADS[workload, interface] if workload else UNDECLARED[interface]
     explicit = declaration.explicit("worker_class")
     if explicit is None:
         return shape
@@ -110,7 +113,7 @@ def _shape(workload: Workload, interface: Interface, declaration: Declaration) -
         return shape
     if is_sync(name) and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
-        shape = WORKLOADS[Workload.MIXED, interface]
+        shape = UNDECLARED[interface]
     threads = shape.threads if is_gthread(name) else 1
     return shape._replace(worker_class=explicit.value, threads=threads)
 

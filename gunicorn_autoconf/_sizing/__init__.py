@@ -149,9 +149,12 @@ def _variables(declaration: Declaration, counts: Counts, shape: Shape) -> dict[s
         variables[f"{PREFIX}MEMORY_RESERVE"] = (
             share if reserve.fraction else write_bytes(reserve.fixed_bytes)
         )
-    if counts.workers > shape.workers.count(counts.cores):
-        variables[f"{PREFIX}MIN_WORKERS"] = str(counts.workers)
-    if counts.threads != shape.threads:
+    by_cores = shape.workers.count(counts.cores)
+    if counts.workers != by_cores:
+        bound = "MIN_WORKERS" if counts.workers > by_cores else "MAX_WORKERS"
+        variables[f"{PREFIX}{bound}"] = str(counts.workers)
+    # Where one worker is asked for and two are usual, threads would make up for the second.
+    if counts.threads != shape.threads or (counts.workers < by_cores and counts.threads > 1):
         variables[f"{PREFIX}THREADS"] = str(counts.threads)
     return variables
 

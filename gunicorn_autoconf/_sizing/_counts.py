@@ -87,7 +87,7 @@ def counts_for_workers(
         raise DeclarationError(
             "--threads",
             str(threads),
-            "use 1, or --workload io with --interface wsgi: other workers have no threads",
+            "use 1, or --workload io: workers for other requests have no threads",
         )
     rule = shape.workers
     cores = max(float(rule.cores(asked.workers)), LEAST_CORES)
@@ -248,7 +248,7 @@ def _serving(
         why="" if most else "an event loop has a place for every request",
     )
     if most is None:
-        return by_cores, 1, (rule,)
+        return by_cores, shape.threads, (rule,)
     each = _ceil(places / replicas)
     workers = max(by_cores, _ceil(each / most))
     threads = max(shape.threads, _ceil(each / workers)) if most > 1 else 1
