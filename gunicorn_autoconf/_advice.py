@@ -14,7 +14,7 @@ from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf._machine import Machine
 from gunicorn_autoconf._plan import CAP_WITHOUT_QUOTA
-from gunicorn_autoconf._workload import UVICORN, Interface
+from gunicorn_autoconf._workload import MIXED_THREADS, UVICORN, Interface
 
 # File systems that never wait for a disk.
 _IN_MEMORY = ("ramfs", "tmpfs")
@@ -71,11 +71,26 @@ def advise(facts: Facts) -> tuple[Advice, ...]:
 def _workload(facts: Facts) -> str | None:
     if facts.declaration.workload is not None:
         return None
-    alone = ", without threads" if facts.plan.interface is Interface.WSGI else ""
+    is_wsgi, threads = facts.plan.interface is Interface.WSGI, facts.plan.settings["threads"]
+    alone = ", without threads" if is_wsgi and threads == 1 else ""
     return (
         f"No workload is declared, planned as mixed{alone}. Set GUNICORN_WORKLOAD: cpu if requests "
         "mostly compute, io if they mostly wait, async if they wait in pure async code, mixed if "
         "they do both."
+    )
+
+
+def _max_concurrency(facts: Facts) -> str | None:
+    declaration, settings = facts.declaration, facts.plan.settings
+    if declaration.max_concurrency is not None or declaration.explicit("threads"):
+        return None
+    workers, threads = settings["workers"], settings["threads"]
+    if threads <= MIXED_THREADS:
+        return None
+    return (
+        f"Each thread that is busy may hold a connection to a database: {workers} x {threads} are "
+        f"up to {workers * threads}, made only as requests need them. Where the database takes "
+        "fewer, set GUNICORN_MAX_CONCURRENCY."
     )
 
 
@@ -164,6 +179,7 @@ def _conf_file(facts: Facts) -> str | None:
 
 _RULES: dict[str, Callable[[Facts], str | None]] = {
     "workload": _workload,
+    "max-concurrency": _max_concurrency,
     "memory-limit": _memory_limit,
     "cpu-quota": _cpu_quota,
     "quota-below-one-core": _quota_below_one_core,

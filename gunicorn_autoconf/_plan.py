@@ -17,7 +17,6 @@ from gunicorn_autoconf._workload import (
     GTHREAD,
     SYNC,
     UNDECLARED,
-    WORKLOADS,
     Interface,
     Shape,
     Workload,
@@ -25,6 +24,7 @@ from gunicorn_autoconf._workload import (
     class_name,
     is_gthread,
     is_sync,
+    shape_for,
 )
 
 # "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
@@ -103,8 +103,7 @@ def _interface(declaration: Declaration, application: Finding | None) -> tuple[I
 
 def _shape(interface: Interface, declaration: Declaration) -> Shape:
     """The row of the table, bent to the worker class that the operator wants."""
-    workload = declaration.workload
-    shape = WORKLOADS[workload, interface] if workload else UNDECLARED[interface]
+    shape = shape_for(declaration.workload, interface)
     explicit = declaration.explicit("worker_class")
     if explicit is None:
         return shape

@@ -138,6 +138,12 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
     ),
 }
 
+
+def shape_for(workload: Workload | None, interface: Interface) -> Shape:
+    """The row of the table for what was declared; None where nothing was."""
+    return UNDECLARED[interface] if workload is None else WORKLOADS[workload, interface]
+
+
 # The worker classes that Gunicorn, uvicorn-worker and uvicorn bring, by their last name.
 _CLASS_INTERFACES = {
     "sync": Interface.WSGI,
