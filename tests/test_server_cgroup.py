@@ -180,14 +180,14 @@ def test_size_gives_the_workers_that_were_asked_for(cgroup: Cgroup, confined: La
     size = (sys.executable, "-m", "gunicorn_autoconf", "size", "--json")
     asked = ("--workers", "4", "--worker-memory", "40MiB", "--workload", "mixed")
     answer = json.loads(confined.run(*asked, program=size).stdout)
-    assert (answer["cores"], answer["memory_limit_bytes"]) == (1.5, 224 * MIB)
-    cgroup.set_quota(150_000, 100_000)
+    assert (answer["cores"], answer["memory_limit_bytes"]) == (3.0, 224 * MIB)
+    cgroup.set_quota(300_000, 100_000)
     cgroup.set_limit(224 * MIB)
 
     server = confined.start(*MODULE_DOOR, WSGI, **answer["variables"])
 
     server.wait_for_workers(4)
-    assert server.lines(r"\]   workers +4 +floor\(2 \* c\) \+ 1, c = 1.5 ")
+    assert server.lines(r"\]   workers +4 +ceil\(c\) \+ 1, c = 3.0 ")
     server.wait_for(r"memory workers=4 .*limit=224\.0MiB")
 
 
