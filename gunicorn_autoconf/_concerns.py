@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gunicorn_autoconf._choices import Given, Plan
+from gunicorn_autoconf._choices import Given, Plan, most_workers
 from gunicorn_autoconf._ignored import without_effect
 from gunicorn_autoconf._machine import Finding
 from gunicorn_autoconf._workload import UVICORN, Interface, Workload, class_name, is_sync
@@ -27,8 +27,9 @@ def concerns(result: Plan, given: Given) -> Iterator[str]:
             f"{declaration.sources['max_concurrency']}={bound}"
         )
     if bound is not None and _has_pools_unbounded(result, given):
+        most = most_workers(result, declaration)
         yield (
-            f"{declaration.sources['max_concurrency']}={bound} bounds no thread pool: {workers} "
+            f"{declaration.sources['max_concurrency']}={bound} bounds no thread pool: {most} "
             "workers x 2 threads, the fewest that a pool is made for, are more"
         )
     yield from without_effect(declaration, settings["worker_class"], threads, given.http_parser)

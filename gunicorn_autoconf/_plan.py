@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gunicorn_autoconf import _timeouts
 from gunicorn_autoconf._budget import memory_budget
-from gunicorn_autoconf._choices import Given, Plan, choose, obey, warn
+from gunicorn_autoconf._choices import Given, Plan, choose, most_workers, obey, warn
 from gunicorn_autoconf._concerns import concerns
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS
@@ -234,17 +234,18 @@ def _explicit_workers(result: Plan, given: Given) -> Plan:
 
 def _bound_threads(result: Plan, given: Given) -> Plan:
     bound = given.declaration.max_concurrency
-    threads, workers = result.settings["threads"], result.settings["workers"]
+    threads, workers = result.settings["threads"], most_workers(result, given.declaration)
     if bound is None or given.declaration.explicit("threads") or not workers:
         return result
     fitting = max(bound // workers, 1)
+    added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
     if fitting >= threads:
         return result
     return choose(
         result,
         "threads",
         fitting,
-        "max_concurrency // workers",
+        f"max_concurrency // workers{added}",
         source=given.declaration.sources["max_concurrency"],
         max_concurrency=bound,
         workers=workers,

@@ -46,13 +46,22 @@ def test_workload() -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "most"), [(WSGI, "3 x 100 are up to 300, "), (ASGI, "5 x 100 are up to 500, ")]
+    ("environ", "app", "most"),
+    [
+        ({}, WSGI, "3 x 100"),
+        ({}, ASGI, "5 x 100"),
+        # 256 MiB are a guess, of which one fits; threads stay as they are when it is measured.
+        ({"GUNICORN_MEMORY": "400MiB"}, WSGI, "3 x 200 once the guard has added workers"),
+        ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_MEMORY_GUARD": "observe"}, WSGI, "1 x 200"),
+        ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_WORKER_MEMORY": "256MiB"}, WSGI, "1 x 200"),
+    ],
 )
-def test_many_threads(app: Finding, most: str) -> None:
-    assert advice(environ=IO, app=app) == {
+def test_many_threads(environ: dict[str, str], app: Finding, most: str) -> None:
+    assert advice(environ=IO | environ, app=app) == {
         "max-concurrency": (
-            f"Each thread that is busy may hold a connection to a database: {most}made only as "
-            "requests need them. Where the database takes fewer, set GUNICORN_MAX_CONCURRENCY."
+            f"Each thread that is busy may hold a connection to a database: up to {most}, made "
+            "only as requests need them. Where the database takes fewer, set "
+            "GUNICORN_MAX_CONCURRENCY."
         )
     }
 

@@ -486,6 +486,44 @@ class TestBounds:
         assert shape(plan_for(environ)) == ("gthread", 2, 20)
 
     @pytest.mark.parametrize(
+        ("environ", "workers", "threads"),
+        [
+            # One fits by a guess, five are wanted: the guard may add four of 8 threads each.
+            ({}, 1, 8),
+            ({"GUNICORN_MAX_WORKERS": "2"}, 1, 20),
+            ({"GUNICORN_MIN_WORKERS": "6"}, 6, 6),
+            # None will be added.
+            ({"GUNICORN_MEMORY_GUARD": "off"}, 1, 40),
+            ({"GUNICORN_MEMORY_GUARD": "observe"}, 1, 40),
+            ({"GUNICORN_WORKER_MEMORY": "256MiB"}, 1, 40),
+            ({"WEB_CONCURRENCY": "1"}, 1, 40),
+        ],
+    )
+    def test_workers_that_the_guard_may_add_stay_within_the_concurrency(
+        self, environ: dict[str, str], workers: int, threads: int
+    ) -> None:
+        declared = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "400MiB",
+            "GUNICORN_MAX_CONCURRENCY": "40",
+        }
+        assert shape(plan_for(declared | environ)) == ("gthread", workers, threads)
+
+    def test_reason_names_the_workers_that_the_guard_may_add(self) -> None:
+        environ = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "400MiB",
+            "GUNICORN_MAX_CONCURRENCY": "40",
+        }
+        assert plan_for(environ).reasons_for("threads")[-1] == Reason(
+            setting="threads",
+            value=8,
+            rule="max_concurrency // workers, with those that the guard may add",
+            inputs={"max_concurrency": 40, "workers": 5},
+            source="GUNICORN_MAX_CONCURRENCY",
+        )
+
+    @pytest.mark.parametrize(
         ("environ", "warning"),
         [
             (

@@ -256,6 +256,26 @@ def test_concurrency(planned_for: tuple[Plan, Declaration]) -> None:
     assert warned is exceeds
 
 
+@given(
+    workload=st.sampled_from(["", "cpu", "mixed", "io", "async"]),
+    bound=st.integers(1, 600),
+    app=APPS,
+    limit_bytes=SIZES,
+    measured=st.integers(0, 4 * GIB),
+)
+def test_concurrency_when_workers_are_measured(
+    workload: str, bound: int, app: Finding | None, limit_bytes: int, measured: int
+) -> None:
+    """The guard changes the count and not the threads."""
+    environ = {"GUNICORN_WORKLOAD": workload, "GUNICORN_MAX_CONCURRENCY": str(bound)}
+    on = machine(8, supply=memory(512 * GIB, limit(limit_bytes)))
+    threads = plan_for(environ, app, on=on).settings["threads"]
+
+    grown = workers(plan_for(environ, app, on=on, measured=measured))
+
+    assert grown * threads <= bound
+
+
 @given(planned_for=plans())
 def test_a_worker_that_drains_in_silence_does_so_before_its_timeout(
     planned_for: tuple[Plan, Declaration],
