@@ -69,7 +69,13 @@ SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWo
 
 
 class Shape(NamedTuple):
-    """One row of the workload table: the worker class and how much of it."""
+    """
+    One row of the workload table: the worker class and how much of it.
+
+    Attributes:
+        threads: Of each worker; for an event loop the size of its pools for synchronous code, and 1
+            where they stay as they are.
+    """
 
     worker_class: str
     workers: CountRule
