@@ -44,6 +44,7 @@ from gunicorn_autoconf._top._view import (  # noqa: E402
     total_bytes,
 )
 from gunicorn_autoconf._workload import (  # noqa: E402
+    UNDECLARED,
     WORKLOADS,
     Interface,
     Shape,
@@ -131,13 +132,14 @@ def workloads() -> str:
             workers += f", {shape.threads} threads each"
         return f"`{shape.worker_class}`", workers, shape.why
 
+    rows: list[tuple[str, Interface, Shape]] = [
+        (f"`{workload.value}`", interface, shape)
+        for (workload, interface), shape in WORKLOADS.items()
+    ]
+    rows += [("not declared", interface, shape) for interface, shape in UNDECLARED.items()]
     return table(
         ("Workload", "Application", "Worker class", "Workers for *c* cores", "Why"),
-        (
-            (f"`{workload.value}`", interface.value.upper(), *cells(WORKLOADS[workload, interface]))
-            for workload in Workload
-            for interface in Interface
-        ),
+        ((name, interface.value.upper(), *cells(shape)) for name, interface, shape in rows),
     )
 
 

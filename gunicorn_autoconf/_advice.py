@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gunicorn_autoconf._choices import Plan
+from gunicorn_autoconf._choices import Plan, most_workers
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf._machine import Machine
 from gunicorn_autoconf._plan import CAP_WITHOUT_QUOTA
-from gunicorn_autoconf._workload import UVICORN
+from gunicorn_autoconf._workload import MIXED_THREADS, UVICORN, Interface
 
 # File systems that never wait for a disk.
 _IN_MEMORY = ("ramfs", "tmpfs")
@@ -71,9 +71,28 @@ def advise(facts: Facts) -> tuple[Advice, ...]:
 def _workload(facts: Facts) -> str | None:
     if facts.declaration.workload is not None:
         return None
+    is_wsgi, threads = facts.plan.interface is Interface.WSGI, facts.plan.settings["threads"]
+    alone = ", without threads" if is_wsgi and threads == 1 else ""
     return (
-        "No workload is declared, planned as mixed. Set GUNICORN_WORKLOAD to cpu, io or async if "
-        "requests mostly compute, wait, or wait in pure async code."
+        f"No workload is declared, planned as mixed{alone}. Set GUNICORN_WORKLOAD: cpu if requests "
+        "mostly compute, io if they mostly wait, async if they wait in pure async code, mixed if "
+        "they do both."
+    )
+
+
+def _max_concurrency(facts: Facts) -> str | None:
+    declaration, settings = facts.declaration, facts.plan.settings
+    if declaration.max_concurrency is not None or declaration.explicit("threads"):
+        return None
+    workers, threads = most_workers(facts.plan, declaration), settings["threads"]
+    if threads <= MIXED_THREADS:
+        return None
+    count = f"{workers} x {threads}"
+    if workers > settings["workers"]:
+        count += " once the guard has added workers"
+    return (
+        f"Each thread that is busy may hold a connection to a database: up to {count}, made only "
+        "as requests need them. Where the database takes fewer, set GUNICORN_MAX_CONCURRENCY."
     )
 
 
@@ -162,6 +181,7 @@ def _conf_file(facts: Facts) -> str | None:
 
 _RULES: dict[str, Callable[[Facts], str | None]] = {
     "workload": _workload,
+    "max-concurrency": _max_concurrency,
     "memory-limit": _memory_limit,
     "cpu-quota": _cpu_quota,
     "quota-below-one-core": _quota_below_one_core,

@@ -14,6 +14,8 @@ from gunicorn_autoconf._quantity import MIB, format_bytes
 # Heroku's buildpack divides by the same number.
 FIRST_GUESS_BYTES = 256 * MIB
 
+_GUESS = "a guess until measured"
+
 # A worker grows after its boot: caches fill, the allocator fragments.
 GROWTH_ALLOWANCE = 1.3
 
@@ -50,6 +52,11 @@ class MemoryBudget:
     def fits(self) -> int:
         """How many workers fit; 0 where not even one does."""
         return self.budget_bytes // self.worker_memory_bytes
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether what a worker needs is neither declared nor measured."""
+        return self.worker_memory_source == _GUESS
 
     def concerns(self, workers: int) -> Iterator[str]:
         """What is wrong with running *workers* under this budget, one sentence each."""
@@ -114,4 +121,4 @@ def _worker_memory(declaration: Declaration, measured_bytes: int | None) -> tupl
         return max(math.ceil(measured_bytes * GROWTH_ALLOWANCE), 1), (
             f"measured {format_bytes(measured_bytes)} x {GROWTH_ALLOWANCE}"
         )
-    return FIRST_GUESS_BYTES, "a guess until measured"
+    return FIRST_GUESS_BYTES, _GUESS

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from gunicorn_autoconf._budget import MemoryBudget
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._workload import Interface, Shape, Workload
+from gunicorn_autoconf._workload import Interface, MemoryGuard, Shape, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +99,20 @@ def obey(result: Plan, given: Given, setting: str) -> Plan:
     weaker = given.declaration.settings[setting][1:]
     inputs.update({other.source: other.value for other in weaker})
     return choose(result, setting, explicit.value, "set", source=explicit.source, **inputs)
+
+
+def most_workers(result: Plan, declaration: Declaration) -> int:
+    """
+    Return the count that the guard may come to: more than planned where a guess has cut it.
+
+    Threads are planned once and stay, for the workers that are added as well.
+    """
+    workers: int = result.settings["workers"]
+    cuts = [reason for reason in result.reasons_for("workers") if "budget_bytes" in reason.inputs]
+    is_guess = result.memory is not None and result.memory.is_guess
+    stays = declaration.memory_guard in (MemoryGuard.OFF, MemoryGuard.OBSERVE)
+    if not cuts or not is_guess or stays or declaration.explicit("workers"):
+        return workers
+    bounds = (declaration.max_concurrency, declaration.max_workers)
+    wanted: int = cuts[0].inputs["wanted"]
+    return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))

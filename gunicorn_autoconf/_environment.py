@@ -72,7 +72,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="workload",
         parse=_one_of(Workload),
         allowed="one of cpu, mixed, io, async",
-        default="mixed",
+        default="mixed, without threads",
         meaning="what requests spend their time on",
     ),
     Variable(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gunicorn_autoconf import _timeouts
 from gunicorn_autoconf._budget import memory_budget
-from gunicorn_autoconf._choices import Given, Plan, choose, obey, warn
+from gunicorn_autoconf._choices import Given, Plan, choose, most_workers, obey, warn
 from gunicorn_autoconf._concerns import concerns
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS
@@ -16,7 +16,7 @@ from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
     GTHREAD,
     SYNC,
-    WORKLOADS,
+    UNDECLARED,
     Interface,
     Shape,
     Workload,
@@ -24,14 +24,16 @@ from gunicorn_autoconf._workload import (
     class_name,
     is_gthread,
     is_sync,
+    shape_for,
 )
 
 # "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
 # second." Source: Gunicorn, docs, "Design", "How Many Workers?".
 CAP_WITHOUT_QUOTA = 12
 
-# More threads than this spend their time on waiting for the interpreter's lock.
-MAX_THREADS = 64
+# Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
+# had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
+MAX_THREADS = 200
 
 # The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
 PLANNED_SETTINGS = (
@@ -72,7 +74,7 @@ def plan(
         machine=machine,
         declaration=declaration,
         application=application,
-        shape=_shape(workload, interface, declaration),
+        shape=_shape(interface, declaration),
         cores=declaration.cpus or machine.cpu.cores,
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
         http_parser=http_parser,
@@ -99,9 +101,9 @@ def _interface(declaration: Declaration, application: Finding | None) -> tuple[I
     return application.interface, application.evidence
 
 
-def _shape(workload: Workload, interface: Interface, declaration: Declaration) -> Shape:
+def _shape(interface: Interface, declaration: Declaration) -> Shape:
     """The row of the table, bent to the worker class that the operator wants."""
-    shape = WORKLOADS[workload, interface]
+    shape = shape_for(declaration.workload, interface)
     explicit = declaration.explicit("worker_class")
     if explicit is None:
         return shape
@@ -110,7 +112,7 @@ def _shape(workload: Workload, interface: Interface, declaration: Declaration) -
         return shape
     if is_sync(name) and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
-        shape = WORKLOADS[Workload.MIXED, interface]
+        shape = UNDECLARED[interface]
     threads = shape.threads if is_gthread(name) else 1
     return shape._replace(worker_class=explicit.value, threads=threads)
 
@@ -232,17 +234,18 @@ def _explicit_workers(result: Plan, given: Given) -> Plan:
 
 def _bound_threads(result: Plan, given: Given) -> Plan:
     bound = given.declaration.max_concurrency
-    threads, workers = result.settings["threads"], result.settings["workers"]
+    threads, workers = result.settings["threads"], most_workers(result, given.declaration)
     if bound is None or given.declaration.explicit("threads") or not workers:
         return result
     fitting = max(bound // workers, 1)
+    added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
     if fitting >= threads:
         return result
     return choose(
         result,
         "threads",
         fitting,
-        "max_concurrency // workers",
+        f"max_concurrency // workers{added}",
         source=given.declaration.sources["max_concurrency"],
         max_concurrency=bound,
         workers=workers,

@@ -52,6 +52,12 @@ class CountRule(NamedTuple):
 PER_CORE = CountRule(
     formula="ceil(c)", count=math.ceil, cores_formula="workers", cores=lambda workers: workers
 )
+WITH_SPARE = CountRule(
+    formula="ceil(c) + 1",
+    count=lambda cores: math.ceil(cores) + 1,
+    cores_formula="workers - 1",
+    cores=lambda workers: workers - 1,
+)
 CLASSIC = CountRule(
     formula="floor(2 * c) + 1",
     count=lambda cores: math.floor(2 * cores) + 1,
@@ -63,7 +69,13 @@ SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWo
 
 
 class Shape(NamedTuple):
-    """One row of the workload table: the worker class and how much of it."""
+    """
+    One row of the workload table: the worker class and how much of it.
+
+    Attributes:
+        threads: Of each worker; for an event loop the size of its pools for synchronous code, and 1
+            where they stay as they are.
+    """
 
     worker_class: str
     workers: CountRule
@@ -71,45 +83,57 @@ class Shape(NamedTuple):
     threads: int = 1
 
 
-# Threads a worker for waiting requests. A thread that waits costs a stack, not a process; above
-# some tens of them the threads of one process wait for each other's turn to run Python.
-IO_THREADS = 16
+# Threads a worker for requests that wait. A thread is made when a request needs it and none is
+# idle; one that waits costs some 30 KiB. Measured with `benchmarks.compare`, 2 cores, as parts of
+# the best rate in the sweep, connections `gradual` and `new`:
+#   100 ms of waiting, 200 clients: 2 x 16 0.18 0.16, 3 x 64 0.96 0.90, 3 x 100 1.00 0.98
+#   5 ms of computing, 20 ms of waiting, 200 clients: 2 x 16 1.00 0.99, 3 x 64 0.98 0.98
+IO_THREADS = 100
+
+# For requests that do both: enough to fill the waits, and no more connections to a database.
+MIXED_THREADS = 8
+
+# What is planned where nothing is declared. Whether the code bears threads is not known then.
+UNDECLARED: Mapping[Interface, Shape] = {
+    Interface.WSGI: Shape(
+        worker_class=SYNC,
+        workers=CLASSIC,
+        why="one computes while one waits, one spare; threads only for what is declared",
+    ),
+    Interface.ASGI: Shape(
+        worker_class=UVICORN,
+        workers=CLASSIC,
+        why="one computes while one waits, one spare",
+    ),
+}
+
+_COMPUTE = "a computing process fills one core; more only switch contexts"
 
 WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
-    (Workload.CPU, Interface.WSGI): Shape(
-        worker_class=SYNC,
-        workers=PER_CORE,
-        why="a computing process fills one core; more only switch contexts",
-    ),
-    (Workload.CPU, Interface.ASGI): Shape(
-        worker_class=UVICORN,
-        workers=PER_CORE,
-        why="a computing process fills one core; more only switch contexts",
-    ),
+    (Workload.CPU, Interface.WSGI): Shape(worker_class=SYNC, workers=PER_CORE, why=_COMPUTE),
+    (Workload.CPU, Interface.ASGI): Shape(worker_class=UVICORN, workers=PER_CORE, why=_COMPUTE),
     (Workload.MIXED, Interface.WSGI): Shape(
-        worker_class=SYNC,
-        workers=CLASSIC,
-        why="one computes while one waits, one spare",
+        worker_class=GTHREAD,
+        workers=WITH_SPARE,
+        threads=MIXED_THREADS,
+        why="some threads wait while one computes; a spare where all of a worker's wait",
     ),
-    (Workload.MIXED, Interface.ASGI): Shape(
-        worker_class=UVICORN,
-        workers=CLASSIC,
-        why="one computes while one waits, one spare",
-    ),
+    (Workload.MIXED, Interface.ASGI): UNDECLARED[Interface.ASGI],
     (Workload.IO, Interface.WSGI): Shape(
         worker_class=GTHREAD,
-        workers=PER_CORE,
+        workers=WITH_SPARE,
         threads=IO_THREADS,
-        why="waiting costs a thread, not a process",
+        why="waiting costs a thread, not a process; GUNICORN_MAX_CONCURRENCY bounds them",
     ),
     (Workload.IO, Interface.ASGI): Shape(
         worker_class=UVICORN,
         workers=CLASSIC,
-        why="spares for synchronous code in the thread pool",
+        threads=IO_THREADS,
+        why="spares for what blocks a loop; threads for synchronous code",
     ),
     (Workload.ASYNC, Interface.WSGI): Shape(
         worker_class=GTHREAD,
-        workers=PER_CORE,
+        workers=WITH_SPARE,
         threads=IO_THREADS,
         why="as io: async needs an ASGI application",
     ),
@@ -119,6 +143,12 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
         why="one event loop per core holds thousands of waits",
     ),
 }
+
+
+def shape_for(workload: Workload | None, interface: Interface) -> Shape:
+    """The row of the table for what was declared; None where nothing was."""
+    return UNDECLARED[interface] if workload is None else WORKLOADS[workload, interface]
+
 
 # The worker classes that Gunicorn, uvicorn-worker and uvicorn bring, by their last name.
 _CLASS_INTERFACES = {

@@ -12,7 +12,8 @@ from gunicorn_autoconf._plan import plan
 # A pod for which there is nothing to advise.
 LIMITED = memory(16 * GIB, limit(8 * GIB))
 POD = machine(8, quota=2, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
-DECLARED = {"GUNICORN_WORKLOAD": "io"}
+DECLARED = {"GUNICORN_WORKLOAD": "mixed"}
+IO = {"GUNICORN_WORKLOAD": "io"}
 
 
 def advice(
@@ -32,7 +33,51 @@ def test_nothing() -> None:
 
 
 def test_workload() -> None:
-    assert list(advice(environ={})) == ["workload"]
+    assert advice(environ={}) == {
+        "workload": (
+            "No workload is declared, planned as mixed, without threads. Set GUNICORN_WORKLOAD: "
+            "cpu if requests mostly compute, io if they mostly wait, async if they wait in pure "
+            "async code, mixed if they do both."
+        )
+    }
+    # Where there are threads, or could not be, nothing is said of them.
+    for shown in (advice(environ={"GUNICORN_THREADS": "4"}), advice(environ={}, app=ASGI)):
+        assert shown["workload"].startswith("No workload is declared, planned as mixed. ")
+
+
+@pytest.mark.parametrize(
+    ("environ", "app", "most"),
+    [
+        ({}, WSGI, "3 x 100"),
+        ({}, ASGI, "5 x 100"),
+        # 256 MiB are a guess, of which one fits; threads stay as they are when it is measured.
+        ({"GUNICORN_MEMORY": "400MiB"}, WSGI, "3 x 200 once the guard has added workers"),
+        ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_MEMORY_GUARD": "observe"}, WSGI, "1 x 200"),
+        ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_WORKER_MEMORY": "256MiB"}, WSGI, "1 x 200"),
+    ],
+)
+def test_many_threads(environ: dict[str, str], app: Finding, most: str) -> None:
+    assert advice(environ=IO | environ, app=app) == {
+        "max-concurrency": (
+            f"Each thread that is busy may hold a connection to a database: up to {most}, made "
+            "only as requests need them. Where the database takes fewer, set "
+            "GUNICORN_MAX_CONCURRENCY."
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        IO | {"GUNICORN_MAX_CONCURRENCY": "400"},
+        IO | {"GUNICORN_THREADS": "100"},
+        IO | {"GUNICORN_WORKER_CLASS": "gevent"},
+        {"GUNICORN_WORKLOAD": "mixed"},
+        {"GUNICORN_WORKLOAD": "cpu"},
+    ],
+)
+def test_threads_that_are_few_or_bounded(environ: dict[str, str]) -> None:
+    assert advice(environ=environ) == {}
 
 
 def test_no_memory_limit_in_a_container() -> None:
@@ -93,14 +138,14 @@ def test_web_concurrency() -> None:
     shown = advice(environ=DECLARED | {"WEB_CONCURRENCY": "7"})
     assert list(shown) == ["web-concurrency"]
     assert shown["web-concurrency"].startswith(
-        "WEB_CONCURRENCY=7 overrides the planned count of 2 "
+        "WEB_CONCURRENCY=7 overrides the planned count of 3 "
     )
 
 
 @pytest.mark.parametrize(
     "environ",
     [
-        {"WEB_CONCURRENCY": "2"},  # as planned
+        {"WEB_CONCURRENCY": "3"},  # as planned
         {"GUNICORN_WORKERS": "7"},
         {"GUNICORN_WORKERS": "7", "WEB_CONCURRENCY": "6"},
     ],
@@ -154,6 +199,7 @@ def test_conf_file() -> None:
 def test_every_topic_is_tested_here() -> None:
     assert TOPICS == (
         "workload",
+        "max-concurrency",
         "memory-limit",
         "cpu-quota",
         "quota-below-one-core",

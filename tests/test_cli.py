@@ -77,7 +77,7 @@ def test_json() -> None:
 
     assert shown["plan"]["settings"]["worker_class"] == "gthread"
     assert shown["plan"]["settings"]["workers"] == 2
-    assert shown["plan"]["settings"]["threads"] == 32
+    assert shown["plan"]["settings"]["threads"] == 200
     assert shown["declaration"]["values"] == {
         "workload": {"value": "io", "source": "--workload"},
         "cpus": {"value": 4.0, "source": "--cpus"},
@@ -187,7 +187,9 @@ def test_problems() -> None:
 def test_advice_is_printed_last() -> None:
     result = run("explain", "--cpus", "2", "--memory", "1GiB")
     advice = result.output.partition("\nAdvice\n")[2]
-    assert advice.startswith("  - No workload is declared, planned as mixed. Set GUNICORN_WORKLOAD")
+    assert advice.startswith(
+        "  - No workload is declared, planned as mixed, without threads. Set\n"
+    )
 
 
 def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:

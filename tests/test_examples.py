@@ -86,11 +86,11 @@ def test_flask_project(gunicorn: Launcher) -> None:
         *MODULE_DOOR, "shop:create_app()", GUNICORN_WORKLOAD="io", GUNICORN_CPUS="1"
     )
 
-    server.wait_for_workers(1)
+    server.wait_for_workers(2)
     assert answers(server, "/healthz") == {"status": "ok"}
     assert answers(server, "/price/bread") == {"cents": 220}
     assert server.get("/price/gold").status == 404
-    assert (runs_with(server, "worker_class"), runs_with(server, "threads")) == ("gthread", "16")
+    assert (runs_with(server, "worker_class"), runs_with(server, "threads")) == ("gthread", "100")
     assert not server.mistakes()
 
 

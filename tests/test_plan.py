@@ -14,6 +14,7 @@ from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan
 from gunicorn_autoconf._workload import Interface, Workload
 
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
+STOCK = "uvicorn_worker.UvicornWorker"
 
 
 def shape(planned: Plan) -> tuple[Any, Any, Any]:
@@ -32,22 +33,28 @@ class TestWorkloads:
             ("4", "cpu", ASGI, UVICORN, 4, 1),
             ("4", "", WSGI, "sync", 9, 1),
             ("4", "", ASGI, UVICORN, 9, 1),
-            ("4", "mixed", WSGI, "sync", 9, 1),
+            # One worker more than cores, and threads: 8 where requests compute too, else 100.
+            ("4", "mixed", WSGI, "gthread", 5, 8),
             ("4", "mixed", ASGI, UVICORN, 9, 1),
-            ("4", "io", WSGI, "gthread", 4, 16),
-            ("4", "io", ASGI, UVICORN, 9, 1),
-            ("4", "async", WSGI, "gthread", 4, 16),
+            ("4", "io", WSGI, "gthread", 5, 100),
+            # The size of the pools for synchronous code.
+            ("4", "io", ASGI, UVICORN, 9, 100),
+            ("4", "async", WSGI, "gthread", 5, 100),
             ("4", "async", ASGI, UVICORN, 4, 1),
             ("1", "cpu", WSGI, "sync", 1, 1),
-            ("1", "mixed", WSGI, "sync", 3, 1),
-            ("1", "io", WSGI, "gthread", 1, 16),
+            ("1", "", WSGI, "sync", 3, 1),
+            ("1", "mixed", WSGI, "gthread", 2, 8),
+            ("1", "io", WSGI, "gthread", 2, 100),
+            ("1", "io", ASGI, UVICORN, 3, 100),
             ("1.5", "cpu", WSGI, "sync", 2, 1),
-            ("1.5", "mixed", WSGI, "sync", 4, 1),
-            ("1.5", "io", WSGI, "gthread", 2, 16),
+            ("1.5", "", WSGI, "sync", 4, 1),
+            ("1.5", "mixed", WSGI, "gthread", 3, 8),
+            ("1.5", "io", WSGI, "gthread", 3, 100),
             ("1.5", "async", ASGI, UVICORN, 2, 1),
             ("500m", "cpu", WSGI, "sync", 1, 1),
             ("500m", "mixed", ASGI, UVICORN, 2, 1),
-            ("100m", "mixed", WSGI, "sync", 1, 1),
+            ("100m", "", WSGI, "sync", 1, 1),
+            ("100m", "mixed", WSGI, "gthread", 2, 8),
             ("1m", "cpu", WSGI, "sync", 1, 1),
         ],
     )
@@ -110,6 +117,26 @@ class TestWorkloads:
         assert shape(planned) == ("sync", 5, 1)
         assert planned.warnings == ()
 
+    def test_threads_are_only_for_what_is_declared(self) -> None:
+        """Nobody has said that the code bears them; to declare the default is to say so."""
+        undeclared = plan_for({})
+        declared = plan_for({"GUNICORN_WORKLOAD": "mixed"})
+
+        assert (undeclared.workload, declared.workload) == (Workload.MIXED, Workload.MIXED)
+        assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), ("gthread", 5, 8))
+        assert undeclared.reasons_for("worker_class")[0].rule == (
+            "mixed, WSGI: one computes while one waits, one spare; "
+            "threads only for what is declared"
+        )
+        assert declared.reasons_for("worker_class")[0].rule == (
+            "mixed, WSGI: some threads wait while one computes; "
+            "a spare where all of a worker's wait"
+        )
+
+    def test_an_event_loop_has_the_same_plan_whether_mixed_is_declared_or_not(self) -> None:
+        undeclared, declared = plan_for({}, ASGI), plan_for({"GUNICORN_WORKLOAD": "mixed"}, ASGI)
+        assert undeclared.settings == declared.settings
+
 
 class TestInterface:
     @pytest.mark.parametrize(
@@ -171,18 +198,25 @@ class TestMemory:
         ("workload", "app", "memory_size", "worker_memory", "workers", "threads"),
         [
             # nothing measured: 256 MiB a worker
-            ("io", ASGI, "1GiB", "", 3, 1),
-            ("io", ASGI, "2GiB", "300MiB", 6, 1),
+            ("async", ASGI, "1GiB", "", 3, 1),
+            ("mixed", ASGI, "2GiB", "300MiB", 6, 1),
             ("", WSGI, "1GiB", "", 3, 1),
             ("", WSGI, "16GiB", "", 9, 1),
             ("cpu", WSGI, "512MiB", "", 1, 1),
-            # threads make up for processes, 4 x 16 in all, but at most 64 in each
-            ("io", WSGI, "600MiB", "250MiB", 2, 32),
-            ("io", WSGI, "900MiB", "250MiB", 3, 22),
-            ("io", WSGI, "1200MiB", "250MiB", 4, 16),
-            ("io", WSGI, "300MiB", "250MiB", 1, 64),
-            ("io", WSGI, "100MiB", "250MiB", 1, 64),
-            ("async", WSGI, "600MiB", "250MiB", 2, 32),
+            # threads make up for processes, 5 x 100 in all, but at most 200 in each
+            ("io", WSGI, "1500MiB", "250MiB", 5, 100),
+            ("io", WSGI, "1200MiB", "250MiB", 4, 125),
+            ("io", WSGI, "900MiB", "250MiB", 3, 167),
+            ("io", WSGI, "600MiB", "250MiB", 2, 200),
+            ("io", WSGI, "300MiB", "250MiB", 1, 200),
+            ("io", WSGI, "100MiB", "250MiB", 1, 200),
+            ("async", WSGI, "900MiB", "250MiB", 3, 167),
+            # 9 x 100
+            ("io", ASGI, "2GiB", "300MiB", 6, 150),
+            ("io", ASGI, "1GiB", "", 3, 200),
+            # 5 x 8
+            ("mixed", WSGI, "900MiB", "250MiB", 3, 14),
+            ("mixed", WSGI, "300MiB", "250MiB", 1, 40),
         ],
     )
     def test_cuts_the_count(
@@ -206,14 +240,14 @@ class TestMemory:
         assert planned.settings["workers"] == workers
         assert planned.settings["threads"] == threads
 
-    def test_threads_never_exceed_64(self) -> None:
+    def test_threads_never_exceed_200(self) -> None:
         environ = {
             "GUNICORN_CPUS": "16",
             "GUNICORN_WORKLOAD": "io",
             "GUNICORN_MEMORY": "600MiB",
             "GUNICORN_WORKER_MEMORY": "250MiB",
         }
-        assert shape(plan_for(environ)) == ("gthread", 2, 64)
+        assert shape(plan_for(environ)) == ("gthread", 2, 200)
 
     def test_reason_holds_the_division(self) -> None:
         environ = {"GUNICORN_MEMORY": "1GiB", "GUNICORN_WORKER_MEMORY": "512MiB"}
@@ -308,7 +342,7 @@ class TestCapWithoutQuota:
     ROOM = memory(256 * GIB)
 
     @pytest.mark.parametrize(
-        ("workload", "shaped"), [("", ("sync", 12, 1)), ("io", ("gthread", 12, 16))]
+        ("workload", "shaped"), [("", ("sync", 12, 1)), ("io", ("gthread", 12, 100))]
     )
     def test_in_a_container(self, workload: str, shaped: tuple[str, int, int]) -> None:
         planned = plan_for(
@@ -373,10 +407,10 @@ class TestBounds:
     @pytest.mark.parametrize(
         ("concurrency", "workers", "threads"),
         [
-            ("20", 4, 5),  # every core keeps its worker
-            ("64", 4, 16),
-            ("63", 4, 15),
-            ("4", 4, 1),
+            ("20", 5, 4),  # every core keeps its worker
+            ("500", 5, 100),
+            ("499", 5, 99),
+            ("5", 5, 1),
             ("3", 3, 1),
             ("1", 1, 1),
         ],
@@ -387,6 +421,49 @@ class TestBounds:
         environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
         planned = plan_for(environ)
         assert shape(planned) == ("gthread", workers, threads)
+        assert planned.warnings == ()
+
+    def test_of_concurrency_with_few_threads(self) -> None:
+        environ = {"GUNICORN_WORKLOAD": "mixed", "GUNICORN_MAX_CONCURRENCY": "20"}
+        assert shape(plan_for(environ)) == ("gthread", 5, 4)
+
+    @pytest.mark.parametrize(
+        ("concurrency", "workers", "threads"), [("900", 9, 100), ("40", 9, 4), ("18", 9, 2)]
+    )
+    def test_of_concurrency_with_thread_pools(
+        self, concurrency: str, workers: int, threads: int
+    ) -> None:
+        environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
+        planned = plan_for(environ, ASGI)
+        assert shape(planned) == (UVICORN, workers, threads)
+        assert planned.warnings == ()
+
+    @pytest.mark.parametrize(
+        ("concurrency", "workers", "product"), [("17", 9, "9 workers"), ("6", 6, "6 workers")]
+    )
+    def test_a_thread_pool_is_bounded_from_two_threads_on(
+        self, concurrency: str, workers: int, product: str
+    ) -> None:
+        environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
+        planned = plan_for(environ, ASGI)
+        assert shape(planned) == (UVICORN, workers, 1)
+        assert planned.warnings == (
+            (
+                f"GUNICORN_MAX_CONCURRENCY={concurrency} bounds no thread pool: {product} x 2 "
+                "threads, the fewest that a pool is made for, are more"
+            ),
+        )
+
+    @pytest.mark.parametrize(
+        "environ",
+        [
+            {"GUNICORN_WORKLOAD": "async"},  # It has no synchronous code.
+            {"GUNICORN_WORKLOAD": "io", "GUNICORN_THREADS": "1"},  # The operator knows.
+            {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_WORKERS": "3"},
+        ],
+    )
+    def test_no_word_of_thread_pools(self, environ: dict[str, str]) -> None:
+        planned = plan_for(environ | {"GUNICORN_MAX_CONCURRENCY": "9"}, ASGI)
         assert planned.warnings == ()
 
     def test_reason_names_the_bound(self) -> None:
@@ -407,6 +484,44 @@ class TestBounds:
             "GUNICORN_MAX_CONCURRENCY": "40",
         }
         assert shape(plan_for(environ)) == ("gthread", 2, 20)
+
+    @pytest.mark.parametrize(
+        ("environ", "workers", "threads"),
+        [
+            # One fits by a guess, five are wanted: the guard may add four of 8 threads each.
+            ({}, 1, 8),
+            ({"GUNICORN_MAX_WORKERS": "2"}, 1, 20),
+            ({"GUNICORN_MIN_WORKERS": "6"}, 6, 6),
+            # None will be added.
+            ({"GUNICORN_MEMORY_GUARD": "off"}, 1, 40),
+            ({"GUNICORN_MEMORY_GUARD": "observe"}, 1, 40),
+            ({"GUNICORN_WORKER_MEMORY": "256MiB"}, 1, 40),
+            ({"WEB_CONCURRENCY": "1"}, 1, 40),
+        ],
+    )
+    def test_workers_that_the_guard_may_add_stay_within_the_concurrency(
+        self, environ: dict[str, str], workers: int, threads: int
+    ) -> None:
+        declared = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "400MiB",
+            "GUNICORN_MAX_CONCURRENCY": "40",
+        }
+        assert shape(plan_for(declared | environ)) == ("gthread", workers, threads)
+
+    def test_reason_names_the_workers_that_the_guard_may_add(self) -> None:
+        environ = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "400MiB",
+            "GUNICORN_MAX_CONCURRENCY": "40",
+        }
+        assert plan_for(environ).reasons_for("threads")[-1] == Reason(
+            setting="threads",
+            value=8,
+            rule="max_concurrency // workers, with those that the guard may add",
+            inputs={"max_concurrency": 40, "workers": 5},
+            source="GUNICORN_MAX_CONCURRENCY",
+        )
 
     @pytest.mark.parametrize(
         ("environ", "warning"),
@@ -433,14 +548,14 @@ class TestBounds:
 
     @pytest.mark.parametrize("variable", ["WEB_CONCURRENCY", "GUNICORN_MIN_WORKERS"])
     def test_threads_make_up_only_for_workers_that_are_missing(self, variable: str) -> None:
-        """Memory would leave one worker and give it 64 threads; the operator insists on four."""
+        """Memory would leave one worker and give it 200 threads; the operator insists on five."""
         environ = {
             "GUNICORN_WORKLOAD": "io",
             "GUNICORN_MEMORY": "300MiB",
             "GUNICORN_WORKER_MEMORY": "250MiB",
-            variable: "4",
+            variable: "5",
         }
-        assert shape(plan_for(environ)) == ("gthread", 4, 16)
+        assert shape(plan_for(environ)) == ("gthread", 5, 100)
 
 
 class TestExplicitCount:
@@ -478,18 +593,45 @@ class TestExplicitClass:
         ("environ", "app", "shaped"),
         [
             # Threads would turn sync into gthread, which is not what was asked for.
+            ({"GUNICORN_WORKER_CLASS": "sync"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_WORKLOAD": "cpu"}, WSGI, ("sync", 4, 1)),
+            ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("sync", 9, 1)),
             ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_WORKLOAD": "io"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_WORKLOAD": "async"}, WSGI, ("sync", 9, 1)),
             (
                 {"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_WORKLOAD": "io"},
                 WSGI,
-                ("gevent", 4, 1),
+                ("gevent", 5, 1),
             ),
             ({"GUNICORN_WORKER_CLASS": "gevent"}, WSGI, ("gevent", 9, 1)),
+            ({"GUNICORN_WORKER_CLASS": "gthread"}, WSGI, ("gthread", 9, 1)),
+            (
+                {"GUNICORN_WORKER_CLASS": "gthread", "GUNICORN_WORKLOAD": "cpu"},
+                WSGI,
+                ("gthread", 4, 1),
+            ),
+            (
+                {"GUNICORN_WORKER_CLASS": "gthread", "GUNICORN_WORKLOAD": "mixed"},
+                WSGI,
+                ("gthread", 5, 8),
+            ),
             (
                 {"GUNICORN_WORKER_CLASS": "gthread", "GUNICORN_WORKLOAD": "io"},
                 WSGI,
-                ("gthread", 4, 16),
+                ("gthread", 5, 100),
             ),
+            (
+                {"GUNICORN_WORKER_CLASS": "gthread", "GUNICORN_WORKLOAD": "async"},
+                WSGI,
+                ("gthread", 5, 100),
+            ),
+            # Ours takes the threads for its pools, uvicorn-worker's takes no notice of them.
+            (
+                {"GUNICORN_WORKER_CLASS": UVICORN, "GUNICORN_WORKLOAD": "io"},
+                None,
+                (UVICORN, 9, 100),
+            ),
+            ({"GUNICORN_WORKER_CLASS": STOCK, "GUNICORN_WORKLOAD": "io"}, ASGI, (STOCK, 9, 1)),
             ({"GUNICORN_WORKER_CLASS": "asgi", "GUNICORN_WORKLOAD": "io"}, ASGI, ("asgi", 9, 1)),
             (
                 {"GUNICORN_WORKER_CLASS": "asgi", "GUNICORN_WORKLOAD": "async"},
@@ -499,8 +641,10 @@ class TestExplicitClass:
             # Gunicorn makes gthread of sync with threads; the plan says so.
             ({"GUNICORN_THREADS": "8"}, WSGI, ("gthread", 9, 8)),
             ({"GUNICORN_THREADS": "1"}, WSGI, ("sync", 9, 1)),
-            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, WSGI, ("gthread", 4, 8)),
+            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, WSGI, ("gthread", 5, 8)),
+            ({"GUNICORN_THREADS": "4", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("gthread", 5, 4)),
             ({"GUNICORN_THREADS": "8"}, ASGI, (UVICORN, 9, 8)),
+            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, ASGI, (UVICORN, 9, 8)),
             # The same classes by their dotted names.
             (
                 {
@@ -508,7 +652,7 @@ class TestExplicitClass:
                     "GUNICORN_WORKLOAD": "io",
                 },
                 WSGI,
-                ("gunicorn.workers.gthread.ThreadWorker", 4, 16),
+                ("gunicorn.workers.gthread.ThreadWorker", 5, 100),
             ),
             (
                 {
@@ -628,6 +772,7 @@ class TestTimeouts:
         [
             ({}, ASGI, 65),
             ({"GUNICORN_WORKLOAD": "io"}, WSGI, 65),
+            ({"GUNICORN_WORKLOAD": "mixed"}, WSGI, 65),
             ({"GUNICORN_THREADS": "4"}, WSGI, 65),
             # Gunicorn makes gthread of it, whatever is asked for.
             ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_THREADS": "4"}, WSGI, 65),
@@ -691,4 +836,4 @@ class TestOtherSettings:
 
 def test_a_declaration_is_enough_for_a_plan() -> None:
     planned = plan(machine(), declare({"GUNICORN_WORKLOAD": "io"}))
-    assert shape(planned) == ("gthread", 4, 16)
+    assert shape(planned) == ("gthread", 5, 100)

@@ -237,14 +237,14 @@ def test_an_explicit_value_always_wins(planned_for: tuple[Plan, Declaration]) ->
 def test_threads(planned_for: tuple[Plan, Declaration]) -> None:
     planned, declaration = planned_for
     if declaration.explicit("threads") is None:
-        assert 1 <= planned.settings["threads"] <= 64
+        assert 1 <= planned.settings["threads"] <= 200
 
 
 @given(planned_for=plans())
 def test_threads_are_for_classes_that_have_them(planned_for: tuple[Plan, Declaration]) -> None:
     planned, declaration = planned_for
     if declaration.explicit("threads") is None and planned.settings["threads"] > 1:
-        assert planned.settings["worker_class"] == "gthread"
+        assert planned.settings["worker_class"] in ("gthread", UVICORN)
 
 
 @given(planned_for=plans())
@@ -254,6 +254,26 @@ def test_concurrency(planned_for: tuple[Plan, Declaration]) -> None:
     exceeds = bound is not None and workers(planned) * planned.settings["threads"] > bound
     warned = any(f"exceed GUNICORN_MAX_CONCURRENCY={bound}" in text for text in planned.warnings)
     assert warned is exceeds
+
+
+@given(
+    workload=st.sampled_from(["", "cpu", "mixed", "io", "async"]),
+    bound=st.integers(1, 600),
+    app=APPS,
+    limit_bytes=SIZES,
+    measured=st.integers(0, 4 * GIB),
+)
+def test_concurrency_when_workers_are_measured(
+    workload: str, bound: int, app: Finding | None, limit_bytes: int, measured: int
+) -> None:
+    """The guard changes the count and not the threads."""
+    environ = {"GUNICORN_WORKLOAD": workload, "GUNICORN_MAX_CONCURRENCY": str(bound)}
+    on = machine(8, supply=memory(512 * GIB, limit(limit_bytes)))
+    threads = plan_for(environ, app, on=on).settings["threads"]
+
+    grown = workers(plan_for(environ, app, on=on, measured=measured))
+
+    assert grown * threads <= bound
 
 
 @given(planned_for=plans())

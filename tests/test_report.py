@@ -74,9 +74,11 @@ class TestTable:
 gunicorn-autoconf: 1.5 cores (/sys/fs/cgroup/kubepods/pod1/app/cpu.max); \
 1 GiB (/sys/fs/cgroup/kubepods/pod1/app/memory.max); \
 workload io (GUNICORN_WORKLOAD); WSGI (app.wsgi calls get_wsgi_application())
-  worker_class     gthread   io, WSGI: waiting costs a thread, not a process
+  worker_class     gthread   io, WSGI: waiting costs a thread, not a process; \
+GUNICORN_MAX_CONCURRENCY bounds them
   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
-  threads          16        io: waiting costs a thread, not a process
+  threads          100       io: waiting costs a thread, not a process; \
+GUNICORN_MAX_CONCURRENCY bounds them
   timeout          10        set by GUNICORN_TIMEOUT
   graceful_timeout 8         timeout - 2: most draining workers send no heartbeat, \
 timeout = 10 (GUNICORN_TIMEOUT)
@@ -186,7 +188,7 @@ class TestJson:
         assert shown["interface_evidence"] == "app.wsgi calls get_wsgi_application()"
         assert shown["settings"]["worker_class"] == "gthread"
         assert shown["settings"]["workers"] == 1
-        assert shown["settings"]["threads"] == 32
+        assert shown["settings"]["threads"] == 200
         assert shown["settings"]["bind"] == [":80", ":81"]
         assert shown["memory"] == {
             "limit_bytes": 629_145_600,
@@ -205,8 +207,8 @@ class TestJson:
         assert [reason for reason in reasons if reason["setting"] == "workers"] == [
             {
                 "setting": "workers",
-                "value": 2,
-                "rule": "ceil(c)",
+                "value": 3,
+                "rule": "ceil(c) + 1",
                 "inputs": {"c": 1.5},
                 "source": "GUNICORN_CPUS",
             },
@@ -217,7 +219,7 @@ class TestJson:
                 "inputs": {
                     "budget_bytes": 566_231_040,
                     "worker_memory_bytes": 524_288_000,
-                    "wanted": 2,
+                    "wanted": 3,
                 },
                 "source": "GUNICORN_MEMORY; GUNICORN_WORKER_MEMORY",
             },
@@ -251,6 +253,7 @@ class TestJson:
         assert shown["application"] == {
             "interface": "wsgi",
             "evidence": "app.wsgi calls get_wsgi_application()",
+            "missing_module": None,
         }
 
     def test_warnings(self) -> None:

@@ -50,12 +50,14 @@ CALL = """
         ("4", "cpu", WSGI, "sync", "4", "1"),
         ("4", "cpu", ASGI, UVICORN, "4", "1"),
         ("4", "", WSGI, "sync", "9", "1"),
+        ("4", "mixed", WSGI, "gthread", "5", "8"),
         ("4", "mixed", ASGI, UVICORN, "9", "1"),
-        ("4", "io", WSGI, "gthread", "4", "16"),
-        ("4", "io", ASGI, UVICORN, "9", "1"),
+        ("4", "io", WSGI, "gthread", "5", "100"),
+        ("4", "io", ASGI, UVICORN, "9", "100"),
         ("4", "async", ASGI, UVICORN, "4", "1"),
         ("1.5", "cpu", WSGI, "sync", "2", "1"),
-        ("1.5", "mixed", WSGI, "sync", "4", "1"),
+        ("1.5", "", WSGI, "sync", "4", "1"),
+        ("1.5", "mixed", WSGI, "gthread", "3", "8"),
         ("500m", "cpu", WSGI, "sync", "1", "1"),
         ("500m", "mixed", ASGI, UVICORN, "2", "1"),
     ],
@@ -84,9 +86,9 @@ def test_workload_table(
 @pytest.mark.parametrize(
     ("application", "variables", "workers", "threads"),
     [
-        (ASGI, {"GUNICORN_MEMORY": "1GiB"}, "3", "1"),
-        (ASGI, {"GUNICORN_MEMORY": "2GiB", "GUNICORN_WORKER_MEMORY": "300MiB"}, "6", "1"),
-        (WSGI, {"GUNICORN_MEMORY": "600MiB", "GUNICORN_WORKER_MEMORY": "250MiB"}, "2", "32"),
+        (ASGI, {"GUNICORN_MEMORY": "1GiB"}, "3", "200"),
+        (ASGI, {"GUNICORN_MEMORY": "2GiB", "GUNICORN_WORKER_MEMORY": "300MiB"}, "6", "150"),
+        (WSGI, {"GUNICORN_MEMORY": "900MiB", "GUNICORN_WORKER_MEMORY": "250MiB"}, "3", "167"),
     ],
 )
 def test_memory_cuts_workers_and_threads_make_up_for_them(
@@ -109,14 +111,14 @@ def test_max_concurrency_bounds_the_product(gunicorn: Launcher) -> None:
         GUNICORN_MAX_CONCURRENCY="20",
     )
 
-    assert (shown["workers"], shown["threads"]) == ("4", "5")
+    assert (shown["workers"], shown["threads"]) == ("5", "4")
 
 
 @pytest.mark.parametrize(
     ("variables", "workers", "threads"),
     [
-        ({"GUNICORN_MAX_WORKERS": "2"}, "2", "16"),
-        ({"GUNICORN_MIN_WORKERS": "6"}, "6", "16"),
+        ({"GUNICORN_MAX_WORKERS": "2"}, "2", "100"),
+        ({"GUNICORN_MIN_WORKERS": "6"}, "6", "100"),
         ({"GUNICORN_MAX_CONCURRENCY": "3"}, "3", "1"),
     ],
 )
@@ -337,9 +339,9 @@ def test_call_door(gunicorn: Launcher) -> None:
     )
     server = gunicorn.start(WSGI, GUNICORN_WORKLOAD="cpu")
 
-    server.wait_for_workers(2)
+    server.wait_for_workers(3)
     (final,) = server.lines("running with")
-    assert "worker_class=gthread workers=2 threads=16" in final
+    assert "worker_class=gthread workers=3 threads=100" in final
     assert "keepalive=65" in final
     assert "workload io (workload)" in server.log
     assert server.get("/io").status == 200

@@ -176,19 +176,38 @@ def test_explain_names_the_files(cgroup: Cgroup, confined: Launcher) -> None:
     assert document["machine"]["container"]["path"] == str(cgroup.limit_file)
 
 
-def test_size_gives_the_workers_that_were_asked_for(cgroup: Cgroup, confined: Launcher) -> None:
+@pytest.mark.parametrize(
+    ("asked", "cores", "limit_mib", "rule", "threads"),
+    [
+        # As where nothing is declared: 4 * 40 + 32 = 192, / 0.9 = 213.3, in steps of 16.
+        (("--workers", "4"), 1.5, 224, r"4 +floor\(2 \* c\) \+ 1, c = 1.5 ", 1),
+        # 2 * 40 + 32 = 112, / 0.9 = 124.4.
+        (("--workers", "2", "--workload", "mixed"), 1.0, 128, r"2 +ceil\(c\) \+ 1, c = 1 ", 8),
+    ],
+    ids=["undeclared", "mixed"],
+)
+def test_size_gives_the_workers_that_were_asked_for(
+    cgroup: Cgroup,
+    confined: Launcher,
+    asked: tuple[str, ...],
+    cores: float,
+    limit_mib: int,
+    rule: str,
+    threads: int,
+) -> None:
     size = (sys.executable, "-m", "gunicorn_autoconf", "size", "--json")
-    asked = ("--workers", "4", "--worker-memory", "40MiB", "--workload", "mixed")
-    answer = json.loads(confined.run(*asked, program=size).stdout)
-    assert (answer["cores"], answer["memory_limit_bytes"]) == (1.5, 224 * MIB)
-    cgroup.set_quota(150_000, 100_000)
-    cgroup.set_limit(224 * MIB)
+    answer = json.loads(confined.run(*asked, "--worker-memory", "40MiB", program=size).stdout)
+    assert (answer["cores"], answer["memory_limit_bytes"]) == (cores, limit_mib * MIB)
+    cgroup.set_quota(int(cores * 100_000), 100_000)
+    cgroup.set_limit(limit_mib * MIB)
 
     server = confined.start(*MODULE_DOOR, WSGI, **answer["variables"])
 
-    server.wait_for_workers(4)
-    assert server.lines(r"\]   workers +4 +floor\(2 \* c\) \+ 1, c = 1.5 ")
-    server.wait_for(r"memory workers=4 .*limit=224\.0MiB")
+    count = answer["workers"]
+    server.wait_for_workers(count)
+    assert server.lines(rf"\]   workers +{rule}")
+    assert server.lines(rf"running with .*workers={count} threads={threads} ")
+    server.wait_for(rf"memory workers={count} .*limit={limit_mib}\.0MiB")
 
 
 def test_hangup_follows_the_limit(cgroup: Cgroup, confined: Launcher) -> None:

@@ -234,7 +234,7 @@ def last_line(server: Server) -> str:
 @pytest.mark.parametrize(
     ("application", "workload", "worker_class"),
     [
-        ("app:wsgi_app", "mixed", "sync"),
+        ("app:wsgi_app", "", "sync"),
         pytest.param("app:wsgi_app", "io", "gthread", marks=pytest.mark.slow),
         pytest.param("app:asgi_app", "mixed", "UvicornWorker", marks=pytest.mark.slow),
     ],
@@ -290,9 +290,7 @@ def test_count_grows_to_what_fits(cgroup: Cgroup, confined: Launcher) -> None:
         """,
     )
     cgroup.set_limit(1024 * MIB)
-    server = confined.start(
-        *MODULE_DOOR, "app:app", GUNICORN_CPUS="4", GUNICORN_WORKLOAD="mixed", **EVERY_SAMPLE
-    )
+    server = confined.start(*MODULE_DOOR, "app:app", GUNICORN_CPUS="4", **EVERY_SAMPLE)
     first = server.wait_for_workers(3)
 
     workers = server.wait_for_workers(9)

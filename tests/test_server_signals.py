@@ -44,11 +44,11 @@ def test_hangup_plans_again_by_the_call_door(gunicorn: Launcher) -> None:
     gunicorn.write("gunicorn.conf.py", CALL.format(arguments='workload="io", cpus=2'))
     server.signal(signal.SIGHUP)
 
-    server.wait_for_workers(2, replacing=workers)
+    server.wait_for_workers(3, replacing=workers)
     planned_again = server.wait_for(r"planned again: .*").group()
     assert "worker_class sync -> gthread" in planned_again
-    assert "workers 1 -> 2" in planned_again
-    assert "threads 1 -> 16" in planned_again
+    assert "workers 1 -> 3" in planned_again
+    assert "threads 1 -> 100" in planned_again
     assert server.get("/io").status == 200
 
 

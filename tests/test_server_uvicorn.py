@@ -357,6 +357,62 @@ def test_threads_is_the_size_of_the_thread_pools(gunicorn: Launcher, loop: str, 
     assert server.get("/most").body == "3"
 
 
+TOGETHER = """
+    import asyncio, threading
+    import anyio.to_thread
+
+    met = threading.Barrier(60)
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        if scope["path"] == "/thread":
+            await asyncio.to_thread(met.wait, 30)
+        else:
+            await anyio.to_thread.run_sync(met.wait, 30)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "anyio"])
+def test_io_runs_more_synchronous_requests_at_once_than_the_pools_have_by_themselves(
+    gunicorn: Launcher, kind: str
+) -> None:
+    """Each waits for the sixtieth: anyio's own pool holds 40, asyncio's is as the machine is."""
+    pytest.importorskip("anyio")
+    gunicorn.write("app.py", TOGETHER)
+    server = gunicorn.start(
+        *MODULE_DOOR, "app:app", GUNICORN_WORKLOAD="io", GUNICORN_MAX_WORKERS="1"
+    )
+    server.wait_for_workers(1)
+    assert server.lines(rf"worker_class={re.escape(OURS)} workers=1 threads=100 ")
+
+    with ExitStack() as all_of_them:
+        answers = [all_of_them.enter_context(server.ask(f"/{kind}")) for _ in range(60)]
+        assert [answer().status for answer in answers] == [200] * 60
+
+
+def test_max_concurrency_bounds_the_thread_pools(gunicorn: Launcher) -> None:
+    """Three workers by the cores, and two threads for each."""
+    gunicorn.write("app.py", APP)
+    server = gunicorn.start(
+        *MODULE_DOOR,
+        "app:app",
+        GUNICORN_CPUS="1",
+        GUNICORN_MEMORY="4GiB",
+        GUNICORN_WORKLOAD="io",
+        GUNICORN_MAX_CONCURRENCY="6",
+    )
+    workers = server.wait_for_workers(3)
+    assert server.lines(rf"worker_class={re.escape(OURS)} workers=3 threads=2 ")
+    assert len(workers) == 3
+
+    with ExitStack() as all_of_them:
+        answers = [all_of_them.enter_context(server.ask("/thread?0.5")) for _ in range(12)]
+        assert [answer().status for answer in answers] == [200] * 12
+    assert {server.get("/most").body for _ in range(6)} <= {"0", "1", "2"}
+
+
 # What else uvicorn is told.
 
 

@@ -22,7 +22,7 @@ VALIDATOR = Draft202012Validator(closed(PUBLISHED))
 
 FOUR = ("--workers", "4", "--worker-memory", "180MiB", "--workload", "io", "--interface", "wsgi")
 LOAD = ("--rate", "300", "--latency", "80ms", "--compute", "20ms")
-HEAVY = ("--rate", "30", "--latency", "2s", "--compute", "1ms")
+HEAVY = ("--rate", "150", "--latency", "2s", "--compute", "1ms")
 
 
 def run(*arguments: str, **environ: str) -> Result:
@@ -60,9 +60,9 @@ def test_text() -> None:
     assert result.output == (
         "Takes\n"
         "  replicas      1\n"
-        "  CPU limit     4 cores\n"
+        "  CPU limit     3 cores\n"
         "  memory limit  848 MiB\n"
-        "  workers       4 of 180 MiB, 16 threads each (io, WSGI)\n"
+        "  workers       4 of 180 MiB, 100 threads each (io, WSGI)\n"
         "  worker class  gthread\n"
         "\n"
         "Declare\n"
@@ -71,10 +71,10 @@ def test_text() -> None:
         "  GUNICORN_WORKER_MEMORY=180Mi\n"
         "\n"
         "Why\n"
-        "  cores = 4\n"
-        "      max(workers, least)\n"
-        "      = max(4, 0.25)\n"
-        "      (the plan has ceil(c) workers for c cores)\n"
+        "  cores = 3\n"
+        "      max(workers - 1, least)\n"
+        "      = max(4 - 1, 0.25)\n"
+        "      (the plan has ceil(c) + 1 workers for c cores)\n"
         "  memory_limit = 848 MiB\n"
         "      (workers * worker_memory + others) / (1 - reserve)\n"
         "      = (4 * 180 MiB + 32 MiB) / (1 - 0.1)\n"
@@ -88,8 +88,8 @@ def test_text_of_a_load() -> None:
     assert lines[1:6] == [
         "  replicas      5, each with",
         "  CPU limit     2 cores",
-        "  memory limit  608 MiB",
-        "  workers       2 of 256 MiB, 16 threads each (io, WSGI)",
+        "  memory limit  896 MiB",
+        "  workers       3 of 256 MiB, 100 threads each (io, WSGI)",
         "  worker class  gthread",
     ]
     why = lines.index("  in_flight = 24")
@@ -125,10 +125,10 @@ def test_json() -> None:
         "interface": "wsgi",
         "replicas": 6,
         "cores": 1.5,
-        "memory_limit_bytes": 469_762_048,
+        "memory_limit_bytes": 671_088_640,
         "worker_class": "gthread",
-        "workers": 2,
-        "threads": 16,
+        "workers": 3,
+        "threads": 100,
         "worker_memory_bytes": 188_743_680,
         "variables": {"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_MEMORY": "180Mi"},
         "notes": ["taken for a WSGI application; --interface asgi sizes for the other kind"],
@@ -161,8 +161,16 @@ def test_schema_is_one() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [FOUR, LOAD, HEAVY, (*LOAD, "--interface", "asgi"), ("--workers", "6")],
-    ids=["four", "load", "heavy", "asgi", "mixed"],
+    [
+        FOUR,
+        LOAD,
+        HEAVY,
+        (*LOAD, "--interface", "asgi"),
+        ("--workers", "6"),
+        ("--workers", "1", "--workload", "mixed"),
+        ("--workers", "1", "--workload", "io"),
+    ],
+    ids=["four", "load", "heavy", "asgi", "undeclared", "one-mixed", "one-io"],
 )
 def test_explain_agrees(arguments: tuple[str, ...]) -> None:
     answer = size(*arguments, "--others", "0")
@@ -199,11 +207,11 @@ def test_kubernetes() -> None:
 def test_kubernetes_with_half_a_core_and_variables() -> None:
     container, _ = kubernetes(*HEAVY)
 
-    assert container["resources"]["limits"] == {"cpu": "250m", "memory": "608Mi"}
+    assert container["resources"]["limits"] == {"cpu": "250m", "memory": "896Mi"}
     assert {entry["name"]: entry["value"] for entry in container["env"]} == {
         "GUNICORN_WORKLOAD": "io",
-        "GUNICORN_MIN_WORKERS": "2",
-        "GUNICORN_THREADS": "43",
+        "GUNICORN_MIN_WORKERS": "3",
+        "GUNICORN_THREADS": "143",
     }
 
 

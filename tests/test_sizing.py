@@ -100,9 +100,10 @@ class TestPlanAgrees:
         assert sizing.workers == options["workers"]
         assert not [warning for warning in plan.warnings if "exceed" in warning]
 
-    @given(workers=st.integers(1, 400), threads=st.integers(1, 80))
-    def test_threads(self, workers: int, threads: int) -> None:
-        sizing = size_for(workers=workers, threads=threads, workload="io")
+    @given(workers=st.integers(1, 400), threads=st.integers(1, 300))
+    @pytest.mark.parametrize("workload", ["mixed", "io"])
+    def test_threads(self, workload: str, workers: int, threads: int) -> None:
+        sizing = size_for(workers=workers, threads=threads, workload=workload)
 
         assert planned(plan_on(sizing)) == (workers, threads, "gthread")
 
@@ -173,7 +174,9 @@ class TestLessIsTooLittle:
         sizing = size_for(**options)
         classic = sizing.cores == (sizing.workers - 1) / 2
 
-        plan = plan_on(sizing, cores=sizing.cores - (0.001 if classic else 1))
+        less = sizing.cores - (0.001 if classic else 1)
+        assume(less > 0)  # The least that any cores have may be two workers.
+        plan = plan_on(sizing, cores=less)
 
         assert plan.settings["workers"] == sizing.workers - 1
 
@@ -182,10 +185,10 @@ def test_four_workers() -> None:
     sizing = size_for(workers=4, worker_memory="180MiB", workload="io", interface="wsgi")
 
     assert sizing.replicas == 1
-    assert sizing.cores == 4.0
+    assert sizing.cores == 3.0
     # 4 * 180 + 32 = 752, / 0.9 = 835.6, in steps of 16.
     assert sizing.memory_limit_bytes == 848 * MIB
-    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 16)
+    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 100)
     assert sizing.variables == {
         "GUNICORN_WORKLOAD": "io",
         "GUNICORN_INTERFACE": "wsgi",
@@ -203,11 +206,44 @@ def test_a_load() -> None:
         ("needed_cores", pytest.approx(8.5714, abs=1e-4), "300 * 0.02 s / 0.7"),
         ("workload", "io", "0.02 s / 0.08 s"),
         ("replicas", 5, "ceil(8.571 / 2)"),
-        ("workers", 2, "ceil(2)"),
-        ("threads", 16, "max(ceil(35 / 5 / 2), 16)"),
-        ("memory_limit_bytes", 448 * MIB, "(2 * 180 MiB + 32 MiB) / (1 - 0.1)"),
+        ("workers", 3, "ceil(2) + 1"),
+        ("threads", 100, "max(ceil(35 / 5 / 3), 100)"),
+        # 3 * 180 + 32 = 572, / 0.9 = 635.6, in steps of 16.
+        ("memory_limit_bytes", 640 * MIB, "(3 * 180 MiB + 32 MiB) / (1 - 0.1)"),
     ]
-    assert (sizing.replicas, sizing.cores, sizing.workers, sizing.threads) == (5, 2.0, 2, 16)
+    assert (sizing.replicas, sizing.cores, sizing.workers, sizing.threads) == (5, 2.0, 3, 100)
+
+
+def test_workers_of_which_nothing_else_is_known() -> None:
+    """What is not declared is not made up: a declared mixed would have threads."""
+    sizing = size_for(workers=4)
+
+    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("sync", 4, 1)
+    assert (sizing.workload.value, sizing.cores) == ("mixed", 1.5)
+    assert sizing.variables == {}
+
+
+@pytest.mark.parametrize(("workload", "threads"), [("mixed", 8), ("io", 100)])
+def test_one_worker_with_threads(workload: str, threads: int) -> None:
+    """The plan has two workers at least, and would give the threads of both to one."""
+    sizing = size_for(workers=1, workload=workload, interface="wsgi")
+
+    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 1, threads)
+    assert sizing.cores == 0.25
+    assert sizing.variables == {
+        "GUNICORN_WORKLOAD": workload,
+        "GUNICORN_INTERFACE": "wsgi",
+        "GUNICORN_MAX_WORKERS": "1",
+        "GUNICORN_THREADS": str(threads),
+    }
+
+
+def test_thread_pools_are_as_the_plan_has_them() -> None:
+    sizing = size_for(workers=5, workload="io", interface="asgi")
+
+    assert (sizing.workers, sizing.threads, sizing.cores) == (5, 100, 2.0)
+    assert "GUNICORN_THREADS" not in sizing.variables
+    assert size_for(workers=5, threads=8, workload="io", interface="asgi").threads == 8
 
 
 @pytest.mark.parametrize(
@@ -216,9 +252,11 @@ def test_a_load() -> None:
         ("cpu", "wsgi", 1, 1.0),
         ("cpu", "asgi", 4, 4.0),
         ("mixed", "wsgi", 1, 0.25),
-        ("mixed", "wsgi", 2, 0.5),
+        ("mixed", "wsgi", 2, 1.0),
+        ("mixed", "asgi", 1, 0.25),
+        ("mixed", "asgi", 2, 0.5),
         ("mixed", "asgi", 5, 2.0),
-        ("io", "wsgi", 3, 3.0),
+        ("io", "wsgi", 3, 2.0),
         ("io", "asgi", 4, 1.5),
         ("async", "asgi", 3, 3.0),
     ],
@@ -241,17 +279,26 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
     ("options", "replicas", "cores", "workers", "threads", "declared"),
     [
         # 2 in flight, 3 places, 0.29 cores: 0.286 rounded up.
-        ({"rate": 20, "latency": "100ms", "compute": "10ms"}, 1, 0.286, 1, 16, {}),
+        ({"rate": 20, "latency": "100ms", "compute": "10ms"}, 1, 0.286, 2, 100, {}),
         # 0.1 cores would do.
-        ({"rate": 1, "latency": "100ms", "compute": "70ms"}, 1, 0.25, 1, 1, {}),
-        # 60 in flight, 86 places: more than one worker has threads for, 43 for each of two.
+        ({"rate": 1, "latency": "100ms", "compute": "70ms"}, 1, 0.25, 2, 8, {}),
+        # 210 in flight, 300 places: 150 for each of the two workers of 0.3 cores.
         (
-            {"rate": 30, "latency": "2s", "compute": "1ms"},
+            {"rate": 210, "latency": "1s", "compute": "1ms"},
+            1,
+            0.3,
+            2,
+            150,
+            {"GUNICORN_THREADS": "150"},
+        ),
+        # 300 in flight, 429 places: more than two workers have threads for, 143 for each of three.
+        (
+            {"rate": 150, "latency": "2s", "compute": "1ms"},
             1,
             0.25,
-            2,
-            43,
-            {"GUNICORN_MIN_WORKERS": "2", "GUNICORN_THREADS": "43"},
+            3,
+            143,
+            {"GUNICORN_MIN_WORKERS": "3", "GUNICORN_THREADS": "143"},
         ),
         # 24 in flight, 35 places, one for each sync worker; 8.6 cores, so 7 for each of 5.
         (
@@ -267,28 +314,37 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
             5,
             2.0,
             5,
-            1,
+            100,
             {},
         ),
         (
             {"rate": 300, "latency": "80ms", "compute": "20ms", "cpus_per_replica": "500m"},
             18,
             0.5,
-            1,
-            16,
+            2,
+            100,
             {},
         ),
-        # 10,000 in flight, 14,286 places: 12 workers of 64 threads have 768, so 19 of them; the
+        # 20,000 in flight, 28,572 places: 12 workers of 200 threads have 2,400, so 12 of them; the
         # 1.43 cores are shared out, but for the least.
         (
-            {"rate": 1000, "latency": "10s", "compute": "1ms"},
-            19,
+            {"rate": 1000, "latency": "20s", "compute": "1ms"},
+            12,
             0.25,
             12,
-            63,
-            {"GUNICORN_MIN_WORKERS": "12", "GUNICORN_THREADS": "63"},
+            199,
+            {"GUNICORN_MIN_WORKERS": "12", "GUNICORN_THREADS": "199"},
         ),
-        # The rule for 8 cores has 17 workers by itself: 1,429 places in 85 of them, 5.7 cores.
+        # 60,000 in flight, 85,715 places in 36 replicas of 12 * 200; 14.3 cores, 0.4 for each.
+        (
+            {"rate": 10000, "latency": "6s", "compute": "1ms"},
+            36,
+            0.397,
+            12,
+            199,
+            {"GUNICORN_MIN_WORKERS": "12", "GUNICORN_THREADS": "199"},
+        ),
+        # 1,000 in flight, 1,429 places: one replica of 8 cores, whose 9 workers have 159 each.
         (
             {
                 "rate": 200,
@@ -297,9 +353,24 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
                 "workload": "mixed",
                 "cpus_per_replica": "8",
             },
-            85,
+            1,
             8.0,
-            17,
+            9,
+            159,
+            {"GUNICORN_THREADS": "159"},
+        ),
+        # The rule for 20 cores has 20 workers by itself: 1,429 places in 72 of them, 5.7 cores.
+        (
+            {
+                "rate": 200,
+                "latency": "5s",
+                "compute": "20ms",
+                "workload": "cpu",
+                "cpus_per_replica": "20",
+            },
+            72,
+            20.0,
+            20,
             1,
             {},
         ),
@@ -309,7 +380,7 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
             1,
             1.429,
             3,
-            1,
+            100,
             {},
         ),
         # 100 * 0.07 / 0.7 is 10 cores and 10 places; to a float it is a little more.
@@ -370,9 +441,16 @@ def test_reserve_is_declared_as_it_was_given(reserve: str, text: str) -> None:
                     "a worker is taken to need 256 MiB until it is measured; "
                     "--worker-memory says what yours needs"
                 ),
-                "sized for workload mixed; --workload says what requests spend their time on",
+                (
+                    "sized as mixed, without threads; "
+                    "--workload says what requests spend their time on"
+                ),
                 "taken for a WSGI application; --interface asgi sizes for the other kind",
             ],
+        ),
+        (
+            {"workers": 2, "interface": "asgi", "worker_memory": "1Gi"},
+            ["sized as mixed; --workload says what requests spend their time on"],
         ),
         (
             {"workers": 2, "workload": "async", "interface": "wsgi", "worker_memory": "1Gi"},
@@ -441,12 +519,16 @@ def test_what_nobody_has(options: dict[str, str | int], message: str) -> None:
     assert str(raised.value) == message
 
 
-def test_threads_where_there_are_none() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"workload": "cpu"}, {"interface": "asgi"}, {"workload": "async", "interface": "asgi"}],
+)
+def test_threads_where_there_are_none(options: dict[str, str]) -> None:
     with pytest.raises(DeclarationError) as raised:
-        size_for(workers=2, threads=4, workload="mixed")
+        size_for(workers=2, threads=4, **options)
 
     assert raised.value.remedy == (
-        "use 1, or --workload io with --interface wsgi: other workers have no threads"
+        "use 1, or --workload io: the plan has no threads for these requests"
     )
 
 

@@ -23,7 +23,7 @@ from gunicorn_autoconf._sizing._counts import (
     suggested_workload,
 )
 from gunicorn_autoconf._sizing._question import Question, WorkersWanted
-from gunicorn_autoconf._workload import WORKLOADS, Interface, Shape, Workload
+from gunicorn_autoconf._workload import Interface, Shape, Workload, shape_for
 from gunicorn_autoconf.errors import AutoconfError
 
 # A limit that is easy to read and to compare; a worker's size is not known any better.
@@ -37,7 +37,7 @@ class Sizing:
 
     Attributes:
         question: What was asked.
-        workload: As declared or, for a load, as its share of computing suggests.
+        workload: As declared or, for a load, as its share of computing suggests; else ``mixed``.
         interface: As declared, or WSGI.
         replicas: How many containers.
         cores: The CPU limit of each.
@@ -86,10 +86,10 @@ def size(question: Question) -> Sizing:
     memory = _memory_limit(
         counts.workers, worker_bytes, question.others_bytes, declaration.memory_reserve
     )
-    shape = WORKLOADS[counts.workload, interface]
+    shape = shape_for(counts.workload, interface)
     return Sizing(
         question=question,
-        workload=counts.workload,
+        workload=counts.workload or Workload.MIXED,
         interface=interface,
         replicas=counts.replicas,
         cores=counts.cores,
@@ -138,7 +138,9 @@ def _memory_limit(workers: int, worker_bytes: int, others_bytes: int, reserve: R
 
 def _variables(declaration: Declaration, counts: Counts, shape: Shape) -> dict[str, str]:
     """What makes the plan the one that was asked for."""
-    variables = {f"{PREFIX}WORKLOAD": counts.workload.value}
+    variables = {}
+    if counts.workload:
+        variables[f"{PREFIX}WORKLOAD"] = counts.workload.value
     if declaration.interface:
         variables[f"{PREFIX}INTERFACE"] = declaration.interface.value
     if declaration.worker_memory_bytes:
@@ -149,9 +151,12 @@ def _variables(declaration: Declaration, counts: Counts, shape: Shape) -> dict[s
         variables[f"{PREFIX}MEMORY_RESERVE"] = (
             share if reserve.fraction else write_bytes(reserve.fixed_bytes)
         )
-    if counts.workers > shape.workers.count(counts.cores):
-        variables[f"{PREFIX}MIN_WORKERS"] = str(counts.workers)
-    if counts.threads != shape.threads:
+    by_cores = shape.workers.count(counts.cores)
+    if counts.workers != by_cores:
+        bound = "MIN_WORKERS" if counts.workers > by_cores else "MAX_WORKERS"
+        variables[f"{PREFIX}{bound}"] = str(counts.workers)
+    # Where one worker is asked for and two are usual, threads would make up for the second.
+    if counts.threads != shape.threads or (counts.workers < by_cores and counts.threads > 1):
         variables[f"{PREFIX}THREADS"] = str(counts.threads)
     return variables
 
@@ -165,7 +170,8 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
         )
     if isinstance(asked, WorkersWanted):
         if declaration.workload is None:
-            yield "sized for workload mixed; --workload says what requests spend their time on"
+            alone = ", without threads" if interface is Interface.WSGI else ""
+            yield f"sized as mixed{alone}; --workload says what requests spend their time on"
     elif declaration.workload not in (None, Workload.ASYNC, suggested_workload(asked)):
         yield f"the share of computing suggests workload {suggested_workload(asked).value}"
     if counts.for_waiting:

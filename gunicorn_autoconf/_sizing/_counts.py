@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gunicorn_autoconf._plan import MAX_THREADS
 from gunicorn_autoconf._quantity import MAX_CORES
 from gunicorn_autoconf._sizing._question import LoadExpected, WorkersWanted
-from gunicorn_autoconf._workload import GTHREAD, SYNC, WORKLOADS, Interface, Shape, Workload
+from gunicorn_autoconf._workload import GTHREAD, SYNC, Interface, Shape, Workload, shape_for
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
 # To import FastAPI took 3.5 s under a quota of 0.25 cores, 9 s under 0.1 (Python 3.11, cgroup v1).
@@ -24,7 +24,8 @@ CORES_PER_REPLICA = 2.0
 WORKERS_PER_REPLICA = 12
 
 # A choice by the workloads' own rules: one worker a core is busy enough where hardly anything is
-# waited for; two a core hide as much waiting as there is computing.
+# waited for; where there is as much waiting as computing, two requests a core are enough, for which
+# neither many threads nor a thread pool are needed.
 CPU_FRACTION = 0.9
 MIXED_FRACTION = 0.5
 
@@ -58,10 +59,11 @@ class Counts(NamedTuple):
     How many of everything, before memory.
 
     Attributes:
+        workload: None where nobody has said one and nothing suggests one.
         for_waiting: Whether requests that wait take more replicas than those that compute.
     """
 
-    workload: Workload
+    workload: Workload | None
     replicas: int
     cores: float
     workers: int
@@ -80,14 +82,13 @@ def counts_for_workers(
         AutoconfError: No machine has so many.
         DeclarationError: The workload has no threads.
     """
-    workload = declared or Workload.MIXED
-    shape = WORKLOADS[workload, interface]
+    shape = shape_for(declared, interface)
     threads = shape.threads if asked.threads is None else asked.threads
     if shape.threads == 1 and threads > 1:
         raise DeclarationError(
             "--threads",
             str(threads),
-            "use 1, or --workload io with --interface wsgi: other workers have no threads",
+            "use 1, or --workload io: the plan has no threads for these requests",
         )
     rule = shape.workers
     cores = max(float(rule.cores(asked.workers)), LEAST_CORES)
@@ -104,7 +105,7 @@ def counts_for_workers(
         inputs={"workers": asked.workers, "least": LEAST_CORES},
         why=f"the plan has {rule.formula} workers for c cores",
     )
-    return Counts(workload, 1, cores, asked.workers, threads, (step,))
+    return Counts(declared, 1, cores, asked.workers, threads, (step,))
 
 
 def counts_for_load(
@@ -122,7 +123,7 @@ def counts_for_load(
     if needed > MAX_CORES:
         raise AutoconfError(f"this load takes {needed:g} cores, more than any cluster has")
     workload = declared or suggested_workload(asked)
-    shape = WORKLOADS[workload, interface]
+    shape = shape_for(workload, interface)
     replicas, cores, replica_steps = _replicas(asked, needed, places, shape)
     steps = (
         *_demand_steps(asked, utilisation, places),
@@ -142,7 +143,7 @@ def _replicas(
     by_cores = shape.workers.count(asked.cores_per_replica or CORES_PER_REPLICA)
     most_workers = max(WORKERS_PER_REPLICA, by_cores)
     for_places = _ceil(places / (most_workers * most)) if most else 1
-    cores = _cores_per_replica(asked, needed / for_places)
+    cores = _cores_per_replica(asked, needed)
     for_cores = max(_ceil(needed / cores), 1)
     replicas = max(for_cores, for_places)
     if replicas * LEAST_CORES > MAX_CORES:
@@ -157,6 +158,8 @@ def _replicas(
         )
     ]
     if most and for_places > for_cores:
+        # They share the cores that the load needs.
+        cores = _cores_per_replica(asked, needed / for_places)
         steps.append(
             Step(
                 name="replicas",
@@ -213,7 +216,7 @@ def _workload_step(asked: LoadExpected, workload: Workload, declared: Workload |
     share = _share(asked)
     why = {
         Workload.CPU: f"{share:.0%}, from {CPU_FRACTION:.0%} on hardly anything is waited for",
-        Workload.MIXED: f"{share:.0%}, from {MIXED_FRACTION:.0%} on two a core hide the waiting",
+        Workload.MIXED: f"{share:.0%}, from {MIXED_FRACTION:.0%} on few at a time hide the waiting",
         Workload.IO: f"{share:.0%}, below {MIXED_FRACTION:.0%} requests mostly wait",
     }[suggested_workload(asked)]
     return Step(
@@ -248,7 +251,7 @@ def _serving(
         why="" if most else "an event loop has a place for every request",
     )
     if most is None:
-        return by_cores, 1, (rule,)
+        return by_cores, shape.threads, (rule,)
     each = _ceil(places / replicas)
     workers = max(by_cores, _ceil(each / most))
     threads = max(shape.threads, _ceil(each / workers)) if most > 1 else 1
