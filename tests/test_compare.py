@@ -398,10 +398,10 @@ def test_sweep() -> None:
 
     assert wsgi[:7] == [
         *(f"sweep sync {workers}" for workers in (1, 2, 3, 5, 8)),
-        "sweep gthread 1x4",
-        "sweep gthread 1x16",
+        "sweep gthread 1x8",
+        "sweep gthread 1x32",
     ]
-    assert wsgi[-1] == "sweep gthread 8x64"
+    assert wsgi[-1] == "sweep gthread 8x128"
     assert asgi == [f"sweep {name} {w}" for name in ("uvicorn", "asgi") for w in (1, 2, 3, 5, 8)]
     without = sweep("asgi", TWO_CORES, native_asgi=False)
     assert [way.name for way in without] == asgi[:5]

@@ -10,7 +10,7 @@ from .workloads import Interface, Workload
 
 Role = Literal["ours", "peer", "sweep"]
 
-SWEEP_THREADS = (4, 16, 64)
+SWEEP_THREADS = (8, 32, 128)
 
 
 class Supply(NamedTuple):
