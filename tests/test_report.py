@@ -251,6 +251,7 @@ class TestJson:
         assert shown["application"] == {
             "interface": "wsgi",
             "evidence": "app.wsgi calls get_wsgi_application()",
+            "missing_module": None,
         }
 
     def test_warnings(self) -> None:
