@@ -63,6 +63,9 @@ def measure(config: str, application: str, directory: Path) -> Start:
     command = [sys.executable, "-m", "gunicorn", "-c", config, "-b", f"unix:{address}"]
     command += ["--chdir", str(directory), application]
     environ = {**os.environ, "HOME": str(directory)}
+    # As pip leaves it: compiled. Where Python may not write that down, the module's own source is
+    # compiled at each start, and the static configuration has none.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     began = time.perf_counter()
     server = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import json
 import os
 import re
 import shlex
@@ -117,6 +116,8 @@ def _typed(setting: Any, text: str, config: ModuleType) -> Any:
     if setting.action == "append":
         return shlex.split(text)
     if setting.validator is config.validate_dict:
+        import json  # Takes 2 ms, and few settings are one.
+
         return json.loads(text)
     if setting.validator is config.validate_bool:
         return _BOOLEANS.get(text.lower(), text)
