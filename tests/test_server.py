@@ -86,7 +86,8 @@ def test_workload_table(
 @pytest.mark.parametrize(
     ("application", "variables", "workers", "threads"),
     [
-        (ASGI, {"GUNICORN_MEMORY": "1GiB"}, "3", "200"),
+        # The guard adds what only a guess has cut.
+        (ASGI, {"GUNICORN_MEMORY": "1GiB"}, "3", "100"),
         (ASGI, {"GUNICORN_MEMORY": "2GiB", "GUNICORN_WORKER_MEMORY": "300MiB"}, "6", "150"),
         (WSGI, {"GUNICORN_MEMORY": "900MiB", "GUNICORN_WORKER_MEMORY": "250MiB"}, "3", "167"),
     ],
