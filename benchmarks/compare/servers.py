@@ -25,6 +25,8 @@ DEADLINE_SECONDS = 30.0
 STOP_SECONDS, ANSWER_SECONDS = 40.0, 30.0
 # The queues may be as many as workers: several answers, so that most of them are seen empty.
 SETTLE_SECONDS, SETTLED_ANSWERS = 60.0, 10
+# Under a limit some servers never come to rest: each of their workers is killed while it boots.
+LIMITED_SECONDS, LIMITED_ANSWER_SECONDS = 15.0, 5.0
 # Booting workers compute. A server that used less than this part of a core for so long is up.
 IDLE_FRACTION, IDLE_SECONDS = 0.05, 0.5
 # What would change a server, were it inherited.
@@ -99,7 +101,7 @@ def serving(
         words = cgroup.wrap(command) if cgroup else command
         popen = subprocess.Popen(words, env=environ, cwd=APPS, stdout=log, stderr=log)
         stack.callback(_stop, popen)
-        if not _is_up(popen, address, workload):
+        if not _is_up(popen, address, workload, is_limited=cgroup is not None):
             tail = log_path.read_text(errors="replace")[-1000:]
             message = f"{way.name}, {workload.name}: no answer\n{tail}"
             raise DidNotStartError(message, cgroup.oom_kills if cgroup else 0)
@@ -123,21 +125,24 @@ def environment(folder: Path) -> dict[str, str]:
     return kept | {"HOME": str(folder), "COMPARE_FOLDER": str(folder), "PYTHONPATH": str(APPS)}
 
 
-def _is_up(popen: subprocess.Popen[bytes], address: str, workload: Workload) -> bool:
+def _is_up(
+    popen: subprocess.Popen[bytes], address: str, workload: Workload, *, is_limited: bool
+) -> bool:
     """Wait for an answer to the workload's request; return whether it came."""
     ends = time.monotonic() + DEADLINE_SECONDS
+    patience = LIMITED_ANSWER_SECONDS if is_limited else ANSWER_SECONDS
     while popen.poll() is None and time.monotonic() < ends:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if ask(address, workload) == 200:
+            if ask(address, workload, patience) == 200:
                 return True
         time.sleep(0.05)
     return False
 
 
-def ask(address: str, workload: Workload) -> int:
+def ask(address: str, workload: Workload, patience_seconds: float = ANSWER_SECONDS) -> int:
     """Send one request and return the status of the answer."""
     with contextlib.closing(
-        http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+        http.client.HTTPConnection(address, timeout=patience_seconds)
     ) as connection:
         headers = dict(header.split(": ", 1) for header in workload.headers)
         method = "POST" if workload.body else "GET"
@@ -151,18 +156,21 @@ def settle(server: Server, workload: Workload) -> None:
 
     A server does not see at once that clients are gone: it works off what they left in its queue.
     """
-    answered, ends = 0, time.monotonic() + SETTLE_SECONDS
+    waits, patience = SETTLE_SECONDS, ANSWER_SECONDS
+    if server.cgroup:
+        waits, patience = LIMITED_SECONDS, LIMITED_ANSWER_SECONDS
+    answered, ends = 0, time.monotonic() + waits
     while answered < SETTLED_ANSWERS and time.monotonic() < ends:
         try:
-            ask(server.address, workload)
+            ask(server.address, workload, patience)
             answered += 1
         except (OSError, http.client.HTTPException):
             answered = 0
 
 
 def _until_idle(server: Server) -> None:
-    """Return when no worker boots any more; under a limit some servers never come to rest."""
-    ends = time.monotonic() + DEADLINE_SECONDS
+    """Return when no worker boots any more."""
+    ends = time.monotonic() + (LIMITED_SECONDS if server.cgroup else DEADLINE_SECONDS)
     before = server.cpu_seconds
     while time.monotonic() < ends:
         time.sleep(IDLE_SECONDS)
