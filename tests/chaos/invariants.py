@@ -1,0 +1,157 @@
+"""
+What must hold once a round of faults is over and the server had time to recover.
+
+Everything is seen from outside, in /proc: the arbiter is asked nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from arena import DEADLINE_SECONDS, WORKERS, Arena, children, lives
+from server import wait_until
+
+from gunicorn_autoconf._status import _SLOT_BYTES, _STATE, SLOTS
+
+MIB = 2**20
+
+# The arbiter's memory has its ups and downs: a reload parses, the log formats. What it may have
+# more at the end than after the first round, and for each round on the way from there.
+MEMORY_SPREAD_BYTES = 2 * MIB
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """
+    How an arbiter is.
+
+    Attributes:
+        arbiter: Its pid.
+        workers: How many workers it has.
+        zombies: Children that have ended and that it did not ask for.
+        descriptors: Its open files, by what they are; names and numbers that differ left out.
+        threads: How many it has.
+        slots: How many slots of the status page are taken; None where we may not look.
+        files: What lies in its temporary folder and in /dev/shm, where they are its own.
+        anonymous_bytes: Its own memory, shared with its workers by fork or not.
+        uss_bytes: What of that is not shared.
+    """
+
+    arbiter: int
+    workers: int
+    zombies: int
+    descriptors: tuple[str, ...]
+    threads: int
+    slots: int | None
+    files: tuple[str, ...]
+    anonymous_bytes: int
+    uss_bytes: int
+
+
+def wait_for_calm(arena: Arena) -> Vitals:
+    """Return the vitals once the count is that of the plan and nothing is going on any more."""
+    arena.wait_for_workers(WORKERS)
+    since = arena.log.mark()
+    # The guard's own view, too: each worker has a size, none of them "booting".
+    arena.log.wait_for(rf"memory workers={WORKERS} (?!.*booting)", since, DEADLINE_SECONDS)
+    wait_until(lambda: not zombies(arena.server.pid), "the arbiter has asked for every child")
+    return take_vitals(arena)
+
+
+def take_vitals(arena: Arena) -> Vitals:
+    pid = arena.server.pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    (anonymous_kib,) = re.findall(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    folders = [arena.tmp, Path("/dev/shm")] if arena.has_own_tmp else []
+    return Vitals(
+        arbiter=pid,
+        workers=len(arena.workers()),
+        zombies=len(zombies(pid)),
+        descriptors=descriptors(pid),
+        threads=psutil.Process(pid).num_threads(),
+        slots=slots_taken(pid),
+        files=tuple(sorted(file.name for each in folders for file in arena.seen(each).iterdir())),
+        anonymous_bytes=int(anonymous_kib) * 1024,
+        uss_bytes=psutil.Process(pid).memory_full_info().uss,
+    )
+
+
+def zombies(pid: int) -> list[int]:
+    return [child for child in children(pid) if not lives(child)]
+
+
+def descriptors(pid: int) -> tuple[str, ...]:
+    """Return what the descriptors of *pid* are, without the numbers and names that chance gives."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            continue  # The supervisor's thread has read a file meanwhile.
+        found.append(re.sub(r"\[\d+\]|wgunicorn-\w+", "", target))
+    return tuple(sorted(name for name in found if not name.startswith(("/proc", "/sys"))))
+
+
+def slots_taken(pid: int) -> int | None:
+    """Return how many slots of the status page are taken, as its memory shows."""
+    length = -(-SLOTS * _SLOT_BYTES // 4096) * 4096
+    try:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if line.endswith("/dev/zero (deleted)") and end - begin == length:
+                with open(f"/proc/{pid}/mem", "rb") as memory:
+                    memory.seek(begin)
+                    page = memory.read(SLOTS * _SLOT_BYTES)
+                states = (_STATE.unpack_from(page, slot * _SLOT_BYTES) for slot in range(SLOTS))
+                return sum(state != (0,) for state in states)
+    except OSError:
+        pass
+    return None
+
+
+def leaks(calm: Vitals, now: Vitals) -> list[str]:
+    """Return what *now* is otherwise than it was at the *calm* start."""
+    found = []
+    for name in ("workers", "zombies", "descriptors", "threads", "slots", "files"):
+        before, after = getattr(calm, name), getattr(now, name)
+        if before != after:
+            found.append(f"{name}: {before} at the start, {after} now")
+    return found
+
+
+def growth(rounds: Sequence[Vitals]) -> list[str]:
+    """Return what is wrong with the memory of the last arbiter, over the *rounds* that it lived."""
+    lived = [vitals for vitals in rounds if vitals.arbiter == rounds[-1].arbiter]
+    first, last = lived[0].anonymous_bytes, lived[-1].anonymous_bytes
+    if last - first > MEMORY_SPREAD_BYTES:
+        return [f"the arbiter's memory: {first / MIB:.1f} MiB, {last / MIB:.1f} MiB at the end"]
+    return []
+
+
+# What is an error to Gunicorn or to us and is what the faults ask for.
+EXPECTED_ERRORS = (
+    r"WORKER TIMEOUT",
+    r"Worker \(pid:\d+\) was sent SIGKILL!",
+    r"Worker \(pid:\d+\) exited with code 1\.",
+    r"was killed by the kernel's OOM killer",
+    r"Error handling request GET /hang",
+    r"was sent SIGTERM!",
+)
+
+
+def mistakes(arena: Arena) -> list[str]:
+    """Return what the log tells that no fault asks for."""
+    errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
+    found = [line for line in errors if not re.search("|".join(EXPECTED_ERRORS), line)]
+    lost = {loss.pid for loss in arena.losses()}
+    found += [f"worker {pid} was killed by no fault" for pid in sorted(arena.killed() - lost)]
+    told = len(arena.log.lines("was killed by the kernel's OOM killer"))
+    asked = sum(kind == "hog" for kind in arena.held_by())
+    if told != asked or arena.oom_kills() not in (None, asked):
+        found.append(f"OOM kills: {asked} asked for, {told} told, {arena.oom_kills()} counted")
+    return found
