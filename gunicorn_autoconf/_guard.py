@@ -44,7 +44,7 @@ def decide(
     return (
         _shrink(history, standing, workers_for)
         or (None if waits else _recycle(history, standing, workers_for))
-        or _follow(now, standing, workers_for)
+        or _follow(history, standing, workers_for)
         or Action(Kind.KEEP, "as planned")
     )
 
@@ -65,18 +65,36 @@ def next_interval(history: Sequence[Sample]) -> float:
     return usual if left is None else max(FASTEST_SECONDS, min(usual, left / 8))
 
 
-def _follow(now: Sample, standing: Standing, workers_for: Callable[[int], int]) -> Action | None:
+def _follow(
+    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+) -> Action | None:
     """Grow or shrink to the plan for the largest worker."""
+    now = history[-1]
     if not (standing.resizing and standing.following and now.is_settled):
         return None
     largest = max(worker.pss_bytes for worker in now.workers)
     wanted = max(workers_for(largest), 1)
-    size = f"the largest of {now.target} uses {format_bytes(largest)}, the plan is {wanted}"
     if wanted > now.target and standing.growing:
-        return Action(Kind.GROW, size, add=min(now.target, wanted - now.target))
-    if wanted < now.target:
-        return Action(Kind.SHRINK, size)
+        return Action(
+            Kind.GROW, _size(now, largest, wanted), add=min(now.target, wanted - now.target)
+        )
+    if wanted < now.target and len(history) > 1:
+        # Not for the one moment in which a request takes much: that count would stay.
+        lasting = max(_lasting_bytes(worker, history[-2]) for worker in now.workers)
+        wanted = max(workers_for(lasting), 1)
+        if wanted < now.target:
+            return Action(Kind.SHRINK, _size(now, lasting, wanted))
     return None
+
+
+def _size(now: Sample, largest_bytes: int, wanted: int) -> str:
+    return f"the largest of {now.target} uses {format_bytes(largest_bytes)}, the plan is {wanted}"
+
+
+def _lasting_bytes(worker: WorkerSample, before: Sample) -> int:
+    """Return the smaller one of the last two sizes of *worker*, where it was there before."""
+    earlier = [other.pss_bytes for other in before.workers if other.pid == worker.pid]
+    return min([worker.pss_bytes, *earlier])
 
 
 def is_reached(now: Sample, workers_for: Callable[[int], int]) -> bool:

@@ -181,7 +181,23 @@ class TestFollow:
         ],
     )
     def test_both_ways(self, plan: int, standing: Standing, action: str) -> None:
-        assert decided([seen(0, 400, *self.FLEET, limit=1024)], always(plan), standing) == action
+        trace = [seen(at, 400, *self.FLEET, limit=1024) for at in (0, 1)]
+        assert decided(trace, always(plan), standing) == action
+
+    def test_one_moment_is_no_size(self) -> None:
+        """One request takes much: the count would go down, and nothing would bring it up again."""
+        plan = planned((60, 4), (inf, 1))
+        busy = (*self.FLEET[:3], worker(14, 400))
+        moment = [seen(0, 400, *self.FLEET, limit=1024), seen(1, 300, *busy, limit=1024)]
+        assert decided(moment, plan, Standing()) == KEEP
+        assert decided(moment[1:], plan, Standing()) == KEEP
+        assert decided([*moment, seen(2, 300, *busy, limit=1024)], plan, Standing()) == "shrink"
+
+    def test_a_worker_that_was_not_there_before_has_one_size(self) -> None:
+        plan = planned((60, 4), (inf, 1))
+        fleet = (*self.FLEET[:3], worker(15, 400))
+        trace = [seen(0, 400, *self.FLEET, limit=1024), seen(1, 400, *fleet, limit=1024)]
+        assert decided(trace, plan, Standing()) == "shrink"
 
     def test_limit_cut_in_half(self) -> None:
         """600 -> 300 MiB with 215 in use: one goes, and that nobody was asked is no leak."""

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 from accounts import Begun, Loss
@@ -29,11 +30,12 @@ MIB = 2**20
 
 TIMEOUT_SECONDS = 6
 GRACEFUL_SECONDS = 4
-# The application's ballast makes a worker of some 85 MiB of it, which the plan takes for 110: three
-# fit by what the cores want, two when the limit is lowered, and six for the moment of a reload.
+# The application's ballast makes workers of it whose PSS is 70 to 78 MiB, which the plan takes for
+# 91 to 101: three of them, as the cores want, and two in 90 % of the lower limit. The higher one
+# has room for the six of a reload.
 BALLAST_MIB = 60
 WORKERS, FEWER_WORKERS = 3, 2
-LIMIT_BYTES, LOWER_LIMIT_BYTES = 800 * MIB, 330 * MIB
+LIMIT_BYTES, LOWER_LIMIT_BYTES = 800 * MIB, 295 * MIB
 
 # A recycle, a reload with growth from the guess, a kill by `timeout`: the longest of what is waited
 # for takes some 10 s on a machine that has nothing else to do.
@@ -56,6 +58,14 @@ CONF = """
 
     post_worker_init = compose(post_worker_init, let_requests_hold_accept)
 """
+
+
+class Note(NamedTuple):
+    """A line of the application's journal: when, who, and words."""
+
+    at: float
+    pid: int
+    words: tuple[str, ...]
 
 
 class Arena:
@@ -114,7 +124,7 @@ class Arena:
         return [self.server.pid, *(set(children(self.server.pid)) & said)]
 
     def workers(self, arbiter: int | None = None) -> set[int]:
-        """Return the workers of *arbiter*, of the one that the signals go to where none is named."""
+        """Return the workers of *arbiter*, by default of the one that the signals go to."""
         arbiter = arbiter or self.server.pid
         return {pid for pid in children(arbiter) if lives(pid)} - set(self.arbiters())
 
@@ -131,6 +141,14 @@ class Arena:
 
         wait_until(are_there, f"there are {count} booted workers", DEADLINE_SECONDS)
         return self.workers()
+
+    def wait_for_calm(self) -> None:
+        """Return once the count is that of the plan, and the guard has seen that, twice."""
+        self.wait_for_workers(WORKERS)
+        for _ in range(2):
+            # Each worker has a size there, none of them is "booting".
+            calm = rf"memory workers={WORKERS} (?!.*booting)"
+            self.log.wait_for(calm, self.log.mark(), DEADLINE_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the arbiter."""
@@ -151,7 +169,7 @@ class Arena:
             ports = frozenset(
                 row.raddr.port
                 for row in process.net_connections("tcp4")
-                if row.raddr and row.laddr.port == port
+                if row.status != psutil.CONN_LISTEN and row.laddr.port == port
             )
             self.suspect(Loss(pid, time.monotonic(), why, ports))
             return True
@@ -165,9 +183,8 @@ class Arena:
     def losses(self) -> list[Loss]:
         """Return the workers that were killed, by a signal of ours or by what a fault led to."""
         held = [
-            Loss(pid, at, kind, frozenset(map(int, ports)))
-            for at, pid, what, kind, *ports in self.notes()
-            if what == "held"
+            Loss(note.pid, note.at, note.words[0], frozenset(map(int, note.words[1:])))
+            for note in self.notes("held")
         ]
         killed = self.killed()
         return [loss for loss in (*self._suspects, *held) if loss.pid in killed]
@@ -180,23 +197,19 @@ class Arena:
         ended = self.log.pids(r"Worker exiting \(pid: (\d+)\)")
         return told | {pid for pid in began - ended if not lives(pid)}
 
-    def notes(self) -> Iterator[tuple[float, int, str, *tuple[str, ...]]]:
-        """Yield the lines of the journal: when, who, what, and words."""
+    def notes(self, what: str) -> Iterator[Note]:
+        """Yield the lines of the journal that tell of *what*."""
         for line in self.journal.text.splitlines():
-            at, pid, what, *words = line.split(" ")
-            yield float(at), int(pid), what, *words
+            at, pid, told, *words = line.split(" ")
+            if told == what:
+                yield Note(float(at), int(pid), tuple(words))
 
     def begun(self) -> dict[str, list[Begun]]:
         """Return who began each request."""
         by: dict[str, list[Begun]] = defaultdict(list)
-        for at, pid, what, *words in self.notes():
-            if what == "begin":
-                by[words[0]].append(Begun(pid, at))
+        for note in self.notes("begin"):
+            by[note.words[0]].append(Begun(note.pid, note.at))
         return by
-
-    def held_by(self) -> list[str]:
-        """Return the kinds of the requests that held a worker until it was killed."""
-        return [words[0] for _, _, what, *words in self.notes() if what == "held"]
 
     # Memory and temporary files
 

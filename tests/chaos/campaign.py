@@ -39,7 +39,7 @@ class Campaign:
     seconds: float = 0.0
 
     def run(self, seconds: float) -> None:
-        """Go on for *seconds*, and for one round at least; end early where something does not hold."""
+        """Go on for *seconds*, one round at least, until something does not hold."""
         began = time.monotonic()
         with self._watched("the start"):
             self.calms.append(wait_for_calm(self.arena))
@@ -85,6 +85,6 @@ class Campaign:
         """Note what goes wrong in the block, `pytest.fail` included, which is no `Exception`."""
         try:
             yield
-        except (Exception, pytest.fail.Exception) as error:
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - the run tells them all
             number = len(self.calms) - 1
-            self.violations.append(f"round {number}, {what}: {error or type(error).__name__}")
+            self.violations.append(f"round {number}, {what}: {error!r}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from arena import (
     DEADLINE_SECONDS,
     FEWER_WORKERS,
@@ -63,11 +66,19 @@ def freeze(arena: Arena, load: Load, rng: random.Random) -> None:
 
 
 def pick(arena: Arena, rng: random.Random) -> int:
-    """Return one of the workers, of either arbiter."""
+    """
+    Return one of the workers, of either arbiter, that has served.
+
+    Gunicorn's `timeout` counts from the first heartbeat on: until then the file that tells of them
+    has the time of its making, by the wall clock, which is ahead of any other. A worker that is
+    stopped before is never killed.
+    """
     found: list[int] = []
 
     def is_there() -> bool:
-        found[:] = sorted(pid for arbiter in arena.arbiters() for pid in arena.booted(arbiter))
+        served = arena.journal.pids(r"(?m)^\S+ (\d+) begin ")
+        workers = {pid for arbiter in arena.arbiters() for pid in arena.workers(arbiter)}
+        found[:] = sorted(workers & served)
         return bool(found)
 
     wait_until(is_there, "a worker that is booted", DEADLINE_SECONDS)
@@ -96,7 +107,8 @@ def crowd(arena: Arena, load: Load, rng: random.Random) -> None:
 
 
 def leak(arena: Arena, load: Load, rng: random.Random) -> None:
-    arena.wait_for_workers(WORKERS)
+    # While the count is on its way to the plan, a worker that leaks is a large one and no more.
+    arena.wait_for_calm()
     since = arena.log.mark()
 
     def is_retired() -> bool:
@@ -217,11 +229,11 @@ def fill(folder: Path) -> None:
     with suppress(OSError), (folder / "blocks").open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 65536)
-    try:
-        for number in range(1_000_000):
+    with suppress(OSError):
+        for number in itertools.count():
             (folder / f"name-{number}").touch()
-    except OSError as error:
-        assert error.errno == errno.ENOSPC
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))):
+        (folder / "one-more").touch()
 
 
 COURSES: dict[Fault, Course] = {

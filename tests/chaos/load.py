@@ -1,4 +1,4 @@
-"""Clients that ask all the time, and the odd ones: slow, or hundreds at once. Every request is kept."""
+"""Clients that ask all the time, slow ones, and hundreds at once. Every request is kept."""
 
 from __future__ import annotations
 
@@ -160,7 +160,8 @@ class Raw:
 
     @property
     def head(self) -> bytes:
-        return f"GET {self._kind}?{self._request} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+        lines = (f"GET {self._kind}?{self._request} HTTP/1.1", "Host: chaos", "Connection: close")
+        return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
     def finish(self, send_seconds: float = 0.0, read_seconds: float = 0.0) -> Attempt:
         """Send the request, byte by byte where that shall take time, and read the response."""

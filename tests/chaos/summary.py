@@ -112,17 +112,14 @@ def tell(
     ]
     seconds = {_clock(since + wall_offset + n) for n in range(round(until - since) + 1)}
     lines = [f"    {line}" for line in log if line[12:20] in seconds]
-    return "\n".join(
-        [
-            f"{attempt.id} {attempt.kind}: {attempt.failure}; from port {attempt.port},"
-            f" sent {_clock(attempt.sent_at + wall_offset)},"
-            f" {attempt.ended_at - attempt.sent_at:.3f} s,"
-            f" {'kept' if attempt.is_reused else 'new'} connection,"
-            f" begun by {[one.pid for one in begun] or 'nobody'}",
-            *near,
-            *lines,
-        ]
+    connection = "a kept" if attempt.is_reused else "a new"
+    head = (
+        f"{attempt.id} {attempt.kind}: {attempt.failure} after"
+        f" {attempt.ended_at - attempt.sent_at:.3f} s, sent {_clock(attempt.sent_at + wall_offset)}"
+        f" on {connection} connection from port {attempt.port},"
+        f" begun by {' and '.join(str(one.pid) for one in begun) or 'nobody'}"
     )
+    return "\n".join([head, *near, *lines])
 
 
 def _clock(seconds: float) -> str:

@@ -46,7 +46,7 @@ class Tail:
         return [line for line in self.text[since:].splitlines() if re.search(pattern, line)]
 
     def pids(self, pattern: str) -> set[int]:
-        """Return what the groups of *pattern*, pids, are in every line; only what is new is read."""
+        """Return all pids that the groups of *pattern* find; only what is new is searched."""
         with self._lock:
             text = self.text
             read, found = self._found.get(pattern, (0, []))

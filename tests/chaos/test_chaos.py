@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections import Counter
@@ -15,7 +14,6 @@ from arena import Arena, memory_cgroup
 from campaign import Campaign
 from invariants import growth, mistakes
 from load import Load
-from schedule import Fault
 from server import Launcher
 from summary import Summary, tell
 
