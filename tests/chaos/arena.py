@@ -86,7 +86,9 @@ class Arena:
         self.log.wait_for("Listening at: ")
         # What is asked of the server's log from now on stands there.
         self.server.log_path = self.log.path
-        self.address = self.server.address
+        address = self.server.address
+        assert isinstance(address, tuple)
+        self.address = address
         self._suspects: list[Loss] = []
         self._lock = threading.Lock()
 

@@ -35,7 +35,8 @@ LONGEST_STOP_SECONDS = 2.0
 FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
-# 8 MiB each: a leak of 160 MiB a second, until the guard has seen it or so much is used.
+# 8 MiB each where one of three workers is met that leaks: some 50 MiB a second, until the guard has
+# seen it or so much is used.
 LEAKS_SECONDS = 0.05
 LEAKS_UP_TO = 0.91
 
@@ -110,12 +111,16 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
     # While the count is on its way to the plan, a worker that leaks is a large one and no more.
     arena.wait_for_calm()
     since = arena.log.mark()
+    leaking = pick(arena, rng)
 
     def is_retired() -> bool:
+        nonlocal leaking
         if arena.log.lines(r"worker \d+ was retired by the memory guard", since):
             return True
-        if not arena.log.lines("guard: recycle", since) and arena.used_fraction() < LEAKS_UP_TO:
-            load.ask("/leak")
+        if not lives(leaking):
+            leaking = pick(arena, rng)  # An accident has befallen it.
+        if arena.used_fraction() < LEAKS_UP_TO:
+            load.ask(f"/leak/{leaking}")
             time.sleep(LEAKS_SECONDS)
         return False
 

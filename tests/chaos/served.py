@@ -56,7 +56,7 @@ def peer_ports() -> list[int]:
 
 def answer(kind: str, request: str) -> bytes:
     """Do what a request of this *kind* does but waiting, and return the body of the response."""
-    if kind == "/leak":
+    if kind == f"/leak/{os.getpid()}":
         _kept.append(b"x" * (LEAK_MIB * MIB))
     elif kind == "/block":
         time.sleep(BLOCK_SECONDS)

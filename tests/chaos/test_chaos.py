@@ -35,9 +35,11 @@ def arena(gunicorn: Launcher, request: pytest.FixtureRequest) -> Iterator[Arena]
     workload, application = CLASSES[request.param]
     with memory_cgroup() as cgroup:
         arena = Arena(gunicorn, cgroup, workload, application)
-        assert arena.log.lines(rf"Using worker: .*{request.param}")
-        yield arena
-        arena.server.close()
+        try:
+            arena.log.wait_for(rf"Using worker: .*{request.param}")
+            yield arena
+        finally:
+            arena.server.close()
     if folder := request.config.getoption("--chaos-report"):
         kept = Path(folder) / request.param
         shutil.copytree(gunicorn.folder, kept, dirs_exist_ok=True)
