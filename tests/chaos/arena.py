@@ -28,8 +28,8 @@ from test_server_memory import oom_kills, used_fraction
 
 MIB = 2**20
 
-TIMEOUT_SECONDS = 6
-GRACEFUL_SECONDS = 4
+TIMEOUT_SECONDS = 7
+GRACEFUL_SECONDS = 5
 # The application's ballast makes workers of it whose PSS is 70 to 78 MiB, which the plan takes for
 # 91 to 101: three of them, as the cores want, and two in 90 % of the lower limit. The higher one
 # has room for the six of a reload.
@@ -114,7 +114,7 @@ class Arena:
             GUNICORN_MEMORY_LOG_INTERVAL="1",
             CHAOS_JOURNAL=str(self.journal.path),
             CHAOS_BALLAST_MIB=str(BALLAST_MIB),
-            CHAOS_HANG_SECONDS=str(TIMEOUT_SECONDS + 3),
+            CHAOS_HANG_SECONDS=str(TIMEOUT_SECONDS + 2),
             TMPDIR=str(self.tmp),
         )
 
@@ -193,11 +193,23 @@ class Arena:
 
     def killed(self) -> set[int]:
         """Return the workers that were killed, whoever did it."""
-        told = self.log.pids(r"WORKER TIMEOUT \(pid:(\d+)\)|\(pid:(\d+)\) was sent SIGKILL")
-        # An arbiter that ends kills what is left and does not stay to tell.
+        return self.killed_by_fault() | self.killed_at_the_end()
+
+    def killed_by_fault(self) -> set[int]:
+        """Return those of which a running arbiter said so."""
+        return self.log.pids(r"WORKER TIMEOUT \(pid:(\d+)\)|\(pid:(\d+)\) was sent SIGKILL")
+
+    def killed_at_the_end(self) -> set[int]:
+        """
+        Return those which did not say that they end: an arbiter kills what is left, and is gone.
+
+        That is `graceful_timeout` after the SIGTERM of an upgrade. gthread may need it all with no
+        request inside: slow clients hold up its main thread for 2 s, and kept connections stay
+        open for another 2 s. What was lost then in one that no fault has stopped, is lost outside.
+        """
         began = self.log.pids(r"Booting worker with pid: (\d+)")
         ended = self.log.pids(r"Worker exiting \(pid: (\d+)\)")
-        return told | {pid for pid in began - ended if not lives(pid)}
+        return {pid for pid in began - ended if not lives(pid)}
 
     def notes(self, what: str) -> Iterator[Note]:
         """Yield the lines of the journal that tell of *what*."""
@@ -215,9 +227,9 @@ class Arena:
 
     # Memory and temporary files
 
-    def oom_kills(self) -> int | None:
-        """Return how often the kernel's OOM killer struck; None where it is not told."""
-        return oom_kills(self.cgroup) if self.cgroup else None
+    def oom_kills(self) -> int:
+        """Return how often the kernel's OOM killer struck; without a cgroup nothing asks it to."""
+        return oom_kills(self.cgroup) if self.cgroup else 0
 
     def used_fraction(self) -> float:
         """How much of the limit is used."""

@@ -27,11 +27,16 @@ class Summary:
     seed: int
     seconds: float
     rounds: int
-    injected: Counter[Fault]
+    injections: Sequence[Injection]
     accounts: Accounts
     killed: int
     recycled: int
     calms: Sequence[Vitals]
+
+    @property
+    def injected(self) -> Counter[Fault]:
+        """How often each fault was injected."""
+        return Counter(injection.fault for injection in self.injections)
 
     def rows(self) -> list[tuple[str, str]]:
         start, end = self.calms[0], self.calms[-1]
@@ -81,6 +86,9 @@ class Summary:
             "retried": self.accounts.retried,
             "lost_inside_killed_workers": len(self.accounts.inside),
             "lost_outside": len(self.accounts.outside),
+            "injections": [
+                (one.fault.name.lower(), one.began_at, one.ended_at) for one in self.injections
+            ],
             "calms": [asdict(vitals) for vitals in self.calms],
         }
         return json.dumps(document, indent=2) + "\n"

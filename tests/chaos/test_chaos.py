@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def summarize(campaign: Campaign, worker_class: str) -> Summary:
         seed=campaign.seed,
         seconds=campaign.seconds,
         rounds=len(campaign.calms) - 1,
-        injected=Counter(injection.fault for injection in campaign.injections),
+        injections=campaign.injections,
         accounts=account(campaign.load.attempts, arena.begun(), arena.losses()),
         killed=len(arena.killed()),
         recycled=len(arena.log.lines("was retired by the memory guard")),
