@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,16 +117,23 @@ def slots_taken(pid: int) -> int | None:
 
 def leaks(calm: Vitals, now: Vitals) -> list[str]:
     """Return what *now* is otherwise than it was at the *calm* start."""
-    found = []
-    for name in ("workers", "zombies", "descriptors", "threads", "slots", "files"):
-        before, after = getattr(calm, name), getattr(now, name)
+    found = [
+        f"{name}: {before} at the start, {after} now"
+        for name in ("workers", "zombies", "threads", "slots")
+        if (before := getattr(calm, name)) != (after := getattr(now, name))
+    ]
+    for name in ("descriptors", "files"):
+        before, after = Counter(getattr(calm, name)), Counter(getattr(now, name))
         if before != after:
-            found.append(f"{name}: {before} at the start, {after} now")
+            more, fewer = sorted((after - before).elements()), sorted((before - after).elements())
+            found.append(f"{name}: {more} more than at the start, {fewer} fewer")
     return found
 
 
 def growth(rounds: Sequence[Vitals]) -> list[str]:
     """Return whether the arbiter's memory was not flat, in the calms after all *rounds*."""
+    if not rounds:
+        return []
     young, last = rounds[0].anonymous_bytes, rounds[-1].anonymous_bytes
     first = next(each.anonymous_bytes for each in rounds if each.arbiter == rounds[-1].arbiter)
     if last - first > MEMORY_SPREAD_BYTES or last - young > MEMORY_SETTLING_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from accounts import Accounts, Attempt, Begun
@@ -39,7 +39,7 @@ class Summary:
         return Counter(injection.fault for injection in self.injections)
 
     def rows(self) -> list[tuple[str, str]]:
-        start, end = self.calms[0], self.calms[-1]
+        """Return names and values."""
         return [
             ("seconds", f"{self.seconds:.0f}"),
             ("seed", str(self.seed)),
@@ -53,16 +53,21 @@ class Summary:
             ("sent again on a new connection", str(self.accounts.retried)),
             ("lost inside killed workers", str(len(self.accounts.inside))),
             ("lost outside", str(len(self.accounts.outside))),
-            ("arbiter's descriptors", f"{len(start.descriptors)} -> {len(end.descriptors)}"),
-            ("arbiter's threads", f"{start.threads} -> {end.threads}"),
-            ("status slots taken", f"{start.slots} -> {end.slots}"),
-            ("zombies", f"{start.zombies} -> {end.zombies}"),
-            (
-                "arbiter's own memory",
-                f"{_mib(start.anonymous_bytes)} -> {_mib(end.anonymous_bytes)}",
-            ),
-            ("  of it USS", f"{_mib(start.uss_bytes)} -> {_mib(end.uss_bytes)}"),
+            *(self._vitals(self.calms[0], self.calms[-1]) if self.calms else ()),
         ]
+
+    @staticmethod
+    def _vitals(start: Vitals, end: Vitals) -> Iterator[tuple[str, str]]:
+        for name, before, after in (
+            ("arbiter's descriptors", len(start.descriptors), len(end.descriptors)),
+            ("arbiter's threads", start.threads, end.threads),
+            ("status slots taken", start.slots, end.slots),
+            ("temporary files", len(start.files), len(end.files)),
+            ("zombies", start.zombies, end.zombies),
+            ("arbiter's own memory", _mib(start.anonymous_bytes), _mib(end.anonymous_bytes)),
+            ("  of it USS", _mib(start.uss_bytes), _mib(end.uss_bytes)),
+        ):
+            yield name, f"{before} -> {after}"
 
     def as_table(self) -> str:
         """Return the summary as a table that is also Markdown."""

@@ -65,7 +65,7 @@ def summarize(campaign: Campaign, worker_class: str) -> Summary:
         worker_class=worker_class,
         seed=campaign.seed,
         seconds=campaign.seconds,
-        rounds=len(campaign.calms) - 1,
+        rounds=max(len(campaign.calms) - 1, 0),
         injections=campaign.injections,
         accounts=account(campaign.load.attempts, arena.begun(), arena.losses()),
         killed=len(arena.killed()),

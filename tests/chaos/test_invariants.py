@@ -73,7 +73,7 @@ def test_memory_of_the_last_arbiter_is_flat(rounds: list[Vitals], is_flat: bool)
 
 
 def test_zombies_are_seen() -> None:
-    parent = "import subprocess, sys; subprocess.Popen(['true']); sys.stdin.read()"
+    parent = "import subprocess, sys; kept = subprocess.Popen(['true']); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE) as process:
         wait_until(lambda: zombies(process.pid) != [], "its child has ended")
         (child,) = children(process.pid)
