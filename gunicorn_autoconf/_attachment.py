@@ -57,7 +57,7 @@ class Attachment:
             server: The arbiter.
             replaced: The hooks of ours that a user's own stand in the place of, by name.
         """
-        self._birth.attend()
+        self._birth.attend(server.log.reopen_files)
         if self._oom_files and self._oom_files.kills_all:
             server.log.warning(
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "

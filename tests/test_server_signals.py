@@ -302,6 +302,23 @@ def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(gunicorn: Laun
 
 
 @pytest.mark.parametrize("application", [ASGI, WSGI])
+def test_worker_that_has_just_been_forked_reopens_its_log(
+    gunicorn: Launcher, application: str
+) -> None:
+    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=1))
+    log = gunicorn.folder / "error.log"
+    server = gunicorn.launch(application, "--error-logfile", str(log), **ONE_WORKER)
+    worker = int(server.wait_for(r"forked (\d+)").group(1))
+
+    log.rename(gunicorn.folder / "error.log.1")
+    server.signal(signal.SIGUSR1)
+    wait_until(
+        lambda: log.exists() and f"worker {worker} booted" in log.read_text(),
+        "the worker writes to the new file",
+    )
+
+
+@pytest.mark.parametrize("application", [ASGI, WSGI])
 def test_request_in_flight_is_finished(gunicorn: Launcher, application: str) -> None:
     gunicorn.write(
         "app.py",

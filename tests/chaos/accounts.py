@@ -29,6 +29,7 @@ class Attempt(NamedTuple):
         is_reused: Whether the connection had served a request before.
         is_mute: Whether not one byte of a response came.
         failure: What went wrong; None where the response was the right one.
+        answered_by: The worker that says so in its response.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Attempt(NamedTuple):
     is_reused: bool
     is_mute: bool
     failure: str | None
+    answered_by: int | None = None
 
     @property
     def may_be_retried(self) -> bool:

@@ -92,7 +92,7 @@ class Client:
 
     def _try(self, kind: str) -> Attempt:
         request, is_reused = self._load.next_id(), self._connection is not None
-        port, is_mute, failure = 0, True, None
+        port, is_mute, failure, by = 0, True, None, None
         sent_at = time.monotonic()
         try:
             connection = self._connect()
@@ -102,7 +102,9 @@ class Client:
             connection.request("GET", f"{kind}?{request}", headers=headers)
             response = connection.getresponse()
             is_mute = False
-            failure = wrong(response.status, response.read(), request)
+            body = response.read()
+            failure = wrong(response.status, body, request)
+            by = None if failure else int(body.split()[1])
             if failure or response.will_close:
                 self._close()
         except (OSError, http.client.HTTPException) as error:
@@ -119,6 +121,7 @@ class Client:
                 is_reused,
                 is_mute,
                 failure,
+                by,
             )
         )
 
