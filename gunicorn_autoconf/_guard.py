@@ -78,9 +78,9 @@ def _follow(
         return Action(
             Kind.GROW, _size(now, largest, wanted), add=min(now.target, wanted - now.target)
         )
-    if wanted < now.target and len(history) > 1:
-        # Not for the one moment in which a request takes much: that count would stay.
-        lasting = max(_lasting_bytes(worker, history[-2]) for worker in now.workers)
+    # Not for the one moment in which a request takes much: that count would stay.
+    lasting = _lasting_bytes(history)
+    if wanted < now.target and lasting is not None:
         wanted = max(workers_for(lasting), 1)
         if wanted < now.target:
             return Action(Kind.SHRINK, _size(now, lasting, wanted))
@@ -91,17 +91,23 @@ def _size(now: Sample, largest_bytes: int, wanted: int) -> str:
     return f"the largest of {now.target} uses {format_bytes(largest_bytes)}, the plan is {wanted}"
 
 
-def _lasting_bytes(worker: WorkerSample, before: Sample) -> int:
-    """Return the smaller one of the last two sizes of *worker*, where it was there before."""
-    earlier = [other.pss_bytes for other in before.workers if other.pid == worker.pid]
-    return min([worker.pss_bytes, *earlier])
-
-
-def is_reached(now: Sample, workers_for: Callable[[int], int]) -> bool:
+def is_reached(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
     """Whether the count has come to the plan for the measured size, so that following ends."""
-    if not now.is_settled or not now.workers:
+    lasting = _lasting_bytes(history)
+    if lasting is None or not history[-1].is_settled:
         return False
-    return workers_for(max(worker.pss_bytes for worker in now.workers)) == now.target
+    return workers_for(lasting) == history[-1].target
+
+
+def _lasting_bytes(history: Sequence[Sample]) -> int | None:
+    """Return the size of the largest worker; of each the smaller one of its last two sizes."""
+    if len(history) < 2:
+        return None
+    before = {worker.pid: worker.pss_bytes for worker in history[-2].workers if worker.is_booted}
+    workers = history[-1].workers
+    if not workers or any(worker.pid not in before for worker in workers):
+        return None  # One that was seen once may have been seen in such a moment.
+    return max(min(worker.pss_bytes, before[worker.pid]) for worker in workers)
 
 
 def _shrink(
