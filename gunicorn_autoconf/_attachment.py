@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from gunicorn_autoconf._birth import Birth
 from gunicorn_autoconf._ledger import Ledger
 from gunicorn_autoconf._memory_lines import render_exit, render_oom
 from gunicorn_autoconf._oom import OomWatch, find_oom_files, read_oom_kills
@@ -34,6 +35,7 @@ class Attachment:
         # What was last taken over, for a reload whose declaration is wrong.
         self.handed = handed
         self.ledger = Ledger()
+        self._birth = Birth()
         self.settled = handed
         self._supervisor: Supervisor | None = None
         self._oom_files = find_oom_files(handed.root)
@@ -49,12 +51,13 @@ class Attachment:
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
-        Start the supervisor, where there is something for it to do.
+        Attend the forks that come; start the supervisor, where there is something for it to do.
 
         Args:
             server: The arbiter.
             replaced: The hooks of ours that a user's own stand in the place of, by name.
         """
+        self._birth.attend(server.log.reopen_files)
         if self._oom_files and self._oom_files.kills_all:
             server.log.warning(
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
@@ -66,6 +69,11 @@ class Attachment:
             return
         self._supervisor = supervisor
         supervisor.start()
+
+    def forking(self, worker: Worker) -> None:
+        """Prepare for *worker*; in the arbiter, before the fork."""
+        self._birth.announce()
+        self.ledger.forking(worker)
 
     def stop(self) -> None:
         """Stop the supervisor; the server ends."""

@@ -44,7 +44,7 @@ def decide(
     return (
         _shrink(history, standing, workers_for)
         or (None if waits else _recycle(history, standing, workers_for))
-        or _follow(now, standing, workers_for)
+        or _follow(history, standing, workers_for)
         or Action(Kind.KEEP, "as planned")
     )
 
@@ -65,25 +65,49 @@ def next_interval(history: Sequence[Sample]) -> float:
     return usual if left is None else max(FASTEST_SECONDS, min(usual, left / 8))
 
 
-def _follow(now: Sample, standing: Standing, workers_for: Callable[[int], int]) -> Action | None:
+def _follow(
+    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+) -> Action | None:
     """Grow or shrink to the plan for the largest worker."""
+    now = history[-1]
     if not (standing.resizing and standing.following and now.is_settled):
         return None
     largest = max(worker.pss_bytes for worker in now.workers)
     wanted = max(workers_for(largest), 1)
-    size = f"the largest of {now.target} uses {format_bytes(largest)}, the plan is {wanted}"
     if wanted > now.target and standing.growing:
-        return Action(Kind.GROW, size, add=min(now.target, wanted - now.target))
-    if wanted < now.target:
-        return Action(Kind.SHRINK, size)
+        return Action(
+            Kind.GROW, _size(now, largest, wanted), add=min(now.target, wanted - now.target)
+        )
+    # Not for the one moment in which a request takes much: that count would stay.
+    lasting = _lasting_bytes(history)
+    if wanted < now.target and lasting is not None:
+        wanted = max(workers_for(lasting), 1)
+        if wanted < now.target:
+            return Action(Kind.SHRINK, _size(now, lasting, wanted))
     return None
 
 
-def is_reached(now: Sample, workers_for: Callable[[int], int]) -> bool:
+def _size(now: Sample, largest_bytes: int, wanted: int) -> str:
+    return f"the largest of {now.target} uses {format_bytes(largest_bytes)}, the plan is {wanted}"
+
+
+def is_reached(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
     """Whether the count has come to the plan for the measured size, so that following ends."""
-    if not now.is_settled or not now.workers:
+    lasting = _lasting_bytes(history)
+    if lasting is None or not history[-1].is_settled:
         return False
-    return workers_for(max(worker.pss_bytes for worker in now.workers)) == now.target
+    return workers_for(lasting) == history[-1].target
+
+
+def _lasting_bytes(history: Sequence[Sample]) -> int | None:
+    """Return the size of the largest worker; of each the smaller one of its last two sizes."""
+    if len(history) < 2:
+        return None
+    before = {worker.pid: worker.pss_bytes for worker in history[-2].workers if worker.is_booted}
+    workers = history[-1].workers
+    if not workers or any(worker.pid not in before for worker in workers):
+        return None  # One that was seen once may have been seen in such a moment.
+    return max(min(worker.pss_bytes, before[worker.pid]) for worker in workers)
 
 
 def _shrink(

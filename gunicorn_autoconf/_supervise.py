@@ -218,7 +218,7 @@ class Supervisor:
             growing=self._is_growing,
             churning=self._churn.is_on(sample.at_seconds),
         )
-        if is_reached(sample, workers_for):
+        if is_reached(tuple(self._history), workers_for):
             self._is_following = False
         action = decide(tuple(self._history), standing, workers_for)
         acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0

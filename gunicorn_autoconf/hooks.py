@@ -167,8 +167,8 @@ class ServerHooks:
 
     @_harmless
     def pre_fork(self, server: Arbiter, worker: Worker) -> None:
-        """Give the worker its slot on the status page."""
-        self._attach(server).ledger.forking(worker)
+        """Give the worker its slot on the status page, and see that no signal to it is lost."""
+        self._attach(server).forking(worker)
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:

@@ -238,7 +238,8 @@ class _Server(uvicorn.Server):
         Drain. Who has not ended by then is killed by the arbiter, for want of a heartbeat.
 
         uvicorn closes every connection that has no request at this moment, also those which have
-        just been accepted. These get their first answer, and kept ones are told to close.
+        just been accepted, and those on which the head of one arrives slowly. These get their first
+        answer, and kept ones are told to close.
         """
         began = time.monotonic()
         self.drained_by = began + self.worker.cfg.graceful_timeout
@@ -246,12 +247,15 @@ class _Server(uvicorn.Server):
             server.close()
         state, limit = self.server_state, self.config.timeout_graceful_shutdown
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
-        linger_until = began + min(LINGER_SECONDS, self.worker.cfg.graceful_timeout / 2)
-        while True:
+        # The other half is for what they ask.
+        longest_until = began + self.worker.cfg.graceful_timeout / 2
+        linger_until = min(began + LINGER_SECONDS, longest_until)
+        while time.monotonic() < longest_until and not self.force_exit:
             await asyncio.sleep(0.05)  # What was accepted becomes a connection.
             # A TLS handshake that goes on is none of uvicorn's connections yet.
             is_over = not (state.connections or self.config.is_ssl)
-            if is_over or self.force_exit or time.monotonic() >= linger_until:
+            is_late = time.monotonic() >= linger_until
+            if is_over or (is_late and not any(map(_receives_head, state.connections))):
                 break
         if limit:
             left_seconds = max(began + limit - time.monotonic(), 0)
@@ -263,6 +267,15 @@ class _Server(uvicorn.Server):
         if self.server_state.tasks:  # Else uvicorn would log an error about none.
             self.config.timeout_graceful_shutdown = 0
         self.should_exit = self.force_exit = True
+
+
+def _receives_head(connection: Any) -> bool:
+    """Whether the head of a request has arrived on *connection* in part."""
+    parser: Any = getattr(connection, "conn", None)
+    if hasattr(parser, "their_state"):  # h11, which keeps what it cannot parse yet.
+        return bool(parser.trailing_data[0])
+    scope = getattr(connection, "scope", None) or {}  # httptools, which fills it piece by piece.
+    return scope.get("type") == "http" and "method" not in scope
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures that more than one test module uses."""
+"""Options, and fixtures that more than one test module uses."""
 
 from __future__ import annotations
 
@@ -13,6 +13,29 @@ from server import Launcher
 # How long an example takes says nothing on a machine that is busy with servers.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos", "the tests in tests/chaos")
+    group.addoption(
+        "--chaos-seconds",
+        metavar="N",
+        type=float,
+        default=0.0,
+        help="go on for so long for each worker class; every fault comes once at least",
+    )
+    group.addoption(
+        "--chaos-seed",
+        metavar="N",
+        type=int,
+        default=1,
+        help="gives the order and the times of the faults",
+    )
+    group.addoption(
+        "--chaos-report",
+        metavar="FOLDER",
+        help="keep each worker class's summary, log and journal there",
+    )
 
 
 @pytest.fixture

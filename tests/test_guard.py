@@ -155,7 +155,23 @@ class TestGrow:
     ],
 )
 def test_plan_is_reached(fleet: list[WorkerSample], target: int, plan: int, reached: bool) -> None:
-    assert is_reached(seen(0, 200, *fleet, target=target), always(plan)) is reached
+    trace = [seen(at, 200, *fleet, target=target) for at in (0, 1)]
+    assert is_reached(trace, always(plan)) is reached
+    assert not is_reached(trace[1:], always(plan))
+
+
+def test_plan_is_not_reached_by_one_large_moment() -> None:
+    """Three are planned for what they use but in the moment in which one of them uses more."""
+    plan = planned((50, 3), (inf, 2))
+    busy = (worker(11, 40), worker(12, 400))
+    small = seen(0, 900, worker(11, 40), worker(12, 40), limit=1024)
+    large = seen(1, 500, *busy, limit=1024)
+    assert not is_reached([small, large], plan)
+    assert not is_reached([large, small], plan)
+    assert is_reached([large, large], plan)
+    # Nor by a worker that was seen in that moment alone.
+    other = seen(1, 500, worker(11, 40), worker(13, 400), limit=1024)
+    assert not is_reached([small, other], plan)
 
 
 # -- follow ------------------------------------------------------------------------------------
@@ -181,7 +197,24 @@ class TestFollow:
         ],
     )
     def test_both_ways(self, plan: int, standing: Standing, action: str) -> None:
-        assert decided([seen(0, 400, *self.FLEET, limit=1024)], always(plan), standing) == action
+        trace = [seen(at, 400, *self.FLEET, limit=1024) for at in (0, 1)]
+        assert decided(trace, always(plan), standing) == action
+
+    def test_one_moment_is_no_size(self) -> None:
+        """One request takes much: the count would go down, and nothing would bring it up again."""
+        plan = planned((60, 4), (inf, 1))
+        busy = (*self.FLEET[:3], worker(14, 400))
+        moment = [seen(0, 400, *self.FLEET, limit=1024), seen(1, 300, *busy, limit=1024)]
+        assert decided(moment, plan, Standing()) == KEEP
+        assert decided(moment[1:], plan, Standing()) == KEEP
+        assert decided([*moment, seen(2, 300, *busy, limit=1024)], plan, Standing()) == "shrink"
+
+    def test_a_worker_that_was_seen_once_may_be_seen_in_such_a_moment(self) -> None:
+        plan = planned((60, 4), (inf, 1))
+        fleet = (*self.FLEET[:3], worker(15, 400))
+        trace = [seen(0, 400, *self.FLEET, limit=1024), seen(1, 400, *fleet, limit=1024)]
+        assert decided(trace, plan, Standing()) == KEEP
+        assert decided([*trace, seen(2, 400, *fleet, limit=1024)], plan, Standing()) == "shrink"
 
     def test_limit_cut_in_half(self) -> None:
         """600 -> 300 MiB with 215 in use: one goes, and that nobody was asked is no leak."""

@@ -272,6 +272,57 @@ def test_killed_worker_is_replaced(gunicorn: Launcher) -> None:
     assert server.get().status == 200
 
 
+# A worker of which only the fork is over: Gunicorn has not installed its handlers yet.
+FORKED = """
+    from gunicorn_autoconf.conf import *
+
+    def post_fork(server, worker):
+        import time
+        print("forked", worker.pid, flush=True)
+        time.sleep({seconds})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_stop_reaches_a_worker_that_has_just_been_forked(
+    gunicorn: Launcher, number: signal.Signals
+) -> None:
+    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=60))
+    server = gunicorn.start(WSGI, **ONE_WORKER, GUNICORN_GRACEFUL_TIMEOUT="60")
+    server.wait_for("forked")
+
+    server.signal(number)
+    assert server.wait() == 0
+    assert not server.processes()
+
+
+def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(gunicorn: Launcher) -> None:
+    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=1))
+    server = gunicorn.start(WSGI, **ONE_WORKER)
+    first = int(server.wait_for(r"forked (\d+)").group(1))
+
+    os.kill(first, signal.SIGTERM)
+    server.wait_for_workers(1, replacing={first})
+    assert not server.lines(f"worker {first} booted")
+
+
+@pytest.mark.parametrize("application", [ASGI, WSGI])
+def test_worker_that_has_just_been_forked_reopens_its_log(
+    gunicorn: Launcher, application: str
+) -> None:
+    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=1))
+    log = gunicorn.folder / "error.log"
+    server = gunicorn.launch(application, "--error-logfile", str(log), **ONE_WORKER)
+    worker = int(server.wait_for(r"forked (\d+)").group(1))
+
+    log.rename(gunicorn.folder / "error.log.1")
+    server.signal(signal.SIGUSR1)
+    wait_until(
+        lambda: log.exists() and f"worker {worker} booted" in log.read_text(),
+        "the worker writes to the new file",
+    )
+
+
 @pytest.mark.parametrize("application", [ASGI, WSGI])
 def test_request_in_flight_is_finished(gunicorn: Launcher, application: str) -> None:
     gunicorn.write(

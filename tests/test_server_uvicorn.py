@@ -29,7 +29,7 @@ import uvicorn
 from gunicorn.config import Config
 from server import MODULE_DOOR, Launcher, Response, Server, get, wait_until
 
-from gunicorn_autoconf.workers import UvicornWorker, uvicorn_options
+from gunicorn_autoconf.workers import LINGER_SECONDS, UvicornWorker, uvicorn_options
 
 pytestmark = pytest.mark.server
 
@@ -271,6 +271,31 @@ def test_no_request_fails_while_workers_are_replaced(gunicorn: Launcher, loop: s
         statuses = [status for load in loads for status in load.result()]
     assert len(statuses) > 100
     assert set(statuses) == {200}
+
+
+@pytest.mark.parametrize("replace", [recycle, reload])
+def test_request_whose_head_arrives_slowly_is_answered(
+    gunicorn: Launcher, loop: str, replace: Any
+) -> None:
+    """A client on a bad line, or one that tries to hold up the end: half of the drain is for it."""
+    server = serve(gunicorn, loop, GUNICORN_GRACEFUL_TIMEOUT="20")
+    assert not isinstance(server.address, str)
+    with (
+        socket.create_connection(server.address, timeout=30) as slow,
+        socket.create_connection(server.address, timeout=30) as slower,
+    ):
+        slow.sendall(b"GET / HTTP/1.1\r\nHo")
+        slower.sendall(b"G")
+        (old,) = replace(server)
+        began = time.monotonic()
+        time.sleep(LINGER_SECONDS + 2)
+        slow.sendall(b"st: a\r\nConnection: close\r\n\r\n")
+        with slow.makefile("rb") as response:
+            assert response.read().endswith(f"\r\n\r\n{old}".encode())
+        assert slower.recv(1) == b""
+        assert 8 < time.monotonic() - began < 15
+    server.wait_for_workers(1, replacing={old})
+    assert not server.mistakes()
 
 
 # Limits.

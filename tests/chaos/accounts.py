@@ -1,0 +1,135 @@
+"""
+What became of each request, and whether a fault excuses that it was lost. Pure.
+
+Excused is what was inside of a worker that was killed, and no more: the journal tells which worker
+had begun it, a list of its connections which of them it had accepted. A request is *retried* where
+RFC 9110, 9.2.2, and RFC 9112, 9.3.1, let every client and proxy do so: on a connection that served
+another one before and was closed without one byte of a response to this one, which no worker has
+begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Attempt(NamedTuple):
+    """
+    One request on one connection. Times are seconds of the clock that all processes share.
+
+    Attributes:
+        id: Of the request. A second attempt has an id of its own.
+        kind: The path.
+        port: Ours, of the connection; 0 where there was none.
+        connecting_at: When the connection was asked for.
+        sent_at: When the request was begun to be sent.
+        ended_at: When the response was there, or the failure.
+        is_reused: Whether the connection had served a request before.
+        is_mute: Whether not one byte of a response came.
+        failure: What went wrong; None where the response was the right one.
+        answered_by: The worker that says so in its response.
+    """
+
+    id: str
+    kind: str
+    port: int
+    connecting_at: float
+    sent_at: float
+    ended_at: float
+    is_reused: bool
+    is_mute: bool
+    failure: str | None
+    answered_by: int | None = None
+
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether a client would send it again; these requests are all GET."""
+        return self.failure is not None and self.is_reused and self.is_mute
+
+
+class Loss(NamedTuple):
+    """
+    A worker that was killed.
+
+    Attributes:
+        pid: The worker's.
+        since: From when on it served nobody any more.
+        why: The fault.
+        ports: The clients' ports of the connections that it had then.
+    """
+
+    pid: int
+    since: float
+    why: str
+    ports: frozenset[int]
+
+
+class Begun(NamedTuple):
+    """Who began a request, and when."""
+
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The sums of a run, and what they are made of."""
+
+    attempts: int
+    retried: int
+    answered: int
+    inside: tuple[Attempt, ...]
+    outside: tuple[Attempt, ...]
+
+    @property
+    def requests(self) -> int:
+        """How many were sent; a second attempt is the same request."""
+        return self.attempts - self.retried
+
+
+def account(
+    attempts: Iterable[Attempt], begun: Mapping[str, Sequence[Begun]], losses: Sequence[Loss]
+) -> Accounts:
+    """
+    Sort *attempts*.
+
+    Args:
+        attempts: All of them.
+        begun: Who began each request, by its id.
+        losses: The workers that were killed.
+    """
+    everything = list(attempts)
+    failed = [attempt for attempt in everything if attempt.failure is not None]
+    retried = [attempt for attempt in failed if attempt.may_be_retried and attempt.id not in begun]
+    left = [attempt for attempt in failed if attempt not in retried]
+    inside = tuple(attempt for attempt in left if _excuse(attempt, begun, losses))
+    return Accounts(
+        attempts=len(everything),
+        retried=len(retried),
+        answered=len(everything) - len(failed),
+        inside=inside,
+        outside=tuple(attempt for attempt in left if attempt not in inside),
+    )
+
+
+def _excuse(
+    attempt: Attempt, begun: Mapping[str, Sequence[Begun]], losses: Sequence[Loss]
+) -> Loss | None:
+    """Return the loss of the worker that had *attempt* inside."""
+    by = [one.pid for one in begun.get(attempt.id, ())]
+    for loss in losses:
+        if by:
+            is_inside = by == [loss.pid] and attempt.ended_at >= loss.since
+        else:
+            lasted = attempt.connecting_at <= loss.since <= attempt.ended_at
+            is_inside = lasted and attempt.port in loss.ports
+        if is_inside:
+            return loss
+    return None
+
+
+def twice(begun: Mapping[str, Sequence[Begun]]) -> dict[str, Sequence[Begun]]:
+    """Return the requests that were begun more than once."""
+    return {request: by for request, by in begun.items() if len(by) > 1}

@@ -1,0 +1,170 @@
+"""
+What must hold once a round of faults is over and the server had time to recover.
+
+Everything is seen from outside, in /proc: the arbiter is asked nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from arena import Arena, children, lives
+from server import wait_until
+
+from gunicorn_autoconf._status import _SLOT_BYTES, _STATE, SLOTS
+
+MIB = 2**20
+
+# The arbiter's memory moves by the arenas of Python's allocator, 1 MiB each: in 80 reloads plain
+# Gunicorn's grows by 0.9 MiB, with the guard by 1.9 MiB; in 300 kills of workers by none and by
+# 1 MiB; and after that by nothing. So much it may have more at the end than after its first round,
+MEMORY_SPREAD_BYTES = 2 * MIB
+# and so much more after a round than when the server was young: that is the first reload, too.
+MEMORY_SETTLING_BYTES = 3 * MIB
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """
+    How an arbiter is.
+
+    Attributes:
+        arbiter: Its pid.
+        workers: How many workers it has.
+        zombies: Children that have ended and that it did not ask for.
+        descriptors: Its open files, by what they are; names and numbers that differ left out.
+        threads: How many it has.
+        slots: How many slots of the status page are taken; None where we may not look.
+        files: What lies in its temporary folder and in /dev/shm, where they are its own.
+        anonymous_bytes: Its own memory, shared with its workers by fork or not.
+        uss_bytes: What of that is not shared.
+    """
+
+    arbiter: int
+    workers: int
+    zombies: int
+    descriptors: tuple[str, ...]
+    threads: int
+    slots: int | None
+    files: tuple[str, ...]
+    anonymous_bytes: int
+    uss_bytes: int
+
+
+def wait_for_calm(arena: Arena) -> Vitals:
+    """Return the vitals once the count is that of the plan and nothing is going on any more."""
+    arena.wait_for_calm()
+    wait_until(lambda: not zombies(arena.server.pid), "the arbiter has asked for every child")
+    return take_vitals(arena)
+
+
+def take_vitals(arena: Arena) -> Vitals:
+    pid = arena.server.pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    (anonymous_kib,) = re.findall(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    folders = [arena.tmp, Path("/dev/shm")] if arena.has_own_tmp else []
+    return Vitals(
+        arbiter=pid,
+        workers=len(arena.workers()),
+        zombies=len(zombies(pid)),
+        descriptors=descriptors(pid),
+        threads=psutil.Process(pid).num_threads(),
+        slots=slots_taken(pid),
+        files=tuple(sorted(file.name for each in folders for file in arena.seen(each).iterdir())),
+        anonymous_bytes=int(anonymous_kib) * 1024,
+        uss_bytes=psutil.Process(pid).memory_full_info().uss,
+    )
+
+
+def zombies(pid: int) -> list[int]:
+    return [child for child in children(pid) if not lives(child)]
+
+
+def descriptors(pid: int) -> tuple[str, ...]:
+    """Return what the descriptors of *pid* are, without the numbers and names that chance gives."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            continue  # The supervisor's thread has read a file meanwhile.
+        found.append(re.sub(r"\[\d+\]|wgunicorn-\w+", "", target))
+    return tuple(sorted(name for name in found if not name.startswith(("/proc", "/sys"))))
+
+
+def slots_taken(pid: int) -> int | None:
+    """Return how many slots of the status page are taken, as its memory shows."""
+    length = -(-SLOTS * _SLOT_BYTES // 4096) * 4096
+    try:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if line.endswith("/dev/zero (deleted)") and end - begin == length:
+                with open(f"/proc/{pid}/mem", "rb") as memory:
+                    memory.seek(begin)
+                    page = memory.read(SLOTS * _SLOT_BYTES)
+                states = (_STATE.unpack_from(page, slot * _SLOT_BYTES) for slot in range(SLOTS))
+                return sum(state != (0,) for state in states)
+    except OSError:
+        pass
+    return None
+
+
+def leaks(calm: Vitals, now: Vitals) -> list[str]:
+    """Return what *now* is otherwise than it was at the *calm* start."""
+    found = [
+        f"{name}: {before} at the start, {after} now"
+        for name in ("workers", "zombies", "threads", "slots")
+        if (before := getattr(calm, name)) != (after := getattr(now, name))
+    ]
+    for name in ("descriptors", "files"):
+        before, after = Counter(getattr(calm, name)), Counter(getattr(now, name))
+        if before != after:
+            more, fewer = sorted((after - before).elements()), sorted((before - after).elements())
+            found.append(f"{name}: {more} more than at the start, {fewer} fewer")
+    return found
+
+
+def growth(rounds: Sequence[Vitals]) -> list[str]:
+    """Return whether the arbiter's memory was not flat, in the calms after all *rounds*."""
+    if not rounds:
+        return []
+    young, last = rounds[0].anonymous_bytes, rounds[-1].anonymous_bytes
+    first = next(each.anonymous_bytes for each in rounds if each.arbiter == rounds[-1].arbiter)
+    if last - first > MEMORY_SPREAD_BYTES or last - young > MEMORY_SETTLING_BYTES:
+        sizes = ", ".join(f"{each.anonymous_bytes / MIB:.1f}" for each in rounds)
+        return [f"the arbiter's memory grows, round by round: {sizes} MiB"]
+    return []
+
+
+# What is an error to Gunicorn or to us and is what the faults ask for.
+EXPECTED_ERRORS = (
+    r"WORKER TIMEOUT",
+    r"Worker \(pid:\d+\) was sent SIGKILL!",
+    r"Worker \(pid:\d+\) exited with code 1\.",
+    r"was killed by the kernel's OOM killer",
+    r"Error handling request GET /hang",
+    r"no sign of life from this worker for",
+    r"Exception in ASGI application",  # The request that hangs, on SIGABRT.
+    r"Cancel 0 running task\(s\)",
+    r"was sent SIGTERM!",
+)
+
+
+def mistakes(arena: Arena) -> list[str]:
+    """Return what the log tells that no fault asks for."""
+    errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
+    found = [line for line in errors if not re.search("|".join(EXPECTED_ERRORS), line)]
+    lost = {loss.pid for loss in arena.losses()}
+    found += [
+        f"worker {pid} was killed by no fault" for pid in sorted(arena.killed_by_fault() - lost)
+    ]
+    told = len(arena.log.lines("was killed by the kernel's OOM killer"))
+    if told != arena.oom_kills():
+        found.append(f"OOM kills: {told} told, {arena.oom_kills()} counted")
+    return found

@@ -1,0 +1,119 @@
+"""Which losses a fault excuses, on traces that were written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from accounts import Accounts, Attempt, Begun, Loss, account, twice
+
+RESET = "ConnectionResetError()"
+
+# A worker that was killed at 10 s with two connections.
+KILLED = Loss(pid=7, since=10.0, why="SIGKILL", ports=frozenset({5001, 5002}))
+
+
+def attempt(**changes: Any) -> Attempt:
+    """Make a request on a new connection, sent at 9 s and lost at 11 s without an answer."""
+    made = Attempt(
+        id="r1",
+        kind="/work",
+        port=5001,
+        connecting_at=9.0,
+        sent_at=9.0,
+        ended_at=11.0,
+        is_reused=False,
+        is_mute=True,
+        failure=RESET,
+    )
+    return made._replace(**changes)
+
+
+def sums(lost: Attempt, begun: dict[str, list[Begun]] | None = None) -> str:
+    """In which of the sums *lost* is."""
+    accounts = account([lost], begun or {}, [KILLED])
+    counts = {
+        "answered": accounts.answered,
+        "retried": accounts.retried,
+        "inside": len(accounts.inside),
+        "outside": len(accounts.outside),
+    }
+    (name,) = (name for name, count in counts.items() if count == 1)
+    return name
+
+
+def by(*pids: int) -> dict[str, list[Begun]]:
+    return {"r1": [Begun(pid, 9.5) for pid in pids]}
+
+
+def test_answered() -> None:
+    assert sums(attempt(failure=None), by(7)) == "answered"
+
+
+@pytest.mark.parametrize(
+    ("changes", "begun", "where"),
+    [
+        ({}, by(7), "inside"),
+        ({"is_mute": False, "failure": "IncompleteRead()"}, by(7), "inside"),
+        ({"failure": "status 500"}, by(7), "inside"),
+        # By a worker that lived on, whoever has the connection.
+        ({}, by(8), "outside"),
+        ({"port": 5003}, by(8), "outside"),
+        ({"ended_at": 9.9}, by(7), "outside"),  # It was still alive then.
+        ({}, by(7, 8), "outside"),  # Two have begun it: one too many.
+    ],
+)
+def test_begun(changes: dict[str, Any], begun: dict[str, list[Begun]], where: str) -> None:
+    assert sums(attempt(**changes), begun) == where
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({}, "inside"),
+        ({"port": 5003}, "outside"),  # No connection of its.
+        ({"connecting_at": 10.5, "sent_at": 10.5}, "outside"),  # The port was taken again later,
+        ({"ended_at": 9.9}, "outside"),  # or given back before.
+        ({"port": 0, "failure": "ConnectionRefusedError()"}, "outside"),
+    ],
+)
+def test_never_begun_on_a_new_connection(changes: dict[str, Any], where: str) -> None:
+    assert sums(attempt(**changes)) == where
+
+
+@pytest.mark.parametrize(
+    ("changes", "begun", "where"),
+    [
+        ({}, {}, "retried"),
+        ({"port": 5003}, {}, "retried"),  # Nobody was killed: it was closed for being idle.
+        ({"is_mute": False}, {}, "inside"),
+        ({"is_mute": False, "port": 5003}, {}, "outside"),
+        ({}, by(7), "inside"),
+        ({}, by(8), "outside"),
+    ],
+)
+def test_on_a_connection_that_was_kept(
+    changes: dict[str, Any], begun: dict[str, list[Begun]], where: str
+) -> None:
+    assert sums(attempt(is_reused=True, **changes), begun) == where
+
+
+def test_sums_add_up() -> None:
+    attempts = [
+        attempt(id="r1", failure=None),
+        attempt(id="r2"),
+        attempt(id="r3", port=5003),
+        attempt(id="r4", is_reused=True),
+        attempt(id="r5", failure=None),
+    ]
+    accounts = account(attempts, {}, [KILLED])
+    assert accounts == Accounts(
+        attempts=5, retried=1, answered=2, inside=(attempts[1],), outside=(attempts[2],)
+    )
+    assert accounts.requests == 4
+
+
+def test_begun_twice() -> None:
+    assert twice({"r1": [Begun(7, 1.0)], "r2": [Begun(7, 1.0), Begun(8, 2.0)]}) == {
+        "r2": [Begun(7, 1.0), Begun(8, 2.0)]
+    }
