@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from gunicorn_autoconf._budget import MemoryBudget
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._workload import Interface, MemoryGuard, Shape, Workload
+from gunicorn_autoconf._workload import UVICORN, Interface, MemoryGuard, Shape, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,12 @@ class Given(NamedTuple):
     cores: float
     cores_source: str
     http_parser: str
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether the threads that are planned are those of an event loop's pools."""
+        planned = self.declaration.explicit("threads") is None
+        return planned and self.shape.worker_class == UVICORN and self.shape.threads > 1
 
 
 def choose(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gunicorn_autoconf._choices import Given, Plan, most_workers
 from gunicorn_autoconf._ignored import without_effect
 from gunicorn_autoconf._machine import Finding
-from gunicorn_autoconf._workload import UVICORN, Interface, Workload, class_name, is_sync
+from gunicorn_autoconf._workload import Interface, Workload, class_name, is_sync
 
 
 def concerns(result: Plan, given: Given) -> Iterator[str]:
@@ -26,7 +26,7 @@ def concerns(result: Plan, given: Given) -> Iterator[str]:
             f"{workers} workers x {threads} threads exceed "
             f"{declaration.sources['max_concurrency']}={bound}"
         )
-    if bound is not None and _has_pools_unbounded(result, given):
+    if bound is not None and given.has_pools and threads == 1:
         most = most_workers(result, declaration)
         yield (
             f"{declaration.sources['max_concurrency']}={bound} bounds no thread pool: {most} "
@@ -35,13 +35,6 @@ def concerns(result: Plan, given: Given) -> Iterator[str]:
     yield from without_effect(declaration, settings["worker_class"], threads, given.http_parser)
     if result.memory:
         yield from result.memory.concerns(workers)
-
-
-def _has_pools_unbounded(result: Plan, given: Given) -> bool:
-    """Whether each worker was to have a thread pool, and one thread is all that is left for it."""
-    threads, is_ours = result.settings["threads"], given.shape.worker_class == UVICORN
-    planned = given.declaration.explicit("threads") is None
-    return is_ours and planned and threads == 1 < given.shape.threads
 
 
 def _about(application: Finding, planned_for: str) -> Iterator[str]:

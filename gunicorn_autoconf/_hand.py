@@ -114,7 +114,7 @@ class Hand:
                 self._doing = doing._replace(is_victim_told=True)
                 self._retire_surplus(doing.action.pid)
         elif sample.is_settled and doing.action.pid not in self._server.WORKERS:
-            self._doing = None
+            self._finish(doing, sample)
 
     def abandon(self) -> None:
         """Take back a replacement whose victim stays: nobody will come to tell it to end."""
@@ -184,6 +184,20 @@ class Hand:
             self._owed = 0  # The operator was there before us.
         else:
             self._signal_arbiter(1 if self._owed > 0 else -1)
+
+    def _finish(self, doing: _Doing, sample: Sample) -> None:
+        """End an action, and lower the count where nobody else will."""
+        pid = doing.action.pid
+        if any(worker.pid == pid for worker in sample.workers):
+            return  # It was there when we looked: `worker_ended` may come yet.
+        self._doing = None
+        with self._lock:
+            # Gunicorn strikes off whom it cannot signal any more, as somebody else has reaped it,
+            # and calls no child_exit then. Source: gunicorn/arbiter.py, `kill_worker`.
+            if pid in self._surplus:
+                self._surplus.discard(pid)
+                self._owed -= 1
+            self.retired.discard(pid)
 
     def _give_up(self, doing: _Doing) -> None:
         """Wait no longer for a worker to boot."""

@@ -17,6 +17,7 @@ from gunicorn_autoconf._workload import (
     GTHREAD,
     SYNC,
     UNDECLARED,
+    WORKLOADS,
     Interface,
     Shape,
     Workload,
@@ -34,6 +35,9 @@ CAP_WITHOUT_QUOTA = 12
 # Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
 # had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
 MAX_THREADS = 200
+
+# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
+POOL_THREADS = 2
 
 # The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
 PLANNED_SETTINGS = (
@@ -113,6 +117,8 @@ def _shape(interface: Interface, declaration: Declaration) -> Shape:
     if is_sync(name) and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
         shape = UNDECLARED[interface]
+    elif is_gthread(name) and declaration.workload is None:
+        shape = WORKLOADS[Workload.MIXED, interface]  # The class says that the code bears threads.
     threads = shape.threads if is_gthread(name) else 1
     return shape._replace(worker_class=explicit.value, threads=threads)
 
@@ -195,8 +201,9 @@ def _threads(result: Plan, given: Given) -> Plan:
     cuts = [reason for reason in result.reasons_for("workers") if "budget_bytes" in reason.inputs]
     if threads == 1 or not cuts:
         return result
-    # The operator may insist on more workers than fit; what is not missing needs no making up.
-    workers = max(cuts[0].value, result.settings["workers"])
+    # What is not missing needs no making up: the operator may insist on more workers than fit, and
+    # the guard adds those that only a guess has cut.
+    workers = max(cuts[0].value, most_workers(result, given.declaration))
     wanted = threads * cuts[0].inputs["wanted"]
     if wanted <= threads * workers:
         return result
@@ -212,9 +219,11 @@ def _threads(result: Plan, given: Given) -> Plan:
 
 
 def _bound_workers(result: Plan, given: Given) -> Plan:
-    declaration = given.declaration
+    declaration, most = given.declaration, given.declaration.max_concurrency
+    if most is not None and given.has_pools:
+        most = max(most // POOL_THREADS, 1)
     bounds: tuple[tuple[str, Callable[[int, int], int], int | None], ...] = (
-        ("max_concurrency", min, declaration.max_concurrency),
+        ("max_concurrency", min, most),
         ("max_workers", min, declaration.max_workers),
         ("min_workers", max, declaration.min_workers),
     )

@@ -39,8 +39,9 @@ class CountRule(NamedTuple):
     Attributes:
         formula: What the reader of a log sees.
         count: Cores to workers.
-        cores_formula: As *formula*, for *cores*.
-        cores: Workers to the cores that they are worth; `count` of these gives them back.
+        cores_formula: As *formula*, for *cores*; goes between the parentheses of a ``max``.
+        cores: Workers to the cores that they are worth; `count` of these gives them back, or the
+            fewest there are.
     """
 
     formula: str
@@ -55,8 +56,8 @@ PER_CORE = CountRule(
 WITH_SPARE = CountRule(
     formula="ceil(c) + 1",
     count=lambda cores: math.ceil(cores) + 1,
-    cores_formula="workers - 1",
-    cores=lambda workers: workers - 1,
+    cores_formula="workers - 1, 1",
+    cores=lambda workers: max(workers - 1, 1),
 )
 CLASSIC = CountRule(
     formula="floor(2 * c) + 1",

@@ -50,8 +50,8 @@ def test_workload() -> None:
     [
         ({}, WSGI, "3 x 100"),
         ({}, ASGI, "5 x 100"),
-        # 256 MiB are a guess, of which one fits; threads stay as they are when it is measured.
-        ({"GUNICORN_MEMORY": "400MiB"}, WSGI, "3 x 200 once the guard has added workers"),
+        # 256 MiB are a guess, of which one fits.
+        ({"GUNICORN_MEMORY": "400MiB"}, WSGI, "3 x 100 once the guard has added workers"),
         ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_MEMORY_GUARD": "observe"}, WSGI, "1 x 200"),
         ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_WORKER_MEMORY": "256MiB"}, WSGI, "1 x 200"),
     ],

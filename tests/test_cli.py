@@ -77,7 +77,7 @@ def test_json() -> None:
 
     assert shown["plan"]["settings"]["worker_class"] == "gthread"
     assert shown["plan"]["settings"]["workers"] == 2
-    assert shown["plan"]["settings"]["threads"] == 200
+    assert shown["plan"]["settings"]["threads"] == 100
     assert shown["declaration"]["values"] == {
         "workload": {"value": "io", "source": "--workload"},
         "cpus": {"value": 4.0, "source": "--cpus"},

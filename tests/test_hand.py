@@ -310,6 +310,36 @@ class TestVictimEndsOnItsOwn:
             two.start(recycle(12, replacement_first=False))
         assert killed == []
 
+    @pytest.mark.parametrize("replacement_first", [True, False])
+    def test_without_our_hearing_of_it(self, two: Scene, replacement_first: bool) -> None:
+        """Gunicorn could not signal it, and struck it off its list without a `child_exit`."""
+        two.start(recycle(12, replacement_first=replacement_first))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        assert two.told == [12]
+        del two.arbiter.WORKERS[12]
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+        assert two.hand.retired == set()
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_as_the_supervisor_looks(self, two: Scene) -> None:
+        """It is off the list, and `child_exit` is about to be called."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        seen = two.sample()
+        del two.arbiter.WORKERS[12]
+        two.hand.advance(seen)
+        assert two.hand.worker_ended(12)
+        two.settle()
+        assert (two.count, two.pids) == (2, [11, 13])
+        assert not two.is_busy()
+
 
 class InterruptedSent(list[int]):
     """Changes that are sent; a look at them is interrupted once by the end of worker 12."""

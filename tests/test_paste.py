@@ -60,7 +60,7 @@ VALUES = {
 PLANNED = {
     "worker_class": "gthread",
     "workers": 2,
-    "threads": 150,
+    "threads": 100,
     "timeout": 60,
     "graceful_timeout": 25,
     "keepalive": 65,
@@ -130,7 +130,7 @@ IO = {"GUNICORN_WORKLOAD": "io"}
 
 def test_args() -> None:
     assert paste("args", IO) == Pasted(
-        "--worker-class gthread --workers 2 --threads 150 --timeout 60 --graceful-timeout 25 "
+        "--worker-class gthread --workers 2 --threads 100 --timeout 60 --graceful-timeout 25 "
         "--keep-alive 65 --worker-tmp-dir /dev/shm\n",
         (),
     )
@@ -143,7 +143,7 @@ GUNICORN_WORKLOAD=io
 GUNICORN_MAX_WORKERS=9
 GUNICORN_WORKER_CLASS=gthread
 GUNICORN_WORKERS=2
-GUNICORN_THREADS=150
+GUNICORN_THREADS=100
 GUNICORN_TIMEOUT=60
 GUNICORN_GRACEFUL_TIMEOUT=25
 GUNICORN_KEEPALIVE=65
@@ -182,9 +182,8 @@ worker_class = 'gunicorn_autoconf.workers.UvicornWorker'
 # 4 (/sys/fs/cgroup/kubepods/pod1/app/memory.max; a guess until measured)
 workers = 2
 
-# threads make up for processes, up to 200, wanted = 400, workers = 2
-# (/sys/fs/cgroup/kubepods/pod1/app/memory.max; a guess until measured)
-threads = 200
+# io: spares for what blocks a loop; threads for synchronous code
+threads = 100
 
 # seconds for which the event loop may be blocked
 timeout = 60

@@ -213,7 +213,8 @@ class TestMemory:
             ("async", WSGI, "900MiB", "250MiB", 3, 167),
             # 9 x 100
             ("io", ASGI, "2GiB", "300MiB", 6, 150),
-            ("io", ASGI, "1GiB", "", 3, 200),
+            # The guard adds what only a guess has cut.
+            ("io", ASGI, "1GiB", "", 3, 100),
             # 5 x 8
             ("mixed", WSGI, "900MiB", "250MiB", 3, 14),
             ("mixed", WSGI, "300MiB", "250MiB", 1, 40),
@@ -439,18 +440,36 @@ class TestBounds:
         assert planned.warnings == ()
 
     @pytest.mark.parametrize(
-        ("concurrency", "workers", "product"), [("17", 9, "9 workers"), ("6", 6, "6 workers")]
+        ("concurrency", "workers", "threads"), [("17", 8, 2), ("6", 3, 2), ("2", 1, 2)]
     )
-    def test_a_thread_pool_is_bounded_from_two_threads_on(
-        self, concurrency: str, workers: int, product: str
+    def test_a_thread_pool_has_two_threads_at_least(
+        self, concurrency: str, workers: int, threads: int
     ) -> None:
         environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
         planned = plan_for(environ, ASGI)
+        assert shape(planned) == (UVICORN, workers, threads)
+        assert planned.warnings == ()
+
+    @pytest.mark.parametrize(
+        ("environ", "workers", "product"),
+        [
+            ({"GUNICORN_MAX_CONCURRENCY": "1"}, 1, "=1 bounds no thread pool: 1 workers x 2"),
+            (
+                {"GUNICORN_MAX_CONCURRENCY": "9", "GUNICORN_MIN_WORKERS": "6"},
+                6,
+                "=9 bounds no thread pool: 6 workers x 2",
+            ),
+        ],
+    )
+    def test_a_thread_pool_of_one_is_none(
+        self, environ: dict[str, str], workers: int, product: str
+    ) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "io", **environ}, ASGI)
         assert shape(planned) == (UVICORN, workers, 1)
         assert planned.warnings == (
             (
-                f"GUNICORN_MAX_CONCURRENCY={concurrency} bounds no thread pool: {product} x 2 "
-                "threads, the fewest that a pool is made for, are more"
+                f"GUNICORN_MAX_CONCURRENCY{product} threads, the fewest that a pool is made for, "
+                "are more"
             ),
         )
 
@@ -604,7 +623,8 @@ class TestExplicitClass:
                 ("gevent", 5, 1),
             ),
             ({"GUNICORN_WORKER_CLASS": "gevent"}, WSGI, ("gevent", 9, 1)),
-            ({"GUNICORN_WORKER_CLASS": "gthread"}, WSGI, ("gthread", 9, 1)),
+            # The class says that the code bears threads.
+            ({"GUNICORN_WORKER_CLASS": "gthread"}, WSGI, ("gthread", 5, 8)),
             (
                 {"GUNICORN_WORKER_CLASS": "gthread", "GUNICORN_WORKLOAD": "cpu"},
                 WSGI,

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from gunicorn import version_info
 from server import (
     DEADLINE_SECONDS,
     GUNICORN_SCRIPT,
@@ -241,6 +242,8 @@ def last_line(server: Server) -> str:
 def test_leaking_workers_are_replaced_and_nobody_notices(
     cgroup: Cgroup, confined: Launcher, application: str, workload: str, worker_class: str
 ) -> None:
+    if worker_class == "gthread" and version_info < (24,):
+        pytest.skip("Gunicorn 23's gthread drops what it has accepted and not read yet")
     confined.write("app.py", LEAK)
     server = confined.start(
         *MODULE_DOOR, application, GUNICORN_WORKERS="2", GUNICORN_WORKLOAD=workload

@@ -229,7 +229,7 @@ def test_one_worker_with_threads(workload: str, threads: int) -> None:
     sizing = size_for(workers=1, workload=workload, interface="wsgi")
 
     assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 1, threads)
-    assert sizing.cores == 0.25
+    assert sizing.cores == 1.0
     assert sizing.variables == {
         "GUNICORN_WORKLOAD": workload,
         "GUNICORN_INTERFACE": "wsgi",
@@ -251,7 +251,7 @@ def test_thread_pools_are_as_the_plan_has_them() -> None:
     [
         ("cpu", "wsgi", 1, 1.0),
         ("cpu", "asgi", 4, 4.0),
-        ("mixed", "wsgi", 1, 0.25),
+        ("mixed", "wsgi", 1, 1.0),
         ("mixed", "wsgi", 2, 1.0),
         ("mixed", "asgi", 1, 0.25),
         ("mixed", "asgi", 2, 0.5),

@@ -18,7 +18,7 @@ from . import charts, load, machine, report
 from .figures import Sample, tables
 from .rounds import Bench, compare
 from .servers import APPS, environment
-from .ways import WAYS, sweep
+from .ways import WAYS, distinct, sweep
 from .workloads import SIZED, UNLIMITED, WORKLOADS, Workload
 
 ORACLE = "oracle"
@@ -64,7 +64,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where compare.md, compare.json and the charts go [only the table, to stdout]",
+        help="where summary.md, compare.md, compare.json and the charts go [tables, to stdout]",
     )
     return parser.parse_args(arguments)
 
@@ -95,6 +95,7 @@ def main() -> None:
                 samples += compare_one(bench, workload, limit, options.ways)
                 if options.output:  # Each time: a run takes long, and may be interrupted.
                     write(samples, about, options.output)
+    print(report.render_summary(tables(samples)))
     print(report.render_markdown(samples, about), end="")
 
 
@@ -114,7 +115,8 @@ def compare_one(
     bench: Bench, workload: Workload, limit: int | None, names: list[str]
 ) -> Iterator[Sample]:
     """Yield the samples of one workload under one limit, in the ways that fit it."""
-    ways = [way for way in machine.runnable(names) if workload.interface in way.interfaces]
+    fitting = [way for way in machine.runnable(names) if workload.interface in way.interfaces]
+    ways = distinct(fitting, workload, bench.supply_under(limit))
     native_asgi = machine.has_native_asgi()
     swept = sweep(workload.interface, bench.supply, native_asgi=native_asgi)
     return compare(bench, workload, ways, swept if ORACLE in names else [], limit)
@@ -123,6 +125,8 @@ def compare_one(
 def write(samples: Sequence[Sample], about: dict[str, object], folder: Path) -> None:
     """Write the report and the charts into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
+    summary = report.render_summary(tables(samples))
+    (folder / "summary.md").write_text(summary)
     (folder / "compare.md").write_text(report.render_markdown(samples, about))
     (folder / "compare.json").write_text(report.render_json(samples, about))
     try:

@@ -126,6 +126,11 @@ class Row:
     to_oracle: Spread | None
     to_peer: Spread | None
 
+    @property
+    def survived(self) -> bool:
+        """Whether in no round anything was killed or a request was not answered well."""
+        return self.started == self.rounds and not self.errors and not self.oom_kills
+
 
 class Table(NamedTuple):
     """All ways with one workload, limit and pattern."""

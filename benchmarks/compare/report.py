@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from .figures import DISTURBED_FRACTION, Row, Sample, Spread, Table, tables
+from .ways import DECLARED, UNDECLARED
 
 HEAD = (
     "| way | requests/s | to the oracle | to the best peer | p50 | p99 | errors | Σ PSS "
@@ -17,6 +18,83 @@ LEGEND = (
     "Medians over the rounds; ratios are paired by round: median (quartiles). Disturbed: rounds "
     f"in which others had more than {DISTURBED_FRACTION:.0%} of the machine's CPU time."
 )
+
+SUMMARY = (
+    "Requests per second of this package, as a part of the oracle's / of the best peer's: medians "
+    "over the rounds, paired by round."
+)
+SUMMARY_LIMITED = (
+    "Under a memory limit. *Survived*: in no round was a worker killed for its memory or a request "
+    "left without a good answer."
+)
+HEAD_SUMMARY_LIMITED = (
+    "| workload | limit | connections | requests/s | survived | best peer that survived "
+    "| peers that did not |\n|---|---|---|---|---|---|---|"
+)
+
+
+def render_summary(found: Sequence[Table]) -> str:
+    """Return how this package did, a row for each workload, and one for each memory limit."""
+    parts = []
+    if free := [table for table in found if table.limit_mib is None]:
+        parts.append(f"{SUMMARY}\n\n{_summary(free)}")
+    if limited := [table for table in found if table.limit_mib is not None]:
+        rows = [row for table in limited if (row := _limited_summary(table))]
+        parts.append("\n".join([SUMMARY_LIMITED, "", HEAD_SUMMARY_LIMITED, *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(found: Sequence[Table]) -> str:
+    patterns = list(dict.fromkeys(table.pattern for table in found))
+    lines = [
+        f"| workload | way | {' | '.join(patterns)} |",
+        "|---|---" + "|---" * len(patterns) + "|",
+    ]
+    for workload in dict.fromkeys(table.workload for table in found):
+        by_pattern = {table.pattern: table for table in found if table.workload == workload}
+        for way in (DECLARED, UNDECLARED):
+            cells = [_parts(by_pattern.get(pattern), way) for pattern in patterns]
+            if any(cells):
+                lines.append(f"| {workload} | {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parts(table: Table | None, way: str) -> str:
+    """What *way* reaches of the oracle's rate and of the best peer's, and who that is."""
+    row = _find(table, way)
+    if table is None or row is None or not row.started:
+        return ""
+    peer = next((other.way for other in table.rows if other.is_best_peer), "no peer")
+    oracle, best = (
+        f"{ratio.median:.2f}" if ratio else "-" for ratio in (row.to_oracle, row.to_peer)
+    )
+    return f"{oracle} / {best} {peer}"
+
+
+def _limited_summary(table: Table) -> str | None:
+    row = _find(table, DECLARED)
+    if row is None:
+        return None
+    peers = [other for other in table.rows if other.role == "peer"]
+    alive = [peer for peer in peers if peer.survived]
+    best = max(alive, key=lambda peer: peer.rate.median, default=None)
+    lost = ", ".join(peer.way for peer in peers if not peer.survived)
+    cells = [
+        table.workload,
+        f"{table.limit_mib} MiB",
+        table.pattern,
+        f"{row.rate.median:,.0f}",
+        "yes" if row.survived else f"no: {row.oom_kills} kills, {row.errors} errors",
+        f"{best.way}: {best.rate.median:,.0f}" if best else "none",
+        lost or "none",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _find(table: Table | None, way: str) -> Row | None:
+    """The row of *way*, which may share it with others that start the same server."""
+    rows = table.rows if table else ()
+    return next((row for row in rows if way in row.way.split(", ")), None)
 
 
 def render_markdown(samples: Sequence[Sample], machine: Mapping[str, object]) -> str:

@@ -21,9 +21,11 @@ from .workloads import Workload
 
 # Opens databases, fills caches.
 WARM_UP_SECONDS = 1
+# The load of a look at a point of the sweep.
+LOOK_SECONDS = 1
 # So many of the best points of the sweep, in each pattern, join the rounds. The oracle is the best
 # of these, by what they do in the rounds: a lucky look makes no oracle.
-FINALISTS = 3
+FINALISTS = 2
 
 
 class Bench(NamedTuple):
@@ -36,14 +38,17 @@ class Bench(NamedTuple):
     seconds: int
     rounds: int
 
+    def supply_under(self, limit_mib: int | None) -> Supply:
+        """What a formula may count where memory is limited to *limit_mib*."""
+        return self.supply._replace(memory_mib=limit_mib) if limit_mib else self.supply
+
 
 def compare(
     bench: Bench, workload: Workload, ways: Sequence[Way], swept: Sequence[Way], limit: int | None
 ) -> Iterator[Sample]:
     """Yield the samples of the sweep, as round 0, and of all rounds, counted from 1."""
-    screened: list[Sample] = []
-    for way in [*swept, *reversed(swept)]:  # There and back: no point has only a bad minute.
-        screened += measure(bench, workload, way, limit, 0)
+    look = bench._replace(seconds=LOOK_SECONDS)
+    screened = [seen for way in swept for seen in measure(look, workload, way, limit, 0)]
     yield from screened
     chosen = finalists(screened, FINALISTS)
     lineup = [*ways, *(way for way in swept if way.name in chosen)]
@@ -57,7 +62,7 @@ def measure(
     bench: Bench, workload: Workload, way: Way, limit: int | None, number: int
 ) -> Iterator[Sample]:
     """Start a server and measure it in each pattern of connections."""
-    supply = bench.supply._replace(memory_mib=limit) if limit else bench.supply
+    supply = bench.supply_under(limit)
     blank = Sample(
         workload=workload.name,
         pattern="",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from .workloads import Interface, Workload
 
 Role = Literal["ours", "peer", "sweep"]
 
-SWEEP_THREADS = (4, 16, 64)
+SWEEP_THREADS = (8, 32, 128)
 
 
 class Supply(NamedTuple):
@@ -127,7 +127,21 @@ _TABLE = [
 ]
 
 WAYS = {way.name: way for way in _TABLE}
+DECLARED, UNDECLARED = _TABLE[0].name, _TABLE[1].name
 NATIVE_ASGI = "gunicorn-asgi"
+
+
+def distinct(ways: Iterable[Way], workload: Workload, supply: Supply) -> list[Way]:
+    """
+    Return *ways* without those that start the very same server as an earlier one.
+
+    That one takes on their names, with commas between them.
+    """
+    found: dict[tuple[object, ...], list[Way]] = {}
+    for way in ways:
+        start = way.start(workload, supply, "")
+        found.setdefault((*start.command, *start.environ.items()), []).append(way)
+    return [same[0]._replace(name=", ".join(way.name for way in same)) for same in found.values()]
 
 
 def sweep(interface: Interface, supply: Supply, *, native_asgi: bool) -> list[Way]:
