@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gunicorn_autoconf._choices import Plan, most_workers
+from gunicorn_autoconf._choices import Plan
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
@@ -84,7 +84,7 @@ def _max_concurrency(facts: Facts) -> str | None:
     declaration, settings = facts.declaration, facts.plan.settings
     if declaration.max_concurrency is not None or declaration.explicit("threads"):
         return None
-    workers, threads = most_workers(facts.plan, declaration), settings["threads"]
+    workers, threads = facts.plan.most_workers, settings["threads"]
     if threads <= MIXED_THREADS:
         return None
     count = f"{workers} x {threads}"

@@ -8,7 +8,17 @@ from dataclasses import replace
 
 from gunicorn_autoconf import _timeouts
 from gunicorn_autoconf._budget import memory_budget
-from gunicorn_autoconf._choices import Given, Plan, choose, most_workers, obey, warn
+from gunicorn_autoconf._choices import (
+    Given,
+    Plan,
+    choose,
+    is_memory_cut,
+    most_workers,
+    obey,
+    warn,
+    workers_within_concurrency,
+    workers_without_cut,
+)
 from gunicorn_autoconf._concerns import concerns
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS
@@ -35,9 +45,6 @@ CAP_WITHOUT_QUOTA = 12
 # Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
 # had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
 MAX_THREADS = 200
-
-# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
-POOL_THREADS = 2
 
 # The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
 PLANNED_SETTINGS = (
@@ -198,32 +205,28 @@ def _threads(result: Plan, given: Given) -> Plan:
     threads = given.shape.threads
     rule = given.shape.why if threads > 1 else "one thread a worker"
     result = choose(result, "threads", threads, f"{result.workload.value}: {rule}")
-    cuts = [reason for reason in result.reasons_for("workers") if "budget_bytes" in reason.inputs]
-    if threads == 1 or not cuts:
+    # What is not missing needs no making up: the operator may ask for fewer workers than fit or
+    # insist on more, and the guard adds those that only a guess has cut.
+    workers, uncut = result.most_workers, workers_without_cut(result, given)
+    if threads == 1 or uncut <= workers:
         return result
-    # What is not missing needs no making up: the operator may insist on more workers than fit, and
-    # the guard adds those that only a guess has cut.
-    workers = max(cuts[0].value, most_workers(result, given.declaration))
-    wanted = threads * cuts[0].inputs["wanted"]
-    if wanted <= threads * workers:
-        return result
+    wanted = threads * uncut
+    (cut,) = (reason for reason in result.reasons_for("workers") if is_memory_cut(reason))
     return choose(
         result,
         "threads",
         min(math.ceil(wanted / workers), MAX_THREADS),
         f"threads make up for processes, up to {MAX_THREADS}",
-        source=cuts[0].source,
+        source=cut.source,
         wanted=wanted,
         workers=workers,
     )
 
 
 def _bound_workers(result: Plan, given: Given) -> Plan:
-    declaration, most = given.declaration, given.declaration.max_concurrency
-    if most is not None and given.has_pools:
-        most = max(most // POOL_THREADS, 1)
+    declaration = given.declaration
     bounds: tuple[tuple[str, Callable[[int, int], int], int | None], ...] = (
-        ("max_concurrency", min, most),
+        ("max_concurrency", min, workers_within_concurrency(given)),
         ("max_workers", min, declaration.max_workers),
         ("min_workers", max, declaration.min_workers),
     )
@@ -238,12 +241,13 @@ def _bound_workers(result: Plan, given: Given) -> Plan:
 
 
 def _explicit_workers(result: Plan, given: Given) -> Plan:
-    return obey(result, given, "workers")
+    result = obey(result, given, "workers")
+    return replace(result, most_workers=most_workers(result, given))
 
 
 def _bound_threads(result: Plan, given: Given) -> Plan:
     bound = given.declaration.max_concurrency
-    threads, workers = result.settings["threads"], most_workers(result, given.declaration)
+    threads, workers = result.settings["threads"], result.most_workers
     if bound is None or given.declaration.explicit("threads") or not workers:
         return result
     fitting = max(bound // workers, 1)

@@ -155,8 +155,7 @@ def _variables(declaration: Declaration, counts: Counts, shape: Shape) -> dict[s
     if counts.workers != by_cores:
         bound = "MIN_WORKERS" if counts.workers > by_cores else "MAX_WORKERS"
         variables[f"{PREFIX}{bound}"] = str(counts.workers)
-    # Where one worker is asked for and two are usual, threads would make up for the second.
-    if counts.threads != shape.threads or (counts.workers < by_cores and counts.threads > 1):
+    if counts.threads != shape.threads:
         variables[f"{PREFIX}THREADS"] = str(counts.threads)
     return variables
 
