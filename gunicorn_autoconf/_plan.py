@@ -25,9 +25,9 @@ from gunicorn_autoconf._ignored import HTTPTOOLS
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
     GTHREAD,
+    MIXED_THREADS,
     SYNC,
     UNDECLARED,
-    WORKLOADS,
     Interface,
     Shape,
     Workload,
@@ -114,20 +114,24 @@ def _interface(declaration: Declaration, application: Finding | None) -> tuple[I
 
 def _shape(interface: Interface, declaration: Declaration) -> Shape:
     """The row of the table, bent to the worker class that the operator wants."""
-    shape = shape_for(declaration.workload, interface)
-    explicit = declaration.explicit("worker_class")
+    explicit, threads = declaration.explicit("worker_class"), declaration.explicit("threads")
+    wanted = threads.value if threads else None
     if explicit is None:
-        return shape
+        return shape_for(declaration.workload, interface, wanted)
     name = class_name(explicit.value)
+    if is_gthread(name):
+        # The class says that the code bears threads.
+        shape = shape_for(declaration.workload, interface, wanted or MIXED_THREADS)
+    else:
+        shape = shape_for(declaration.workload, interface)
     if name == shape.worker_class:
         return shape
     if is_sync(name) and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
         shape = UNDECLARED[interface]
-    elif is_gthread(name) and declaration.workload is None:
-        shape = WORKLOADS[Workload.MIXED, interface]  # The class says that the code bears threads.
-    threads = shape.threads if is_gthread(name) else 1
-    return shape._replace(worker_class=explicit.value, threads=threads)
+    return shape._replace(
+        worker_class=explicit.value, threads=shape.threads if is_gthread(name) else 1
+    )
 
 
 def _worker_class(result: Plan, given: Given) -> Plan:
@@ -135,7 +139,10 @@ def _worker_class(result: Plan, given: Given) -> Plan:
     planned = given.shape.worker_class
     threads = given.declaration.explicit("threads")
     if given.declaration.explicit("worker_class") is None:
-        result = choose(result, "worker_class", planned, f"{name}: {given.shape.why}")
+        usual = shape_for(given.declaration.workload, result.interface)
+        source = threads.source if threads and given.shape is not usual else ""
+        rule = f"{name}: {given.shape.why}"
+        result = choose(result, "worker_class", planned, rule, source=source)
         if planned == SYNC and threads and threads.value > 1:
             # Gunicorn would do so without a word.
             return choose(
@@ -203,7 +210,7 @@ def _threads(result: Plan, given: Given) -> Plan:
     if given.declaration.explicit("threads"):
         return obey(result, given, "threads")
     threads = given.shape.threads
-    rule = given.shape.why if threads > 1 else "one thread a worker"
+    rule = given.shape.threads_why or (given.shape.why if threads > 1 else "one thread a worker")
     result = choose(result, "threads", threads, f"{result.workload.value}: {rule}")
     # What is not missing needs no making up: the operator may ask for fewer workers than fit or
     # insist on more, and the guard adds those that only a guess has cut.

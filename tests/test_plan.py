@@ -138,8 +138,10 @@ class TestWorkloads:
         assert (undeclared.workload, declared.workload) == (Workload.MIXED, Workload.MIXED)
         assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), ("gthread", 5, 8))
         assert undeclared.reasons_for("worker_class")[0].rule == (
-            "mixed, WSGI: one computes while one waits, one spare; "
-            "threads only for what is declared"
+            "mixed, WSGI: one computes while one waits, one spare"
+        )
+        assert undeclared.reasons_for("threads")[0].rule == (
+            "mixed: threads only for what is declared"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "
@@ -757,9 +759,30 @@ class TestExplicitClass:
                 ("asgi", 4, 1),
             ),
             # Gunicorn makes gthread of sync with threads; the plan says so.
-            ({"GUNICORN_THREADS": "8"}, WSGI, ("gthread", 9, 8)),
+            ({"GUNICORN_THREADS": "8"}, WSGI, ("gthread", 5, 8)),
+            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "cpu"}, WSGI, ("gthread", 4, 8)),
             ({"GUNICORN_THREADS": "1"}, WSGI, ("sync", 9, 1)),
             ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, WSGI, ("gthread", 5, 8)),
+            # Each serves one request at a time, whatever it does with it.
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "io"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "async"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "cpu"}, WSGI, ("sync", 4, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "io"}, ASGI, (UVICORN, 9, 1)),
+            (
+                {"GUNICORN_THREADS": "1", "GUNICORN_WORKER_CLASS": "gthread"},
+                WSGI,
+                ("gthread", 9, 1),
+            ),
+            (
+                {
+                    "GUNICORN_THREADS": "1",
+                    "GUNICORN_WORKER_CLASS": "gevent",
+                    "GUNICORN_WORKLOAD": "io",
+                },
+                WSGI,
+                ("gevent", 5, 1),
+            ),
             ({"GUNICORN_THREADS": "4", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("gthread", 5, 4)),
             ({"GUNICORN_THREADS": "8"}, ASGI, (UVICORN, 9, 8)),
             ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, ASGI, (UVICORN, 9, 8)),
@@ -792,9 +815,37 @@ class TestExplicitClass:
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
             value="gthread",
-            rule="sync cannot have threads",
+            rule="mixed, WSGI: some threads wait while one computes; "
+            "a spare where all of a worker's wait",
             source="--threads",
         )
+
+    def test_reason_for_gthread_where_the_row_has_sync(self) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "cpu", "GUNICORN_THREADS": "8"})
+        assert planned.reasons_for("worker_class")[-1] == Reason(
+            setting="worker_class",
+            value="gthread",
+            rule="sync cannot have threads",
+            source="GUNICORN_THREADS",
+        )
+
+    def test_reason_for_sync_names_the_one_thread(self) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "io", "GUNICORN_THREADS": "1"})
+        assert planned.reasons_for("worker_class") == (
+            Reason(
+                setting="worker_class",
+                value="sync",
+                rule="io, WSGI: one computes while one waits, one spare",
+                source="GUNICORN_THREADS",
+            ),
+        )
+
+    def test_reason_for_the_threads_of_an_event_loop_is_about_threads(self) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "io"}, ASGI)
+        assert planned.reasons_for("worker_class")[0].rule == (
+            "io, ASGI: spares for what blocks a loop"
+        )
+        assert planned.reasons_for("threads")[0].rule == "io: synchronous code waits in threads"
 
     def test_a_class_object(self) -> None:
         class Worker:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 from builders import GIB, MIB, limit, machine, memory, plan_for
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gunicorn_autoconf._choices import Plan
@@ -101,11 +101,14 @@ class TestPlanAgrees:
         assert not [warning for warning in plan.warnings if "exceed" in warning]
 
     @given(workers=st.integers(1, 400), threads=st.integers(1, 300))
-    @pytest.mark.parametrize("workload", ["mixed", "io"])
-    def test_threads(self, workload: str, workers: int, threads: int) -> None:
-        sizing = size_for(workers=workers, threads=threads, workload=workload)
+    @example(workers=4, threads=1)
+    @pytest.mark.parametrize("workload", [None, "mixed", "io", "async"])
+    def test_threads(self, workload: str | None, workers: int, threads: int) -> None:
+        declared = {} if workload is None else {"workload": workload}
+        sizing = size_for(workers=workers, threads=threads, **declared)
 
-        assert planned(plan_on(sizing)) == (workers, threads, "gthread")
+        worker_class = "gthread" if threads > 1 else "sync"
+        assert planned(plan_on(sizing)) == answered(sizing) == (workers, threads, worker_class)
 
     @given(load=LOADS.filter(is_possible))
     def test_load(self, load: dict[str, str | int]) -> None:
@@ -520,7 +523,7 @@ def test_what_nobody_has(options: dict[str, str | int], message: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"workload": "cpu"}, {"interface": "asgi"}, {"workload": "async", "interface": "asgi"}],
+    [{"workload": "cpu"}, {"interface": "asgi"}, {"workload": "async", "interface": "asgi"}],
 )
 def test_threads_where_there_are_none(options: dict[str, str]) -> None:
     with pytest.raises(DeclarationError) as raised:

@@ -60,6 +60,7 @@ class Counts(NamedTuple):
 
     Attributes:
         workload: None where nobody has said one and nothing suggests one.
+        shape: The row of the table that the plan takes.
         for_waiting: Whether requests that wait take more replicas than those that compute.
     """
 
@@ -68,6 +69,7 @@ class Counts(NamedTuple):
     cores: float
     workers: int
     threads: int
+    shape: Shape
     steps: tuple[Step, ...]
     for_waiting: bool = False
 
@@ -82,7 +84,7 @@ def counts_for_workers(
         AutoconfError: No machine has so many.
         DeclarationError: The workload has no threads.
     """
-    shape = shape_for(declared, interface)
+    shape = shape_for(declared, interface, asked.threads)
     threads = shape.threads if asked.threads is None else asked.threads
     if shape.threads == 1 and threads > 1:
         raise DeclarationError(
@@ -105,7 +107,7 @@ def counts_for_workers(
         inputs={"workers": asked.workers, "least": LEAST_CORES},
         why=f"the plan has {rule.formula} workers for c cores",
     )
-    return Counts(declared, 1, cores, asked.workers, threads, (step,))
+    return Counts(declared, 1, cores, asked.workers, threads, shape, (step,))
 
 
 def counts_for_load(
@@ -132,7 +134,7 @@ def counts_for_load(
     )
     workers, threads, more = _serving(places, replicas, cores, shape)
     for_waiting = len(replica_steps) > 1
-    return Counts(workload, replicas, cores, workers, threads, (*steps, *more), for_waiting)
+    return Counts(workload, replicas, cores, workers, threads, shape, (*steps, *more), for_waiting)
 
 
 def _replicas(
