@@ -132,8 +132,8 @@ def _quota_below_one_core(facts: Facts) -> str | None:
         return None
     # Source: Linux, scheduler/sched-bwc.rst; 100 ms is the usual period.
     return (
-        f"The CPU quota is {quota.cores:g} of a core: once it is used up, every request stands still "
-        "until the next period, usually 0.1 s. Grant a whole core where latency matters."
+        f"The CPU quota is {quota.cores:g} of a core: once it is used up, every request stands "
+        "still until the next period, usually 0.1 s. Grant a whole core where latency matters."
     )
 
 

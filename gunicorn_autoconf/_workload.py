@@ -39,7 +39,7 @@ class CountRule(NamedTuple):
     Attributes:
         formula: What the reader of a log sees.
         count: Cores to workers.
-        cores_formula: As *formula*, for *cores*; goes between the parentheses of a ``max``.
+        cores_formula: As *formula*, for *cores*; *least* are the fewest that are given.
         cores: Workers to the cores that they are worth; `count` of these gives them back, or the
             fewest there are.
     """
@@ -56,13 +56,13 @@ PER_CORE = CountRule(
 WITH_SPARE = CountRule(
     formula="ceil(c) + 1",
     count=lambda cores: math.ceil(cores) + 1,
-    cores_formula="workers - 1, 1",
+    cores_formula="max(workers - 1, 1)",
     cores=lambda workers: max(workers - 1, 1),
 )
 CLASSIC = CountRule(
     formula="floor(2 * c) + 1",
     count=lambda cores: math.floor(2 * cores) + 1,
-    cores_formula="(workers - 1) / 2",
+    cores_formula="max((workers - 1) / 2, least)",
     cores=lambda workers: (workers - 1) / 2,
 )
 

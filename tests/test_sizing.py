@@ -14,7 +14,7 @@ from gunicorn_autoconf._choices import Plan
 from gunicorn_autoconf._sizing import Sizing, size
 from gunicorn_autoconf._sizing._counts import Step
 from gunicorn_autoconf._sizing._question import read_question
-from gunicorn_autoconf._sizing._report import render_sizing, with_numbers
+from gunicorn_autoconf._sizing._report import render_sizing, sizing_json, with_numbers
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
 
@@ -104,7 +104,7 @@ class TestPlanAgrees:
     @example(workers=4, threads=1)
     @pytest.mark.parametrize("workload", [None, "mixed", "io", "async"])
     def test_threads(self, workload: str | None, workers: int, threads: int) -> None:
-        declared = {} if workload is None else {"workload": workload}
+        declared: dict[str, str | int] = {} if workload is None else {"workload": workload}
         sizing = size_for(workers=workers, threads=threads, **declared)
 
         worker_class = "gthread" if threads > 1 else "sync"
@@ -222,8 +222,41 @@ def test_workers_of_which_nothing_else_is_known() -> None:
     sizing = size_for(workers=4)
 
     assert (sizing.worker_class, sizing.workers, sizing.threads) == ("sync", 4, 1)
-    assert (sizing.workload.value, sizing.cores) == ("mixed", 1.5)
+    assert (sizing.workload, sizing.cores) == (None, 1.5)
     assert sizing.variables == {}
+    assert "  workers       4 of 256 MiB (not declared, WSGI)\n" in render_sizing(sizing)
+    assert sizing_json(sizing)["workload"] == "mixed"
+    assert sizing.steps[0].formula == "max((workers - 1) / 2, least)"
+
+
+def test_threads_of_which_nothing_else_is_known() -> None:
+    """Who asks for them says that the code bears them."""
+    sizing = size_for(workers=4, threads=6, interface="wsgi", worker_memory="1Gi")
+
+    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 6)
+    assert sizing.cores == 3.0
+    assert sizing.variables["GUNICORN_THREADS"] == "6"
+    assert sizing.notes == ("sized as mixed; --workload says what requests spend their time on",)
+
+
+def test_more_requests_than_threads_for_synchronous_code() -> None:
+    load: dict[str, str | int] = {
+        "rate": 1000,
+        "latency": "10s",
+        "compute": "1ms",
+        "worker_memory": "1Gi",
+    }
+    sizing = size_for(**load, workload="io", interface="asgi")
+
+    assert (sizing.replicas, sizing.workers, sizing.threads) == (1, 3, 100)
+    assert sizing.notes == (
+        (
+            "14,286 requests are there at once; of those that run synchronous code all but 300 "
+            "wait for a thread"
+        ),
+    )
+    assert size_for(**load, workload="async", interface="asgi").notes == ()
+    assert size_for(**load | {"rate": 1}, workload="io", interface="asgi").notes == ()
 
 
 @pytest.mark.parametrize(("workload", "threads"), [("mixed", 8), ("io", 100)])
@@ -274,7 +307,7 @@ def test_cores(workload: str, interface: str, workers: int, cores: float) -> Non
     [("100ms", "cpu"), ("90ms", "cpu"), ("89ms", "mixed"), ("50ms", "mixed"), ("49ms", "io")],
 )
 def test_the_share_of_computing_suggests_the_workload(compute: str, workload: str) -> None:
-    assert size_for(rate=10, latency="100ms", compute=compute).workload.value == workload
+    assert size_for(rate=10, latency="100ms", compute=compute).workload == workload
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from gunicorn_autoconf._sizing._counts import (
     suggested_workload,
 )
 from gunicorn_autoconf._sizing._question import Question, WorkersWanted
-from gunicorn_autoconf._workload import Interface, Workload, shape_for
+from gunicorn_autoconf._workload import UVICORN, Interface, Workload, shape_for
 from gunicorn_autoconf.errors import AutoconfError
 
 # A limit that is easy to read and to compare; a worker's size is not known any better.
@@ -37,7 +37,7 @@ class Sizing:
 
     Attributes:
         question: What was asked.
-        workload: As declared or, for a load, as its share of computing suggests; else ``mixed``.
+        workload: As declared or, for a load, as its share of computing suggests; else None.
         interface: As declared, or WSGI.
         replicas: How many containers.
         cores: The CPU limit of each.
@@ -52,7 +52,7 @@ class Sizing:
     """
 
     question: Question
-    workload: Workload
+    workload: Workload | None
     interface: Interface
     replicas: int
     cores: float
@@ -88,7 +88,7 @@ def size(question: Question) -> Sizing:
     )
     return Sizing(
         question=question,
-        workload=counts.workload or Workload.MIXED,
+        workload=counts.workload,
         interface=interface,
         replicas=counts.replicas,
         cores=counts.cores,
@@ -180,5 +180,12 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
         )
     if declaration.interface is None:
         yield "taken for a WSGI application; --interface asgi sizes for the other kind"
+    if counts.shape.worker_class == UVICORN and counts.threads > 1:
+        threads = counts.replicas * counts.workers * counts.threads
+        if counts.places > threads:
+            yield (
+                f"{counts.places:,} requests are there at once; of those that run synchronous code "
+                f"all but {threads:,} wait for a thread"
+            )
     if counts.workload is Workload.ASYNC and interface is Interface.WSGI:
         yield "workload async needs an ASGI application; sized as io"

@@ -61,6 +61,7 @@ class Counts(NamedTuple):
     Attributes:
         workload: None where nobody has said one and nothing suggests one.
         shape: The row of the table that the plan takes.
+        places: Requests that are there at once; 0 where no load is known.
         for_waiting: Whether requests that wait take more replicas than those that compute.
     """
 
@@ -71,6 +72,7 @@ class Counts(NamedTuple):
     threads: int
     shape: Shape
     steps: tuple[Step, ...]
+    places: int = 0
     for_waiting: bool = False
 
 
@@ -100,11 +102,14 @@ def counts_for_workers(
             str(asked.workers),
             f"use at most {rule.count(MAX_CORES)}, as no machine has more cores",
         )
+    inputs: dict[str, float] = {"workers": asked.workers}
+    if "least" in rule.cores_formula:
+        inputs["least"] = LEAST_CORES
     step = Step(
         name="cores",
         value=cores,
-        formula=f"max({rule.cores_formula}, least)",
-        inputs={"workers": asked.workers, "least": LEAST_CORES},
+        formula=rule.cores_formula,
+        inputs=inputs,
         why=f"the plan has {rule.formula} workers for c cores",
     )
     return Counts(declared, 1, cores, asked.workers, threads, shape, (step,))
@@ -134,7 +139,8 @@ def counts_for_load(
     )
     workers, threads, more = _serving(places, replicas, cores, shape)
     for_waiting = len(replica_steps) > 1
-    return Counts(workload, replicas, cores, workers, threads, shape, (*steps, *more), for_waiting)
+    steps = (*steps, *more)
+    return Counts(workload, replicas, cores, workers, threads, shape, steps, places, for_waiting)
 
 
 def _replicas(
