@@ -13,8 +13,7 @@ from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf._machine import Machine
-from gunicorn_autoconf._plan import CAP_WITHOUT_QUOTA
-from gunicorn_autoconf._workload import MIXED_THREADS, UVICORN, Interface
+from gunicorn_autoconf._workload import ENOUGH_WORKERS, MIXED_THREADS, UVICORN, Interface
 
 # File systems that never wait for a disk.
 _IN_MEMORY = ("ramfs", "tmpfs")
@@ -117,7 +116,7 @@ def _cpu_quota(facts: Facts) -> str | None:
         return None
     if declaration.explicit("workers"):
         return None
-    if facts.plan.reasons_for("workers")[0].value > CAP_WITHOUT_QUOTA:
+    if facts.plan.reasons_for("workers")[0].value > ENOUGH_WORKERS:
         return None  # The plan has capped the count, and warns of it.
     return (
         "This container has no CPU quota: the plan counts on every core of the machine, which "

@@ -24,6 +24,7 @@ from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
+    ENOUGH_WORKERS,
     GTHREAD,
     MIXED_THREADS,
     SYNC,
@@ -37,10 +38,6 @@ from gunicorn_autoconf._workload import (
     is_sync,
     shape_for,
 )
-
-# "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
-# second." Source: Gunicorn, docs, "Design", "How Many Workers?".
-CAP_WITHOUT_QUOTA = 12
 
 # Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
 # had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
@@ -169,13 +166,13 @@ def _cap_without_quota(result: Plan, given: Given) -> Plan:
     if not machine.container or machine.cpu.is_limited or given.declaration.cpus:
         return result
     workers = result.settings["workers"]
-    if workers <= CAP_WITHOUT_QUOTA:
+    if workers <= ENOUGH_WORKERS:
         return result
     result = choose(
         result,
         "workers",
-        CAP_WITHOUT_QUOTA,
-        "at most 12 in a container without a CPU limit",
+        ENOUGH_WORKERS,
+        f"at most {ENOUGH_WORKERS} in a container without a CPU limit",
         source=machine.container.path,
         wanted=workers,
     )

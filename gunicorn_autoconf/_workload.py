@@ -66,6 +66,10 @@ CLASSIC = CountRule(
     cores=lambda workers: (workers - 1) / 2,
 )
 
+# "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
+# second." Source: Gunicorn, docs, "Design", "How Many Workers?".
+ENOUGH_WORKERS = 12
+
 SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
 
 
