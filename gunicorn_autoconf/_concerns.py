@@ -8,7 +8,7 @@ from gunicorn_autoconf._choices import POOL_THREADS, Given, Plan, makes_own_thre
 from gunicorn_autoconf._ignored import without_effect
 from gunicorn_autoconf._machine import Finding
 from gunicorn_autoconf._quantity import plural
-from gunicorn_autoconf._workload import Interface, Workload, class_name, is_sync
+from gunicorn_autoconf._workload import Interface, Workload, class_name, is_gthread, is_sync
 
 
 def concerns(result: Plan, given: Given) -> Iterator[str]:
@@ -29,9 +29,24 @@ def concerns(result: Plan, given: Given) -> Iterator[str]:
         )
     if bound is not None and _has_pools_of_their_own(result, given):
         yield f"{declaration.sources['max_concurrency']}={bound} {_about_pools(result, given)}"
+    yield from _about_kept_connections(result, given)
     yield from without_effect(declaration, settings["worker_class"], threads, given.http_parser)
     if result.memory:
         yield from result.memory.concerns(workers)
+
+
+def _about_kept_connections(result: Plan, given: Given) -> Iterator[str]:
+    """Gthread keeps open what worker_connections leaves beside its threads."""
+    connections, settings = given.declaration.explicit("worker_connections"), result.settings
+    threads, name = settings["threads"], class_name(settings["worker_class"])
+    if not connections or not (is_gthread(name) or (is_sync(name) and threads > 1)):
+        return
+    if connections.value <= threads and settings.get("keepalive"):
+        yield (
+            f"worker_connections {connections.value} ({connections.source}) with "
+            f"{plural(threads, 'thread')} leaves no connection to be kept open, keepalive has no "
+            "effect; set more"
+        )
 
 
 def _has_pools_of_their_own(result: Plan, given: Given) -> bool:

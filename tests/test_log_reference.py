@@ -42,6 +42,7 @@ FUNCTIONS = {
     "_interface",
     "concerns",
     "_about_application",
+    "_about_kept_connections",
     "_about_pools",
     "without_effect",
     "_misnamed",

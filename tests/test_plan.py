@@ -957,6 +957,29 @@ class TestTimeouts:
         assert plan_for(environ, app).settings.get("keepalive") == keepalive
 
 
+class TestKeptConnections:
+    @pytest.mark.parametrize(
+        ("environ", "app", "warned"),
+        [
+            ({"GUNICORN_WORKLOAD": "io"}, WSGI, "100 threads"),
+            ({"GUNICORN_THREADS": "101"}, WSGI, "101 threads"),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_THREADS": "99"}, WSGI, None),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_KEEPALIVE": "0"}, WSGI, None),
+            ({"GUNICORN_WORKLOAD": "mixed"}, WSGI, None),
+            ({"GUNICORN_WORKLOAD": "io"}, ASGI, None),
+        ],
+    )
+    def test_none_beside_the_threads(
+        self, environ: dict[str, str], app: Finding, warned: str | None
+    ) -> None:
+        planned = plan_for({"GUNICORN_WORKER_CONNECTIONS": "100", **environ}, app)
+        warning = (
+            f"worker_connections 100 (GUNICORN_WORKER_CONNECTIONS) with {warned} leaves no "
+            "connection to be kept open, keepalive has no effect; set more"
+        )
+        assert planned.warnings == ((warning,) if warned else ())
+
+
 class TestWorkerTmpDir:
     def test_a_tmpfs(self) -> None:
         planned = plan_for({}, on=machine(worker_tmp_dir="/dev/shm"))
