@@ -8,7 +8,14 @@ from gunicorn_autoconf._choices import POOL_THREADS, Given, Plan, makes_own_thre
 from gunicorn_autoconf._ignored import without_effect
 from gunicorn_autoconf._machine import Finding
 from gunicorn_autoconf._quantity import plural
-from gunicorn_autoconf._workload import Interface, Workload, class_name, is_gthread, is_sync
+from gunicorn_autoconf._workload import (
+    UVICORN,
+    Interface,
+    Workload,
+    class_name,
+    is_gthread,
+    is_sync,
+)
 
 
 def concerns(result: Plan, given: Given) -> Iterator[str]:
@@ -68,7 +75,7 @@ def _about_pools(result: Plan, given: Given) -> str:
     )
     if given.has_pools:
         return f"{own}, raise this to {POOL_THREADS * result.most_workers}, or run fewer workers"
-    if given.declaration.explicit("worker_class"):
+    if given.shape.worker_class != UVICORN:
         return own
     return f"{own}, or set GUNICORN_WORKLOAD=io"
 

@@ -492,6 +492,7 @@ class TestBounds:
             ({}, ", or set GUNICORN_WORKLOAD=io"),
             ({"GUNICORN_WORKLOAD": "mixed"}, ", or set GUNICORN_WORKLOAD=io"),
             ({"GUNICORN_WORKLOAD": "cpu"}, ", or set GUNICORN_WORKLOAD=io"),
+            ({"GUNICORN_WORKER_CLASS": UVICORN}, ", or set GUNICORN_WORKLOAD=io"),
             ({"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_CLASS": STOCK}, ""),
             ({"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_CLASS": "asgi"}, ""),
         ],
