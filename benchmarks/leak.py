@@ -43,9 +43,10 @@ def wsgi_app(environ, start_response):
 """
 WORKERS = 2
 LIMIT_BYTES = 300 * 2**20
-# By name: the application and the workload for which the package plans that class.
+# By name: the application and the workload for which the package plans that class; empty where it
+# is what nothing declared gives.
 CLASSES = {
-    "sync": ("app:wsgi_app", "mixed"),
+    "sync": ("app:wsgi_app", ""),
     "gthread": ("app:wsgi_app", "io"),
     "uvicorn": ("app:asgi_app", "mixed"),
 }
@@ -67,7 +68,7 @@ class Outcome(NamedTuple):
 def write_static_config(folder: Path, application: str, workload: str) -> Path:
     """Write the planned values as a configuration file without a hook."""
     chosen = autoconf(
-        workload=workload,
+        workload=workload or None,
         argv=["gunicorn", "--chdir", str(folder), application],
         environ={"GUNICORN_WORKERS": str(WORKERS)},
     )

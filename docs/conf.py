@@ -130,7 +130,8 @@ def workloads() -> str:
         workers = f"`{shape.workers.formula}`"
         if shape.threads > 1:
             workers += f", {shape.threads} threads each"
-        return f"`{shape.worker_class}`", workers, shape.why
+        why = "; ".join(filter(None, (shape.why, shape.threads_why)))
+        return f"`{shape.worker_class}`", workers, why
 
     rows: list[tuple[str, Interface, Shape]] = [
         (f"`{workload.value}`", interface, shape)

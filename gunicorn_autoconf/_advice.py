@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gunicorn_autoconf._choices import Plan, most_workers
+from gunicorn_autoconf._choices import Plan, makes_own_threads
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf._machine import Machine
-from gunicorn_autoconf._plan import CAP_WITHOUT_QUOTA
-from gunicorn_autoconf._workload import MIXED_THREADS, UVICORN, Interface
+from gunicorn_autoconf._workload import ENOUGH_WORKERS, MIXED_THREADS, UVICORN, Interface
 
 # File systems that never wait for a disk.
 _IN_MEMORY = ("ramfs", "tmpfs")
@@ -84,15 +83,20 @@ def _max_concurrency(facts: Facts) -> str | None:
     declaration, settings = facts.declaration, facts.plan.settings
     if declaration.max_concurrency is not None or declaration.explicit("threads"):
         return None
-    workers, threads = most_workers(facts.plan, declaration), settings["threads"]
+    if makes_own_threads(facts.plan):
+        return None  # No setting of ours bounds them.
+    workers, threads = facts.plan.most_workers, settings["threads"]
     if threads <= MIXED_THREADS:
         return None
     count = f"{workers} x {threads}"
     if workers > settings["workers"]:
         count += " once the guard has added workers"
+    # Code that awaits holds connections as well, whatever the threads.
+    is_asgi = facts.plan.interface is Interface.ASGI
+    remedy = "bound the application's own pool or set" if is_asgi else "set"
     return (
         f"Each thread that is busy may hold a connection to a database: up to {count}, made only "
-        "as requests need them. Where the database takes fewer, set GUNICORN_MAX_CONCURRENCY."
+        f"as requests need them. Where the database takes fewer, {remedy} GUNICORN_MAX_CONCURRENCY."
     )
 
 
@@ -112,7 +116,7 @@ def _cpu_quota(facts: Facts) -> str | None:
         return None
     if declaration.explicit("workers"):
         return None
-    if facts.plan.reasons_for("workers")[0].value > CAP_WITHOUT_QUOTA:
+    if facts.plan.reasons_for("workers")[0].value > ENOUGH_WORKERS:
         return None  # The plan has capped the count, and warns of it.
     return (
         "This container has no CPU quota: the plan counts on every core of the machine, which "
@@ -121,15 +125,14 @@ def _cpu_quota(facts: Facts) -> str | None:
 
 
 def _quota_below_one_core(facts: Facts) -> str | None:
-    quota, declared = facts.machine.cpu.quota, facts.declaration.cpus
-    cores = declared or (quota.cores if quota else 1)
-    if cores >= 1:
+    # What is declared throttles nobody, and lifts no quota.
+    quota = facts.machine.cpu.quota
+    if quota is None or quota.cores >= 1:
         return None
-    who = facts.declaration.sources["cpus"] if declared else "The CPU quota"
     # Source: Linux, scheduler/sched-bwc.rst; 100 ms is the usual period.
     return (
-        f"{who} is {cores:g} of a core: once it is used up, every request stands still until the "
-        "next period, usually 0.1 s. Grant a whole core where latency matters."
+        f"The CPU quota is {quota.cores:g} of a core: once it is used up, every request stands "
+        "still until the next period, usually 0.1 s. Grant a whole core where latency matters."
     )
 
 

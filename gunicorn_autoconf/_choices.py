@@ -11,6 +11,9 @@ from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import UVICORN, Interface, MemoryGuard, Shape, Workload
 
+# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
+POOL_THREADS = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
@@ -44,6 +47,8 @@ class Plan:
         reasons: Every choice in the order in which it was made; the last one for a setting holds.
         warnings: What the operator should know, one sentence each.
         memory: The budget that the count was fitted to, or None where no memory size is known.
+        most_workers: The count that the guard may come to. Threads are planned once and stay, for
+            the workers that are added as well.
     """
 
     workload: Workload
@@ -52,6 +57,7 @@ class Plan:
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[str, ...] = ()
     memory: MemoryBudget | None = None
+    most_workers: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -107,18 +113,48 @@ def obey(result: Plan, given: Given, setting: str) -> Plan:
     return choose(result, setting, explicit.value, "set", source=explicit.source, **inputs)
 
 
-def most_workers(result: Plan, declaration: Declaration) -> int:
-    """
-    Return the count that the guard may come to: more than planned where a guess has cut it.
+def is_memory_cut(reason: Reason) -> bool:
+    """Whether memory, and not the cores or a bound, is why there are no more workers."""
+    return "budget_bytes" in reason.inputs
 
-    Threads are planned once and stay, for the workers that are added as well.
-    """
+
+def makes_own_threads(result: Plan) -> bool:
+    """Whether the application is Django under ASGI: it makes a thread for each request itself."""
+    return "get_asgi_application" in result.interface_evidence
+
+
+def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
+    """Return what the guard may do: as declared, else to act where a limit is ours alone."""
+    if declaration.memory_guard is not None:
+        return declaration.memory_guard
+    limited = machine.memory.limits or declaration.memory_bytes
+    return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
+
+
+def workers_within_concurrency(given: Given) -> int | None:
+    """Return how many workers max_concurrency bears, each with its fewest threads; at least 1."""
+    bound, threads = given.declaration.max_concurrency, given.declaration.explicit("threads")
+    if bound is None:
+        return None
+    fewest = threads.value if threads else POOL_THREADS if given.has_pools else 1
+    return max(bound // max(fewest, 1), 1)
+
+
+def workers_without_cut(result: Plan, given: Given) -> int:
+    """Return the count within its bounds, had memory not cut it; at least the planned one."""
     workers: int = result.settings["workers"]
-    cuts = [reason for reason in result.reasons_for("workers") if "budget_bytes" in reason.inputs]
-    is_guess = result.memory is not None and result.memory.is_guess
-    stays = declaration.memory_guard in (MemoryGuard.OFF, MemoryGuard.OBSERVE)
-    if not cuts or not is_guess or stays or declaration.explicit("workers"):
+    cuts = [reason for reason in result.reasons_for("workers") if is_memory_cut(reason)]
+    if not cuts or given.declaration.explicit("workers"):
         return workers
-    bounds = (declaration.max_concurrency, declaration.max_workers)
+    bounds = (workers_within_concurrency(given), given.declaration.max_workers)
     wanted: int = cuts[0].inputs["wanted"]
     return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
+
+
+def most_workers(result: Plan, given: Given) -> int:
+    """Return the count that the guard may come to: more than planned where a guess has cut it."""
+    is_guess = result.memory is not None and result.memory.is_guess
+    if is_guess and guard_mode(given.machine, given.declaration) is MemoryGuard.ACT:
+        return workers_without_cut(result, given)
+    workers: int = result.settings["workers"]
+    return workers

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gunicorn_autoconf._choices import Given, Plan, most_workers
+from gunicorn_autoconf._choices import POOL_THREADS, Given, Plan, makes_own_threads
 from gunicorn_autoconf._ignored import without_effect
 from gunicorn_autoconf._machine import Finding
-from gunicorn_autoconf._workload import Interface, Workload, class_name, is_sync
+from gunicorn_autoconf._quantity import plural
+from gunicorn_autoconf._workload import (
+    UVICORN,
+    Interface,
+    Workload,
+    class_name,
+    is_gthread,
+    is_sync,
+)
 
 
 def concerns(result: Plan, given: Given) -> Iterator[str]:
@@ -15,7 +23,7 @@ def concerns(result: Plan, given: Given) -> Iterator[str]:
     declaration, settings = given.declaration, result.settings
     workers, threads = settings["workers"], settings["threads"]
     if given.application and declaration.interface is None:
-        yield from _about(given.application, result.interface.value.upper())
+        yield from _about_application(given.application, result.interface.value.upper())
     if result.workload is Workload.ASYNC and result.interface is Interface.WSGI:
         yield "workload async needs an ASGI application; planned as io"
     if threads > 1 and is_sync(class_name(settings["worker_class"])):
@@ -23,21 +31,56 @@ def concerns(result: Plan, given: Given) -> Iterator[str]:
     bound = declaration.max_concurrency
     if bound is not None and workers * threads > bound:
         yield (
-            f"{workers} workers x {threads} threads exceed "
+            f"{plural(workers, 'worker')} x {plural(threads, 'thread')} exceed "
             f"{declaration.sources['max_concurrency']}={bound}"
         )
-    if bound is not None and given.has_pools and threads == 1:
-        most = most_workers(result, declaration)
-        yield (
-            f"{declaration.sources['max_concurrency']}={bound} bounds no thread pool: {most} "
-            "workers x 2 threads, the fewest that a pool is made for, are more"
-        )
+    if bound is not None and _has_pools_of_their_own(result, given):
+        yield f"{declaration.sources['max_concurrency']}={bound} {_about_pools(result, given)}"
+    yield from _about_kept_connections(result, given)
     yield from without_effect(declaration, settings["worker_class"], threads, given.http_parser)
     if result.memory:
         yield from result.memory.concerns(workers)
 
 
-def _about(application: Finding, planned_for: str) -> Iterator[str]:
+def _about_kept_connections(result: Plan, given: Given) -> Iterator[str]:
+    """Gthread keeps open what worker_connections leaves beside its threads."""
+    connections, settings = given.declaration.explicit("worker_connections"), result.settings
+    threads, name = settings["threads"], class_name(settings["worker_class"])
+    if not connections or not (is_gthread(name) or (is_sync(name) and threads > 1)):
+        return
+    if connections.value <= threads and settings.get("keepalive"):
+        yield (
+            f"worker_connections {connections.value} ({connections.source}) with "
+            f"{plural(threads, 'thread')} leaves no connection to be kept open, keepalive has no "
+            "effect; set more"
+        )
+
+
+def _has_pools_of_their_own(result: Plan, given: Given) -> bool:
+    """Whether synchronous code runs in threads that the plan does not count."""
+    is_planned = given.declaration.explicit("threads") is None
+    runs_it = result.interface is Interface.ASGI and result.workload is not Workload.ASYNC
+    return runs_it and is_planned and result.settings["threads"] == 1
+
+
+def _about_pools(result: Plan, given: Given) -> str:
+    if makes_own_threads(result):
+        return (
+            "bounds workers, not the threads that Django makes in each; bound its connections in "
+            "a pool"
+        )
+    own = (
+        "bounds workers, not their thread pools, which keep their own size (anyio: 40 threads in "
+        "each); bound the application's own pool of connections"
+    )
+    if given.has_pools:
+        return f"{own}, raise this to {POOL_THREADS * result.most_workers}, or run fewer workers"
+    if given.shape.worker_class != UVICORN:
+        return own
+    return f"{own}, or set GUNICORN_WORKLOAD=io"
+
+
+def _about_application(application: Finding, planned_for: str) -> Iterator[str]:
     """What is open about the application where nobody has declared what it speaks."""
     if application.missing_module:
         yield (

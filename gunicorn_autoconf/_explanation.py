@@ -14,8 +14,8 @@ from gunicorn_autoconf._choices import Plan
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS, without_effect
 from gunicorn_autoconf._machine import Machine, MemoryLimit, Origin
-from gunicorn_autoconf._quantity import format_bytes
-from gunicorn_autoconf._report import describe, input_text, interface_text, plural, value_text
+from gunicorn_autoconf._quantity import format_bytes, plural
+from gunicorn_autoconf._report import describe, input_text, interface_text, value_text
 
 WIDTH = 80
 

@@ -218,17 +218,32 @@ def check_command_line(environ: Mapping[str, str]) -> None:
     Pass over a ``GUNICORN_CMD_ARGS`` that Gunicorn takes.
 
     Raises:
-        AutoconfError: Gunicorn would not start with it; what it says, in one line. The text is not
-            in it, as that may hold secrets.
+        AutoconfError: Gunicorn would not start with it; what it says, in one line. No value is in
+            it, as one may be a secret.
     """
+    text = environ.get("GUNICORN_CMD_ARGS", "")
     try:
-        _parsed(shlex.split(environ.get("GUNICORN_CMD_ARGS", "")))
+        _parsed(shlex.split(text))
     except SystemExit as error:
         message = "GUNICORN_CMD_ARGS: Gunicorn prints its help or version and ends"
         raise AutoconfError(message) from error
     except Exception as error:  # Validators raise what they like.
-        said = " ".join(str(error).split())
+        said = " ".join(_without_values(str(error), _words(text)).split())
         raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn says: {said}") from error
+
+
+def _without_values(said: str, words: Sequence[str]) -> str:
+    """
+    Return *said* with … for what it quotes, and for each value among *words*. Options stay.
+
+    >>> _without_values("unrecognized arguments: --pw=mine or 'its'", ["--pw=mine"])
+    "unrecognized arguments: --pw=… or '…'"
+    """
+    said = re.sub(r"""(['"]).*\1""", r"\1…\1", said, flags=re.DOTALL)
+    values = [re.sub(r"^--[^=]*=?|^-\w=?", "", word) for word in words]
+    for value in sorted(filter(None, values), key=len, reverse=True):
+        said = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", said)
+    return said
 
 
 def _is_gunicorn(argv: Sequence[str]) -> bool:
@@ -269,7 +284,11 @@ def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
     given = {k: v for k, v in vars(parsed).items() if v is not None}
     for name, value in given.items():
         if name != "args":
-            config.set(name, value)
+            try:
+                config.set(name, value)
+            except Exception as error:  # Validators raise what they like, with parts of the value.
+                flag = config.settings[name].cli[-1]
+                raise ValueError(f"argument {flag}: it refuses this value") from error
             given[name] = config.settings[name].get()
     return given
 

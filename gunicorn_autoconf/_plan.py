@@ -8,16 +8,27 @@ from dataclasses import replace
 
 from gunicorn_autoconf import _timeouts
 from gunicorn_autoconf._budget import memory_budget
-from gunicorn_autoconf._choices import Given, Plan, choose, most_workers, obey, warn
+from gunicorn_autoconf._choices import (
+    Given,
+    Plan,
+    choose,
+    is_memory_cut,
+    most_workers,
+    obey,
+    warn,
+    workers_within_concurrency,
+    workers_without_cut,
+)
 from gunicorn_autoconf._concerns import concerns
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import (
+    ENOUGH_WORKERS,
     GTHREAD,
+    MIXED_THREADS,
     SYNC,
     UNDECLARED,
-    WORKLOADS,
     Interface,
     Shape,
     Workload,
@@ -28,16 +39,9 @@ from gunicorn_autoconf._workload import (
     shape_for,
 )
 
-# "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
-# second." Source: Gunicorn, docs, "Design", "How Many Workers?".
-CAP_WITHOUT_QUOTA = 12
-
 # Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
 # had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
 MAX_THREADS = 200
-
-# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
-POOL_THREADS = 2
 
 # The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
 PLANNED_SETTINGS = (
@@ -107,20 +111,24 @@ def _interface(declaration: Declaration, application: Finding | None) -> tuple[I
 
 def _shape(interface: Interface, declaration: Declaration) -> Shape:
     """The row of the table, bent to the worker class that the operator wants."""
-    shape = shape_for(declaration.workload, interface)
-    explicit = declaration.explicit("worker_class")
+    explicit, threads = declaration.explicit("worker_class"), declaration.explicit("threads")
+    wanted = threads.value if threads else None
     if explicit is None:
-        return shape
+        return shape_for(declaration.workload, interface, wanted)
     name = class_name(explicit.value)
+    if is_gthread(name):
+        # The class says that the code bears threads.
+        shape = shape_for(declaration.workload, interface, wanted or MIXED_THREADS)
+    else:
+        shape = shape_for(declaration.workload, interface)
     if name == shape.worker_class:
         return shape
     if is_sync(name) and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
         shape = UNDECLARED[interface]
-    elif is_gthread(name) and declaration.workload is None:
-        shape = WORKLOADS[Workload.MIXED, interface]  # The class says that the code bears threads.
-    threads = shape.threads if is_gthread(name) else 1
-    return shape._replace(worker_class=explicit.value, threads=threads)
+    return shape._replace(
+        worker_class=explicit.value, threads=shape.threads if is_gthread(name) else 1
+    )
 
 
 def _worker_class(result: Plan, given: Given) -> Plan:
@@ -128,7 +136,10 @@ def _worker_class(result: Plan, given: Given) -> Plan:
     planned = given.shape.worker_class
     threads = given.declaration.explicit("threads")
     if given.declaration.explicit("worker_class") is None:
-        result = choose(result, "worker_class", planned, f"{name}: {given.shape.why}")
+        usual = shape_for(given.declaration.workload, result.interface)
+        source = threads.source if threads and given.shape is not usual else ""
+        rule = f"{name}: {given.shape.why}"
+        result = choose(result, "worker_class", planned, rule, source=source)
         if planned == SYNC and threads and threads.value > 1:
             # Gunicorn would do so without a word.
             return choose(
@@ -155,13 +166,13 @@ def _cap_without_quota(result: Plan, given: Given) -> Plan:
     if not machine.container or machine.cpu.is_limited or given.declaration.cpus:
         return result
     workers = result.settings["workers"]
-    if workers <= CAP_WITHOUT_QUOTA:
+    if workers <= ENOUGH_WORKERS:
         return result
     result = choose(
         result,
         "workers",
-        CAP_WITHOUT_QUOTA,
-        "at most 12 in a container without a CPU limit",
+        ENOUGH_WORKERS,
+        f"at most {ENOUGH_WORKERS} in a container without a CPU limit",
         source=machine.container.path,
         wanted=workers,
     )
@@ -196,34 +207,30 @@ def _threads(result: Plan, given: Given) -> Plan:
     if given.declaration.explicit("threads"):
         return obey(result, given, "threads")
     threads = given.shape.threads
-    rule = given.shape.why if threads > 1 else "one thread a worker"
+    rule = given.shape.threads_why or (given.shape.why if threads > 1 else "one thread a worker")
     result = choose(result, "threads", threads, f"{result.workload.value}: {rule}")
-    cuts = [reason for reason in result.reasons_for("workers") if "budget_bytes" in reason.inputs]
-    if threads == 1 or not cuts:
+    # What is not missing needs no making up: the operator may ask for fewer workers than fit or
+    # insist on more, and the guard adds those that only a guess has cut.
+    workers, uncut = result.most_workers, workers_without_cut(result, given)
+    if threads == 1 or uncut <= workers:
         return result
-    # What is not missing needs no making up: the operator may insist on more workers than fit, and
-    # the guard adds those that only a guess has cut.
-    workers = max(cuts[0].value, most_workers(result, given.declaration))
-    wanted = threads * cuts[0].inputs["wanted"]
-    if wanted <= threads * workers:
-        return result
+    wanted = threads * uncut
+    (cut,) = (reason for reason in result.reasons_for("workers") if is_memory_cut(reason))
     return choose(
         result,
         "threads",
         min(math.ceil(wanted / workers), MAX_THREADS),
         f"threads make up for processes, up to {MAX_THREADS}",
-        source=cuts[0].source,
+        source=cut.source,
         wanted=wanted,
         workers=workers,
     )
 
 
 def _bound_workers(result: Plan, given: Given) -> Plan:
-    declaration, most = given.declaration, given.declaration.max_concurrency
-    if most is not None and given.has_pools:
-        most = max(most // POOL_THREADS, 1)
+    declaration = given.declaration
     bounds: tuple[tuple[str, Callable[[int, int], int], int | None], ...] = (
-        ("max_concurrency", min, most),
+        ("max_concurrency", min, workers_within_concurrency(given)),
         ("max_workers", min, declaration.max_workers),
         ("min_workers", max, declaration.min_workers),
     )
@@ -238,12 +245,13 @@ def _bound_workers(result: Plan, given: Given) -> Plan:
 
 
 def _explicit_workers(result: Plan, given: Given) -> Plan:
-    return obey(result, given, "workers")
+    result = obey(result, given, "workers")
+    return replace(result, most_workers=most_workers(result, given))
 
 
 def _bound_threads(result: Plan, given: Given) -> Plan:
     bound = given.declaration.max_concurrency
-    threads, workers = result.settings["threads"], most_workers(result, given.declaration)
+    threads, workers = result.settings["threads"], result.most_workers
     if bound is None or given.declaration.explicit("threads") or not workers:
         return result
     fitting = max(bound // workers, 1)

@@ -234,3 +234,8 @@ def write_cores(cores: float) -> str:
     thousandths = max(math.ceil(round(cores * 1000, 6)), 1)
     whole, rest = divmod(thousandths, 1000)
     return f"{thousandths}m" if rest else str(whole)
+
+
+def plural(count: float, noun: str) -> str:
+    """A count and what is counted."""
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"

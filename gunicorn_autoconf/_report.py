@@ -10,7 +10,7 @@ from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import SECRET_SETTINGS
 from gunicorn_autoconf._machine import Machine
 from gunicorn_autoconf._plan import PLANNED_SETTINGS
-from gunicorn_autoconf._quantity import format_bytes
+from gunicorn_autoconf._quantity import format_bytes, plural
 from gunicorn_autoconf._workload import class_name
 
 NAME = "gunicorn-autoconf"
@@ -137,8 +137,3 @@ def value_text(name: str, value: Any) -> str:
     if name == "worker_class":
         return class_name(value)
     return str(value)
-
-
-def plural(count: float, noun: str) -> str:
-    """A count and what is counted."""
-    return f"{count:g} {noun}{'' if count == 1 else 's'}"

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf._actions import Action, Kind, Standing
+from gunicorn_autoconf._choices import guard_mode
 from gunicorn_autoconf._churn import Churn
 from gunicorn_autoconf._guard import (
     BOOTING_SECONDS,
@@ -189,12 +190,7 @@ class Supervisor:
 
     @property
     def _wanted_mode(self) -> MemoryGuard:
-        """What was declared, or what suits: to act where a limit is ours alone."""
-        declaration = self._settled.declaration
-        if declaration.memory_guard is not None:
-            return declaration.memory_guard
-        limited = self._settled.machine.memory.limits or declaration.memory_bytes
-        return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
+        return guard_mode(self._settled.machine, self._settled.declaration)
 
     def _say_replaced(self) -> None:
         """Say why the guard only observes where it would act; again when that changes."""

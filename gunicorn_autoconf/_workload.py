@@ -39,7 +39,7 @@ class CountRule(NamedTuple):
     Attributes:
         formula: What the reader of a log sees.
         count: Cores to workers.
-        cores_formula: As *formula*, for *cores*; goes between the parentheses of a ``max``.
+        cores_formula: As *formula*, for *cores*; *least* are the fewest that are given.
         cores: Workers to the cores that they are worth; `count` of these gives them back, or the
             fewest there are.
     """
@@ -56,15 +56,19 @@ PER_CORE = CountRule(
 WITH_SPARE = CountRule(
     formula="ceil(c) + 1",
     count=lambda cores: math.ceil(cores) + 1,
-    cores_formula="workers - 1, 1",
+    cores_formula="max(workers - 1, 1)",
     cores=lambda workers: max(workers - 1, 1),
 )
 CLASSIC = CountRule(
     formula="floor(2 * c) + 1",
     count=lambda cores: math.floor(2 * cores) + 1,
-    cores_formula="(workers - 1) / 2",
+    cores_formula="max((workers - 1) / 2, least)",
     cores=lambda workers: (workers - 1) / 2,
 )
+
+# "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
+# second." Source: Gunicorn, docs, "Design", "How Many Workers?".
+ENOUGH_WORKERS = 12
 
 SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
 
@@ -74,6 +78,8 @@ class Shape(NamedTuple):
     One row of the workload table: the worker class and how much of it.
 
     Attributes:
+        why: The reason for the class and the count, and for the threads where these have none of
+            their own in `threads_why`.
         threads: Of each worker; for an event loop the size of its pools for synchronous code, and 1
             where they stay as they are.
     """
@@ -82,6 +88,7 @@ class Shape(NamedTuple):
     workers: CountRule
     why: str
     threads: int = 1
+    threads_why: str = ""
 
 
 # Threads a worker for requests that wait. A thread is made when a request needs it and none is
@@ -99,7 +106,8 @@ UNDECLARED: Mapping[Interface, Shape] = {
     Interface.WSGI: Shape(
         worker_class=SYNC,
         workers=CLASSIC,
-        why="one computes while one waits, one spare; threads only for what is declared",
+        why="one computes while one waits, one spare",
+        threads_why="threads only for what is declared",
     ),
     Interface.ASGI: Shape(
         worker_class=UVICORN,
@@ -124,13 +132,14 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
         worker_class=GTHREAD,
         workers=WITH_SPARE,
         threads=IO_THREADS,
-        why="waiting costs a thread, not a process; GUNICORN_MAX_CONCURRENCY bounds them",
+        why="waiting costs a thread, not a process",
     ),
     (Workload.IO, Interface.ASGI): Shape(
         worker_class=UVICORN,
         workers=CLASSIC,
         threads=IO_THREADS,
-        why="spares for what blocks a loop; threads for synchronous code",
+        why="spares for what blocks a loop",
+        threads_why="synchronous code waits in threads",
     ),
     (Workload.ASYNC, Interface.WSGI): Shape(
         worker_class=GTHREAD,
@@ -146,9 +155,19 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
 }
 
 
-def shape_for(workload: Workload | None, interface: Interface) -> Shape:
-    """The row of the table for what was declared; None where nothing was."""
-    return UNDECLARED[interface] if workload is None else WORKLOADS[workload, interface]
+def shape_for(workload: Workload | None, interface: Interface, threads: int | None = None) -> Shape:
+    """
+    The row of the table for what was declared; None where nothing was.
+
+    *threads* of a worker that somebody wants, where one does, say what WSGI code bears: with one
+    the count is that of workers which serve one request at a time, with more it is not.
+    """
+    shape = UNDECLARED[interface] if workload is None else WORKLOADS[workload, interface]
+    if threads is None or interface is not Interface.WSGI:
+        return shape
+    if threads <= 1 < shape.threads:
+        return UNDECLARED[interface]
+    return WORKLOADS[Workload.MIXED, interface] if workload is None and threads > 1 else shape
 
 
 # The worker classes that Gunicorn, uvicorn-worker and uvicorn bring, by their last name.

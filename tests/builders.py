@@ -25,6 +25,7 @@ GIB = 1024 * MIB
 
 WSGI = Finding(interface=Interface.WSGI, evidence="app.wsgi calls get_wsgi_application()")
 ASGI = Finding(interface=Interface.ASGI, evidence="app.asgi calls get_asgi_application()")
+FASTAPI = Finding(interface=Interface.ASGI, evidence="FastAPI() at app.py:3")
 
 POD = "/sys/fs/cgroup/kubepods/pod1"
 LEAF = f"{POD}/app"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import ASGI, GIB, WSGI, declare, limit, machine, memory
+from builders import ASGI, FASTAPI, GIB, WSGI, declare, limit, machine, memory
 
 from gunicorn_autoconf._advice import TOPICS, Facts, advise
 from gunicorn_autoconf._machine import Finding, Machine
@@ -49,7 +49,7 @@ def test_workload() -> None:
     ("environ", "app", "most"),
     [
         ({}, WSGI, "3 x 100"),
-        ({}, ASGI, "5 x 100"),
+        ({}, FASTAPI, "5 x 100"),
         # 256 MiB are a guess, of which one fits.
         ({"GUNICORN_MEMORY": "400MiB"}, WSGI, "3 x 100 once the guard has added workers"),
         ({"GUNICORN_MEMORY": "400MiB", "GUNICORN_MEMORY_GUARD": "observe"}, WSGI, "1 x 200"),
@@ -57,13 +57,19 @@ def test_workload() -> None:
     ],
 )
 def test_many_threads(environ: dict[str, str], app: Finding, most: str) -> None:
+    remedy = "bound the application's own pool or set" if app is FASTAPI else "set"
     assert advice(environ=IO | environ, app=app) == {
         "max-concurrency": (
             f"Each thread that is busy may hold a connection to a database: up to {most}, made "
-            "only as requests need them. Where the database takes fewer, set "
+            f"only as requests need them. Where the database takes fewer, {remedy} "
             "GUNICORN_MAX_CONCURRENCY."
         )
     }
+
+
+def test_threads_that_django_makes_itself() -> None:
+    assert advice(environ=IO, app=ASGI) == {}
+    assert list(advice(environ=IO, app=FASTAPI)) == ["max-concurrency"]
 
 
 @pytest.mark.parametrize(
@@ -119,13 +125,13 @@ def test_quota_below_one_core(quota: float, topics: list[str]) -> None:
 @pytest.mark.parametrize(
     ("quota", "cpus", "begins"),
     [
-        (None, "500m", "GUNICORN_CPUS is 0.5 of a core: "),
-        (2.0, "500m", "GUNICORN_CPUS is 0.5 of a core: "),
-        (0.25, "0.5", "GUNICORN_CPUS is 0.5 of a core: "),
-        (0.5, "2", None),
+        (None, "500m", None),
+        (2.0, "500m", None),
+        (0.25, "0.5", "The CPU quota is 0.25 of a core: "),
+        (0.5, "2", "The CPU quota is 0.5 of a core: "),
     ],
 )
-def test_declared_cores_stand_for_the_quota(
+def test_declared_cores_throttle_nobody_and_lift_no_quota(
     quota: float | None, cpus: str, begins: str | None
 ) -> None:
     on = machine(8, quota=quota, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")

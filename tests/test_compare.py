@@ -263,13 +263,14 @@ def test_summary() -> None:
         sample("sweep sync 2", 100.0),
         sample("autoconf-declared", 30.0, role="ours", pattern="new"),
         sample("uvicorn", 40.0, pattern="new"),
+        sample("autoconf-undeclared", 0.0, role="ours", pattern="new", started=False),
     ]
 
     assert report.render_summary(tables(run)).splitlines()[2:] == [
         "| workload | way | at-once | new |",
         "|---|---|---|---|",
         "| nothing-wsgi | autoconf-declared | 0.95 / 1.19 uvicorn | - / 0.75 uvicorn |",
-        "| nothing-wsgi | autoconf-undeclared | 0.40 / 0.50 uvicorn |  |",
+        "| nothing-wsgi | autoconf-undeclared | 0.40 / 0.50 uvicorn | did not start |",
     ]
 
 
@@ -281,11 +282,16 @@ def test_summary_under_a_limit() -> None:
         sample("s2i", 90.0, 1, limit_mib=256),
         sample("s2i", 0.0, 2, limit_mib=256, started=False),
         sample("autoconf-declared", 9.0, role="ours", limit_mib=512, errors=2, oom_kills=1),
+        sample("autoconf-declared", 0.0, role="ours", limit_mib=64, started=False),
+        sample("autoconf-declared", 8.0, 1, role="ours", limit_mib=128),
+        sample("autoconf-declared", 0.0, 2, role="ours", limit_mib=128, started=False),
     ]
 
     assert report.render_summary(tables(run)).splitlines()[4:] == [
         "| nothing-wsgi | 256 MiB | at-once | 95 | yes | uvicorn: 80 | gunicorn-2n+1, s2i |",
-        "| nothing-wsgi | 512 MiB | at-once | 9 | no: 1 kills, 2 errors | none | none |",
+        "| nothing-wsgi | 512 MiB | at-once | 9 | no: 1 kill, 2 errors | none | none |",
+        "| nothing-wsgi | 64 MiB | at-once | - | no: did not start | none | none |",
+        "| nothing-wsgi | 128 MiB | at-once | 4 | no: 1 of 2 did not start | none | none |",
     ]
 
 

@@ -98,16 +98,14 @@ Memory
 
 Plan
   worker_class = gthread
-      io, WSGI: waiting costs a thread, not a process; GUNICORN_MAX_CONCURRENCY
-      bounds them
+      io, WSGI: waiting costs a thread, not a process
   workers = 4
       3: ceil(c) + 1, c = 1.5 (/sys/fs/cgroup/kubepods/pod1/app/cpu.max)
       2: budget // worker_memory, budget = 536 MiB, worker_memory = 250 MiB,
       wanted = 3 (GUNICORN_MEMORY; GUNICORN_WORKER_MEMORY)
       4: set by --workers; planned = 2; WEB_CONCURRENCY = 3
   threads = 100
-      io: waiting costs a thread, not a process; GUNICORN_MAX_CONCURRENCY bounds
-      them
+      io: waiting costs a thread, not a process
   timeout = 10
       set by GUNICORN_TIMEOUT
   graceful_timeout = 8

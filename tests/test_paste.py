@@ -175,14 +175,14 @@ def test_python() -> None:
         """\
 # Planned by gunicorn-autoconf for 1.5 cores; 'explain' says why.
 
-# io, ASGI: spares for what blocks a loop; threads for synchronous code
+# io, ASGI: spares for what blocks a loop
 worker_class = 'gunicorn_autoconf.workers.UvicornWorker'
 
 # budget // worker_memory, budget = 621.6 MiB, worker_memory = 256 MiB, wanted =
 # 4 (/sys/fs/cgroup/kubepods/pod1/app/memory.max; a guess until measured)
 workers = 2
 
-# io: spares for what blocks a loop; threads for synchronous code
+# io: synchronous code waits in threads
 threads = 100
 
 # seconds for which the event loop may be blocked

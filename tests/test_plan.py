@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import ASGI, GIB, LEAF, MIB, POD, WSGI, declare, limit, machine, memory, plan_for
+from builders import (
+    ASGI,
+    FASTAPI,
+    GIB,
+    LEAF,
+    MIB,
+    POD,
+    WSGI,
+    declare,
+    limit,
+    machine,
+    memory,
+    plan_for,
+)
 
 from gunicorn_autoconf._choices import Plan, Reason
 from gunicorn_autoconf._declaration import Declaration, Explicit
@@ -125,8 +138,10 @@ class TestWorkloads:
         assert (undeclared.workload, declared.workload) == (Workload.MIXED, Workload.MIXED)
         assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), ("gthread", 5, 8))
         assert undeclared.reasons_for("worker_class")[0].rule == (
-            "mixed, WSGI: one computes while one waits, one spare; "
-            "threads only for what is declared"
+            "mixed, WSGI: one computes while one waits, one spare"
+        )
+        assert undeclared.reasons_for("threads")[0].rule == (
+            "mixed: threads only for what is declared"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "
@@ -451,27 +466,85 @@ class TestBounds:
         assert planned.warnings == ()
 
     @pytest.mark.parametrize(
-        ("environ", "workers", "product"),
+        ("environ", "workers", "enough"),
         [
-            ({"GUNICORN_MAX_CONCURRENCY": "1"}, 1, "=1 bounds no thread pool: 1 workers x 2"),
-            (
-                {"GUNICORN_MAX_CONCURRENCY": "9", "GUNICORN_MIN_WORKERS": "6"},
-                6,
-                "=9 bounds no thread pool: 6 workers x 2",
-            ),
+            ({"GUNICORN_MAX_CONCURRENCY": "1"}, 1, 2),
+            ({"GUNICORN_MAX_CONCURRENCY": "9", "GUNICORN_MIN_WORKERS": "6"}, 6, 12),
         ],
     )
     def test_a_thread_pool_of_one_is_none(
-        self, environ: dict[str, str], workers: int, product: str
+        self, environ: dict[str, str], workers: int, enough: int
     ) -> None:
-        planned = plan_for({"GUNICORN_WORKLOAD": "io", **environ}, ASGI)
+        planned = plan_for({"GUNICORN_WORKLOAD": "io", **environ}, FASTAPI)
         assert shape(planned) == (UVICORN, workers, 1)
         assert planned.warnings == (
             (
-                f"GUNICORN_MAX_CONCURRENCY{product} threads, the fewest that a pool is made for, "
-                "are more"
+                f"GUNICORN_MAX_CONCURRENCY={environ['GUNICORN_MAX_CONCURRENCY']} bounds workers, "
+                "not their thread pools, which keep their own size (anyio: 40 threads in each); "
+                "bound the application's own pool of connections, raise this to "
+                f"{enough}, or run fewer workers"
             ),
         )
+
+    @pytest.mark.parametrize(
+        ("environ", "remedy"),
+        [
+            ({}, ", or set GUNICORN_WORKLOAD=io"),
+            ({"GUNICORN_WORKLOAD": "mixed"}, ", or set GUNICORN_WORKLOAD=io"),
+            ({"GUNICORN_WORKLOAD": "cpu"}, ", or set GUNICORN_WORKLOAD=io"),
+            ({"GUNICORN_WORKER_CLASS": UVICORN}, ", or set GUNICORN_WORKLOAD=io"),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_CLASS": STOCK}, ""),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_CLASS": "asgi"}, ""),
+        ],
+    )
+    def test_thread_pools_that_nobody_sizes(self, environ: dict[str, str], remedy: str) -> None:
+        planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "40", **environ}, FASTAPI)
+        assert planned.settings["threads"] == 1
+        assert planned.warnings == (
+            (
+                "GUNICORN_MAX_CONCURRENCY=40 bounds workers, not their thread pools, which keep "
+                "their own size (anyio: 40 threads in each); bound the application's own pool of "
+                f"connections{remedy}"
+            ),
+        )
+
+    def test_threads_that_django_makes(self) -> None:
+        planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "40"}, ASGI)
+        assert planned.warnings == (
+            (
+                "GUNICORN_MAX_CONCURRENCY=40 bounds workers, not the threads that Django makes in "
+                "each; bound its connections in a pool"
+            ),
+        )
+
+    def test_a_pool_has_two_threads_when_the_guard_has_added_workers(self) -> None:
+        environ = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "512MiB",
+            "GUNICORN_MAX_CONCURRENCY": "16",
+        }
+        assert shape(plan_for(environ, FASTAPI)) == (UVICORN, 1, 2)
+        assert plan_for(environ, FASTAPI, measured=MIB).settings["workers"] == 8
+        assert plan_for(environ, FASTAPI).warnings == ()
+
+    @pytest.mark.parametrize(("memory_size", "workers"), [("4GiB", 2), ("512MiB", 1)])
+    def test_of_concurrency_with_explicit_threads(self, memory_size: str, workers: int) -> None:
+        environ = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": memory_size,
+            "GUNICORN_THREADS": "20",
+            "GUNICORN_MAX_CONCURRENCY": "40",
+        }
+        assert shape(plan_for(environ)) == ("gthread", workers, 20)
+        assert plan_for(environ, measured=MIB).settings["workers"] == 2
+        assert plan_for(environ).warnings == ()
+
+    def test_a_guard_that_observes_adds_none(self) -> None:
+        """On a host without a limit it does so by itself."""
+        environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": "40"}
+        host, pod = memory(400 * MIB), memory(16 * GIB, limit(400 * MIB))
+        assert shape(plan_for(environ, on=machine(supply=host))) == ("gthread", 1, 40)
+        assert shape(plan_for(environ, on=machine(supply=pod))) == ("gthread", 1, 8)
 
     @pytest.mark.parametrize(
         "environ",
@@ -547,11 +620,11 @@ class TestBounds:
         [
             (
                 {"WEB_CONCURRENCY": "6"},
-                "6 workers x 1 threads exceed GUNICORN_MAX_CONCURRENCY=5",
+                "6 workers x 1 thread exceed GUNICORN_MAX_CONCURRENCY=5",
             ),
             (
                 {"GUNICORN_MIN_WORKERS": "7"},
-                "7 workers x 1 threads exceed GUNICORN_MAX_CONCURRENCY=5",
+                "7 workers x 1 thread exceed GUNICORN_MAX_CONCURRENCY=5",
             ),
             (
                 {"GUNICORN_THREADS": "2", "GUNICORN_WORKERS": "4"},
@@ -564,6 +637,34 @@ class TestBounds:
     ) -> None:
         planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "5", **environ})
         assert planned.warnings == (warning,)
+
+    @pytest.mark.parametrize(
+        "environ",
+        [
+            {"GUNICORN_MAX_WORKERS": "2"},
+            {"WEB_CONCURRENCY": "2"},
+            {"GUNICORN_MAX_CONCURRENCY": "200", "GUNICORN_MAX_WORKERS": "2"},
+        ],
+    )
+    def test_threads_do_not_make_up_for_workers_that_nobody_wants(
+        self, environ: dict[str, str]
+    ) -> None:
+        """Three fit into 900 MiB, two may be."""
+        declared = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "900MiB",
+            "GUNICORN_WORKER_MEMORY": "250MiB",
+        }
+        assert shape(plan_for(declared | environ)) == ("gthread", 2, 100)
+
+    def test_threads_make_up_for_workers_within_the_bound(self) -> None:
+        environ = {
+            "GUNICORN_WORKLOAD": "io",
+            "GUNICORN_MEMORY": "600MiB",
+            "GUNICORN_WORKER_MEMORY": "250MiB",
+            "GUNICORN_MAX_WORKERS": "3",
+        }
+        assert shape(plan_for(environ)) == ("gthread", 2, 150)
 
     @pytest.mark.parametrize("variable", ["WEB_CONCURRENCY", "GUNICORN_MIN_WORKERS"])
     def test_threads_make_up_only_for_workers_that_are_missing(self, variable: str) -> None:
@@ -659,9 +760,30 @@ class TestExplicitClass:
                 ("asgi", 4, 1),
             ),
             # Gunicorn makes gthread of sync with threads; the plan says so.
-            ({"GUNICORN_THREADS": "8"}, WSGI, ("gthread", 9, 8)),
+            ({"GUNICORN_THREADS": "8"}, WSGI, ("gthread", 5, 8)),
+            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "cpu"}, WSGI, ("gthread", 4, 8)),
             ({"GUNICORN_THREADS": "1"}, WSGI, ("sync", 9, 1)),
             ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, WSGI, ("gthread", 5, 8)),
+            # Each serves one request at a time, whatever it does with it.
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "io"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "async"}, WSGI, ("sync", 9, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "cpu"}, WSGI, ("sync", 4, 1)),
+            ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "io"}, ASGI, (UVICORN, 9, 1)),
+            (
+                {"GUNICORN_THREADS": "1", "GUNICORN_WORKER_CLASS": "gthread"},
+                WSGI,
+                ("gthread", 9, 1),
+            ),
+            (
+                {
+                    "GUNICORN_THREADS": "1",
+                    "GUNICORN_WORKER_CLASS": "gevent",
+                    "GUNICORN_WORKLOAD": "io",
+                },
+                WSGI,
+                ("gevent", 5, 1),
+            ),
             ({"GUNICORN_THREADS": "4", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("gthread", 5, 4)),
             ({"GUNICORN_THREADS": "8"}, ASGI, (UVICORN, 9, 8)),
             ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, ASGI, (UVICORN, 9, 8)),
@@ -694,9 +816,37 @@ class TestExplicitClass:
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
             value="gthread",
-            rule="sync cannot have threads",
+            rule="mixed, WSGI: some threads wait while one computes; "
+            "a spare where all of a worker's wait",
             source="--threads",
         )
+
+    def test_reason_for_gthread_where_the_row_has_sync(self) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "cpu", "GUNICORN_THREADS": "8"})
+        assert planned.reasons_for("worker_class")[-1] == Reason(
+            setting="worker_class",
+            value="gthread",
+            rule="sync cannot have threads",
+            source="GUNICORN_THREADS",
+        )
+
+    def test_reason_for_sync_names_the_one_thread(self) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "io", "GUNICORN_THREADS": "1"})
+        assert planned.reasons_for("worker_class") == (
+            Reason(
+                setting="worker_class",
+                value="sync",
+                rule="io, WSGI: one computes while one waits, one spare",
+                source="GUNICORN_THREADS",
+            ),
+        )
+
+    def test_reason_for_the_threads_of_an_event_loop_is_about_threads(self) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": "io"}, ASGI)
+        assert planned.reasons_for("worker_class")[0].rule == (
+            "io, ASGI: spares for what blocks a loop"
+        )
+        assert planned.reasons_for("threads")[0].rule == "io: synchronous code waits in threads"
 
     def test_a_class_object(self) -> None:
         class Worker:
@@ -806,6 +956,29 @@ class TestTimeouts:
     )
     def test_keepalive(self, environ: dict[str, str], app: Finding, keepalive: int | None) -> None:
         assert plan_for(environ, app).settings.get("keepalive") == keepalive
+
+
+class TestKeptConnections:
+    @pytest.mark.parametrize(
+        ("environ", "app", "warned"),
+        [
+            ({"GUNICORN_WORKLOAD": "io"}, WSGI, "100 threads"),
+            ({"GUNICORN_THREADS": "101"}, WSGI, "101 threads"),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_THREADS": "99"}, WSGI, None),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_KEEPALIVE": "0"}, WSGI, None),
+            ({"GUNICORN_WORKLOAD": "mixed"}, WSGI, None),
+            ({"GUNICORN_WORKLOAD": "io"}, ASGI, None),
+        ],
+    )
+    def test_none_beside_the_threads(
+        self, environ: dict[str, str], app: Finding, warned: str | None
+    ) -> None:
+        planned = plan_for({"GUNICORN_WORKER_CONNECTIONS": "100", **environ}, app)
+        warning = (
+            f"worker_connections 100 (GUNICORN_WORKER_CONNECTIONS) with {warned} leaves no "
+            "connection to be kept open, keepalive has no effect; set more"
+        )
+        assert planned.warnings == ((warning,) if warned else ())
 
 
 class TestWorkerTmpDir:

@@ -262,18 +262,31 @@ def test_concurrency(planned_for: tuple[Plan, Declaration]) -> None:
     app=APPS,
     limit_bytes=SIZES,
     measured=st.integers(0, 4 * GIB),
+    threads=st.none() | st.integers(1, 80),
 )
+@example(workload="io", bound=16, app=ASGI, limit_bytes=512 * MIB, measured=MIB, threads=None)
+@example(workload="io", bound=40, app=WSGI, limit_bytes=512 * MIB, measured=MIB, threads=20)
 def test_concurrency_when_workers_are_measured(
-    workload: str, bound: int, app: Finding | None, limit_bytes: int, measured: int
+    workload: str,
+    bound: int,
+    app: Finding | None,
+    limit_bytes: int,
+    measured: int,
+    threads: int | None,
 ) -> None:
     """The guard changes the count and not the threads."""
     environ = {"GUNICORN_WORKLOAD": workload, "GUNICORN_MAX_CONCURRENCY": str(bound)}
     on = machine(8, supply=memory(512 * GIB, limit(limit_bytes)))
-    threads = plan_for(environ, app, on=on).settings["threads"]
+    if threads:
+        environ["GUNICORN_THREADS"] = str(threads)
+    settings = plan_for(environ, app, on=on).settings
 
     grown = workers(plan_for(environ, app, on=on, measured=measured))
 
-    assert grown * threads <= bound
+    at_once = settings["threads"]
+    if (workload, settings["worker_class"], at_once, threads) == ("io", UVICORN, 1, None):
+        at_once = 40  # anyio's pool as it is, where ours was not made.
+    assert grown * at_once <= bound or (grown == 1 and bound < max(threads or 0, 2))
 
 
 @given(planned_for=plans())

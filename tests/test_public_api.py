@@ -48,8 +48,8 @@ Machine(*, cpu: CpuSupply, memory: MemorySupply, container: Origin | None = None
 MalformedFileError(AutoconfError, ValueError)(self, expected: str, text: str) -> None
 
 Plan(*, workload: Workload, interface: Interface, interface_evidence: str, reasons:
-    tuple[Reason, ...] = (), warnings: tuple[str, ...] = (), memory: MemoryBudget | None = None)
-    -> None
+    tuple[Reason, ...] = (), warnings: tuple[str, ...] = (), memory: MemoryBudget | None = None,
+    most_workers: int = 1) -> None
 
 Reason(*, setting: str, value: Any, rule: str, inputs: Mapping[str, Any] = <factory>, source:
     str = ) -> None

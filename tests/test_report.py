@@ -74,11 +74,9 @@ class TestTable:
 gunicorn-autoconf: 1.5 cores (/sys/fs/cgroup/kubepods/pod1/app/cpu.max); \
 1 GiB (/sys/fs/cgroup/kubepods/pod1/app/memory.max); \
 workload io (GUNICORN_WORKLOAD); WSGI (app.wsgi calls get_wsgi_application())
-  worker_class     gthread   io, WSGI: waiting costs a thread, not a process; \
-GUNICORN_MAX_CONCURRENCY bounds them
+  worker_class     gthread   io, WSGI: waiting costs a thread, not a process
   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
-  threads          100       io: waiting costs a thread, not a process; \
-GUNICORN_MAX_CONCURRENCY bounds them
+  threads          100       io: waiting costs a thread, not a process
   timeout          10        set by GUNICORN_TIMEOUT
   graceful_timeout 8         timeout - 2: most draining workers send no heartbeat, \
 timeout = 10 (GUNICORN_TIMEOUT)

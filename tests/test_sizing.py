@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import pytest
 from builders import GIB, MIB, limit, machine, memory, plan_for
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gunicorn_autoconf._choices import Plan
 from gunicorn_autoconf._sizing import Sizing, size
 from gunicorn_autoconf._sizing._counts import Step
 from gunicorn_autoconf._sizing._question import read_question
-from gunicorn_autoconf._sizing._report import render_sizing, with_numbers
+from gunicorn_autoconf._sizing._report import render_sizing, sizing_json, with_numbers
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
 
@@ -101,11 +101,14 @@ class TestPlanAgrees:
         assert not [warning for warning in plan.warnings if "exceed" in warning]
 
     @given(workers=st.integers(1, 400), threads=st.integers(1, 300))
-    @pytest.mark.parametrize("workload", ["mixed", "io"])
-    def test_threads(self, workload: str, workers: int, threads: int) -> None:
-        sizing = size_for(workers=workers, threads=threads, workload=workload)
+    @example(workers=4, threads=1)
+    @pytest.mark.parametrize("workload", [None, "mixed", "io", "async"])
+    def test_threads(self, workload: str | None, workers: int, threads: int) -> None:
+        declared: dict[str, str | int] = {} if workload is None else {"workload": workload}
+        sizing = size_for(workers=workers, threads=threads, **declared)
 
-        assert planned(plan_on(sizing)) == (workers, threads, "gthread")
+        worker_class = "gthread" if threads > 1 else "sync"
+        assert planned(plan_on(sizing)) == answered(sizing) == (workers, threads, worker_class)
 
     @given(load=LOADS.filter(is_possible))
     def test_load(self, load: dict[str, str | int]) -> None:
@@ -219,13 +222,46 @@ def test_workers_of_which_nothing_else_is_known() -> None:
     sizing = size_for(workers=4)
 
     assert (sizing.worker_class, sizing.workers, sizing.threads) == ("sync", 4, 1)
-    assert (sizing.workload.value, sizing.cores) == ("mixed", 1.5)
+    assert (sizing.workload, sizing.cores) == (None, 1.5)
     assert sizing.variables == {}
+    assert "  workers       4 of 256 MiB (not declared, WSGI)\n" in render_sizing(sizing)
+    assert sizing_json(sizing)["workload"] == "mixed"
+    assert sizing.steps[0].formula == "max((workers - 1) / 2, least)"
+
+
+def test_threads_of_which_nothing_else_is_known() -> None:
+    """Who asks for them says that the code bears them."""
+    sizing = size_for(workers=4, threads=6, interface="wsgi", worker_memory="1Gi")
+
+    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 6)
+    assert sizing.cores == 3.0
+    assert sizing.variables["GUNICORN_THREADS"] == "6"
+    assert sizing.notes == ("sized as mixed; --workload says what requests spend their time on",)
+
+
+def test_more_requests_than_threads_for_synchronous_code() -> None:
+    load: dict[str, str | int] = {
+        "rate": 1000,
+        "latency": "10s",
+        "compute": "1ms",
+        "worker_memory": "1Gi",
+    }
+    sizing = size_for(**load, workload="io", interface="asgi")
+
+    assert (sizing.replicas, sizing.workers, sizing.threads) == (1, 3, 100)
+    assert sizing.notes == (
+        (
+            "14,286 requests are there at once; of those that run synchronous code all but 300 "
+            "wait for a thread"
+        ),
+    )
+    assert size_for(**load, workload="async", interface="asgi").notes == ()
+    assert size_for(**load | {"rate": 1}, workload="io", interface="asgi").notes == ()
 
 
 @pytest.mark.parametrize(("workload", "threads"), [("mixed", 8), ("io", 100)])
 def test_one_worker_with_threads(workload: str, threads: int) -> None:
-    """The plan has two workers at least, and would give the threads of both to one."""
+    """The plan has two workers at least; threads do not make up for the one that is not wanted."""
     sizing = size_for(workers=1, workload=workload, interface="wsgi")
 
     assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 1, threads)
@@ -234,7 +270,6 @@ def test_one_worker_with_threads(workload: str, threads: int) -> None:
         "GUNICORN_WORKLOAD": workload,
         "GUNICORN_INTERFACE": "wsgi",
         "GUNICORN_MAX_WORKERS": "1",
-        "GUNICORN_THREADS": str(threads),
     }
 
 
@@ -272,7 +307,7 @@ def test_cores(workload: str, interface: str, workers: int, cores: float) -> Non
     [("100ms", "cpu"), ("90ms", "cpu"), ("89ms", "mixed"), ("50ms", "mixed"), ("49ms", "io")],
 )
 def test_the_share_of_computing_suggests_the_workload(compute: str, workload: str) -> None:
-    assert size_for(rate=10, latency="100ms", compute=compute).workload.value == workload
+    assert size_for(rate=10, latency="100ms", compute=compute).workload == workload
 
 
 @pytest.mark.parametrize(
@@ -521,7 +556,7 @@ def test_what_nobody_has(options: dict[str, str | int], message: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"workload": "cpu"}, {"interface": "asgi"}, {"workload": "async", "interface": "asgi"}],
+    [{"workload": "cpu"}, {"interface": "asgi"}, {"workload": "async", "interface": "asgi"}],
 )
 def test_threads_where_there_are_none(options: dict[str, str]) -> None:
     with pytest.raises(DeclarationError) as raised:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from gunicorn_autoconf._quantity import plural
+
 from .figures import DISTURBED_FRACTION, Row, Sample, Spread, Table, tables
 from .ways import DECLARED, UNDECLARED
 
@@ -18,6 +20,8 @@ LEGEND = (
     "Medians over the rounds; ratios are paired by round: median (quartiles). Disturbed: rounds "
     f"in which others had more than {DISTURBED_FRACTION:.0%} of the machine's CPU time."
 )
+
+NEVER_STARTED = "did not start"
 
 SUMMARY = (
     "Requests per second of this package, as a part of the oracle's / of the best peer's: medians "
@@ -62,8 +66,10 @@ def _summary(found: Sequence[Table]) -> str:
 def _parts(table: Table | None, way: str) -> str:
     """What *way* reaches of the oracle's rate and of the best peer's, and who that is."""
     row = _find(table, way)
-    if table is None or row is None or not row.started:
+    if table is None or row is None:
         return ""
+    if not row.started:
+        return NEVER_STARTED
     peer = next((other.way for other in table.rows if other.is_best_peer), "no peer")
     oracle, best = (
         f"{ratio.median:.2f}" if ratio else "-" for ratio in (row.to_oracle, row.to_peer)
@@ -83,12 +89,22 @@ def _limited_summary(table: Table) -> str | None:
         table.workload,
         f"{table.limit_mib} MiB",
         table.pattern,
-        f"{row.rate.median:,.0f}",
-        "yes" if row.survived else f"no: {row.oom_kills} kills, {row.errors} errors",
+        f"{row.rate.median:,.0f}" if row.started else "-",
+        "yes" if row.survived else f"no: {_what_happened(row)}",
         f"{best.way}: {best.rate.median:,.0f}" if best else "none",
         lost or "none",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _what_happened(row: Row) -> str:
+    """Why *row* has not survived."""
+    if not row.started:
+        return NEVER_STARTED
+    missed = row.rounds - row.started
+    seen = [f"{missed} of {row.rounds} {NEVER_STARTED}"] if missed else []
+    counts = ((row.oom_kills, "kill"), (row.errors, "error"))
+    return ", ".join(seen + [plural(count, noun) for count, noun in counts if count])
 
 
 def _find(table: Table | None, way: str) -> Row | None:
@@ -121,7 +137,7 @@ def _row(row: Row, *, limited: bool) -> str:
         cells += [f"{row.rate.median:,.0f}", _ratio(row.to_oracle), _ratio(row.to_peer)]
         cells += [f"{row.p50_ms:.1f} ms", f"{row.p99_ms:.1f} ms", str(row.errors)]
     else:
-        cells += ["did not start", *["-"] * 5]
+        cells += [NEVER_STARTED, *["-"] * 5]
     cells += [str(row.oom_kills)] if limited else []
     cells += [f"{row.pss_bytes / 2**20:.0f} MiB", f"{row.disturbed}/{row.rounds}"]
     return f"| {' | '.join(cells)} |"
@@ -133,7 +149,7 @@ def _name(row: Row) -> str:
     name = f"**{row.way}**" if row.role == "ours" else row.way
     name += " (best peer)" if row.is_best_peer else ""
     missed = row.rounds - row.started
-    return f"{name}, {missed} of {row.rounds} did not start" if row.started and missed else name
+    return f"{name}, {missed} of {row.rounds} {NEVER_STARTED}" if row.started and missed else name
 
 
 def _ratio(ratio: Spread | None) -> str:

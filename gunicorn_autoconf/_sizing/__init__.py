@@ -23,7 +23,7 @@ from gunicorn_autoconf._sizing._counts import (
     suggested_workload,
 )
 from gunicorn_autoconf._sizing._question import Question, WorkersWanted
-from gunicorn_autoconf._workload import Interface, Shape, Workload, shape_for
+from gunicorn_autoconf._workload import UVICORN, Interface, Workload, shape_for
 from gunicorn_autoconf.errors import AutoconfError
 
 # A limit that is easy to read and to compare; a worker's size is not known any better.
@@ -37,7 +37,7 @@ class Sizing:
 
     Attributes:
         question: What was asked.
-        workload: As declared or, for a load, as its share of computing suggests; else ``mixed``.
+        workload: As declared or, for a load, as its share of computing suggests; else None.
         interface: As declared, or WSGI.
         replicas: How many containers.
         cores: The CPU limit of each.
@@ -52,7 +52,7 @@ class Sizing:
     """
 
     question: Question
-    workload: Workload
+    workload: Workload | None
     interface: Interface
     replicas: int
     cores: float
@@ -86,19 +86,18 @@ def size(question: Question) -> Sizing:
     memory = _memory_limit(
         counts.workers, worker_bytes, question.others_bytes, declaration.memory_reserve
     )
-    shape = shape_for(counts.workload, interface)
     return Sizing(
         question=question,
-        workload=counts.workload or Workload.MIXED,
+        workload=counts.workload,
         interface=interface,
         replicas=counts.replicas,
         cores=counts.cores,
         memory_limit_bytes=int(memory.value),
-        worker_class=shape.worker_class,
+        worker_class=counts.shape.worker_class,
         workers=counts.workers,
         threads=counts.threads,
         worker_memory_bytes=worker_bytes,
-        variables=_variables(declaration, counts, shape),
+        variables=_variables(declaration, counts, interface),
         steps=(*counts.steps, memory),
         notes=tuple(_notes(question, counts, interface)),
     )
@@ -136,7 +135,7 @@ def _memory_limit(workers: int, worker_bytes: int, others_bytes: int, reserve: R
     )
 
 
-def _variables(declaration: Declaration, counts: Counts, shape: Shape) -> dict[str, str]:
+def _variables(declaration: Declaration, counts: Counts, interface: Interface) -> dict[str, str]:
     """What makes the plan the one that was asked for."""
     variables = {}
     if counts.workload:
@@ -151,12 +150,11 @@ def _variables(declaration: Declaration, counts: Counts, shape: Shape) -> dict[s
         variables[f"{PREFIX}MEMORY_RESERVE"] = (
             share if reserve.fraction else write_bytes(reserve.fixed_bytes)
         )
-    by_cores = shape.workers.count(counts.cores)
+    by_cores = counts.shape.workers.count(counts.cores)
     if counts.workers != by_cores:
         bound = "MIN_WORKERS" if counts.workers > by_cores else "MAX_WORKERS"
         variables[f"{PREFIX}{bound}"] = str(counts.workers)
-    # Where one worker is asked for and two are usual, threads would make up for the second.
-    if counts.threads != shape.threads or (counts.workers < by_cores and counts.threads > 1):
+    if counts.threads != shape_for(counts.workload, interface).threads:
         variables[f"{PREFIX}THREADS"] = str(counts.threads)
     return variables
 
@@ -170,7 +168,8 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
         )
     if isinstance(asked, WorkersWanted):
         if declaration.workload is None:
-            alone = ", without threads" if interface is Interface.WSGI else ""
+            is_wsgi = interface is Interface.WSGI
+            alone = ", without threads" if is_wsgi and counts.threads == 1 else ""
             yield f"sized as mixed{alone}; --workload says what requests spend their time on"
     elif declaration.workload not in (None, Workload.ASYNC, suggested_workload(asked)):
         yield f"the share of computing suggests workload {suggested_workload(asked).value}"
@@ -181,5 +180,12 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
         )
     if declaration.interface is None:
         yield "taken for a WSGI application; --interface asgi sizes for the other kind"
+    if counts.shape.worker_class == UVICORN and counts.threads > 1:
+        threads = counts.replicas * counts.workers * counts.threads
+        if counts.places > threads:
+            yield (
+                f"{counts.places:,} requests are there at once; of those that run synchronous code "
+                f"all but {threads:,} wait for a thread"
+            )
     if counts.workload is Workload.ASYNC and interface is Interface.WSGI:
         yield "workload async needs an ASGI application; sized as io"

@@ -10,7 +10,15 @@ from typing import NamedTuple
 from gunicorn_autoconf._plan import MAX_THREADS
 from gunicorn_autoconf._quantity import MAX_CORES
 from gunicorn_autoconf._sizing._question import LoadExpected, WorkersWanted
-from gunicorn_autoconf._workload import GTHREAD, SYNC, Interface, Shape, Workload, shape_for
+from gunicorn_autoconf._workload import (
+    ENOUGH_WORKERS,
+    GTHREAD,
+    SYNC,
+    Interface,
+    Shape,
+    Workload,
+    shape_for,
+)
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
 # To import FastAPI took 3.5 s under a quota of 0.25 cores, 9 s under 0.1 (Python 3.11, cgroup v1).
@@ -18,10 +26,6 @@ LEAST_CORES = 0.25
 
 # A choice, no measurement: small enough to find room on a node, large enough to share an arbiter.
 CORES_PER_REPLICA = 2.0
-
-# "Gunicorn should only need 4-12 worker processes." Source: Gunicorn, docs, "Design", "How Many
-# Workers?". Where requests wait a lot, cores alone would put hundreds into one container.
-WORKERS_PER_REPLICA = 12
 
 # A choice by the workloads' own rules: one worker a core is busy enough where hardly anything is
 # waited for; where there is as much waiting as computing, two requests a core are enough, for which
@@ -60,6 +64,8 @@ class Counts(NamedTuple):
 
     Attributes:
         workload: None where nobody has said one and nothing suggests one.
+        shape: The row of the table that the plan takes.
+        places: Requests that are there at once; 0 where no load is known.
         for_waiting: Whether requests that wait take more replicas than those that compute.
     """
 
@@ -68,7 +74,9 @@ class Counts(NamedTuple):
     cores: float
     workers: int
     threads: int
+    shape: Shape
     steps: tuple[Step, ...]
+    places: int = 0
     for_waiting: bool = False
 
 
@@ -82,7 +90,7 @@ def counts_for_workers(
         AutoconfError: No machine has so many.
         DeclarationError: The workload has no threads.
     """
-    shape = shape_for(declared, interface)
+    shape = shape_for(declared, interface, asked.threads)
     threads = shape.threads if asked.threads is None else asked.threads
     if shape.threads == 1 and threads > 1:
         raise DeclarationError(
@@ -98,14 +106,17 @@ def counts_for_workers(
             str(asked.workers),
             f"use at most {rule.count(MAX_CORES)}, as no machine has more cores",
         )
+    inputs: dict[str, float] = {"workers": asked.workers}
+    if "least" in rule.cores_formula:
+        inputs["least"] = LEAST_CORES
     step = Step(
         name="cores",
         value=cores,
-        formula=f"max({rule.cores_formula}, least)",
-        inputs={"workers": asked.workers, "least": LEAST_CORES},
+        formula=rule.cores_formula,
+        inputs=inputs,
         why=f"the plan has {rule.formula} workers for c cores",
     )
-    return Counts(declared, 1, cores, asked.workers, threads, (step,))
+    return Counts(declared, 1, cores, asked.workers, threads, shape, (step,))
 
 
 def counts_for_load(
@@ -132,7 +143,8 @@ def counts_for_load(
     )
     workers, threads, more = _serving(places, replicas, cores, shape)
     for_waiting = len(replica_steps) > 1
-    return Counts(workload, replicas, cores, workers, threads, (*steps, *more), for_waiting)
+    steps = (*steps, *more)
+    return Counts(workload, replicas, cores, workers, threads, shape, steps, places, for_waiting)
 
 
 def _replicas(
@@ -141,7 +153,8 @@ def _replicas(
     """How many containers, and the cores of each: enough for the cores and for the places."""
     most = _PLACES.get(shape.worker_class)
     by_cores = shape.workers.count(asked.cores_per_replica or CORES_PER_REPLICA)
-    most_workers = max(WORKERS_PER_REPLICA, by_cores)
+    # Where requests wait a lot, the places alone would put hundreds of workers into one container.
+    most_workers = max(ENOUGH_WORKERS, by_cores)
     for_places = _ceil(places / (most_workers * most)) if most else 1
     cores = _cores_per_replica(asked, needed)
     for_cores = max(_ceil(needed / cores), 1)

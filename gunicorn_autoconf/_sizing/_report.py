@@ -13,6 +13,7 @@ from gunicorn_autoconf._quantity import MIB, format_bytes
 from gunicorn_autoconf._sizing import Sizing
 from gunicorn_autoconf._sizing._counts import Step
 from gunicorn_autoconf._sizing._question import LoadExpected
+from gunicorn_autoconf._workload import Workload
 
 SCHEMA = 1
 WIDTH = 80
@@ -39,9 +40,10 @@ def render_sizing(sizing: Sizing) -> str:
 
 def _takes(sizing: Sizing) -> Iterator[str]:
     threads = f", {sizing.threads} threads each" if sizing.threads > 1 else ""
+    workload = sizing.workload.value if sizing.workload else "not declared"
     workers = (
         f"{sizing.workers} of {format_bytes(sizing.worker_memory_bytes)}{threads} "
-        f"({sizing.workload.value}, {sizing.interface.value.upper()})"
+        f"({workload}, {sizing.interface.value.upper()})"
     )
     rows = (
         ("replicas", f"{sizing.replicas}{', each with' * (sizing.replicas > 1)}"),
@@ -102,7 +104,7 @@ def sizing_json(sizing: Sizing) -> dict[str, Any]:
         "asked": {kind: asdict(asked)},
         "others_bytes": question.others_bytes,
         "utilisation": question.utilisation,
-        "workload": sizing.workload.value,
+        "workload": (sizing.workload or Workload.MIXED).value,
         "interface": sizing.interface.value,
         "replicas": sizing.replicas,
         "cores": sizing.cores,
