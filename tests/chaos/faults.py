@@ -36,10 +36,10 @@ LONGEST_STOP_SECONDS = 2.0
 FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
-# 8 MiB each where one of three workers is met that leaks: some 50 MiB a second, until the guard has
-# seen it or so much is used.
-LEAKS_SECONDS = 0.05
-LEAKS_UP_TO = 0.91
+# 8 MiB each where the worker is met that leaks: up to 150 MiB a second, and 20 once so much of the
+# limit is used. What ends its growth is no leak, and left alone while there is some headroom.
+LEAKS_SECONDS, LATE_LEAKS_SECONDS = 0.05, 0.4
+LATE_FRACTION = 0.7
 # Workers do not share connections evenly: one that meets no request does not leak.
 MOST_OTHERS = 10
 HOG_TRIES = 3
@@ -124,10 +124,10 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
         if others >= MOST_OTHERS:
             # The kernel prefers another one, or an accident has befallen this one.
             leaking = load.ask("/work").answered_by or 0
-        if arena.used_fraction() < LEAKS_UP_TO:
-            by = load.ask(f"/leak/{leaking}").answered_by
-            others = 0 if by == leaking else others + 1
-            time.sleep(LEAKS_SECONDS)
+        by = load.ask(f"/leak/{leaking}").answered_by
+        others = 0 if by == leaking else others + 1
+        is_late = arena.used_fraction() > LATE_FRACTION
+        time.sleep(LATE_LEAKS_SECONDS if is_late else LEAKS_SECONDS)
         return False
 
     wait_until(is_retired, "the guard has retired a worker that leaks", DEADLINE_SECONDS)
