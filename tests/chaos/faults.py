@@ -36,12 +36,6 @@ LONGEST_STOP_SECONDS = 2.0
 FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
-# 8 MiB each where the worker is met that leaks: up to 150 MiB a second, and 20 once so much of the
-# limit is used. What ends its growth is no leak, and left alone while there is some headroom.
-LEAKS_SECONDS, LATE_LEAKS_SECONDS = 0.05, 0.4
-LATE_FRACTION = 0.7
-# Workers do not share connections evenly: one that meets no request does not leak.
-MOST_OTHERS = 10
 HOG_TRIES = 3
 
 
@@ -115,22 +109,15 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
     # While the count is on its way to the plan, a worker that leaks is a large one and no more.
     arena.wait_for_calm()
     since = arena.log.mark()
-    leaking, others = 0, MOST_OTHERS
+    leaking: int | None = None
 
     def is_retired() -> bool:
-        nonlocal leaking, others
-        if arena.log.lines(r"worker \d+ was retired by the memory guard", since):
-            return True
-        if others >= MOST_OTHERS:
-            # The kernel prefers another one, or an accident has befallen this one.
-            leaking = load.ask("/work").answered_by or 0
-        by = load.ask(f"/leak/{leaking}").answered_by
-        others = 0 if by == leaking else others + 1
-        is_late = arena.used_fraction() > LATE_FRACTION
-        time.sleep(LATE_LEAKS_SECONDS if is_late else LEAKS_SECONDS)
-        return False
+        nonlocal leaking
+        if leaking is None or not lives(leaking):  # An accident has befallen it.
+            leaking = load.ask("/leak").answered_by
+        return bool(arena.log.lines(r"worker \d+ was retired by the memory guard", since))
 
-    wait_until(is_retired, "the guard has retired a worker that leaks", DEADLINE_SECONDS)
+    wait_until(is_retired, "the guard has retired the worker that leaks", DEADLINE_SECONDS)
 
 
 def hog(arena: Arena, load: Load, rng: random.Random) -> None:
