@@ -24,7 +24,7 @@ from server import GUNICORN_SCRIPT, Launcher, Server, wait_until
 from tail import Tail
 from test_server_cgroup import Cgroup, _make
 from test_server_least_trust import _may_unshare
-from test_server_memory import oom_kills, used_fraction
+from test_server_memory import oom_kills
 
 MIB = 2**20
 
@@ -230,13 +230,6 @@ class Arena:
     def oom_kills(self) -> int:
         """Return how often the kernel's OOM killer struck; without a cgroup nothing asks it to."""
         return oom_kills(self.cgroup) if self.cgroup else 0
-
-    def used_fraction(self) -> float:
-        """How much of the limit is used."""
-        if self.cgroup is None:
-            pids = (self.server.pid, *self.workers())
-            return sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / LIMIT_BYTES
-        return used_fraction(self.cgroup)
 
     def seen(self, path: str | Path) -> Path:
         """Return *path* as the server sees it."""

@@ -36,12 +36,6 @@ LONGEST_STOP_SECONDS = 2.0
 FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
-# 8 MiB each where one of three workers is met that leaks: some 50 MiB a second, until the guard has
-# seen it or so much is used.
-LEAKS_SECONDS = 0.05
-LEAKS_UP_TO = 0.91
-# Workers do not share connections evenly: one that meets no request does not leak.
-MOST_OTHERS = 10
 HOG_TRIES = 3
 
 
@@ -115,22 +109,15 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
     # While the count is on its way to the plan, a worker that leaks is a large one and no more.
     arena.wait_for_calm()
     since = arena.log.mark()
-    leaking, others = 0, MOST_OTHERS
+    leaking: int | None = None
 
     def is_retired() -> bool:
-        nonlocal leaking, others
-        if arena.log.lines(r"worker \d+ was retired by the memory guard", since):
-            return True
-        if others >= MOST_OTHERS:
-            # The kernel prefers another one, or an accident has befallen this one.
-            leaking = load.ask("/work").answered_by or 0
-        if arena.used_fraction() < LEAKS_UP_TO:
-            by = load.ask(f"/leak/{leaking}").answered_by
-            others = 0 if by == leaking else others + 1
-            time.sleep(LEAKS_SECONDS)
-        return False
+        nonlocal leaking
+        if leaking is None or not lives(leaking):  # An accident has befallen it.
+            leaking = load.ask("/leak").answered_by
+        return bool(arena.log.lines(r"worker \d+ was retired by the memory guard", since))
 
-    wait_until(is_retired, "the guard has retired a worker that leaks", DEADLINE_SECONDS)
+    wait_until(is_retired, "the guard has retired the worker that leaks", DEADLINE_SECONDS)
 
 
 def hog(arena: Arena, load: Load, rng: random.Random) -> None:

@@ -23,7 +23,7 @@ class Fault(str, Enum):
     ROLL_BACK = "upgrade by USR2, taken back"
     COUNT = "TTIN and TTOU, then SIGHUP"
     LIMIT = "limit lowered and raised"
-    LEAK = "requests that leak"
+    LEAK = "a leak, until the guard has replaced the worker"
     HOG = "a request that allocates more than the limit"
     ROTATE = "log rotated, USR1"
     TMP_FULL = "/tmp full during SIGHUP and SIGKILL"

@@ -22,7 +22,9 @@ BALLAST_MIB = int(os.environ.get("CHAOS_BALLAST_MIB", "0"))
 BLOCK_SECONDS = 1.0
 HANG_SECONDS = float(os.environ.get("CHAOS_HANG_SECONDS", "0"))
 WAIT_SECONDS = 0.05
-LEAK_MIB = 8
+# As the guard promises to survive 25 MB/s under a limit of 300 MiB.
+LEAK_BYTES_A_SECOND = 50 * MIB
+LONGEST_LEAK_SECONDS = 0.5
 HOG_MIB = 2048
 LARGE_BYTES = MIB
 
@@ -30,7 +32,7 @@ _journal = os.open(
     os.environ.get("CHAOS_JOURNAL", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT
 )
 _ballast = b"x" * (BALLAST_MIB * MIB)
-_kept: list[bytes] = []
+_hogged: list[bytes] = []
 
 # Held while a thread of gthread accepts, and for good by a request that will not end well: which
 # connections the worker has is known then until its end. The other classes accept in one thread
@@ -54,11 +56,30 @@ def peer_ports() -> list[int]:
     return ports
 
 
+class Leak:
+    """What the requests of a worker leave behind: so much in a second, however many there are."""
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+        self._at: float | None = None
+
+    def grow(self, *, begins: bool) -> None:
+        """Keep what is due since the last request; nothing before one with which it *begins*."""
+        if self._at is None and not begins:
+            return
+        now = time.monotonic()
+        seconds = min(now - (self._at or now), LONGEST_LEAK_SECONDS)
+        self._kept.append(b"x" * round(seconds * LEAK_BYTES_A_SECOND))
+        self._at = now
+
+
+_leak = Leak()
+
+
 def answer(kind: str, request: str) -> bytes:
     """Do what a request of this *kind* does but waiting, and return the body of the response."""
-    if kind == f"/leak/{os.getpid()}":
-        _kept.append(b"x" * (LEAK_MIB * MIB))
-    elif kind == "/block":
+    _leak.grow(begins=kind == "/leak")
+    if kind == "/block":
         time.sleep(BLOCK_SECONDS)
     elif kind == "/hang":
         with accepting:
@@ -67,7 +88,7 @@ def answer(kind: str, request: str) -> bytes:
     elif kind == "/hog":
         with accepting:
             note("held", "hog", *peer_ports())
-            _kept.append(b"x" * (HOG_MIB * MIB))
+            _hogged.append(b"x" * (HOG_MIB * MIB))
     body = f"{request} {os.getpid()}\n".encode()
     return body.ljust(LARGE_BYTES) if kind == "/large" else body
 
