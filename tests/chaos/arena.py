@@ -108,6 +108,7 @@ class Arena:
             program=GUNICORN_SCRIPT,
             GUNICORN_WORKLOAD=workload,
             GUNICORN_CPUS=str(WORKERS),
+            GUNICORN_MAX_WORKERS=str(WORKERS),  # The plan for gthread has a spare.
             **({} if self.cgroup else {"GUNICORN_MEMORY": str(LIMIT_BYTES)}),
             GUNICORN_TIMEOUT=str(TIMEOUT_SECONDS),
             GUNICORN_GRACEFUL_TIMEOUT=str(GRACEFUL_SECONDS),
