@@ -72,10 +72,10 @@ def _workload(facts: Facts) -> str | None:
         return None
     is_wsgi, threads = facts.plan.interface is Interface.WSGI, facts.plan.settings["threads"]
     alone = ", without threads" if is_wsgi and threads == 1 else ""
+    pure = "" if is_wsgi else "async if they wait in pure async code, "
     return (
         f"No workload is declared, planned as mixed{alone}. Set GUNICORN_WORKLOAD: cpu if requests "
-        "mostly compute, io if they mostly wait, async if they wait in pure async code, mixed if "
-        "they do both."
+        f"mostly compute, io if they mostly wait, {pure}mixed if they do both."
     )
 
 
@@ -95,8 +95,8 @@ def _max_concurrency(facts: Facts) -> str | None:
     is_asgi = facts.plan.interface is Interface.ASGI
     remedy = "bound the application's own pool or set" if is_asgi else "set"
     return (
-        f"Each thread that is busy may hold a connection to a database: up to {count}, made only "
-        f"as requests need them. Where the database takes fewer, {remedy} GUNICORN_MAX_CONCURRENCY."
+        f"Each thread may hold a connection to a database: up to {count}, made only as requests "
+        f"need them. Where the database takes fewer, {remedy} GUNICORN_MAX_CONCURRENCY."
     )
 
 

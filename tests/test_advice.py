@@ -36,10 +36,10 @@ def test_workload() -> None:
     assert advice(environ={}) == {
         "workload": (
             "No workload is declared, planned as mixed, without threads. Set GUNICORN_WORKLOAD: "
-            "cpu if requests mostly compute, io if they mostly wait, async if they wait in pure "
-            "async code, mixed if they do both."
+            "cpu if requests mostly compute, io if they mostly wait, mixed if they do both."
         )
     }
+    assert "async if they wait in pure async code" in advice(environ={}, app=ASGI)["workload"]
     # Where there are threads, or could not be, nothing is said of them.
     for shown in (advice(environ={"GUNICORN_THREADS": "4"}), advice(environ={}, app=ASGI)):
         assert shown["workload"].startswith("No workload is declared, planned as mixed. ")
@@ -60,9 +60,8 @@ def test_many_threads(environ: dict[str, str], app: Finding, most: str) -> None:
     remedy = "bound the application's own pool or set" if app is FASTAPI else "set"
     assert advice(environ=IO | environ, app=app) == {
         "max-concurrency": (
-            f"Each thread that is busy may hold a connection to a database: up to {most}, made "
-            f"only as requests need them. Where the database takes fewer, {remedy} "
-            "GUNICORN_MAX_CONCURRENCY."
+            f"Each thread may hold a connection to a database: up to {most}, made only as requests "
+            f"need them. Where the database takes fewer, {remedy} GUNICORN_MAX_CONCURRENCY."
         )
     }
 
