@@ -2,7 +2,8 @@
 What became of each request, and whether a fault excuses that it was lost. Pure.
 
 Excused is what was inside of a worker that was killed, and no more: the journal tells which worker
-had begun it, a list of its connections which of them it had accepted. A request is *retried* where
+had begun it, a list of its connections which of them it had accepted. Where the kernel chose a
+worker by itself, nobody could make such a list: there the moment has to do. A request is *retried* where
 RFC 9110, 9.2.2, and RFC 9112, 9.3.1, let every client and proxy do so: on a connection that served
 another one before and was closed without one byte of a response to this one, which no worker has
 begun.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 
@@ -57,13 +59,15 @@ class Loss(NamedTuple):
         pid: The worker's.
         since: From when on it served nobody any more.
         why: The fault.
-        ports: The clients' ports of the connections that it had then.
+        ports: The clients' ports of the connections that it had then; None where nobody could look.
+        until: When it was gone for sure, for those that it is not known to have had.
     """
 
     pid: int
     since: float
     why: str
-    ports: frozenset[int]
+    ports: frozenset[int] | None
+    until: float = inf
 
 
 class Begun(NamedTuple):
@@ -122,6 +126,8 @@ def _excuse(
     for loss in losses:
         if by:
             is_inside = by == [loss.pid] and attempt.ended_at >= loss.since
+        elif loss.ports is None:
+            is_inside = attempt.is_mute and loss.since <= attempt.ended_at <= loss.until
         else:
             lasted = attempt.connecting_at <= loss.since <= attempt.ended_at
             is_inside = lasted and attempt.port in loss.ports

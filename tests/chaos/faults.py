@@ -37,6 +37,8 @@ FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
 HOG_TRIES = 3
+# The kernel closes a process's connections last; a second one that it kills is gone soon after.
+OOM_SECONDS = 0.2
 
 
 # To workers.
@@ -138,7 +140,8 @@ def run_out_of_memory(arena: Arena, load: Load) -> bool:
     began = {one.pid for one in arena.begun().get(asked.id, ())}
     for pid in killed - began:
         # While the memory of the first is taken back, the kernel may choose a second.
-        arena.suspect(Loss(pid, asked_at, "OOM beside another", frozenset()))
+        gone_at = asked.ended_at + OOM_SECONDS
+        arena.suspect(Loss(pid, asked_at, "OOM beside another", ports=None, until=gone_at))
     return bool(killed & began)
 
 

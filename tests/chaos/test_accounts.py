@@ -98,6 +98,23 @@ def test_on_a_connection_that_was_kept(
     assert sums(attempt(is_reused=True, **changes), begun) == where
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_inside"),
+    [
+        ({"ended_at": 10.1}, True),
+        ({"ended_at": 9.9}, False),
+        ({"ended_at": 10.3}, False),
+        ({"ended_at": 10.1, "is_mute": False}, False),
+    ],
+)
+def test_never_begun_where_the_kernel_chose_a_worker(
+    changes: dict[str, Any], is_inside: bool
+) -> None:
+    unseen = KILLED._replace(ports=None, until=10.2)
+    assert bool(account([attempt(**changes)], {}, [unseen]).inside) is is_inside
+    assert not account([attempt(**changes)], by(8), [unseen]).inside
+
+
 def test_sums_add_up() -> None:
     attempts = [
         attempt(id="r1", failure=None),
