@@ -3,10 +3,11 @@ What became of each request, and whether a fault excuses that it was lost. Pure.
 
 Excused is what was inside of a worker that was killed, and no more: the journal tells which worker
 had begun it, a list of its connections which of them it had accepted. Where the kernel chose a
-worker by itself, nobody could make such a list: there the moment has to do. A request is *retried* where
-RFC 9110, 9.2.2, and RFC 9112, 9.3.1, let every client and proxy do so: on a connection that served
-another one before and was closed without one byte of a response to this one, which no worker has
-begun.
+worker by itself, nobody could make such a list: there the moment has to do.
+
+A request is *retried* where RFC 9110, 9.2.2, and RFC 9112, 9.3.1, let every client and proxy do so:
+on a connection that served another one before and was closed without one byte of a response to
+this one, which no worker has begun.
 """
 
 from __future__ import annotations

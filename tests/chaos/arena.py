@@ -202,15 +202,15 @@ class Arena:
 
     def killed_at_the_end(self) -> set[int]:
         """
-        Return those which did not say that they end: an arbiter kills what is left, and is gone.
+        Return those of whose end no arbiter has told: it kills what is left, and is gone itself.
 
         That is `graceful_timeout` after the SIGTERM of an upgrade. gthread may need it all with no
         request inside: slow clients hold up its main thread for 2 s, and kept connections stay
-        open for another 2 s. What was lost then in one that no fault has stopped, is lost outside.
+        open for another 2 s. What was lost then in one that no fault has held, is lost outside.
         """
         began = self.log.pids(r"Booting worker with pid: (\d+)")
-        ended = self.log.pids(r"Worker exiting \(pid: (\d+)\)")
-        return {pid for pid in began - ended if not lives(pid)}
+        told = self.log.pids(r"worker (\d+) (?:exited|ended|was)\b")
+        return {pid for pid in began - told if not lives(pid)}
 
     def notes(self, what: str) -> Iterator[Note]:
         """Yield the lines of the journal that tell of *what*."""

@@ -37,8 +37,6 @@ FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
 HOG_TRIES = 3
-# The kernel closes a process's connections last; a second one that it kills is gone soon after.
-OOM_SECONDS = 0.2
 
 
 # To workers.
@@ -140,8 +138,7 @@ def run_out_of_memory(arena: Arena, load: Load) -> bool:
     began = {one.pid for one in arena.begun().get(asked.id, ())}
     for pid in killed - began:
         # While the memory of the first is taken back, the kernel may choose a second.
-        gone_at = asked.ended_at + OOM_SECONDS
-        arena.suspect(Loss(pid, asked_at, "OOM beside another", ports=None, until=gone_at))
+        arena.suspect(Loss(pid, asked_at, "OOM beside another", None, until=time.monotonic()))
     return bool(killed & began)
 
 
