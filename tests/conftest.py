@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from columns import render_columns
 from hypothesis import settings
 from server import Launcher
 
@@ -36,6 +37,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="keep each worker class's summary, log and journal there",
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what each worker class has lived through, side by side."""
+    columns = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "chaos"
+    ]
+    if columns:
+        terminalreporter.section("chaos")
+        terminalreporter.write_line(render_columns(columns))
 
 
 @pytest.fixture

@@ -248,6 +248,8 @@ def memory_cgroup() -> Iterator[Cgroup | None]:
         return
     try:
         made.set_limit(LIMIT_BYTES)
+        with suppress(OSError):  # Cgroups v2 on a machine that swaps: what is too much is killed.
+            (directory / "memory.swap.max").write_text("0")
         yield made
     finally:
         made.remove()

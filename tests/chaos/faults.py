@@ -169,11 +169,12 @@ def reload(arena: Arena, load: Load, rng: random.Random) -> None:
 
 def upgrade(arena: Arena, load: Load, rng: random.Random) -> None:
     new, old = start_successor(arena), arena.server.pid
+    since = arena.log.mark()
     os.kill(old, signal.SIGTERM)
     wait_until(lambda: not lives(old), "the old arbiter ends", DEADLINE_SECONDS)
     arena.server.process.poll()  # No zombie of ours.
     arena.server.adopt(new)
-    arena.log.wait_for("Master has been promoted")
+    arena.log.wait_for("Master has been promoted", since)
 
 
 def roll_back(arena: Arena, load: Load, rng: random.Random) -> None:

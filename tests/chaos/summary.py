@@ -1,4 +1,4 @@
-"""A run's sums as a table and as JSON, and the story of each request that was lost. Pure."""
+"""A run's sums, also as JSON, and the story of each request that was lost. Pure."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class Summary:
         return Counter(injection.fault for injection in self.injections)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return names and values."""
+        """Return names and values, the worker class above them."""
         return [
+            ("", self.worker_class),
             ("seconds", f"{self.seconds:.0f}"),
             ("seed", str(self.seed)),
             ("rounds", str(self.rounds)),
@@ -68,14 +69,6 @@ class Summary:
             ("  of it USS", _mib(start.uss_bytes), _mib(end.uss_bytes)),
         ):
             yield name, f"{before} -> {after}"
-
-    def as_table(self) -> str:
-        """Return the summary as a table that is also Markdown."""
-        rows = [("", self.worker_class), *self.rows()]
-        first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-        lines = [f"| {name:<{first}} | {value:>{second}} |" for name, value in rows]
-        lines.insert(1, f"|{'-' * (first + 2)}|{'-' * (second + 1)}:|")
-        return "\n".join(lines)
 
     def as_json(self) -> str:
         document = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,18 @@ import pytest
 from accounts import account, twice
 from arena import Arena, memory_cgroup
 from campaign import Campaign
+from columns import render_columns
 from invariants import growth, mistakes
 from load import Load
 from server import Launcher
 from summary import Summary, tell
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.chaos]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.chaos,
+    pytest.mark.skipif(sys.platform != "linux", reason="everything is seen in /proc"),
+]
 
 CLASSES = {
     "sync": ("cpu", "wsgi_app"),
@@ -50,7 +57,7 @@ def test_server_lives_through_everything(arena: Arena, request: pytest.FixtureRe
     campaign.run(seconds)
 
     summary = summarize(campaign, request.node.callspec.id)
-    show(summary, request.config)
+    show(summary, request)
     wrong = [*campaign.violations, *mistakes(arena), *growth(campaign.calms)]
     wrong += [f"begun twice: {request}: {by}" for request, by in twice(arena.begun()).items()]
     wrong += stories(campaign, summary)
@@ -74,13 +81,14 @@ def summarize(campaign: Campaign, worker_class: str) -> Summary:
     )
 
 
-def show(summary: Summary, config: pytest.Config) -> None:
-    """Print the summary; write it where `--chaos-report` says."""
-    print(summary.as_table())
-    if folder := config.getoption("--chaos-report"):
+def show(summary: Summary, request: pytest.FixtureRequest) -> None:
+    """Have the summary shown at the end; write it where `--chaos-report` says."""
+    request.node.user_properties.append(("chaos", summary.rows()))
+    if folder := request.config.getoption("--chaos-report"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         path = Path(folder) / summary.worker_class
-        path.with_suffix(".md").write_text(summary.as_table() + "\n", encoding="utf-8")
+        table = render_columns([summary.rows()])
+        path.with_suffix(".md").write_text(f"{table}\n", encoding="utf-8")
         path.with_suffix(".json").write_text(summary.as_json(), encoding="utf-8")
 
 
