@@ -263,7 +263,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def give_up(self) -> None:
-        """End now: cancel what runs."""
+        """End now: cancel what runs, and leave to the other workers what nobody has accepted."""
+        for server in getattr(self, "servers", ()):  # uvicorn makes them when it starts.
+            server.close()
         if self.server_state.tasks:  # Else uvicorn would log an error about none.
             self.config.timeout_graceful_shutdown = 0
         self.should_exit = self.force_exit = True

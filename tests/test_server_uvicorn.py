@@ -601,6 +601,17 @@ def test_timeout_prints_the_stack(gunicorn: Launcher, loop: str) -> None:
     wait_until(ends_in_time, "the worker ends between SIGABRT and SIGKILL")
 
 
+def test_timeout_leaves_to_others_what_was_not_accepted(gunicorn: Launcher, loop: str) -> None:
+    """The loop runs for a moment when it is free at last: it must not take what it cannot serve."""
+    server = serve(gunicorn, loop, GUNICORN_TIMEOUT="3")
+    (blocked,) = server.worker_pids()
+    with server.ask("/block?60"), ThreadPoolExecutor(8) as clients:
+        server.wait_for("begun")
+        answers = [clients.submit(server.get) for _ in range(8)]
+        (new,) = server.wait_for_workers(1, replacing={blocked})
+        assert {answer.result() for answer in answers} == {Response(200, str(new))}
+
+
 def test_stack_goes_to_the_error_log(gunicorn: Launcher) -> None:
     error_log = gunicorn.folder / "error.log"
     gunicorn.write("app.py", APP)
