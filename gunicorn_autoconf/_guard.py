@@ -92,11 +92,16 @@ def _size(now: Sample, largest_bytes: int, wanted: int) -> str:
 
 
 def is_reached(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
-    """Whether the count has come to the plan for the measured size, so that following ends."""
+    """
+    Whether the count has come to the plan for the measured size, so that following ends.
+
+    To that for the smallest worker, too: the largest may leak, and will be replaced.
+    """
     lasting = _lasting_bytes(history)
     if lasting is None or not history[-1].is_settled:
         return False
-    return workers_for(lasting) == history[-1].target
+    smallest = min(worker.pss_bytes for worker in history[-1].workers)
+    return workers_for(lasting) == workers_for(smallest) == history[-1].target
 
 
 def _lasting_bytes(history: Sequence[Sample]) -> int | None:

@@ -51,13 +51,16 @@ _NAMES = frozenset({"WEB_CONCURRENCY", "DYNO", "PORT", "NOTIFY_SOCKET", "FORWARD
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, deadline: float = DEADLINE_SECONDS
+    condition: Callable[[], bool],
+    what: str | Callable[[], str],
+    deadline: float = DEADLINE_SECONDS,
 ) -> None:
     """Return as soon as *condition* holds; fail, naming *what*, after *deadline* seconds."""
     ends = time.monotonic() + deadline
     while not condition():
         if time.monotonic() > ends:
-            pytest.fail(f"not within {deadline:g} s: {what}", pytrace=False)
+            name = what() if callable(what) else what
+            pytest.fail(f"not within {deadline:g} s: {name}", pytrace=False)
         time.sleep(POLL_SECONDS)
 
 

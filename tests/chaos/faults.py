@@ -220,18 +220,25 @@ def limit(arena: Arena, load: Load, rng: random.Random) -> None:
 def rotate(arena: Arena, load: Load, rng: random.Random) -> None:
     aside = arena.log.rotate()
     arena.signal(signal.SIGUSR1)
-    wait_until(lambda: not holders(arena, aside), "nobody writes to the log that was rotated")
+    wait_until(
+        lambda: not holders(arena, aside),
+        lambda: f"nobody has {aside.name} open, but {holders(arena, aside)}",
+    )
     assert arena.log.path.exists()
 
 
-def holders(arena: Arena, path: Path) -> set[int]:
-    """Return who of the server has *path* open."""
-    found = set()
+def holders(arena: Arena, path: Path) -> dict[int, str]:
+    """Return who of the server has *path* open, and what the kernel says of it."""
+    found = {}
     for arbiter in arena.arbiters():
         for pid in (arbiter, *arena.workers(arbiter)):
             with suppress(OSError):
                 links = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-                found |= {pid} if str(path) in links else set()
+                if str(path) in links:
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    found[pid] = " ".join(
+                        re.findall(r"(?m)^(?:State|Threads|S\w+Pnd|SigCgt).*", status)
+                    )
     return found
 
 
