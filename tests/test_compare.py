@@ -263,14 +263,24 @@ def test_summary() -> None:
         sample("sweep sync 2", 100.0),
         sample("autoconf-declared", 30.0, role="ours", pattern="new"),
         sample("uvicorn", 40.0, pattern="new"),
+        sample("sweep sync 2", 60.0, pattern="new"),
         sample("autoconf-undeclared", 0.0, role="ours", pattern="new", started=False),
     ]
 
     assert report.render_summary(tables(run)).splitlines()[2:] == [
         "| workload | way | at-once | new |",
         "|---|---|---|---|",
-        "| nothing-wsgi | autoconf-declared | 0.95 / 1.19 uvicorn | - / 0.75 uvicorn |",
+        "| nothing-wsgi | autoconf-declared | 0.95 / 1.19 uvicorn | 0.50 / 0.75 uvicorn |",
         "| nothing-wsgi | autoconf-undeclared | 0.40 / 0.50 uvicorn | did not start |",
+    ]
+    without = [one for one in run if one.role != "sweep" and one.pattern == "new"]
+    head, _, *rows = report.render_summary(tables(without)).splitlines()
+    assert "as a part of the best peer's:" in head
+    assert rows == [
+        "| workload | way | new |",
+        "|---|---|---|",
+        "| nothing-wsgi | autoconf-declared | 0.75 uvicorn |",
+        "| nothing-wsgi | autoconf-undeclared | did not start |",
     ]
 
 

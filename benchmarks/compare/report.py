@@ -24,8 +24,7 @@ LEGEND = (
 NEVER_STARTED = "did not start"
 
 SUMMARY = (
-    "Requests per second of this package, as a part of the oracle's / of the best peer's: medians "
-    "over the rounds, paired by round."
+    "Requests per second of this package, as a part of {}: medians of the ratios in each round."
 )
 SUMMARY_LIMITED = (
     "Under a memory limit. *Survived*: in no round was a worker killed for its memory or a request "
@@ -41,7 +40,9 @@ def render_summary(found: Sequence[Table]) -> str:
     """Return how this package did, a row for each workload, and one for each memory limit."""
     parts = []
     if free := [table for table in found if table.limit_mib is None]:
-        parts.append(f"{SUMMARY}\n\n{_summary(free)}")
+        has_oracle = any(row.is_oracle for table in free for row in table.rows)
+        whole = "the oracle's / of the best peer's" if has_oracle else "the best peer's"
+        parts.append(f"{SUMMARY.format(whole)}\n\n{_summary(free)}")
     if limited := [table for table in found if table.limit_mib is not None]:
         rows = [row for table in limited if (row := _limited_summary(table))]
         parts.append("\n".join([SUMMARY_LIMITED, "", HEAD_SUMMARY_LIMITED, *rows]))
@@ -71,10 +72,9 @@ def _parts(table: Table | None, way: str) -> str:
     if not row.started:
         return NEVER_STARTED
     peer = next((other.way for other in table.rows if other.is_best_peer), "no peer")
-    oracle, best = (
-        f"{ratio.median:.2f}" if ratio else "-" for ratio in (row.to_oracle, row.to_peer)
-    )
-    return f"{oracle} / {best} {peer}"
+    oracle = f"{row.to_oracle.median:.2f} / " if row.to_oracle else ""
+    best = f"{row.to_peer.median:.2f}" if row.to_peer else "-"
+    return f"{oracle}{best} {peer}"
 
 
 def _limited_summary(table: Table) -> str | None:
