@@ -131,13 +131,18 @@ def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
     return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
 
 
+def fewest_threads(given: Given) -> int:
+    """Return the fewest threads that a worker of this plan can have."""
+    if explicit := given.declaration.explicit("threads"):
+        threads: int = explicit.value
+        return max(threads, 1)
+    return POOL_THREADS if given.has_pools else 1
+
+
 def workers_within_concurrency(given: Given) -> int | None:
     """Return how many workers max_concurrency bears, each with its fewest threads; at least 1."""
-    bound, threads = given.declaration.max_concurrency, given.declaration.explicit("threads")
-    if bound is None:
-        return None
-    fewest = threads.value if threads else POOL_THREADS if given.has_pools else 1
-    return max(bound // max(fewest, 1), 1)
+    bound = given.declaration.max_concurrency
+    return None if bound is None else max(bound // fewest_threads(given), 1)
 
 
 def workers_without_cut(result: Plan, given: Given) -> int:

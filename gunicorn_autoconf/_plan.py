@@ -12,6 +12,7 @@ from gunicorn_autoconf._choices import (
     Given,
     Plan,
     choose,
+    fewest_threads,
     is_memory_cut,
     most_workers,
     obey,
@@ -27,6 +28,7 @@ from gunicorn_autoconf._workload import (
     ENOUGH_WORKERS,
     GTHREAD,
     MIXED_THREADS,
+    ONE_THREAD,
     SYNC,
     UNDECLARED,
     Interface,
@@ -126,13 +128,13 @@ def _shape(interface: Interface, declaration: Declaration) -> Shape:
     if is_sync(name) and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
         shape = UNDECLARED[interface]
-    return shape._replace(
-        worker_class=explicit.value, threads=shape.threads if is_gthread(name) else 1
-    )
+    if not is_gthread(name):
+        shape = shape._replace(threads=1, threads_why=ONE_THREAD)
+    return shape._replace(worker_class=explicit.value)
 
 
 def _worker_class(result: Plan, given: Given) -> Plan:
-    name = f"{result.workload.value}, {result.interface.value.upper()}"
+    name = f"{_declared(result, given)}, {result.interface.value.upper()}"
     planned = given.shape.worker_class
     threads = given.declaration.explicit("threads")
     if given.declaration.explicit("worker_class") is None:
@@ -147,6 +149,11 @@ def _worker_class(result: Plan, given: Given) -> Plan:
             )
         return result
     return obey(result, given, "worker_class")
+
+
+def _declared(result: Plan, given: Given) -> str:
+    """The workload; what is planned without one is no row of the table."""
+    return result.workload.value if given.declaration.workload else "undeclared"
 
 
 def _count_for_cores(result: Plan, given: Given) -> Plan:
@@ -207,8 +214,8 @@ def _threads(result: Plan, given: Given) -> Plan:
     if given.declaration.explicit("threads"):
         return obey(result, given, "threads")
     threads = given.shape.threads
-    rule = given.shape.threads_why or (given.shape.why if threads > 1 else "one thread a worker")
-    result = choose(result, "threads", threads, f"{result.workload.value}: {rule}")
+    rule = f"{_declared(result, given)}: {given.shape.threads_why}"
+    result = choose(result, "threads", threads, rule)
     # What is not missing needs no making up: the operator may ask for fewer workers than fit or
     # insist on more, and the guard adds those that only a guess has cut.
     workers, uncut = result.most_workers, workers_without_cut(result, given)
@@ -229,18 +236,19 @@ def _threads(result: Plan, given: Given) -> Plan:
 
 def _bound_workers(result: Plan, given: Given) -> Plan:
     declaration = given.declaration
-    bounds: tuple[tuple[str, Callable[[int, int], int], int | None], ...] = (
-        ("max_concurrency", min, workers_within_concurrency(given)),
-        ("max_workers", min, declaration.max_workers),
-        ("min_workers", max, declaration.min_workers),
+    fewest = fewest_threads(given)
+    per_thread = f"max_concurrency // {fewest} threads" if fewest > 1 else "max_concurrency"
+    bounds: tuple[tuple[str, Callable[[int, int], int], int | None, str], ...] = (
+        ("max_concurrency", min, workers_within_concurrency(given), per_thread),
+        ("max_workers", min, declaration.max_workers, "max_workers"),
+        ("min_workers", max, declaration.min_workers, "min_workers"),
     )
-    for name, pick, bound in bounds:
+    for name, pick, bound, rule in bounds:
         workers = result.settings["workers"]
         if bound is not None and (bounded := pick(workers, bound)) != workers:
+            inputs = {"bound": getattr(declaration, name), "wanted": workers}
             source = declaration.sources[name]
-            result = choose(
-                result, "workers", bounded, name, source=source, bound=bound, wanted=workers
-            )
+            result = choose(result, "workers", bounded, rule, source=source, **inputs)
     return result
 
 

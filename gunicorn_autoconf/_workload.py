@@ -73,22 +73,25 @@ ENOUGH_WORKERS = 12
 SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
 
 
+ONE_THREAD = "one thread a worker"
+
+
 class Shape(NamedTuple):
     """
     One row of the workload table: the worker class and how much of it.
 
     Attributes:
-        why: The reason for the class and the count, and for the threads where these have none of
-            their own in `threads_why`.
+        why: The reason for the class and the count.
         threads: Of each worker; for an event loop the size of its pools for synchronous code, and 1
             where they stay as they are.
+        threads_why: The reason for the threads.
     """
 
     worker_class: str
     workers: CountRule
     why: str
     threads: int = 1
-    threads_why: str = ""
+    threads_why: str = ONE_THREAD
 
 
 # Threads a worker for requests that wait. A thread is made when a request needs it and none is
@@ -100,6 +103,8 @@ IO_THREADS = 100
 
 # For requests that do both: enough to fill the waits, and no more connections to a database.
 MIXED_THREADS = 8
+
+_LOOP = "that of the event loop; its pools for synchronous code keep their own size"
 
 # What is planned where nothing is declared. Whether the code bears threads is not known then.
 UNDECLARED: Mapping[Interface, Shape] = {
@@ -113,6 +118,7 @@ UNDECLARED: Mapping[Interface, Shape] = {
         worker_class=UVICORN,
         workers=CLASSIC,
         why="one computes while one waits, one spare",
+        threads_why=_LOOP,
     ),
 }
 
@@ -120,12 +126,15 @@ _COMPUTE = "a computing process fills one core; more only switch contexts"
 
 WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
     (Workload.CPU, Interface.WSGI): Shape(worker_class=SYNC, workers=PER_CORE, why=_COMPUTE),
-    (Workload.CPU, Interface.ASGI): Shape(worker_class=UVICORN, workers=PER_CORE, why=_COMPUTE),
+    (Workload.CPU, Interface.ASGI): Shape(
+        worker_class=UVICORN, workers=PER_CORE, why=_COMPUTE, threads_why=_LOOP
+    ),
     (Workload.MIXED, Interface.WSGI): Shape(
         worker_class=GTHREAD,
         workers=WITH_SPARE,
         threads=MIXED_THREADS,
         why="some threads wait while one computes; a spare where all of a worker's wait",
+        threads_why="enough to fill the waits, few connections to a database",
     ),
     (Workload.MIXED, Interface.ASGI): UNDECLARED[Interface.ASGI],
     (Workload.IO, Interface.WSGI): Shape(
@@ -133,6 +142,7 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
         workers=WITH_SPARE,
         threads=IO_THREADS,
         why="waiting costs a thread, not a process",
+        threads_why="each made only when a request has to wait for one",
     ),
     (Workload.IO, Interface.ASGI): Shape(
         worker_class=UVICORN,
@@ -146,11 +156,13 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
         workers=WITH_SPARE,
         threads=IO_THREADS,
         why="as io: async needs an ASGI application",
+        threads_why="each made only when a request has to wait for one",
     ),
     (Workload.ASYNC, Interface.ASGI): Shape(
         worker_class=UVICORN,
         workers=PER_CORE,
         why="one event loop per core holds thousands of waits",
+        threads_why=_LOOP,
     ),
 }
 

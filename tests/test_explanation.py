@@ -105,7 +105,7 @@ Plan
       wanted = 3 (GUNICORN_MEMORY; GUNICORN_WORKER_MEMORY)
       4: set by --workers; planned = 2; WEB_CONCURRENCY = 3
   threads = 100
-      io: waiting costs a thread, not a process
+      io: each made only when a request has to wait for one
   timeout = 10
       set by GUNICORN_TIMEOUT
   graceful_timeout = 8

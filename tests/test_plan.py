@@ -138,15 +138,21 @@ class TestWorkloads:
         assert (undeclared.workload, declared.workload) == (Workload.MIXED, Workload.MIXED)
         assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), ("gthread", 5, 8))
         assert undeclared.reasons_for("worker_class")[0].rule == (
-            "mixed, WSGI: one computes while one waits, one spare"
+            "undeclared, WSGI: one computes while one waits, one spare"
         )
         assert undeclared.reasons_for("threads")[0].rule == (
-            "mixed: threads only for what is declared"
+            "undeclared: threads only for what is declared"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "
             "a spare where all of a worker's wait"
         )
+        assert declared.reasons_for("threads")[0].rule == (
+            "mixed: enough to fill the waits, few connections to a database"
+        )
+        # A class without threads is none that has few of them.
+        gevent = plan_for({"GUNICORN_WORKLOAD": "mixed", "GUNICORN_WORKER_CLASS": "gevent"})
+        assert gevent.reasons_for("threads")[0].rule == "mixed: one thread a worker"
 
     def test_an_event_loop_has_the_same_plan_whether_mixed_is_declared_or_not(self) -> None:
         undeclared, declared = plan_for({}, ASGI), plan_for({"GUNICORN_WORKLOAD": "mixed"}, ASGI)
@@ -568,6 +574,16 @@ class TestBounds:
             source="GUNICORN_MAX_WORKERS",
         )
 
+    def test_reason_shows_what_a_bound_is_divided_by(self) -> None:
+        environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": "7"}
+        assert plan_for(environ, FASTAPI).reasons_for("workers")[-1] == Reason(
+            setting="workers",
+            value=3,
+            rule="max_concurrency // 2 threads",
+            inputs={"bound": 7, "wanted": 9},
+            source="GUNICORN_MAX_CONCURRENCY",
+        )
+
     def test_threads_that_memory_asks_for_stay_within_the_concurrency(self) -> None:
         environ = {
             "GUNICORN_WORKLOAD": "io",
@@ -816,7 +832,7 @@ class TestExplicitClass:
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
             value="gthread",
-            rule="mixed, WSGI: some threads wait while one computes; "
+            rule="undeclared, WSGI: some threads wait while one computes; "
             "a spare where all of a worker's wait",
             source="--threads",
         )

@@ -76,7 +76,7 @@ gunicorn-autoconf: 1.5 cores (/sys/fs/cgroup/kubepods/pod1/app/cpu.max); \
 workload io (GUNICORN_WORKLOAD); WSGI (app.wsgi calls get_wsgi_application())
   worker_class     gthread   io, WSGI: waiting costs a thread, not a process
   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
-  threads          100       io: waiting costs a thread, not a process
+  threads          100       io: each made only when a request has to wait for one
   timeout          10        set by GUNICORN_TIMEOUT
   graceful_timeout 8         timeout - 2: most draining workers send no heartbeat, \
 timeout = 10 (GUNICORN_TIMEOUT)

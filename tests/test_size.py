@@ -79,6 +79,10 @@ def test_text() -> None:
         "      (workers * worker_memory + others) / (1 - reserve)\n"
         "      = (4 * 180 MiB + 32 MiB) / (1 - 0.1)\n"
         "      (up to a multiple of 16 MiB)\n"
+        "\n"
+        "Notes\n"
+        "  each thread may hold a connection to a database: up to 400;\n"
+        "    GUNICORN_MAX_CONCURRENCY bounds them in each replica\n"
     )
 
 
@@ -102,6 +106,8 @@ def test_text_of_a_load() -> None:
         "  a worker is taken to need 256 MiB until it is measured; --worker-memory says",
         "    what yours needs",
         "  taken for a WSGI application; --interface asgi sizes for the other kind",
+        "  each thread may hold a connection to a database: up to 1,500;",
+        "    GUNICORN_MAX_CONCURRENCY bounds them in each replica",
     ]
 
 
@@ -131,7 +137,13 @@ def test_json() -> None:
         "threads": 100,
         "worker_memory_bytes": 188_743_680,
         "variables": {"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_MEMORY": "180Mi"},
-        "notes": ["taken for a WSGI application; --interface asgi sizes for the other kind"],
+        "notes": [
+            "taken for a WSGI application; --interface asgi sizes for the other kind",
+            (
+                "each thread may hold a connection to a database: up to 1,800; "
+                "GUNICORN_MAX_CONCURRENCY bounds them in each replica"
+            ),
+        ],
     }
     assert steps[0] == {
         "name": "in_flight",

@@ -48,6 +48,13 @@ def plan_on(
     return plan_for(sizing.variables, None, on=pod, measured=measured)
 
 
+def connections(count: int) -> str:
+    return (
+        f"each thread may hold a connection to a database: up to {count:,}; "
+        "GUNICORN_MAX_CONCURRENCY bounds them in each replica"
+    )
+
+
 def planned(plan: Plan) -> tuple[int, int, str]:
     settings = plan.settings
     return settings["workers"], settings["threads"], settings["worker_class"]
@@ -197,7 +204,7 @@ def test_four_workers() -> None:
         "GUNICORN_INTERFACE": "wsgi",
         "GUNICORN_WORKER_MEMORY": "180Mi",
     }
-    assert sizing.notes == ()
+    assert sizing.notes == (connections(400),)
 
 
 def test_a_load() -> None:
@@ -254,9 +261,11 @@ def test_more_requests_than_threads_for_synchronous_code() -> None:
             "14,286 requests are there at once; of those that run synchronous code all but 300 "
             "wait for a thread"
         ),
+        connections(300),
     )
     assert size_for(**load, workload="async", interface="asgi").notes == ()
-    assert size_for(**load | {"rate": 1}, workload="io", interface="asgi").notes == ()
+    few = size_for(**load | {"rate": 1}, workload="io", interface="asgi")
+    assert few.notes == (connections(100),)
 
 
 @pytest.mark.parametrize(("workload", "threads"), [("mixed", 8), ("io", 100)])
@@ -489,7 +498,7 @@ def test_reserve_is_declared_as_it_was_given(reserve: str, text: str) -> None:
         ),
         (
             {"workers": 2, "workload": "async", "interface": "wsgi", "worker_memory": "1Gi"},
-            ["workload async needs an ASGI application; sized as io"],
+            ["workload async needs an ASGI application; sized as io", connections(200)],
         ),
         (
             {
@@ -515,6 +524,7 @@ def test_reserve_is_declared_as_it_was_given(reserve: str, text: str) -> None:
                     "most replicas are there for requests that wait, each of which holds a thread "
                     "or a worker; on the event loop of an async application it holds neither"
                 ),
+                connections(14328),
             ],
         ),
     ],

@@ -23,7 +23,7 @@ from gunicorn_autoconf._sizing._counts import (
     suggested_workload,
 )
 from gunicorn_autoconf._sizing._question import Question, WorkersWanted
-from gunicorn_autoconf._workload import UVICORN, Interface, Workload, shape_for
+from gunicorn_autoconf._workload import MIXED_THREADS, UVICORN, Interface, Workload, shape_for
 from gunicorn_autoconf.errors import AutoconfError
 
 # A limit that is easy to read and to compare; a worker's size is not known any better.
@@ -180,12 +180,20 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
         )
     if declaration.interface is None:
         yield "taken for a WSGI application; --interface asgi sizes for the other kind"
-    if counts.shape.worker_class == UVICORN and counts.threads > 1:
-        threads = counts.replicas * counts.workers * counts.threads
-        if counts.places > threads:
-            yield (
-                f"{counts.places:,} requests are there at once; of those that run synchronous code "
-                f"all but {threads:,} wait for a thread"
-            )
     if counts.workload is Workload.ASYNC and interface is Interface.WSGI:
         yield "workload async needs an ASGI application; sized as io"
+    yield from _thread_notes(counts)
+
+
+def _thread_notes(counts: Counts) -> Iterator[str]:
+    threads = counts.replicas * counts.workers * counts.threads
+    if counts.shape.worker_class == UVICORN and counts.threads > 1 and counts.places > threads:
+        yield (
+            f"{counts.places:,} requests are there at once; of those that run synchronous code "
+            f"all but {threads:,} wait for a thread"
+        )
+    if counts.threads > MIXED_THREADS:
+        yield (
+            f"each thread may hold a connection to a database: up to {threads:,}; "
+            "GUNICORN_MAX_CONCURRENCY bounds them in each replica"
+        )
