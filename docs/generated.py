@@ -1,0 +1,327 @@
+"""What the documentation says from the code's own tables: texts and pictures for its pages."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from click.testing import CliRunner
+from gunicorn.config import KNOWN_SETTINGS
+from rich.console import Console
+from rich.text import Text
+
+import gunicorn_autoconf
+from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY
+from gunicorn_autoconf._ignored import IGNORED
+from gunicorn_autoconf._machine import (
+    CpuSupply,
+    Machine,
+    MemorySupply,
+    Origin,
+    ProcessMemory,
+)
+from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan
+from gunicorn_autoconf._top._screen import draw_screen
+from gunicorn_autoconf._top._terminal import export, render_svg
+from gunicorn_autoconf._top._view import (
+    MemorySample,
+    Order,
+    ProcessSample,
+    ServerSample,
+    follow,
+    total_bytes,
+)
+from gunicorn_autoconf._workload import (
+    UNDECLARED,
+    WORKLOADS,
+    Interface,
+    Shape,
+    Workload,
+    class_name,
+)
+from gunicorn_autoconf.cli import main
+from gunicorn_autoconf.hooks import ServerHooks
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+GENERATED = DOCS / "reference" / "_generated"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    cells = [list(header), *map(list, rows)]
+    cells.insert(1, ["---"] * len(cells[0]))
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def variables() -> str:
+    """Return the table of the environment contract."""
+    return table(
+        ("Variable", "Meaning", "Value", "Unset"),
+        (
+            (f"`{variable.name}`", variable.meaning, variable.allowed, variable.default)
+            for variable in VARIABLES
+        ),
+    )
+
+
+def gunicorns_variables() -> str:
+    """Return the table of the variables that set one of Gunicorn's settings."""
+    count = WEB_CONCURRENCY
+    return table(
+        ("Variable", "Meaning", "Value", "Unset"),
+        (
+            (
+                f"`{PREFIX}<SETTING>`",
+                "any setting that the installed Gunicorn knows, such as `GUNICORN_TIMEOUT`",
+                "what Gunicorn's own validator takes",
+                "the plan, or Gunicorn's default",
+            ),
+            (f"`{count.keyword.upper()}`", count.meaning, count.allowed, count.default),
+        ),
+    )
+
+
+def workloads() -> str:
+    """Return the workload table."""
+
+    def cells(shape: Shape) -> tuple[str, str, str]:
+        workers = f"`{shape.workers.formula}`"
+        if shape.threads > 1:
+            workers += f", {shape.threads} threads each"
+        why = "; ".join(filter(None, (shape.why, shape.threads_why)))
+        return f"`{shape.worker_class}`", workers, why
+
+    rows: list[tuple[str, Interface, Shape]] = [
+        (f"`{workload.value}`", interface, shape)
+        for (workload, interface), shape in WORKLOADS.items()
+    ]
+    rows += [("not declared", interface, shape) for interface, shape in UNDECLARED.items()]
+    return table(
+        ("Workload", "Application", "Worker class", "Workers for *c* cores", "Why"),
+        ((name, interface.value.upper(), *cells(shape)) for name, interface, shape in rows),
+    )
+
+
+def ignored() -> str:
+    """Return the table of settings without effect."""
+    return table(
+        ("Worker class", "Settings", "Why"),
+        (
+            (f"`{worker_class}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
+            for worker_class, rows in IGNORED.items()
+            for row in rows
+        ),
+    )
+
+
+def planned() -> str:
+    """Return the table of the settings that the plan chooses, as it does for a host of 2 cores."""
+    machine = Machine(
+        cpu=CpuSupply(affinity=2, affinity_origin=Origin(path="", text=""), online=2),
+        memory=MemorySupply(physical=None),
+        worker_tmp_dir="/dev/shm",  # noqa: S108 - the place, not a file in it
+    )
+    declared = [
+        gunicorn_autoconf.read_declaration(
+            {"GUNICORN_WORKLOAD": workload.value, "GUNICORN_INTERFACE": interface.value}
+        )
+        for workload in Workload
+        for interface in Interface
+    ]
+    plans = [plan(machine, declaration).settings for declaration in declared]
+    defaults = {setting.name: setting.default for setting in KNOWN_SETTINGS}
+
+    def row(name: str) -> tuple[str, ...]:
+        # In the order of the table of workloads, each value once.
+        shown = class_name if name == "worker_class" else str
+        values = dict.fromkeys(shown(each[name]) for each in plans if name in each)
+        return f"`{name}`", ", ".join(f"`{value}`" for value in values), f"`{defaults[name]}`"
+
+    return table(
+        ("Setting", "Planned for 2 cores, by workload", "Gunicorn's default"),
+        map(row, PLANNED_SETTINGS),
+    )
+
+
+def hooks() -> str:
+    """Return the table of Gunicorn's hooks that we use."""
+    return table(
+        ("Hook", "What ours does"),
+        (
+            (f"`{name}`", (inspect.getdoc(hook) or "").partition("\n")[0].replace("``", "`"))
+            for name, hook in sorted(vars(ServerHooks).items())
+            if name in _our_settings()
+        ),
+    )
+
+
+def untouched() -> str:
+    """Return the table of the settings that stay as Gunicorn or the operator has them."""
+    ours = {*PLANNED_SETTINGS, *_our_settings()}
+    sections: dict[str, list[str]] = {}
+    for setting in KNOWN_SETTINGS:
+        if setting.name not in ours:
+            sections.setdefault(setting.section, []).append(f"`{setting.name}`")
+    return table(
+        ("Gunicorn's section", "Settings"),
+        ((section, ", ".join(sorted(names))) for section, names in sorted(sections.items())),
+    )
+
+
+def _our_settings() -> dict[str, object]:
+    # Their names do not depend on the plan.
+    return gunicorn_autoconf.autoconf(environ={}, argv=["gunicorn"]).settings
+
+
+def changes() -> str:
+    """Return what the next release will say, from the fragments that towncrier will collect."""
+    kinds = ("added", "changed", "fixed", "removed")  # As in pyproject.toml.
+    parts = []
+    for kind in kinds:
+        fragments = sorted((ROOT / "changelog.d").glob(f"*.{kind}.md"))
+        entries = [f"- {path.read_text(encoding='utf-8').strip()}" for path in fragments]
+        if entries:
+            parts.append("\n".join([f"### {kind.capitalize()}", "", *entries, ""]))
+    released = ROOT / "CHANGELOG.md"
+    if released.exists():
+        parts.append(released.read_text(encoding="utf-8"))
+    return "\n".join(parts)
+
+
+def modules() -> str:
+    """Return the table of modules, each with the sentence by which it introduces itself."""
+
+    def introduction(path: Path) -> str:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        return " ".join(docstring.partition("\n\n")[0].replace("``", "`").split())
+
+    package = ROOT / "gunicorn_autoconf"
+    return table(
+        ("Module", "Introduces itself as"),
+        (
+            (f"`{path.relative_to(package).as_posix()}`", introduction(path))
+            for path in sorted(package.rglob("*.py"))
+        ),
+    )
+
+
+def top() -> str:
+    """Return a picture of `top`: four workers in 512 MiB, one of which leaks."""
+    mib = 1024 * 1024
+
+    def process(pid: int, at: int, cpu: float, uss: float) -> ProcessSample:
+        memory = ProcessMemory(int((uss + 24) * mib), int((uss + 6) * mib), int(uss * mib))
+        return ProcessSample(
+            pid, 7300 + at, "running" if cpu > 0.5 else "sleeping", at * cpu, memory
+        )
+
+    def sample(at: int) -> ServerSample:
+        leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
+        arbiter = process(17, at, 0.001, 14)
+        workers = (
+            process(21, at, 0.34, cached),
+            process(22, at, 0.62, leaked),
+            process(23, at, 0.29, 61.2),
+            process(24, at, 0.31, cached - 3),
+        )
+        limit, reserve, others = 512 * mib, int(51.2 * mib), 50 * mib
+        memory = MemorySample(
+            limit_bytes=limit,
+            source="/sys/fs/cgroup/memory.max",
+            budget_bytes=limit - reserve - others,
+            reserve_bytes=reserve,
+            headroom_bytes=limit - total_bytes([arbiter, *workers]) - others,
+        )
+        command = "/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app"
+        return ServerSample(at, command, arbiter, workers, cores=2.0, memory=memory)
+
+    view = follow(None, sample(0))
+    for at in range(2, 25, 2):
+        view = follow(view, sample(at))
+    return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
+
+
+def explain() -> str:
+    """Return a picture of what `explain` prints on the machine that builds the documentation."""
+    options = "--cpus 2 --memory 1GiB --workload io gunicorn_autoconf.demo:app"
+    printed = CliRunner().invoke(main, ["explain", *options.split()], color=True).stdout
+    console = Console(file=io.StringIO(), width=80, record=True, force_terminal=True)
+    console.print(Text.from_ansi(printed))
+    return export(console, "gunicorn-autoconf explain", "explain")
+
+
+def command(name: str) -> str:
+    """Return what the command *name* says of itself."""
+    described = main.commands[name]
+    context = click.Context(described, info_name=f"gunicorn-autoconf {name}")
+    usage = described.get_usage(context).removeprefix("Usage: ")
+    rows = (
+        (", ".join(f"`{flag}`" for flag in option.opts), _meaning(option))
+        for option in described.params
+        if isinstance(option, click.Option)
+    )
+    description = inspect.cleandoc(described.help or "")
+    return f"`{usage}`\n\n{description}\n\n{table(('Option', 'Meaning'), rows)}"
+
+
+def _meaning(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return f"{option.help} One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
+    return option.help or ""
+
+
+def json_fields(name: str) -> str:
+    """Return the table of what the schema *name* describes."""
+    schema = json.loads((DOCS / "reference" / name).read_text(encoding="utf-8"))
+    return table(("Name", "Meaning"), _fields(schema, schema.get("$defs", {}), ""))
+
+
+def _fields(schema: Any, shared: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Each named field below *schema*, what is shared where it is used."""
+    for part in (schema, *schema.get("anyOf", ())):
+        if "$ref" in part:
+            yield from _fields(shared[part["$ref"].rpartition("/")[2]], shared, prefix)
+        for name, field in part.get("properties", {}).items():
+            path = f"{prefix}{name}"
+            yield f"`{path}`", field["description"]
+            yield from _fields(field, shared, f"{path}.")
+        if "items" in part:
+            yield from _fields(part["items"], shared, f"{prefix.removesuffix('.')}[].")
+        if "additionalProperties" in part:
+            yield from _fields(part["additionalProperties"], shared, f"{prefix}<name>.")
+
+
+def write_generated() -> None:
+    """Write all of it to where the pages include it from."""
+    GENERATED.mkdir(exist_ok=True)
+    functions = (
+        variables,
+        gunicorns_variables,
+        workloads,
+        ignored,
+        planned,
+        hooks,
+        untouched,
+        changes,
+        modules,
+    )
+    texts = {function.__name__: function() for function in functions}
+    texts |= {f"command-{name}": command(name) for name in main.commands}
+    for name in ("explain", "size", "top"):
+        texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
+    files = {f"{name}.md": text for name, text in texts.items()} | {
+        "top.svg": top(),
+        "explain.svg": explain(),
+    }
+    for name, text in files.items():
+        path = GENERATED / name
+        # An unchanged file keeps its time, so that Sphinx need not read its page again.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
