@@ -450,20 +450,18 @@ class TestBounds:
         assert shape(plan_for(environ)) == ("gthread", 5, 4)
 
     @pytest.mark.parametrize(
-        ("concurrency", "workers", "threads"), [("900", 9, 100), ("40", 9, 4), ("18", 9, 2)]
+        ("concurrency", "workers", "threads"),
+        [
+            ("900", 9, 100),
+            ("40", 9, 4),
+            ("18", 9, 2),
+            # A pool has two threads at least.
+            ("17", 8, 2),
+            ("6", 3, 2),
+            ("2", 1, 2),
+        ],
     )
     def test_of_concurrency_with_thread_pools(
-        self, concurrency: str, workers: int, threads: int
-    ) -> None:
-        environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
-        planned = plan_for(environ, ASGI)
-        assert shape(planned) == (UVICORN, workers, threads)
-        assert planned.warnings == ()
-
-    @pytest.mark.parametrize(
-        ("concurrency", "workers", "threads"), [("17", 8, 2), ("6", 3, 2), ("2", 1, 2)]
-    )
-    def test_a_thread_pool_has_two_threads_at_least(
         self, concurrency: str, workers: int, threads: int
     ) -> None:
         environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
