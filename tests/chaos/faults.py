@@ -227,18 +227,15 @@ def rotate(arena: Arena, load: Load, rng: random.Random) -> None:
     assert arena.log.path.exists()
 
 
-def holders(arena: Arena, path: Path) -> dict[int, str]:
-    """Return who of the server has *path* open, and what the kernel says of it."""
+def holders(arena: Arena, path: Path) -> dict[int, dict[str, str]]:
+    """Return who of the server has *path* open, with all of its descriptors and where they lead."""
     found = {}
     for arbiter in arena.arbiters():
         for pid in (arbiter, *arena.workers(arbiter)):
             with suppress(OSError):
-                links = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-                if str(path) in links:
-                    status = Path(f"/proc/{pid}/status").read_text()
-                    found[pid] = " ".join(
-                        re.findall(r"(?m)^(?:State|Threads|S\w+Pnd|SigCgt).*", status)
-                    )
+                links = {link.name: os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+                if str(path) in links.values():
+                    found[pid] = links
     return found
 
 
