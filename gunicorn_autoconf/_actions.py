@@ -34,13 +34,14 @@ class Standing(NamedTuple):
 
     Attributes:
         resizing: Whether the count is ours; not after the operator has set it.
-        following: Whether the count is on its way to the plan: after a start, a reload and a
-            change of the limit. Later on it only comes down, so that it cannot swing.
-        growing: Whether nothing was retired on that way yet, for the same reason.
+        shrinking: Whether the count may come down to the plan for the largest worker: after a
+            start, a reload and a change of the limit, until it is there.
+        growing: Whether it may go up: until no worker is so small that more are planned, and
+            nothing was retired on the way. Later on it only comes down, so that it cannot swing.
         churning: Whether recycles come so often that they help nobody.
     """
 
     resizing: bool = True
-    following: bool = True
+    shrinking: bool = True
     growing: bool = True
     churning: bool = False

@@ -12,7 +12,7 @@ from gunicorn_autoconf._choices import Plan, makes_own_threads
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
-from gunicorn_autoconf._machine import Machine
+from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import ENOUGH_WORKERS, MIXED_THREADS, UVICORN, Interface
 
 # File systems that never wait for a disk.
@@ -27,6 +27,7 @@ class Facts(NamedTuple):
         machine: What the kernel grants.
         declaration: What the operator said.
         plan: What came of both.
+        application: What is known of the application.
         has_uvloop: Whether uvloop can be imported.
         heartbeat_directory: Where workers keep the file of their heartbeat.
         heartbeat_file_system: The kind of file system that holds it, None where that is unknown.
@@ -37,6 +38,7 @@ class Facts(NamedTuple):
     machine: Machine
     declaration: Declaration
     plan: Plan
+    application: Finding | None = None
     has_uvloop: bool = True
     heartbeat_directory: str = "/dev/shm"  # noqa: S108 - no file is made here
     heartbeat_file_system: str | None = None
@@ -83,7 +85,7 @@ def _max_concurrency(facts: Facts) -> str | None:
     declaration, settings = facts.declaration, facts.plan.settings
     if declaration.max_concurrency is not None or declaration.explicit("threads"):
         return None
-    if makes_own_threads(facts.plan):
+    if makes_own_threads(facts.application):
         return None  # No setting of ours bounds them.
     workers, threads = facts.plan.most_workers, settings["threads"]
     if threads <= MIXED_THREADS:

@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf._birth import Birth
+from gunicorn_autoconf._fork_signals import ForkSignals
 from gunicorn_autoconf._ledger import Ledger
 from gunicorn_autoconf._memory_lines import render_exit, render_oom
 from gunicorn_autoconf._oom import OomWatch, find_oom_files, read_oom_kills
+from gunicorn_autoconf._procmem import read_process_memory
 from gunicorn_autoconf._supervise import Supervisor
 from gunicorn_autoconf._workload import MemoryGuard
 
@@ -35,7 +36,7 @@ class Attachment:
         # What was last taken over, for a reload whose declaration is wrong.
         self.handed = handed
         self.ledger = Ledger()
-        self._birth = Birth()
+        self._fork_signals = ForkSignals()
         self.settled = handed
         self._supervisor: Supervisor | None = None
         self._oom_files = find_oom_files(handed.root)
@@ -57,7 +58,7 @@ class Attachment:
             server: The arbiter.
             replaced: The hooks of ours that a user's own stand in the place of, by name.
         """
-        self._birth.attend(server.log.reopen_files)
+        self._fork_signals.install(server.log.reopen_files)
         if self._oom_files and self._oom_files.kills_all:
             server.log.warning(
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
@@ -72,8 +73,14 @@ class Attachment:
 
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
-        self._birth.announce()
         self.ledger.forking(worker)
+        self._fork_signals.worker_follows(lambda: self.exiting(worker))
+
+    def exiting(self, worker: Worker) -> None:
+        """Tell the arbiter what *worker* uses at its end; in the worker."""
+        memory = read_process_memory()
+        if memory is not None:
+            self.ledger.exiting(worker, memory)
 
     def stop(self) -> None:
         """Stop the supervisor; the server ends."""

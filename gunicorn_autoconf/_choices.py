@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ from gunicorn_autoconf._budget import MemoryBudget
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._machine import Finding, Machine
 from gunicorn_autoconf._workload import UVICORN, Interface, MemoryGuard, Shape, Workload
+
+# How the evidence names Django's factory, and no function that ends in the same words.
+DJANGO_ASGI = re.compile(r"(?<!\w)get_asgi_application\(\)")
 
 # The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
 POOL_THREADS = 2
@@ -118,9 +122,9 @@ def is_memory_cut(reason: Reason) -> bool:
     return "budget_bytes" in reason.inputs
 
 
-def makes_own_threads(result: Plan) -> bool:
-    """Whether the application is Django under ASGI: it makes a thread for each request itself."""
-    return "get_asgi_application" in result.interface_evidence
+def makes_own_threads(application: Finding | None) -> bool:
+    """Whether *application* is Django's for ASGI: it makes a thread for each request itself."""
+    return application is not None and bool(DJANGO_ASGI.search(application.evidence))
 
 
 def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:

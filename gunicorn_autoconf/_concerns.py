@@ -64,7 +64,7 @@ def _has_pools_of_their_own(result: Plan, given: Given) -> bool:
 
 
 def _about_pools(result: Plan, given: Given) -> str:
-    if makes_own_threads(result):
+    if makes_own_threads(given.application):
         return (
             "bounds workers, not the threads that Django makes in each; bound its connections in "
             "a pool"

@@ -70,7 +70,7 @@ def _follow(
 ) -> Action | None:
     """Grow or shrink to the plan for the largest worker."""
     now = history[-1]
-    if not (standing.resizing and standing.following and now.is_settled):
+    if not (standing.resizing and now.is_settled):
         return None
     largest = max(worker.pss_bytes for worker in now.workers)
     wanted = max(workers_for(largest), 1)
@@ -80,7 +80,7 @@ def _follow(
         )
     # Not for the one moment in which a request takes much: that count would stay.
     lasting = _lasting_bytes(history)
-    if wanted < now.target and lasting is not None:
+    if wanted < now.target and standing.shrinking and lasting is not None:
         wanted = max(workers_for(lasting), 1)
         if wanted < now.target:
             return Action(Kind.SHRINK, _size(now, lasting, wanted))
@@ -92,16 +92,21 @@ def _size(now: Sample, largest_bytes: int, wanted: int) -> str:
 
 
 def is_reached(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
-    """
-    Whether the count has come to the plan for the measured size, so that following ends.
-
-    To that for the smallest worker, too: the largest may leak, and will be replaced.
-    """
+    """Whether the count has come to the plan for the largest worker."""
     lasting = _lasting_bytes(history)
     if lasting is None or not history[-1].is_settled:
         return False
-    smallest = min(worker.pss_bytes for worker in history[-1].workers)
-    return workers_for(lasting) == workers_for(smallest) == history[-1].target
+    return max(workers_for(lasting), 1) == history[-1].target
+
+
+def is_full(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
+    """
+    Whether the count has come to the plan for the smallest worker, too.
+
+    Until then the largest may be one that leaks: it will be replaced, and more fit.
+    """
+    smallest = min((worker.pss_bytes for worker in history[-1].workers), default=0)
+    return is_reached(history, workers_for) and workers_for(smallest) <= history[-1].target
 
 
 def _lasting_bytes(history: Sequence[Sample]) -> int | None:

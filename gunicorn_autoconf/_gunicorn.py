@@ -238,10 +238,14 @@ def _without_values(said: str, words: Sequence[str]) -> str:
 
     >>> _without_values("unrecognized arguments: --pw=mine or 'its'", ["--pw=mine"])
     "unrecognized arguments: --pw=… or '…'"
+    >>> _without_values("unrecognized arguments: -zmine", ["-zmine"])
+    'unrecognized arguments: -z…'
     """
     said = re.sub(r"""(['"]).*\1""", r"\1…\1", said, flags=re.DOTALL)
-    values = [re.sub(r"^--[^=]*=?|^-\w=?", "", word) for word in words]
-    for value in sorted(filter(None, values), key=len, reverse=True):
+    split = [re.fullmatch(r"(--[^=]*=?|-\w=?|)(.*)", word, re.DOTALL) for word in words]
+    parts = [(found[1], found[2]) for found in split if found and found[2]]
+    for option, value in sorted(parts, key=lambda part: len(part[1]), reverse=True):
+        said = said.replace(option + value, f"{option}…") if option else said
         said = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", said)
     return said
 

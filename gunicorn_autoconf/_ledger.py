@@ -90,8 +90,8 @@ class Ledger:
         """
         Return in another worker when the start has failed; False where nobody said so.
 
-        The arbiter ends it when it hears of the first. A signal that came before the worker could
-        hear it is lost, hence the patience with an end.
+        The arbiter ends it when it hears of the first. Where our hooks around the fork are
+        replaced that signal may be lost, hence the patience with an end.
         """
         ends = time.monotonic() + FIRST_WORKER_SECONDS
         has_failed = False

@@ -22,6 +22,7 @@ from gunicorn_autoconf._guard import (
     BOOTING_SECONDS,
     FASTEST_SECONDS,
     decide,
+    is_full,
     is_reached,
     next_interval,
 )
@@ -85,7 +86,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._sampler = Sampler(self._detect)
         self._history: deque[Sample] = deque(maxlen=HISTORY)
-        self._is_following = True
+        self._is_shrinking = True
         self._is_growing = True
         self._churn = Churn()
         self._said_replaced: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ class Supervisor:
         """Begin anew with what a reload has planned; in the main thread."""
         self.hand.reloaded()
         self._settled = settled
-        self._is_following = self._is_growing = True
+        self._is_shrinking = self._is_growing = True
         self._said_stood_down = False
         self._churn = Churn()
         self._history.clear()
@@ -210,13 +211,14 @@ class Supervisor:
 
         standing = Standing(
             resizing=self._may_resize(),
-            following=self._is_following,
+            shrinking=self._is_shrinking,
             growing=self._is_growing,
             churning=self._churn.is_on(sample.at_seconds),
         )
-        if is_reached(tuple(self._history), workers_for):
-            self._is_following = False
-        action = decide(tuple(self._history), standing, workers_for)
+        history = tuple(self._history)
+        self._is_shrinking = self._is_shrinking and not is_reached(history, workers_for)
+        self._is_growing = self._is_growing and not is_full(history, workers_for)
+        action = decide(history, standing, workers_for)
         acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
         if action.kind is Kind.KEEP:
             self._observed = None
@@ -260,7 +262,7 @@ class Supervisor:
         before, self._limit_bytes = self._limit_bytes, limit_bytes
         if None in (before, limit_bytes) or before == limit_bytes:
             return
-        self._is_following = self._is_growing = True
+        self._is_shrinking = self._is_growing = True
         self._churn = Churn()
         self._server.log.info(
             "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",

@@ -208,9 +208,8 @@ class ServerHooks:
         """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
         if worker.pid != os.getpid():
             return  # The arbiter calls it for a worker that it finds gone.
-        memory = read_process_memory()
-        if memory is not None and self._attachment:
-            self._attachment.ledger.exiting(worker, memory)
+        if self._attachment:
+            self._attachment.exiting(worker)
         if self._watchdog:
             self._watchdog.close()
 

@@ -40,7 +40,8 @@ MODULE_DOOR = ("-c", "python:gunicorn_autoconf.conf")
 DEADLINE_SECONDS = 20.0
 POLL_SECONDS = 0.02
 
-# What a worker that lost its SIGTERM between fork and handlers takes: `graceful_timeout` and more.
+# What a worker that lost its SIGTERM between fork and handlers takes, where our hooks around the
+# fork do not run: `graceful_timeout` and more.
 STOP_SECONDS = 45.0
 
 _HAS_CONTROL_SOCKET = "control_socket_disable" in gunicorn.config.Config().settings
@@ -304,8 +305,9 @@ class Server:
         """
         Stop the server by SIGTERM; fail unless that is clean and leaves nothing behind.
 
-        A test sees all of its workers boot before it ends: one that has just been forked still has
-        the arbiter's handlers, loses the signal and holds up the end for ``graceful_timeout``.
+        A test whose server does not run our hooks around the fork sees all workers boot before it
+        ends: one that has just been forked still has the arbiter's handlers, loses the signal and
+        holds up the end for ``graceful_timeout``.
         """
         self.signal(signal.SIGTERM)
         wait_until(lambda: self.has_ended, "the arbiter ends", deadline)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builders import ASGI, FASTAPI, GIB, WSGI, declare, limit, machine, memory
 
@@ -25,7 +27,7 @@ def advice(
 ) -> dict[str, str]:
     declaration = declare(DECLARED if environ is None else environ)
     planned = plan(on, declaration, application=app)
-    return dict(advise(Facts(on, declaration, planned, has_uvloop=has_uvloop)))
+    return dict(advise(Facts(on, declaration, planned, app, has_uvloop=has_uvloop)))
 
 
 def test_nothing() -> None:
@@ -66,9 +68,12 @@ def test_many_threads(environ: dict[str, str], app: Finding, most: str) -> None:
     }
 
 
-def test_threads_that_django_makes_itself() -> None:
-    assert advice(environ=IO, app=ASGI) == {}
-    assert list(advice(environ=IO, app=FASTAPI)) == ["max-concurrency"]
+@pytest.mark.parametrize("declared", [{}, {"GUNICORN_INTERFACE": "asgi"}])
+def test_threads_that_django_makes_itself(declared: dict[str, str]) -> None:
+    assert advice(environ=IO | declared, app=ASGI) == {}
+    assert list(advice(environ=IO | declared, app=FASTAPI)) == ["max-concurrency"]
+    other = replace(ASGI, evidence="my_get_asgi_application() at app/asgi.py:3")
+    assert list(advice(environ=IO | declared, app=other)) == ["max-concurrency"]
 
 
 @pytest.mark.parametrize(

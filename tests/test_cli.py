@@ -257,6 +257,7 @@ def test_a_wrong_value_is_one_line(
     [
         ("--nosuch 3", "Gunicorn says: unrecognized arguments: --nosuch"),
         ("--nosuch=hunter2", "Gunicorn says: unrecognized arguments: --nosuch=…"),
+        ("-zhunter2", "Gunicorn says: unrecognized arguments: -z…"),
         ("--statsd-pw=hunter2", "Gunicorn says: unrecognized arguments: --statsd-pw=…"),
         ("--st=hunter2", "Gunicorn says: ambiguous option: --st=… could match"),
         ("--workers=-1", "Gunicorn says: argument --workers: it refuses this value"),

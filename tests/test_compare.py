@@ -213,7 +213,7 @@ MARKDOWN = """\
 Medians over the rounds; ratios are paired by round: median (quartiles). Disturbed: rounds in \
 which others had more than 5% of the machine's CPU time.
 
-### nothing-wsgi, connections: at-once
+## nothing-wsgi, connections: at-once
 
 | way | requests/s | to the oracle | to the best peer | p50 | p99 | errors | Σ PSS | disturbed |
 |---|---|---|---|---|---|---|---|---|
@@ -231,7 +231,7 @@ def test_markdown() -> None:
 
 
 MARKDOWN_LIMITED = """\
-### nothing-wsgi, limit 256 MiB, connections: at-once
+## nothing-wsgi, limit 256 MiB, connections: at-once
 
 | way | requests/s | to the oracle | to the best peer | p50 | p99 | errors | OOM kills | Σ PSS \
 | disturbed |
@@ -482,4 +482,4 @@ def test_small_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     summary, full = (out / "summary.md").read_text(), (out / "compare.md").read_text()
     assert result.stdout == f"{summary}\n{full}"
-    assert result.stdout.count("### nothing-asgi, connections: ") == 3
+    assert result.stdout.count("\n## nothing-asgi, connections: ") == 3

@@ -9,7 +9,7 @@ import pytest
 from builders import MIB
 
 from gunicorn_autoconf._actions import Action, Kind, Standing
-from gunicorn_autoconf._guard import decide, is_reached, next_interval
+from gunicorn_autoconf._guard import decide, is_full, is_reached, next_interval
 from gunicorn_autoconf._sample import Sample, WorkerSample
 
 KEEP = "keep"
@@ -64,8 +64,8 @@ def always(count: int) -> Callable[[int], int]:
     return planned((inf, count))
 
 
-REACHED = Standing(following=False)
-STOOD_DOWN = Standing(resizing=False, following=False)
+REACHED = Standing(shrinking=False, growing=False)
+STOOD_DOWN = Standing(resizing=False, shrinking=False, growing=False)
 
 
 def decided(
@@ -168,28 +168,43 @@ def test_plan_is_not_reached_by_one_large_moment() -> None:
     large = seen(1, 500, *busy, limit=1024)
     assert not is_reached([small, large], plan)
     assert not is_reached([large, small], plan)
+    assert is_reached([large, large], plan)
     # Nor by a worker that was seen in that moment alone.
     other = seen(1, 500, worker(11, 40), worker(13, 400), limit=1024)
     assert not is_reached([small, other], plan)
 
 
-def test_plan_is_not_reached_by_one_that_leaks() -> None:
+def test_one_that_leaks_does_not_end_the_growth() -> None:
     """
     Two run after a reload, three are planned for what they use, and one of them leaks.
 
-    For the one that leaks the plan is two. Were that the plan reached, two would stay for good
-    once it is replaced.
+    Two is the plan for the one that leaks, and would be the count for good once it is replaced. One
+    is the plan when it leaks on, but nobody is retired for that: it is its turn to be replaced.
     """
-    plan = planned((100, 3), (inf, 2))
+    plan = planned((100, 3), (400, 2), (inf, 1))
+    small = worker(11, 69, 69)
     leak = [
-        seen(at, 700 - size, worker(11, 69), worker(12, size, earlier=size - 50), limit=800)
-        for at, size in ((0, 351), (1, 401), (2, 451))
+        seen(at, 700 - size, small, worker(12, size, 69, earlier=size - 50), limit=800)
+        for at, size in ((0, 301), (1, 351), (2, 401), (3, 451))
     ]
-    assert not is_reached(leak, plan)
-    replaced = [seen(at, 660, worker(11, 69), worker(13, 69), limit=800) for at in (3, 4)]
-    assert decided(leak + replaced, plan, Standing()) == "grow 1"
-    large = [seen(at, 100, worker(11, 451), worker(12, 451), limit=800) for at in (0, 1)]
-    assert is_reached(large, plan)
+    assert is_reached(leak[:2], plan)
+    assert not is_full(leak[:2], plan)
+    on_its_way = Standing(shrinking=False)
+    assert decided(leak, plan, on_its_way) == KEEP
+    replaced = [seen(at, 660, small, worker(13, 69, 69), limit=800) for at in (4, 5)]
+    assert decided(leak + replaced, plan, on_its_way) == "grow 1"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_there"), [((60, 90), True), ((40, 60), False), ((40, 40), False), ((60,), False)]
+)
+def test_plan_is_full(sizes: tuple[float, ...], is_there: bool) -> None:
+    """Two are the plan but for workers of up to 50 MiB."""
+    plan = planned((50, 3), (inf, 2))
+    fleet = [worker(11 + number, size) for number, size in enumerate(sizes)]
+    trace = [seen(at, 200, *fleet, limit=1024, target=2) for at in (0, 1)]
+    assert is_full(trace, plan) is is_there
+    assert not is_full(trace[1:], plan)
 
 
 # -- follow ------------------------------------------------------------------------------------
@@ -203,15 +218,15 @@ class TestFollow:
     @pytest.mark.parametrize(
         ("plan", "standing", "action"),
         [
-            (9, Standing(following=True), "grow 4"),
-            (5, Standing(following=True), "grow 1"),
-            (4, Standing(following=True), KEEP),
-            (3, Standing(following=True), "shrink"),
-            (1, Standing(following=True), "shrink"),
+            (9, Standing(), "grow 4"),
+            (5, Standing(), "grow 1"),
+            (4, Standing(), KEEP),
+            (3, Standing(), "shrink"),
+            (1, Standing(), "shrink"),
             (9, REACHED, KEEP),
             (1, REACHED, KEEP),
-            (9, Standing(resizing=False, following=True), KEEP),
-            (1, Standing(resizing=False, following=True), KEEP),
+            (9, Standing(resizing=False), KEEP),
+            (1, Standing(resizing=False), KEEP),
         ],
     )
     def test_both_ways(self, plan: int, standing: Standing, action: str) -> None:

@@ -512,8 +512,9 @@ class TestBounds:
             ),
         )
 
-    def test_threads_that_django_makes(self) -> None:
-        planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "40"}, ASGI)
+    @pytest.mark.parametrize("declared", [{}, {"GUNICORN_INTERFACE": "asgi"}])
+    def test_threads_that_django_makes(self, declared: dict[str, str]) -> None:
+        planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "40"} | declared, ASGI)
         assert planned.warnings == (
             (
                 "GUNICORN_MAX_CONCURRENCY=40 bounds workers, not the threads that Django makes in "

@@ -147,7 +147,7 @@ def test_wrong_interface_ends_the_start(
 
 
 def test_wrong_interface_ends_the_start_while_a_worker_boots(gunicorn: Launcher) -> None:
-    # Until it sets handlers of its own, a worker has the arbiter's: a SIGTERM is lost there.
+    # The last one is where Gunicorn has not installed its handlers yet when the first gives up.
     gunicorn.write(
         "gunicorn.conf.py",
         """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from server import GUNICORN_SCRIPT, MODULE_DOOR, Launcher, Server, wait_until
@@ -272,14 +274,15 @@ def test_killed_worker_is_replaced(gunicorn: Launcher) -> None:
     assert server.get().status == 200
 
 
-# A worker of which only the fork is over: Gunicorn has not installed its handlers yet.
+# The first worker stays where only the fork is over: Gunicorn has not installed its handlers yet.
 FORKED = """
     from gunicorn_autoconf.conf import *
 
     def post_fork(server, worker):
         import time
         print("forked", worker.pid, flush=True)
-        time.sleep({seconds})
+        if worker.age == 1:
+            time.sleep(60)
 """
 
 
@@ -287,7 +290,7 @@ FORKED = """
 def test_stop_reaches_a_worker_that_has_just_been_forked(
     gunicorn: Launcher, number: signal.Signals
 ) -> None:
-    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=60))
+    gunicorn.write("gunicorn.conf.py", FORKED)
     server = gunicorn.start(WSGI, **ONE_WORKER, GUNICORN_GRACEFUL_TIMEOUT="60")
     server.wait_for("forked")
 
@@ -296,30 +299,42 @@ def test_stop_reaches_a_worker_that_has_just_been_forked(
     assert not server.processes()
 
 
-def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(gunicorn: Launcher) -> None:
-    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=1))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(
+    gunicorn: Launcher, number: signal.Signals
+) -> None:
+    gunicorn.write("gunicorn.conf.py", FORKED)
     server = gunicorn.start(WSGI, **ONE_WORKER)
     first = int(server.wait_for(r"forked (\d+)").group(1))
 
-    os.kill(first, signal.SIGTERM)
+    os.kill(first, number)
     server.wait_for_workers(1, replacing={first})
-    assert not server.lines(f"worker {first} booted")
+    # As one that was told to, not as one that was killed.
+    server.wait_for(rf"\[INFO\] worker {first} exited: age=")
+    assert not server.lines(rf"pid:{first}\) was sent")
 
 
 @pytest.mark.parametrize("application", [ASGI, WSGI])
 def test_worker_that_has_just_been_forked_reopens_its_log(
     gunicorn: Launcher, application: str
 ) -> None:
-    gunicorn.write("gunicorn.conf.py", FORKED.format(seconds=1))
+    gunicorn.write("gunicorn.conf.py", FORKED)
     log = gunicorn.folder / "error.log"
     server = gunicorn.launch(application, "--error-logfile", str(log), **ONE_WORKER)
     worker = int(server.wait_for(r"forked (\d+)").group(1))
 
-    log.rename(gunicorn.folder / "error.log.1")
+    def opened() -> set[str]:
+        found = set()
+        for link in Path(f"/proc/{worker}/fd").iterdir():
+            with suppress(FileNotFoundError):  # Closed meanwhile.
+                found.add(os.readlink(link))
+        return found
+
+    aside = log.with_name("error.log.1")
+    log.rename(aside)
     server.signal(signal.SIGUSR1)
     wait_until(
-        lambda: log.exists() and f"worker {worker} booted" in log.read_text(),
-        "the worker writes to the new file",
+        lambda: str(log) in opened() and str(aside) not in opened(), "the worker has the new file"
     )
 
 

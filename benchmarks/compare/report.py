@@ -122,7 +122,7 @@ def render_markdown(samples: Sequence[Sample], machine: Mapping[str, object]) ->
 
 def _table(table: Table) -> str:
     limit = f", limit {table.limit_mib} MiB" if table.limit_mib else ""
-    title = f"### {table.workload}{limit}, connections: {table.pattern}"
+    title = f"## {table.workload}{limit}, connections: {table.pattern}"
     limited = table.limit_mib is not None
     # The finalists that lost against the oracle stand in the JSON.
     shown = [row for row in table.rows if row.role != "sweep" or row.is_oracle]

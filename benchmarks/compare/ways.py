@@ -113,12 +113,15 @@ def _granian(workload: Workload, supply: Supply, address: str) -> Start:
     return Start([*command, workload.application], {})
 
 
+DECLARED, UNDECLARED = "autoconf-declared", "autoconf-undeclared"
+NATIVE_ASGI = "gunicorn-asgi"
+
 _TABLE = [
-    Way("autoconf-declared", "ours", BOTH, _declared),
-    Way("autoconf-undeclared", "ours", BOTH, _undeclared),
+    Way(DECLARED, "ours", BOTH, _declared),
+    Way(UNDECLARED, "ours", BOTH, _undeclared),
     Way("gunicorn-default", "peer", BOTH, _counted(lambda supply: 1)),
     Way("gunicorn-2n+1", "peer", BOTH, _counted(classic)),
-    Way("gunicorn-asgi", "peer", ("asgi",), _native_asgi),
+    Way(NATIVE_ASGI, "peer", ("asgi",), _native_asgi),
     Way("tiangolo", "peer", ("asgi",), _counted(tiangolo)),
     Way("heroku", "peer", BOTH, _counted(heroku)),
     Way("s2i", "peer", BOTH, _counted(s2i)),
@@ -127,8 +130,6 @@ _TABLE = [
 ]
 
 WAYS = {way.name: way for way in _TABLE}
-DECLARED, UNDECLARED = _TABLE[0].name, _TABLE[1].name
-NATIVE_ASGI = "gunicorn-asgi"
 
 
 def distinct(ways: Iterable[Way], workload: Workload, supply: Supply) -> list[Way]:

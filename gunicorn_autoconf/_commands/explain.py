@@ -89,6 +89,7 @@ def _advice(result: Autoconf) -> tuple[Advice, ...]:
             machine=result.machine,
             declaration=result.declaration,
             plan=result.plan,
+            application=result.application,
             has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
             heartbeat_directory=heartbeat,
             heartbeat_file_system=find_file_system(heartbeat),

@@ -61,7 +61,7 @@ class Loss(NamedTuple):
         since: From when on it served nobody any more.
         why: The fault.
         ports: The clients' ports of the connections that it had then; None where nobody could look.
-        until: When it was gone for sure, for those that it is not known to have had.
+        until: When it was gone for sure, or served again.
     """
 
     pid: int
@@ -125,13 +125,14 @@ def _excuse(
     """Return the loss of the worker that had *attempt* inside."""
     by = [one.pid for one in begun.get(attempt.id, ())]
     for loss in losses:
+        if not loss.since <= attempt.ended_at <= loss.until:
+            continue
         if by:
-            is_inside = by == [loss.pid] and attempt.ended_at >= loss.since
+            is_inside = by == [loss.pid]
         elif loss.ports is None:
-            is_inside = attempt.is_mute and loss.since <= attempt.ended_at <= loss.until
+            is_inside = attempt.is_mute
         else:
-            lasted = attempt.connecting_at <= loss.since <= attempt.ended_at
-            is_inside = lasted and attempt.port in loss.ports
+            is_inside = attempt.connecting_at <= loss.since and attempt.port in loss.ports
         if is_inside:
             return loss
     return None

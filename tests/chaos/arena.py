@@ -15,6 +15,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ MIB = 2**20
 
 TIMEOUT_SECONDS = 7
 GRACEFUL_SECONDS = 5
+HANG_SECONDS = TIMEOUT_SECONDS + 2
+# How long a request that notes what its worker holds may lead to that worker's end. gthread's
+# survives the one that hangs, and is a worker like any other then.
+HELD_SECONDS = {"hang": HANG_SECONDS + GRACEFUL_SECONDS, "hog": inf}
 # The application's ballast makes workers of it whose PSS is 70 to 78 MiB, which the plan takes for
 # 91 to 101: three of them, as the cores want, and two in 90 % of the lower limit. The higher one
 # has room for the six of a reload.
@@ -115,7 +120,7 @@ class Arena:
             GUNICORN_MEMORY_LOG_INTERVAL="1",
             CHAOS_JOURNAL=str(self.journal.path),
             CHAOS_BALLAST_MIB=str(BALLAST_MIB),
-            CHAOS_HANG_SECONDS=str(TIMEOUT_SECONDS + 2),
+            CHAOS_HANG_SECONDS=str(HANG_SECONDS),
             TMPDIR=str(self.tmp),
         )
 
@@ -159,8 +164,12 @@ class Arena:
 
     # Workers that come to harm
 
-    def stop(self, pid: int, why: str) -> bool:
-        """Hold a worker still, and note whom it serves; return whether it was still there."""
+    def stop(self, pid: int, why: str, until: float = inf) -> bool:
+        """
+        Hold a worker still, and note whom it serves; return whether it was still there.
+
+        After *until* it serves as before, and what it loses later is none of this fault.
+        """
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             os.kill(pid, signal.SIGSTOP)
             process = psutil.Process(pid)
@@ -174,7 +183,7 @@ class Arena:
                 for row in process.net_connections("tcp4")
                 if row.status != psutil.CONN_LISTEN and row.laddr.port == port
             )
-            self.suspect(Loss(pid, time.monotonic(), why, ports))
+            self.suspect(Loss(pid, time.monotonic(), why, ports, until))
             return True
         return False
 
@@ -186,8 +195,9 @@ class Arena:
     def losses(self) -> list[Loss]:
         """Return the workers that were killed, by a signal of ours or by what a fault led to."""
         held = [
-            Loss(note.pid, note.at, note.words[0], frozenset(map(int, note.words[1:])))
+            Loss(note.pid, note.at, why, frozenset(map(int, ports)), note.at + HELD_SECONDS[why])
             for note in self.notes("held")
+            for why, *ports in [note.words]
         ]
         killed = self.killed()
         return [loss for loss in (*self._suspects, *held) if loss.pid in killed]
@@ -261,6 +271,14 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def links(pid: int) -> Iterator[tuple[str, str]]:
+    """Yield the number of each descriptor of *pid*, and where it leads."""
+    with suppress(FileNotFoundError):  # It has ended.
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # Closed meanwhile.
+                yield link.name, os.readlink(link)
 
 
 def lives(pid: int) -> bool:

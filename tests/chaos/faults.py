@@ -19,10 +19,12 @@ from accounts import Loss
 from arena import (
     DEADLINE_SECONDS,
     FEWER_WORKERS,
+    GRACEFUL_SECONDS,
     LIMIT_BYTES,
     LOWER_LIMIT_BYTES,
     WORKERS,
     Arena,
+    links,
     lives,
 )
 from load import Load, ask_slowly, flood
@@ -52,8 +54,9 @@ def kill(arena: Arena, load: Load, rng: random.Random) -> None:
 
 def stop(arena: Arena, load: Load, rng: random.Random) -> None:
     pid = pick(arena, rng)
-    arena.stop(pid, "SIGSTOP")
-    time.sleep(rng.uniform(0.1, LONGEST_STOP_SECONDS))
+    seconds = rng.uniform(0.1, LONGEST_STOP_SECONDS)
+    arena.stop(pid, "SIGSTOP", until=time.monotonic() + seconds + GRACEFUL_SECONDS)
+    time.sleep(seconds)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
 
@@ -229,14 +232,9 @@ def rotate(arena: Arena, load: Load, rng: random.Random) -> None:
 
 def holders(arena: Arena, path: Path) -> dict[int, dict[str, str]]:
     """Return who of the server has *path* open, with all of its descriptors and where they lead."""
-    found = {}
-    for arbiter in arena.arbiters():
-        for pid in (arbiter, *arena.workers(arbiter)):
-            with suppress(OSError):
-                links = {link.name: os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-                if str(path) in links.values():
-                    found[pid] = links
-    return found
+    pids = [pid for each in arena.arbiters() for pid in (each, *arena.workers(each))]
+    opened = {pid: dict(links(pid)) for pid in pids}
+    return {pid: found for pid, found in opened.items() if str(path) in found.values()}
 
 
 def tmp_full(arena: Arena, load: Load, rng: random.Random) -> None:

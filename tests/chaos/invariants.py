@@ -6,7 +6,6 @@ Everything is seen from outside, in /proc: the arbiter is asked nothing.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from arena import Arena, children, lives
+from arena import Arena, children, links, lives
 from server import wait_until
 
 from gunicorn_autoconf._status import _SLOT_BYTES, _STATE, SLOTS
@@ -23,7 +22,7 @@ MIB = 2**20
 
 # The arbiter's memory moves by the arenas of Python's allocator, 1 MiB each: in 80 reloads plain
 # Gunicorn's grows by 0.9 MiB, with the guard by 1.9 MiB; in 300 kills of workers by none and by
-# 1 MiB; and after that by nothing. So much it may have more at the end than after its first round,
+# 1 MiB; and after that by nothing. So much it may have more at the end than in its first calm,
 MEMORY_SPREAD_BYTES = 2 * MIB
 # and so much more after a round than when the server was young: that is the first reload, too.
 MEMORY_SETTLING_BYTES = 3 * MIB
@@ -88,13 +87,7 @@ def zombies(pid: int) -> list[int]:
 
 def descriptors(pid: int) -> tuple[str, ...]:
     """Return what the descriptors of *pid* are, without the numbers and names that chance gives."""
-    found = []
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = os.readlink(link)
-        except FileNotFoundError:
-            continue  # The supervisor's thread has read a file meanwhile.
-        found.append(re.sub(r"\[\d+\]|wgunicorn-\w+", "", target))
+    found = [re.sub(r"\[\d+\]|wgunicorn-\w+", "", target) for _, target in links(pid)]
     return tuple(sorted(name for name in found if not name.startswith(("/proc", "/sys"))))
 
 
@@ -130,14 +123,14 @@ def leaks(calm: Vitals, now: Vitals) -> list[str]:
     return found
 
 
-def growth(rounds: Sequence[Vitals]) -> list[str]:
-    """Return whether the arbiter's memory was not flat, in the calms after all *rounds*."""
-    if not rounds:
+def growth(calms: Sequence[Vitals]) -> list[str]:
+    """Return what grows: the memory of the last arbiter, if it was not flat in the *calms*."""
+    if not calms:
         return []
-    young, last = rounds[0].anonymous_bytes, rounds[-1].anonymous_bytes
-    first = next(each.anonymous_bytes for each in rounds if each.arbiter == rounds[-1].arbiter)
+    young, last = calms[0].anonymous_bytes, calms[-1].anonymous_bytes
+    first = next(each.anonymous_bytes for each in calms if each.arbiter == calms[-1].arbiter)
     if last - first > MEMORY_SPREAD_BYTES or last - young > MEMORY_SETTLING_BYTES:
-        sizes = ", ".join(f"{each.anonymous_bytes / MIB:.1f}" for each in rounds)
+        sizes = ", ".join(f"{each.anonymous_bytes / MIB:.1f}" for each in calms)
         return [f"the arbiter's memory grows, round by round: {sizes} MiB"]
     return []
 

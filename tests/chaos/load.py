@@ -225,7 +225,7 @@ def flood(load: Load, connections: int) -> None:
 
     def one() -> None:
         raw = Raw(load, "/work")
-        gate.wait()
+        gate.wait(PATIENCE_SECONDS)
         raw.finish()
 
     threads = [threading.Thread(target=one) for _ in range(connections)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -34,9 +35,9 @@ _journal = os.open(
 _ballast = b"x" * (BALLAST_MIB * MIB)
 _hogged: list[bytes] = []
 
-# Held while a thread of gthread accepts, and for good by a request that will not end well: which
-# connections the worker has is known then until its end. The other classes accept in one thread
-# with the requests.
+# Held while a thread of gthread accepts, and by a request that will not end well while it notes the
+# connections of its worker; for good by one that leads to an OOM kill. The other classes accept in
+# one thread with the requests.
 accepting = threading.Lock()
 
 
@@ -50,9 +51,12 @@ def peer_ports() -> list[int]:
     """Return the ports from which the clients of this worker are connected."""
     ports = []
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
-            if connection.family == socket.AF_INET:
-                ports.append(connection.getpeername()[1])
+        with suppress(OSError):  # Closed meanwhile, or one that listens.
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as connection:
+                if connection.family == socket.AF_INET:
+                    ports.append(connection.getpeername()[1])
     return ports
 
 

@@ -115,6 +115,15 @@ def test_never_begun_where_the_kernel_chose_a_worker(
     assert not account([attempt(**changes)], by(8), [unseen]).inside
 
 
+@pytest.mark.parametrize(("ended_at", "is_inside"), [(12.0, True), (12.1, False)])
+@pytest.mark.parametrize("begun", [{}, by(7)], ids=["never begun", "begun"])
+def test_one_that_served_again_is_excused_no_more(
+    begun: dict[str, list[Begun]], ended_at: float, is_inside: bool
+) -> None:
+    held = KILLED._replace(until=12.0)
+    assert bool(account([attempt(ended_at=ended_at)], begun, [held]).inside) is is_inside
+
+
 def test_sums_add_up() -> None:
     attempts = [
         attempt(id="r1", failure=None),

@@ -1,0 +1,75 @@
+"""A worker heeds the signals that it is sent, from its first moment on.
+
+Holds back signals during a fork and sets what they do in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+# The signals that end a worker, and the one by which it reopens its logs: the arbiter handles
+# them in another way.
+ENDING = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+REOPENING = signal.SIGUSR1
+
+
+class ForkSignals:
+    """
+    What happens to signals while the arbiter forks a worker.
+
+    Until Gunicorn installs the worker's own handlers, the worker has those of the arbiter, which
+    put a signal on a list that nobody reads there. An arbiter that stops says so once: such a
+    worker would serve on, be killed after ``graceful_timeout`` and lose the requests inside. It
+    has nothing to finish yet, so that it may end at once. And a log is rotated once: it would write
+    to the old file until the next time.
+    """
+
+    def __init__(self) -> None:
+        self._is_worker_next = False
+        self._mask: set[int] | None = None
+        self._reopen_logs: Callable[[], None] = lambda: None
+        self._tell_end: Callable[[], None] = lambda: None
+
+    def install(self, reopen_logs: Callable[[], None]) -> None:
+        """Take care of each fork of a worker, from now on."""
+        self._reopen_logs = reopen_logs
+        os.register_at_fork(
+            before=self._block,
+            after_in_parent=self._restore,
+            after_in_child=self._reset_in_child,
+        )
+
+    def worker_follows(self, tell_end: Callable[[], None]) -> None:
+        """Say that the next fork is that of a worker, which is to *tell_end* if it ends there."""
+        self._is_worker_next = True
+        self._tell_end = tell_end
+
+    def _block(self) -> None:
+        if self._is_worker_next:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING, REOPENING))
+
+    def _restore(self) -> None:
+        self._is_worker_next = False
+        mask, self._mask = self._mask, None
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _reset_in_child(self) -> None:
+        if self._mask is not None:
+            for number in ENDING:
+                signal.signal(number, lambda *_: self._end())
+            signal.signal(REOPENING, lambda *_: self._reopen())
+        self._restore()
+
+    def _end(self) -> None:
+        """End as a worker that was told to; not by the signal itself, since SIGQUIT dumps core."""
+        with suppress(Exception):
+            self._tell_end()
+        os._exit(0)
+
+    def _reopen(self) -> None:
+        with suppress(OSError):  # It would end the worker, and with it the start of the server.
+            self._reopen_logs()
