@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gunicorn_autoconf._choices import Plan, makes_own_threads
+from gunicorn_autoconf._choices import Plan
+from gunicorn_autoconf._concerns import makes_own_threads
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._environment import WEB_CONCURRENCY
 from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring

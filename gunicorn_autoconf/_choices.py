@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -10,13 +9,7 @@ from typing import Any, NamedTuple
 from gunicorn_autoconf._budget import MemoryBudget
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._workload import UVICORN, Interface, MemoryGuard, Shape, Workload
-
-# How the evidence names Django's factory, and no function that ends in the same words.
-DJANGO_ASGI = re.compile(r"(?<!\w)get_asgi_application\(\)")
-
-# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
-POOL_THREADS = 2
+from gunicorn_autoconf._workload import UVICORN, Interface, Shape, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +78,8 @@ class Given(NamedTuple):
     http_parser: str
 
     @property
-    def has_pools(self) -> bool:
-        """Whether the threads that are planned are those of an event loop's pools."""
+    def plans_pools(self) -> bool:
+        """Whether the threads that are to be planned are those of an event loop's pools."""
         planned = self.declaration.explicit("threads") is None
         return planned and self.shape.worker_class == UVICORN and self.shape.threads > 1
 
@@ -115,55 +108,3 @@ def obey(result: Plan, given: Given, setting: str) -> Plan:
     weaker = given.declaration.settings[setting][1:]
     inputs.update({other.source: other.value for other in weaker})
     return choose(result, setting, explicit.value, "set", source=explicit.source, **inputs)
-
-
-def is_memory_cut(reason: Reason) -> bool:
-    """Whether memory, and not the cores or a bound, is why there are no more workers."""
-    return "budget_bytes" in reason.inputs
-
-
-def makes_own_threads(application: Finding | None) -> bool:
-    """Whether *application* is Django's for ASGI: it makes a thread for each request itself."""
-    return application is not None and bool(DJANGO_ASGI.search(application.evidence))
-
-
-def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
-    """Return what the guard may do: as declared, else to act where a limit is ours alone."""
-    if declaration.memory_guard is not None:
-        return declaration.memory_guard
-    limited = machine.memory.limits or declaration.memory_bytes
-    return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
-
-
-def fewest_threads(given: Given) -> int:
-    """Return the fewest threads that a worker of this plan can have."""
-    if explicit := given.declaration.explicit("threads"):
-        threads: int = explicit.value
-        return max(threads, 1)
-    return POOL_THREADS if given.has_pools else 1
-
-
-def workers_within_concurrency(given: Given) -> int | None:
-    """Return how many workers max_concurrency bears, each with its fewest threads; at least 1."""
-    bound = given.declaration.max_concurrency
-    return None if bound is None else max(bound // fewest_threads(given), 1)
-
-
-def workers_without_cut(result: Plan, given: Given) -> int:
-    """Return the count within its bounds, had memory not cut it; at least the planned one."""
-    workers: int = result.settings["workers"]
-    cuts = [reason for reason in result.reasons_for("workers") if is_memory_cut(reason)]
-    if not cuts or given.declaration.explicit("workers"):
-        return workers
-    bounds = (workers_within_concurrency(given), given.declaration.max_workers)
-    wanted: int = cuts[0].inputs["wanted"]
-    return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
-
-
-def most_workers(result: Plan, given: Given) -> int:
-    """Return the count that the guard may come to: more than planned where a guess has cut it."""
-    is_guess = result.memory is not None and result.memory.is_guess
-    if is_guess and guard_mode(given.machine, given.declaration) is MemoryGuard.ACT:
-        return workers_without_cut(result, given)
-    workers: int = result.settings["workers"]
-    return workers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from gunicorn_autoconf._choices import POOL_THREADS, Given, Plan, makes_own_threads
+from gunicorn_autoconf._bounds import POOL_THREADS
+from gunicorn_autoconf._choices import Given, Plan
 from gunicorn_autoconf._ignored import without_effect
 from gunicorn_autoconf._machine import Finding
 from gunicorn_autoconf._quantity import plural
@@ -16,6 +18,9 @@ from gunicorn_autoconf._workload import (
     is_gthread,
     is_sync,
 )
+
+# How the evidence names Django's factory, and no function that ends in the same words.
+DJANGO_ASGI = re.compile(r"(?<!\w)get_asgi_application\(\)")
 
 
 def concerns(result: Plan, given: Given) -> Iterator[str]:
@@ -73,7 +78,7 @@ def _about_pools(result: Plan, given: Given) -> str:
         "bounds workers, not their thread pools, which keep their own size (anyio: 40 threads in "
         "each); bound the application's own pool of connections"
     )
-    if given.has_pools:
+    if given.plans_pools:
         return f"{own}, raise this to {POOL_THREADS * result.most_workers}, or run fewer workers"
     if given.shape.worker_class != UVICORN:
         return own
@@ -92,3 +97,8 @@ def _about_application(application: Finding, planned_for: str) -> Iterator[str]:
             f"could not tell ASGI from WSGI, planned for {planned_for}: "
             f"{application.evidence}; GUNICORN_INTERFACE says it"
         )
+
+
+def makes_own_threads(application: Finding | None) -> bool:
+    """Whether *application* is Django's for ASGI: it makes a thread for each request itself."""
+    return application is not None and bool(DJANGO_ASGI.search(application.evidence))

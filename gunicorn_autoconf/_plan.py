@@ -7,19 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gunicorn_autoconf import _timeouts
-from gunicorn_autoconf._budget import memory_budget
-from gunicorn_autoconf._choices import (
-    Given,
-    Plan,
-    choose,
-    fewest_threads,
+from gunicorn_autoconf._bounds import (
+    bound_threads,
+    bound_workers,
     is_memory_cut,
     most_workers,
-    obey,
-    warn,
-    workers_within_concurrency,
     workers_without_cut,
 )
+from gunicorn_autoconf._budget import memory_budget
+from gunicorn_autoconf._choices import Given, Plan, choose, obey, warn
 from gunicorn_autoconf._concerns import concerns
 from gunicorn_autoconf._declaration import Declaration
 from gunicorn_autoconf._ignored import HTTPTOOLS
@@ -234,47 +230,9 @@ def _threads(result: Plan, given: Given) -> Plan:
     )
 
 
-def _bound_workers(result: Plan, given: Given) -> Plan:
-    declaration = given.declaration
-    fewest = fewest_threads(given)
-    per_thread = f"max_concurrency // {fewest} threads" if fewest > 1 else "max_concurrency"
-    bounds: tuple[tuple[str, Callable[[int, int], int], int | None, str], ...] = (
-        ("max_concurrency", min, workers_within_concurrency(given), per_thread),
-        ("max_workers", min, declaration.max_workers, "max_workers"),
-        ("min_workers", max, declaration.min_workers, "min_workers"),
-    )
-    for name, pick, bound, rule in bounds:
-        workers = result.settings["workers"]
-        if bound is not None and (bounded := pick(workers, bound)) != workers:
-            inputs = {"bound": getattr(declaration, name), "wanted": workers}
-            source = declaration.sources[name]
-            result = choose(result, "workers", bounded, rule, source=source, **inputs)
-    return result
-
-
 def _explicit_workers(result: Plan, given: Given) -> Plan:
     result = obey(result, given, "workers")
     return replace(result, most_workers=most_workers(result, given))
-
-
-def _bound_threads(result: Plan, given: Given) -> Plan:
-    bound = given.declaration.max_concurrency
-    threads, workers = result.settings["threads"], result.most_workers
-    if bound is None or given.declaration.explicit("threads") or not workers:
-        return result
-    fitting = max(bound // workers, 1)
-    added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
-    if fitting >= threads:
-        return result
-    return choose(
-        result,
-        "threads",
-        fitting,
-        f"max_concurrency // workers{added}",
-        source=given.declaration.sources["max_concurrency"],
-        max_concurrency=bound,
-        workers=workers,
-    )
 
 
 def _worker_tmp_dir(result: Plan, given: Given) -> Plan:
@@ -305,10 +263,10 @@ _STEPS: tuple[Callable[[Plan, Given], Plan], ...] = (
     _count_for_cores,
     _cap_without_quota,
     _fit_memory,
-    _bound_workers,
+    bound_workers,
     _explicit_workers,
     _threads,
-    _bound_threads,
+    bound_threads,
     _timeouts.timeout,
     _timeouts.graceful_timeout,
     _timeouts.keepalive,

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf._actions import Action, Kind, Standing
-from gunicorn_autoconf._choices import guard_mode
+from gunicorn_autoconf._bounds import guard_mode
 from gunicorn_autoconf._churn import Churn
 from gunicorn_autoconf._guard import (
     BOOTING_SECONDS,

@@ -34,6 +34,7 @@ CORE = [
     "_actions",
     "_advice",
     "_bar",
+    "_bounds",
     "_budget",
     "_cgroup",
     "_choices",
