@@ -100,8 +100,7 @@ def test_which_classes_tell_their_end(worker_class: type, tells_end: bool) -> No
 def test_arbiter_does_not_tell_its_own_memory_for_a_worker_that_is_gone(is_worker: bool) -> None:
     hooks = ServerHooks(NOBODY)
     told: list[int] = []
-    ledger = SimpleNamespace(exiting=lambda worker, memory: told.append(worker.pid))
-    attachment: Any = SimpleNamespace(ledger=ledger)
+    attachment: Any = SimpleNamespace(exiting=lambda worker: told.append(worker.pid))
     hooks._attachment = attachment
     pid = os.getpid() if is_worker else os.getpid() + 1
     hooks.worker_exit(server_with(hooks), SimpleNamespace(pid=pid))
