@@ -110,13 +110,17 @@ class Supervisor:
         self._pid = -1
 
     def reloaded(self, settled: Autoconf) -> None:
-        """Begin anew with what a reload has planned; in the main thread."""
+        """Begin anew with what a reload has planned; in the main thread, while ours pauses."""
+        runs = self._thread is not None
+        self._pause()
         self.hand.reloaded()
         self._settled = settled
         self._is_shrinking = self._is_growing = True
         self._said_stood_down = False
         self._churn = Churn()
         self._history.clear()
+        if runs:
+            self._resume()
 
     def _pause(self) -> None:
         if os.getpid() == self._pid and self._thread:
@@ -153,9 +157,10 @@ class Supervisor:
     def _interval(self) -> float:
         if self.hand.is_busy:
             return 0.1
-        if not self._history:
+        history = tuple(self._history)
+        if not history:
             return 0.5
-        seconds = next_interval(tuple(self._history))
+        seconds = next_interval(history)
         if self._has_acted:
             # The next step, where there is one, is due as soon as this one is done.
             seconds = min(seconds, BOOTING_SECONDS)
@@ -216,6 +221,8 @@ class Supervisor:
             churning=self._churn.is_on(sample.at_seconds),
         )
         history = tuple(self._history)
+        if not history:
+            return  # A reload did not wait for us.
         self._is_shrinking = self._is_shrinking and not is_reached(history, workers_for)
         self._is_growing = self._is_growing and not is_full(history, workers_for)
         action = decide(history, standing, workers_for)

@@ -102,6 +102,38 @@ def test_thread_whose_place_another_one_took_does_nothing() -> None:
     assert list(fleet.supervisor._history) == before
 
 
+def test_reload_waits_for_the_step_that_is_under_way() -> None:
+    """What it looks at is not taken away from under it."""
+    fleet = leaking().run(10)
+    supervisor, before = fleet.supervisor, len(fleet.supervisor._history)
+    under_way, seen = threading.Event(), list[int]()
+
+    def step(stopping: threading.Event) -> None:
+        under_way.set()
+        stopping.wait()
+        seen.append(len(supervisor._history))
+
+    supervisor._step = step  # type: ignore[method-assign]
+    supervisor._due = time.monotonic()
+    supervisor._begin()
+    assert under_way.wait(10)
+    supervisor.reloaded(supervisor._settled)
+    assert seen == [before]
+    assert not supervisor._history
+    assert supervisor._thread is not None
+    supervisor.stop()
+
+
+def test_reload_that_does_not_wait_harms_nobody() -> None:
+    """A step is held up for longer than a reload waits."""
+    fleet = leaking().run(10)
+    supervisor = fleet.supervisor
+    supervisor._log_strangers = lambda sample: supervisor.reloaded(supervisor._settled)  # type: ignore[method-assign]
+    supervisor._step(threading.Event())
+    assert not supervisor._history
+    assert supervisor._interval() > 0
+
+
 @pytest.mark.parametrize(("boot_seconds", "lines"), [(2, 2), (3600, 1)])
 def test_memory_is_logged_where_no_worker_tells_that_it_has_booted(
     boot_seconds: float, lines: int
