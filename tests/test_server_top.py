@@ -515,8 +515,10 @@ class Terminal:
 
 # Makes the terminal the one whose Ctrl-C is heard, then runs the arguments.
 IN_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# Tests that a shell has put into the background ignore Ctrl-C, and so would what they start.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 
