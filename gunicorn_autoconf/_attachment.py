@@ -52,7 +52,7 @@ class Attachment:
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
-        Attend the forks that come; start the supervisor, where there is something for it to do.
+        Take care of signals at forks; start the supervisor, where there is something to do.
 
         Args:
             server: The arbiter.

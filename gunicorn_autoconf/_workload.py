@@ -72,7 +72,6 @@ ENOUGH_WORKERS = 12
 
 SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
 
-
 ONE_THREAD = "one thread a worker"
 
 
