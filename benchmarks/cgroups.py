@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gunicorn_autoconf._hierarchy import list_hierarchies, parse_mountinfo, parse_proc_cgroup
+from gunicorn_autoconf.machine.cgroup_tree import (
+    list_hierarchies,
+    parse_mountinfo,
+    parse_proc_cgroup,
+)
 
 LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
 OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}

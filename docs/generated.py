@@ -17,19 +17,10 @@ from rich.console import Console
 from rich.text import Text
 
 import gunicorn_autoconf
-from gunicorn_autoconf._environment import PREFIX, VARIABLES, WEB_CONCURRENCY
-from gunicorn_autoconf._ignored import IGNORED
-from gunicorn_autoconf._machine import (
-    CpuSupply,
-    Machine,
-    MemorySupply,
-    Origin,
-    ProcessMemory,
-)
-from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan
-from gunicorn_autoconf._top._screen import draw_screen
-from gunicorn_autoconf._top._terminal import export, render_svg
-from gunicorn_autoconf._top._view import (
+from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.top.screen import draw_screen
+from gunicorn_autoconf.cli.top.terminal import export, render_svg
+from gunicorn_autoconf.cli.top.view import (
     MemorySample,
     Order,
     ProcessSample,
@@ -37,16 +28,19 @@ from gunicorn_autoconf._top._view import (
     follow,
     total_bytes,
 )
-from gunicorn_autoconf._workload import (
-    UNDECLARED,
-    WORKLOADS,
-    Interface,
-    Shape,
-    Workload,
-    class_name,
-)
-from gunicorn_autoconf.cli import main
 from gunicorn_autoconf.hooks import ServerHooks
+from gunicorn_autoconf.machine.facts import (
+    CpuSupply,
+    Machine,
+    MemorySupply,
+    Origin,
+    ProcessMemory,
+)
+from gunicorn_autoconf.plan.ignored import IGNORED
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
+from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
+from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
+from gunicorn_autoconf.worker_classes import Interface, class_name
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

@@ -13,12 +13,13 @@ from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
-from gunicorn_autoconf import _cgroup, _hierarchy, _quantity
-from gunicorn_autoconf._declaration import read_declaration
-from gunicorn_autoconf._environment import VARIABLES
-from gunicorn_autoconf._gunicorn import setting_parsers
-from gunicorn_autoconf._interface import detect_interface
+from gunicorn_autoconf import units
+from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.errors import DeclarationError, MalformedFileError
+from gunicorn_autoconf.machine import cgroup_tree, kernel_files
+from gunicorn_autoconf.plan.declaration import read_declaration
+from gunicorn_autoconf.plan.variables import VARIABLES
+from gunicorn_autoconf.server.gunicorn import setting_parsers
 
 TESTS = Path(__file__).parents[1] / "tests"
 
@@ -44,37 +45,37 @@ def hierarchy(data: bytes) -> None:
     """``/proc/self/cgroup``, a NUL, ``/proc/self/mountinfo``: no directory out of a mount."""
     first, _, second = _text(data).partition("\0")
     try:
-        memberships = _hierarchy.parse_proc_cgroup(first)
-        mounts = _hierarchy.parse_mountinfo(second)
+        memberships = cgroup_tree.parse_proc_cgroup(first)
+        mounts = cgroup_tree.parse_mountinfo(second)
     except MalformedFileError:
         return
     points = {mount.point.rstrip("/") for mount in mounts}
     for controller in ("cpu", "memory"):
-        for place in _hierarchy.list_hierarchies(controller, memberships, mounts):
+        for place in cgroup_tree.list_hierarchies(controller, memberships, mounts):
             for directory in place.directories:
                 assert not place.certain or any(map(directory.startswith, points))
                 assert not place.certain or ".." not in directory.split("/") or ".." in second
 
 
-def kernel_files(data: bytes) -> None:
+def kernel_file(data: bytes) -> None:
     """The other files of the kernel: a value or the one error."""
     text = _text(data)
     for parse in (
-        _cgroup.parse_cpu_max,
-        _cgroup.parse_cfs_quota,
-        _cgroup.parse_cfs_period,
-        _cgroup.parse_memory_max,
-        _cgroup.parse_memory_limit,
-        _cgroup.parse_memory_usage,
-        _cgroup.parse_memory_stat,
-        _cgroup.parse_cpu_stat,
-        _cgroup.parse_hierarchical_limit,
-        _cgroup.parse_meminfo,
+        kernel_files.parse_cpu_max,
+        kernel_files.parse_cfs_quota,
+        kernel_files.parse_cfs_period,
+        kernel_files.parse_memory_max,
+        kernel_files.parse_memory_limit,
+        kernel_files.parse_memory_usage,
+        kernel_files.parse_memory_stat,
+        kernel_files.parse_cpu_stat,
+        kernel_files.parse_hierarchical_limit,
+        kernel_files.parse_meminfo,
     ):
         with contextlib.suppress(MalformedFileError):
             parse(text)
     with contextlib.suppress(MalformedFileError):
-        size_bytes = _cgroup.parse_kb_field(text, "Pss")
+        size_bytes = kernel_files.parse_kb_field(text, "Pss")
         assert size_bytes is None or size_bytes >= 0
 
 
@@ -82,20 +83,20 @@ def quantities(data: bytes) -> None:
     """What people write: a value within its bounds, or ValueError."""
     text = _text(data)
     bounds: dict[Callable[[str], float], tuple[float, float]] = {
-        _quantity.parse_cores: (0, _quantity.MAX_CORES),
-        _quantity.parse_bytes: (0, _quantity.MAX_BYTES),
-        _quantity.parse_memory: (_quantity.MIB, _quantity.MAX_BYTES),
-        _quantity.parse_count: (1, 999_999_999),
-        _quantity.parse_seconds: (0, 1.8e308),
-        _quantity.parse_duration: (0, _quantity.MAX_DURATION_SECONDS),
-        _quantity.parse_rate: (0, _quantity.MAX_RATE),
-        _quantity.parse_utilisation: (0.1, 0.9),
+        units.parse_cores: (0, units.MAX_CORES),
+        units.parse_bytes: (0, units.MAX_BYTES),
+        units.parse_memory: (units.MIB, units.MAX_BYTES),
+        units.parse_count: (1, 999_999_999),
+        units.parse_seconds: (0, 1.8e308),
+        units.parse_duration: (0, units.MAX_DURATION_SECONDS),
+        units.parse_rate: (0, units.MAX_RATE),
+        units.parse_utilisation: (0.1, 0.9),
     }
     for parse, (low, high) in bounds.items():
         with contextlib.suppress(ValueError):
             assert low <= parse(text) <= high, parse
     with contextlib.suppress(ValueError):
-        reserve = _quantity.parse_reserve(text)
+        reserve = units.parse_reserve(text)
         assert 0 <= reserve.fraction < 1
 
 
@@ -171,7 +172,7 @@ def _assignments() -> Iterator[bytes]:
 
 TARGETS = {
     "hierarchy": Target(hierarchy, _pairs),
-    "kernel_files": Target(kernel_files, lambda: _roots("sys/fs/cgroup/**/*.*", "proc/meminfo")),
+    "kernel_files": Target(kernel_file, lambda: _roots("sys/fs/cgroup/**/*.*", "proc/meminfo")),
     "quantities": Target(quantities, _words("2", "1.5", "500m", "512MiB", "10%", "80ms", ".5 Gi")),
     "environment": Target(environment, _assignments),
     "source": Target(source, _sources),

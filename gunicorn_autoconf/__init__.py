@@ -1,14 +1,16 @@
 """A Gunicorn configuration that fits the machine it runs on."""
 
-from gunicorn_autoconf._autoconf import Autoconf, autoconf
-from gunicorn_autoconf._choices import Plan, Reason
-from gunicorn_autoconf._declaration import Declaration, read_declaration
-from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._plan import plan
-from gunicorn_autoconf._probe import detect_machine
-from gunicorn_autoconf._workload import Interface, Workload
+from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError, MalformedFileError
 from gunicorn_autoconf.hooks import compose
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
+from gunicorn_autoconf.plan.plan import Plan, Reason
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.plan.workload import Workload
+from gunicorn_autoconf.server.autoconf import Autoconf, autoconf
+from gunicorn_autoconf.worker_classes import Interface
 
 __version__ = "0.1.0"
 

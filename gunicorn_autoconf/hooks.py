@@ -15,22 +15,22 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf._attachment import Attachment, attach, attached, freeze_preloaded
-from gunicorn_autoconf._ignored import STOCK_UVICORN, ignoring
-from gunicorn_autoconf._interface import interface_of
-from gunicorn_autoconf._memory_lines import render_boot
-from gunicorn_autoconf._probe import detect_machine
-from gunicorn_autoconf._procmem import read_process_memory
-from gunicorn_autoconf._report import render_change, render_final, render_table
-from gunicorn_autoconf._server import loop_and_parser, settle
-from gunicorn_autoconf._watchdog import Watchdog, start_watchdog
-from gunicorn_autoconf._workload import Interface, class_interface
+from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.process_memory import read_process_memory
+from gunicorn_autoconf.memory.lines import render_boot
+from gunicorn_autoconf.plan.ignored import STOCK_UVICORN, ignoring
+from gunicorn_autoconf.plan.report import render_change, render_final, render_table
+from gunicorn_autoconf.server.replan import loop_and_parser, settle
+from gunicorn_autoconf.server.state import Attachment, attach, attached, freeze_preloaded
+from gunicorn_autoconf.watchdog.watchdog import Watchdog, start_watchdog
+from gunicorn_autoconf.worker_classes import Interface, class_interface
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf._autoconf import Autoconf
+    from gunicorn_autoconf.server.autoconf import Autoconf
 
 Hook = Callable[..., Any]
 

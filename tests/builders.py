@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gunicorn_autoconf._choices import Plan
-from gunicorn_autoconf._declaration import Declaration, read_declaration
-from gunicorn_autoconf._gunicorn import read_command_line, setting_parsers
-from gunicorn_autoconf._machine import (
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.machine.facts import (
     CpuQuota,
     CpuSupply,
-    Finding,
     Machine,
     MemoryLimit,
     MemorySupply,
     Origin,
     Platform,
 )
-from gunicorn_autoconf._plan import plan
-from gunicorn_autoconf._workload import Interface
+from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
+from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.gunicorn import read_command_line, setting_parsers
+from gunicorn_autoconf.worker_classes import Interface
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

@@ -20,14 +20,14 @@ from unittest import mock
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf import _hand
-from gunicorn_autoconf._actions import Action, Kind
-from gunicorn_autoconf._hand import Hand
-from gunicorn_autoconf._machine import Machine, ProcessMemory
-from gunicorn_autoconf._sample import Sample
-from gunicorn_autoconf._sampling import Fork, Sampler
-from gunicorn_autoconf._status import BootReport
-from gunicorn_autoconf._supervise import Supervisor
+from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sampler import Fork, Sampler
+from gunicorn_autoconf.fleet.shared_page import BootReport
+from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
+from gunicorn_autoconf.memory import executor
+from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.executor import Hand
+from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
 FIRST_PID = 11
@@ -146,7 +146,7 @@ class Arbiter:
 def signals_to(arbiter: Arbiter) -> Iterator[None]:
     """Let *arbiter* get every signal that the hand sends."""
     system = SimpleNamespace(kill=arbiter.kill, getpid=lambda: ARBITER_PID)
-    with mock.patch.object(_hand, "os", system):
+    with mock.patch.object(executor, "os", system):
         yield
 
 

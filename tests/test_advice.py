@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from builders import ASGI, FASTAPI, GIB, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf._advice import TOPICS, Facts, advise
-from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._plan import plan
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.advice import TOPICS, Facts, advise
+from gunicorn_autoconf.plan.steps import plan
 
 # A pod for which there is nothing to advise.
 LIMITED = memory(16 * GIB, limit(8 * GIB))

@@ -15,9 +15,10 @@ import pytest
 from gunicorn.config import KNOWN_SETTINGS
 
 import gunicorn_autoconf
-from gunicorn_autoconf import _declaration, cli
-from gunicorn_autoconf._environment import VARIABLES
-from gunicorn_autoconf._plan import PLANNED_SETTINGS
+from gunicorn_autoconf.cli.main import main as cli
+from gunicorn_autoconf.plan import declaration
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
+from gunicorn_autoconf.plan.variables import VARIABLES
 
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
 # By name below the package, such as "_plan", "_interface" or "_interface._trace".
@@ -40,7 +41,7 @@ CORE = [
     "_choices",
     "_churn",
     "_concerns",
-    "_declaration",
+    "declaration",
     "_environment",
     "_explanation",
     "_guard",
@@ -141,8 +142,8 @@ def test_pure_module_calls_nothing_that_touches_the_world(module: str) -> None:
     [
         ("import os.path", "os.path"),
         ("def f():\n    import time", "time"),
-        ("from gunicorn_autoconf import _probe", "gunicorn_autoconf._probe"),
-        ("from gunicorn_autoconf._probe import Host", "gunicorn_autoconf._probe"),
+        ("from gunicorn_autoconf import _probe", "gunicorn_autoconf.machine.detect"),
+        ("from gunicorn_autoconf.machine.detect import Host", "gunicorn_autoconf.machine.detect"),
         ("if TYPE_CHECKING:\n    from gunicorn.arbiter import Arbiter", "gunicorn.arbiter"),
     ],
 )
@@ -223,13 +224,13 @@ def test_keywords_are_the_variables() -> None:
 
 
 def test_variables_fill_fields_of_the_declaration() -> None:
-    fields = set(_declaration.Declaration.__dataclass_fields__)
+    fields = set(declaration.Declaration.__dataclass_fields__)
 
     assert {variable.field for variable in VARIABLES} <= fields
 
 
 def test_every_variable_is_an_option_of_explain() -> None:
-    options = [parameter.name for parameter in cli.main.commands["explain"].params]
+    options = [parameter.name for parameter in cli.commands["explain"].params]
     declaring = [variable.keyword for variable in VARIABLES]
 
     assert [name for name in options if name in declaring] == declaring
@@ -243,4 +244,4 @@ def test_a_server_never_loads_the_commands() -> None:
 
     loaded = set(done.stdout.split())
     assert "gunicorn_autoconf.conf" in loaded
-    assert loaded & {"click", "gunicorn_autoconf.cli", "gunicorn_autoconf._commands"} == set()
+    assert loaded & {"click", "gunicorn_autoconf.cli"} == set()

@@ -11,8 +11,8 @@ from builders import GIB, MIB, limit, machine, memory
 from fleet import Log
 from test_oom import V2_EVENTS, v2
 
-from gunicorn_autoconf._attachment import Attachment
-from gunicorn_autoconf._machine import ProcessMemory
+from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.server.state import Attachment
 
 MEMORY = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
 APP = "/sys/fs/cgroup/app"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 from builders import GIB, LEAF, MIB, POD, declare, limit, memory
 
-from gunicorn_autoconf._budget import MemoryBudget, memory_budget
-from gunicorn_autoconf._machine import MemorySupply
+from gunicorn_autoconf.machine.facts import MemorySupply
+from gunicorn_autoconf.plan.budget import MemoryBudget, memory_budget
 
 
 def budget_of(

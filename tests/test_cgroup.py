@@ -14,8 +14,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gunicorn_autoconf import _hierarchy
-from gunicorn_autoconf._cgroup import (
+from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.machine import cgroup_tree
+from gunicorn_autoconf.machine.cgroup_tree import (
+    Hierarchy,
+    Membership,
+    Mount,
+    choose_membership,
+    choose_mount,
+    list_directories,
+    list_hierarchies,
+    parse_mountinfo,
+    parse_proc_cgroup,
+)
+from gunicorn_autoconf.machine.detect import detect_machine, find_file_system
+from gunicorn_autoconf.machine.host import MAX_FILE_BYTES, Host
+from gunicorn_autoconf.machine.kernel_files import (
     parse_cfs_period,
     parse_cfs_quota,
     parse_cpu_max,
@@ -27,20 +41,6 @@ from gunicorn_autoconf._cgroup import (
     parse_memory_stat,
     parse_memory_usage,
 )
-from gunicorn_autoconf._hierarchy import (
-    Hierarchy,
-    Membership,
-    Mount,
-    choose_membership,
-    choose_mount,
-    list_directories,
-    list_hierarchies,
-    parse_mountinfo,
-    parse_proc_cgroup,
-)
-from gunicorn_autoconf._host import MAX_FILE_BYTES, Host
-from gunicorn_autoconf._probe import detect_machine, find_file_system
-from gunicorn_autoconf.errors import MalformedFileError
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -214,7 +214,7 @@ def test_mountinfo_bears_spaces_that_a_driver_forgot_to_escape() -> None:
     ],
 )
 def test_membership(
-    text: str, controller: _hierarchy.Controller, found: tuple[int, str] | None
+    text: str, controller: cgroup_tree.Controller, found: tuple[int, str] | None
 ) -> None:
     assert choose_membership(controller, parse_proc_cgroup(text)) == found
 
@@ -379,7 +379,7 @@ paths = st.lists(st.sampled_from(["/", "a", "..", "b:c", " ", "sys/fs/cgroup"]),
     controller=st.sampled_from(["cpu", "memory"]),
 )
 def test_directories_lie_below_a_mount_point_or_are_guesses(
-    memberships: list[Membership], mounts: list[Mount], controller: _hierarchy.Controller
+    memberships: list[Membership], mounts: list[Mount], controller: cgroup_tree.Controller
 ) -> None:
     for hierarchy in list_hierarchies(controller, memberships, mounts):
         if hierarchy.certain:
@@ -635,7 +635,7 @@ def test_own_memory_counts_the_old_arbiter_while_upgrading() -> None:
     # The parent of this process stands for the old arbiter; a child asks in the place of the new.
     script = (
         "import os\n"
-        "from gunicorn_autoconf._host import Host\n"
+        "from gunicorn_autoconf.machine.host import Host\n"
         "print(Host().own_memory({}), Host().own_memory({'GUNICORN_PID': str(os.getppid())}),"
         " Host().own_memory({'GUNICORN_PID': '1'}))\n"
     )
@@ -651,7 +651,7 @@ def test_own_memory_counts_the_old_arbiter_while_upgrading() -> None:
 
 
 def child_env() -> dict[str, str]:
-    package_folder = str(Path(_hierarchy.__file__).parent.parent)
+    package_folder = str(Path(cgroup_tree.__file__).parent.parent)
     return {**os.environ, "PYTHONPATH": package_folder}
 
 
@@ -695,7 +695,7 @@ def test_real_cgroup(real_cgroups: dict[str, Path]) -> None:
         "    with open(directory + '/cgroup.procs', 'w') as file:\n"
         "        file.write('0')\n"
         "import dataclasses, json\n"
-        "from gunicorn_autoconf._probe import detect_machine\n"
+        "from gunicorn_autoconf.machine.detect import detect_machine\n"
         "print(json.dumps(dataclasses.asdict(detect_machine())))\n"
     )
     directories = [str(directory) for directory in real_cgroups.values()]

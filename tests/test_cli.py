@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import gunicorn_autoconf
-from gunicorn_autoconf._paste import FORMS
-from gunicorn_autoconf._probe import find_file_system
-from gunicorn_autoconf.cli import main
+from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.paste import FORMS
+from gunicorn_autoconf.machine.detect import find_file_system
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 

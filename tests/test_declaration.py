@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from builders import declare
 
-from gunicorn_autoconf._declaration import Declaration, Explicit, read_declaration
-from gunicorn_autoconf._environment import VARIABLES
-from gunicorn_autoconf._quantity import Reserve
-from gunicorn_autoconf._workload import Interface, MemoryGuard, Workload
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.declaration import Declaration, Explicit, read_declaration
+from gunicorn_autoconf.plan.variables import VARIABLES
+from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.units import Reserve
+from gunicorn_autoconf.worker_classes import Interface
 
 QUANTITY = "use a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
 COUNT = "use a whole number of at least 1"

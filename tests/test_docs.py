@@ -38,8 +38,10 @@ from click.testing import CliRunner
 from server import Launcher
 from test_roots import ROOTS, FolderHost
 
-from gunicorn_autoconf import _autoconf, cli, detect_machine
-from gunicorn_autoconf._machine import Machine
+from gunicorn_autoconf import detect_machine
+from gunicorn_autoconf.cli.main import main as cli
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.server import autoconf
 
 TOP = Path(__file__).parents[1]
 PAGES = [
@@ -223,10 +225,10 @@ def explain(words: str, monkeypatch: pytest.MonkeyPatch) -> str:
         assert root == "/"
         return detect_machine(str(ROOTS / case), environ=inputs["environ"], host=FolderHost(inputs))
 
-    monkeypatch.setattr(_autoconf, "detect_machine", detect)
+    monkeypatch.setattr(autoconf, "detect_machine", detect)
     variables = dict(word.split("=", 1) for word in rest if "=" in word)
     application = [word for word in rest if "=" not in word]
-    result = CliRunner().invoke(cli.main, ["explain", *application], env=variables)
+    result = CliRunner().invoke(cli, ["explain", *application], env=variables)
     assert result.exit_code == 0, result.output
     return result.output
 

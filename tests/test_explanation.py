@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_roots import CASES, ROOTS, FolderHost
 
-from gunicorn_autoconf._advice import Advice, Facts, advise
-from gunicorn_autoconf._explanation import render_explanation
-from gunicorn_autoconf._machine import Finding, Machine, MemoryLimit, MemorySupply, Origin
-from gunicorn_autoconf._plan import plan
-from gunicorn_autoconf._probe import detect_machine
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.cli.explain.text import render_explanation
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, MemorySupply, Origin
+from gunicorn_autoconf.plan.advice import Advice, Facts, advise
+from gunicorn_autoconf.plan.steps import plan
 
 POD = machine(
     8,

@@ -8,9 +8,9 @@ from math import inf
 import pytest
 from builders import MIB
 
-from gunicorn_autoconf._actions import Action, Kind, Standing
-from gunicorn_autoconf._guard import decide, is_full, is_reached, next_interval
-from gunicorn_autoconf._sample import Sample, WorkerSample
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.memory.actions import Action, Kind, Standing
+from gunicorn_autoconf.memory.guard import decide, is_full, is_reached, next_interval
 
 KEEP = "keep"
 Trace = list[Sample]

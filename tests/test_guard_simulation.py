@@ -11,7 +11,7 @@ from fleet import Fleet, Law, leak, plateau, spike, tide
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from gunicorn_autoconf._actions import Kind
+from gunicorn_autoconf.memory.actions import Kind
 
 MINUTES, HOUR = 60, 3600
 THREE = {"GUNICORN_WORKERS": "3"}

@@ -9,9 +9,9 @@ import pytest
 from builders import declare, plan_for
 from gunicorn.config import KNOWN_SETTINGS, Config, validate_bool, validate_pos_int
 
-from gunicorn_autoconf._declaration import Explicit
-from gunicorn_autoconf._gunicorn import load_hook, read_command_line, setting_parsers
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.declaration import Explicit
+from gunicorn_autoconf.server.gunicorn import load_hook, read_command_line, setting_parsers
 
 SETTINGS = [setting for setting in KNOWN_SETTINGS if "Hooks" not in setting.section]
 SWITCHES = sorted(s.name for s in KNOWN_SETTINGS if s.validator is validate_bool)

@@ -9,9 +9,9 @@ from signal import SIGHUP, SIGTTIN, SIGTTOU
 import pytest
 from fleet import Arbiter, Config, signals_to
 
-from gunicorn_autoconf._actions import Action, Kind
-from gunicorn_autoconf._hand import PATIENCE_SECONDS, Hand
-from gunicorn_autoconf._sample import Sample, WorkerSample
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.executor import PATIENCE_SECONDS, Hand
 
 GROW = Action(Kind.GROW, "it fits", add=1)
 DEADLINE_SECONDS = 10

@@ -25,7 +25,7 @@ MORE_BYTES = 400_000_000  # beside Python and the package
 LIMITS = f"""
 import os, resource, sys
 from gunicorn_autoconf import _autoconf, _hierarchy, _cgroup  # before the limit
-from gunicorn_autoconf._interface import detect_interface
+from gunicorn_autoconf.app.detect import detect_interface
 def detect(source, target="app:app"):
     with open("app.py", "w") as file:
         file.write(source)
@@ -70,8 +70,8 @@ def test_ten_megabytes(tmp_path: Path) -> None:
     out = run_limited(
         """
         import json
-        from gunicorn_autoconf._gunicorn import assigned_names
-        from gunicorn_autoconf._probe import detect_machine
+        from gunicorn_autoconf.server.gunicorn import assigned_names
+        from gunicorn_autoconf.machine.detect import detect_machine
         problems = detect_machine(os.getcwd(), environ={}).problems
         told = detect_interface("app:app", [""]).evidence
         names = list(assigned_names("gunicorn.conf.py"))
@@ -154,7 +154,7 @@ def test_environment_full_of_unknown_names(tmp_path: Path) -> None:
     """Two megabytes, which is all that Linux hands to a program; each name is near to a known."""
     out = run_limited(
         """
-        from gunicorn_autoconf._declaration import read_declaration
+        from gunicorn_autoconf.plan.declaration import read_declaration
         environ = {f"GUNICORN_WORKER_MEM{number:06d}": "1" for number in range(77_000)}
         warnings = read_declaration(environ).warnings
         print(len(warnings), warnings[0], warnings[-1], sep="\\n")
@@ -188,7 +188,7 @@ AUDIT = """
 import json, sys
 from pathlib import Path
 from test_interface import ALL, search_path
-from gunicorn_autoconf._interface import detect_interface
+from gunicorn_autoconf.app.detect import detect_interface
 seen = set()
 def note(event, arguments):
     if not on or event in ("compile", "os.listdir", "os.scandir", "object.__getattr__"):

@@ -21,9 +21,10 @@ from builders import ASGI, WSGI, plan_for
 from gunicorn.config import KNOWN_SETTINGS
 from server import MODULE_DOOR, Launcher
 
-from gunicorn_autoconf import _server, autoconf, workers
-from gunicorn_autoconf._ignored import IGNORED, ignoring
-from gunicorn_autoconf._workload import UVICORN
+from gunicorn_autoconf import autoconf, workers
+from gunicorn_autoconf.plan.ignored import IGNORED, ignoring
+from gunicorn_autoconf.server import replan
+from gunicorn_autoconf.worker_classes import UVICORN
 
 STOCK = "uvicorn_worker.UvicornWorker"
 KNOWN = {setting.name for setting in KNOWN_SETTINGS}
@@ -236,7 +237,7 @@ def test_what_is_so_anyway_is_no_wish(variable: dict[str, str]) -> None:
 def test_limit_of_the_head_counts_where_httptools_is_not_installed(
     monkeypatch: pytest.MonkeyPatch, installed: bool, names: list[str]
 ) -> None:
-    monkeypatch.setattr(_server, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(replan, "find_spec", lambda name: object() if installed else None)
     environ = {"GUNICORN_LIMIT_REQUEST_LINE": "100"}
 
     planned = autoconf(interface="asgi", environ=environ, argv=["gunicorn"]).plan

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gunicorn_autoconf._interface import Interface, detect_interface, interface_of
-from gunicorn_autoconf._interface._binding import MAX_BINDINGS
-from gunicorn_autoconf._interface._frameworks import FRAMEWORKS, NEITHER, ON_THE_WAY
-from gunicorn_autoconf._interface._source import MAX_SOURCE_BYTES
+from gunicorn_autoconf.app.binding import MAX_BINDINGS
+from gunicorn_autoconf.app.detect import detect_interface
+from gunicorn_autoconf.app.frameworks import FRAMEWORKS, NEITHER, ON_THE_WAY
+from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.app.source import MAX_SOURCE_BYTES
+from gunicorn_autoconf.worker_classes import Interface
 
 CASES = Path(__file__).with_name("interfaces")
 HEADER = re.compile(r"^(?:#|<!--) target: (.+) -> (asgi|wsgi|unknown)(?: -->)?$", re.MULTILINE)
@@ -196,7 +198,7 @@ def test_the_table_is_consistent() -> None:
 
 LOADED = """
 import importlib, sys
-from gunicorn_autoconf._interface import interface_of
+from gunicorn_autoconf.app.loaded import interface_of
 module, _, name = sys.argv[1].partition(":")
 app = getattr(importlib.import_module(module), (name or "application").partition("(")[0])
 if sys.argv[1].endswith("()"):

@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator, ValidationError
 from test_roots import CASES, ROOTS, FolderHost
 
-from gunicorn_autoconf._advice import TOPICS, Facts, advise
-from gunicorn_autoconf._json import SCHEMA, to_json
-from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._plan import plan
-from gunicorn_autoconf._probe import detect_machine
-from gunicorn_autoconf.cli import main
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.cli.explain.document import SCHEMA, to_json
+from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.advice import TOPICS, Facts, advise
+from gunicorn_autoconf.plan.steps import plan
 
 PATH = Path(__file__).parents[1] / "docs" / "reference" / "explain.schema.json"
 PUBLISHED = json.loads(PATH.read_text(encoding="utf-8"))

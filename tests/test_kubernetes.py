@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf._kubernetes import (
+from gunicorn_autoconf.cli.kubernetes import (
     FROM_THE_LIMITS,
     Resource,
     env_lines,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gunicorn_autoconf import _ledger
-from gunicorn_autoconf._ledger import Ledger
-from gunicorn_autoconf._machine import ProcessMemory
-from gunicorn_autoconf._sample import Sample, WorkerSample
-from gunicorn_autoconf._sampling import Fork
-from gunicorn_autoconf._status import BootReport, StatusPage
+from gunicorn_autoconf.fleet import records
+from gunicorn_autoconf.fleet.records import Ledger
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.fleet.sampler import Fork
+from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.machine.facts import ProcessMemory
 
 MEMORY = ProcessMemory(80_000_000, 60_000_000, 50_000_000)
 
@@ -33,7 +33,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(_ledger, "time", clock)
+    monkeypatch.setattr(records, "time", clock)
     return clock
 
 
@@ -42,7 +42,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> StatusPage:
         raise OSError("Cannot allocate memory")
 
-    monkeypatch.setattr(_ledger, "StatusPage", refuse)
+    monkeypatch.setattr(records, "StatusPage", refuse)
 
 
 def worker(pid: int, workers: int = 2) -> Any:
@@ -89,7 +89,7 @@ def test_only_partly_known_memory(clock: Clock) -> None:
 
 def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workers at most, a hundred in all."""
-    monkeypatch.setattr(_ledger, "StatusPage", lambda: StatusPage(3))
+    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(3))
     ledger = Ledger()
     for pid in range(100):
         each = worker(pid)
@@ -212,7 +212,7 @@ class TestWithoutAPage:
 
 
 def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ledger, "StatusPage", lambda: StatusPage(1))
+    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(1))
     ledger, eleven, twelve = Ledger(), worker(11), worker(12)
     ledger.forking(eleven)
     ledger.forking(twelve)

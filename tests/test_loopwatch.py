@@ -12,12 +12,13 @@ from typing import Any, cast
 
 import pytest
 
-from gunicorn_autoconf._watchdog import _loopwatch, _watched
-from gunicorn_autoconf._watchdog._loopwatch import LoopWatch
-from gunicorn_autoconf._watchdog._stack import Frame, Origins
-from gunicorn_autoconf._watchdog._tally import Tally
-from gunicorn_autoconf._watchdog._watched import MAX_SAMPLES, Sample, Samples
-from gunicorn_autoconf._watchdog._witness import Delay, OwnDelay
+from gunicorn_autoconf.watchdog import loop as loop_module
+from gunicorn_autoconf.watchdog import watched as watched_module
+from gunicorn_autoconf.watchdog.loop import LoopWatch
+from gunicorn_autoconf.watchdog.stacks import Frame, Origins
+from gunicorn_autoconf.watchdog.tally import Tally
+from gunicorn_autoconf.watchdog.watched import MAX_SAMPLES, Sample, Samples
+from gunicorn_autoconf.watchdog.witnesses import Delay, OwnDelay
 
 AA = Frame("/srv/app.py", 5, "aa")
 BB = Frame("/srv/app.py", 9, "bb")
@@ -38,10 +39,10 @@ class Simulation:
         self._asked: list[Callable[[], None]] = []
         self._look_at = 0.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr(_loopwatch, "time", clock)
-        monkeypatch.setattr(_watched, "time", clock)
-        monkeypatch.setattr(_loopwatch, "read_stack", lambda ident: ((self.at,), None))
-        monkeypatch.setattr(_loopwatch, "is_in_code", lambda ident: True)
+        monkeypatch.setattr(loop_module, "time", clock)
+        monkeypatch.setattr(watched_module, "time", clock)
+        monkeypatch.setattr(loop_module, "read_stack", lambda ident: ((self.at,), None))
+        monkeypatch.setattr(loop_module, "is_in_code", lambda ident: True)
         loop = SimpleNamespace(
             is_running=lambda: self._running, call_soon_threadsafe=self._asked.append
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from builders import GIB, MIB, declare, limit, memory
 
-from gunicorn_autoconf._actions import Action, Kind
-from gunicorn_autoconf._budget import MemoryBudget, memory_budget
-from gunicorn_autoconf._machine import MemorySupply, ProcessMemory
-from gunicorn_autoconf._memory_lines import (
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
+from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.lines import (
     metrics,
     render_action,
     render_boot,
@@ -16,7 +16,7 @@ from gunicorn_autoconf._memory_lines import (
     render_memory,
     render_oom,
 )
-from gunicorn_autoconf._sample import Sample, WorkerSample
+from gunicorn_autoconf.plan.budget import MemoryBudget, memory_budget
 
 SAMPLE = Sample(
     at_seconds=100.0,

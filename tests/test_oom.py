@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gunicorn_autoconf._oom import OomWatch, find_oom_files, read_oom_kills
+from gunicorn_autoconf.memory.oom import OomWatch, find_oom_files, read_oom_kills
 
 V2_EVENTS = "low 0\nhigh 12\nmax 40\noom 3\noom_kill {kills}\noom_group_kill 0\n"
 V1_CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n"

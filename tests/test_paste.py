@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_kubernetes import container_of
 
-from gunicorn_autoconf._declaration import Declaration, Explicit, read_declaration
-from gunicorn_autoconf._gunicorn import read_command_line, setting_parsers, spellings
-from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._paste import FORMS, Content, Pasted, render
-from gunicorn_autoconf._plan import plan
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.cli.paste import FORMS, Content, Pasted, render
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration, Explicit, read_declaration
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.gunicorn import read_command_line, setting_parsers, spellings
 
 POD = machine(
     8,
@@ -325,7 +326,7 @@ def test_a_class_is_written_by_its_dotted_name() -> None:
     declaration = Declaration(settings={"worker_class": (explicit,)})
     planned = plan(machine(), declaration)
     shown = render("python", Content(machine(), declaration, planned, {}, SPELLINGS))
-    assert "worker_class = 'gunicorn_autoconf._machine.Machine'\n" in shown.text
+    assert "worker_class = 'gunicorn_autoconf.machine.facts.Machine'\n" in shown.text
 
 
 def test_a_reason_never_ends_its_comment() -> None:

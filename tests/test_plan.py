@@ -20,11 +20,13 @@ from builders import (
     plan_for,
 )
 
-from gunicorn_autoconf._choices import Plan, Reason
-from gunicorn_autoconf._declaration import Declaration, Explicit
-from gunicorn_autoconf._machine import Finding, Platform
-from gunicorn_autoconf._plan import PLANNED_SETTINGS, plan
-from gunicorn_autoconf._workload import Interface, Workload
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.machine.facts import Platform
+from gunicorn_autoconf.plan.declaration import Declaration, Explicit
+from gunicorn_autoconf.plan.plan import Plan, Reason
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
+from gunicorn_autoconf.plan.workload import Workload
+from gunicorn_autoconf.worker_classes import Interface
 
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 STOCK = "uvicorn_worker.UvicornWorker"

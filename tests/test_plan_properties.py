@@ -10,10 +10,11 @@ from gunicorn.config import KNOWN_SETTINGS
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf._choices import Plan
-from gunicorn_autoconf._declaration import Declaration
-from gunicorn_autoconf._machine import Finding, Machine, Platform
-from gunicorn_autoconf._plan import plan
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.machine.facts import Machine, Platform
+from gunicorn_autoconf.plan.declaration import Declaration
+from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.steps import plan
 
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 STOCK = "uvicorn_worker.UvicornWorker"

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from gunicorn_autoconf import _procmem
-from gunicorn_autoconf._machine import ProcessMemory
-from gunicorn_autoconf._procmem import read_process_memory
+from gunicorn_autoconf.machine import process_memory
+from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.machine.process_memory import read_process_memory
 
 ROLLUP = """\
 55d0c8a00000-7ffd1d5f2000 ---p 00000000 00:00 0                          [rollup]
@@ -45,7 +45,7 @@ def fails(error: Exception) -> Callable[..., Any]:
 @pytest.fixture
 def no_rollup(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel before 4.14, gVisor, macOS, or another user's process."""
-    monkeypatch.setattr(_procmem, "open", fails(FileNotFoundError()), raising=False)
+    monkeypatch.setattr(process_memory, "open", fails(FileNotFoundError()), raising=False)
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> ProcessMemory | None:
@@ -62,7 +62,7 @@ class TestRollup:
             paths.append(path)
             return io.StringIO(ROLLUP)
 
-        monkeypatch.setattr(_procmem, "open", rollup, raising=False)
+        monkeypatch.setattr(process_memory, "open", rollup, raising=False)
         memory = read_process_memory(4711)
         assert paths == ["/proc/4711/smaps_rollup"]
         # 53652, 40960 and 2048 + 30720 + 4096 kB.
@@ -70,21 +70,21 @@ class TestRollup:
 
     def test_without_huge_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         text = ROLLUP.replace("Private_Hugetlb:    4096 kB\n", "")
-        monkeypatch.setattr(_procmem, "open", is_there(text), raising=False)
+        monkeypatch.setattr(process_memory, "open", is_there(text), raising=False)
         assert read_process_memory(4711) == ProcessMemory(54_939_648, 41_943_040, 33_554_432)
 
     def test_without_shares(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_procmem, "open", is_there("Rss: 53652 kB\n"), raising=False)
+        monkeypatch.setattr(process_memory, "open", is_there("Rss: 53652 kB\n"), raising=False)
         assert read_process_memory(4711) == ProcessMemory(54_939_648, None, None)
 
     @pytest.mark.parametrize("text", ["", "Rss:  0 kB\nPss:  0 kB\n"])
     def test_of_a_process_that_ends(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         """It has no pages left: that is no measurement."""
-        monkeypatch.setattr(_procmem, "open", is_there(text), raising=False)
+        monkeypatch.setattr(process_memory, "open", is_there(text), raising=False)
         assert read_process_memory(4711) is None
 
     def test_that_nobody_understands(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_procmem, "open", is_there("Rss: lots\n"), raising=False)
+        monkeypatch.setattr(process_memory, "open", is_there("Rss: lots\n"), raising=False)
         told = ask(monkeypatch, memory_full_info=lambda: SimpleNamespace(rss=9, pss=7, uss=5))
         assert told == ProcessMemory(9, 7, 5)
 

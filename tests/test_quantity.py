@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf._quantity import (
+from gunicorn_autoconf.units import (
     Reserve,
     format_bytes,
     parse_bytes,

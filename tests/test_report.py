@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory, plan_for
 
-from gunicorn_autoconf._choices import Plan
-from gunicorn_autoconf._declaration import Declaration, Explicit
-from gunicorn_autoconf._explanation import render_explanation
-from gunicorn_autoconf._json import to_json
-from gunicorn_autoconf._machine import Finding, Machine
-from gunicorn_autoconf._plan import plan
-from gunicorn_autoconf._report import (
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.cli.explain.document import to_json
+from gunicorn_autoconf.cli.explain.text import render_explanation
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration, Explicit
+from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.report import (
     render_change,
     render_final,
     render_table,
 )
+from gunicorn_autoconf.plan.steps import plan
 
 POD = machine(
     8,

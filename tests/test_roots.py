@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from gunicorn_autoconf._host import Host
-from gunicorn_autoconf._machine import Machine
-from gunicorn_autoconf._probe import detect_machine
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.machine.host import Host
 
 ROOTS = Path(__file__).parent / "roots"
 CASES = sorted(folder.name for folder in ROOTS.iterdir())

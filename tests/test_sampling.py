@@ -7,10 +7,10 @@ import os
 import pytest
 from builders import GIB, MIB, limit, machine, memory
 
-from gunicorn_autoconf._machine import Machine, MemorySupply, ProcessMemory
-from gunicorn_autoconf._sample import WorkerSample
-from gunicorn_autoconf._sampling import Fork, Sampler, WorkerPast, tightest_level
-from gunicorn_autoconf._status import BootReport
+from gunicorn_autoconf.fleet.sample import WorkerSample
+from gunicorn_autoconf.fleet.sampler import Fork, Sampler, WorkerPast, tightest_level
+from gunicorn_autoconf.fleet.shared_page import BootReport
+from gunicorn_autoconf.machine.facts import Machine, MemorySupply, ProcessMemory
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 

@@ -81,11 +81,11 @@ ON_DEMAND = """
 
 # The guard with less patience, that acts when half of the limit is used.
 QUICK = """
-    from gunicorn_autoconf import _guard
-    _guard.MIN_AGE_SECONDS = 1.0
-    _guard.SLOWEST_SECONDS = _guard.BOOTING_SECONDS = 0.2
-    _guard.FASTEST_SECONDS = 0.1
-    _guard.LOW_FRACTION = 0.5
+    from gunicorn_autoconf.memory import guard
+    guard.MIN_AGE_SECONDS = 1.0
+    guard.SLOWEST_SECONDS = guard.BOOTING_SECONDS = 0.2
+    guard.FASTEST_SECONDS = 0.1
+    guard.LOW_FRACTION = 0.5
     from gunicorn_autoconf.conf import *
 """
 
@@ -432,7 +432,7 @@ def test_kill_of_another_process_is_told_as_that(cgroup: Cgroup, confined: Launc
     )
     confined.write(
         "gunicorn.conf.py",
-        "import gunicorn_autoconf._oom as oom\n"
+        "import gunicorn_autoconf.memory.oom as oom\n"
         "oom.CLAIM_SECONDS = 0.5\n" + "from gunicorn_autoconf.conf import *\n",
     )
     server = confined.start("app:app", GUNICORN_WORKERS="1")
@@ -1027,15 +1027,15 @@ def test_server_serves_whatever_is_broken(gunicorn: Launcher, broken: str) -> No
     "lines",
     [
         # A kernel without smaps_rollup, or a process of another user: psutil has to tell.
-        "import gunicorn_autoconf._procmem as m; m.open = refuse",
+        "import gunicorn_autoconf.machine.process_memory as m; m.open = refuse",
         # psutil cannot tell either.
-        "import gunicorn_autoconf._procmem as m, psutil; m.open = refuse; psutil.Process = refuse",
+        "import gunicorn_autoconf.machine.process_memory as m, psutil; m.open = refuse; psutil.Process = refuse",
         # There is no psutil.
-        "import gunicorn_autoconf._procmem as m; m.open = refuse; sys.modules['psutil'] = None",
+        "import gunicorn_autoconf.machine.process_memory as m; m.open = refuse; sys.modules['psutil'] = None",
         # No shared page.
-        "import gunicorn_autoconf._status as m, types; m.mmap = types.SimpleNamespace(mmap=refuse)",
+        "import gunicorn_autoconf.fleet.shared_page as m, types; m.mmap = types.SimpleNamespace(mmap=refuse)",
         # Nothing of the kernel's can be read.
-        "import gunicorn_autoconf._host as m; m.open = refuse",
+        "import gunicorn_autoconf.machine.host as m; m.open = refuse",
     ],
     ids=["smaps", "psutil", "no-psutil", "page", "host"],
 )
@@ -1062,7 +1062,7 @@ def test_memory_is_logged_without_a_status_page(gunicorn: Launcher) -> None:
         "gunicorn.conf.py",
         """
         import types
-        import gunicorn_autoconf._status as status
+        import gunicorn_autoconf.fleet.shared_page as status
 
         def refuse(*args):
             raise OSError("injected")

@@ -14,11 +14,11 @@ from builders import ASGI, WSGI, declare
 from server import MODULE_DOOR, Launcher
 from test_roots import ROOTS, FolderHost
 
-from gunicorn_autoconf._choices import Plan
-from gunicorn_autoconf._gunicorn import spellings, taken_settings
-from gunicorn_autoconf._paste import Content, render
-from gunicorn_autoconf._plan import plan
-from gunicorn_autoconf._probe import detect_machine
+from gunicorn_autoconf.cli.paste import Content, render
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.gunicorn import spellings, taken_settings
 
 pytestmark = pytest.mark.server
 

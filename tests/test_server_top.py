@@ -36,9 +36,9 @@ from test_server_cgroup import Cgroup
 from test_server_memory import cgroup  # noqa: F401 - a fixture
 
 from gunicorn_autoconf import detect_machine
-from gunicorn_autoconf._commands import top as top_command
-from gunicorn_autoconf._top import _arbiters
-from gunicorn_autoconf.cli import main
+from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.top import arbiters
+from gunicorn_autoconf.cli.top import command as top_command
 
 pytestmark = pytest.mark.server
 
@@ -192,7 +192,7 @@ def test_another_users_processes_show_what_may_be_seen(gunicorn: Launcher) -> No
     # Everything is loaded first: another user may not be able to read this Python.
     program = """
         import os, sys, encodings.idna, psutil
-        from gunicorn_autoconf.cli import main
+        from gunicorn_autoconf.cli.main import main
         psutil.Process().memory_full_info()
         os.setgid(65534)
         os.setuid(65534)
@@ -220,7 +220,7 @@ def test_arbiters_are_found(gunicorn: Launcher, program: Sequence[str]) -> None:
     # Other tests' servers are found, too.
     first, second = plain(gunicorn, program=program), plain(gunicorn, program=program)
 
-    found = _arbiters.select_arbiters(_arbiters.list_processes(os.geteuid()))
+    found = arbiters.select_arbiters(arbiters.list_processes(os.geteuid()))
 
     pids = {arbiter.pid for arbiter in found}
     assert {first.pid, second.pid} <= pids
@@ -249,7 +249,7 @@ def test_titles_are_known(gunicorn: Launcher) -> None:
     server = plain(gunicorn, "--name", "shop")
 
     document = top(gunicorn, "--pid", str(server.pid))
-    found = _arbiters.select_arbiters(_arbiters.list_processes(os.geteuid()))
+    found = arbiters.select_arbiters(arbiters.list_processes(os.geteuid()))
 
     assert document["command"] == "gunicorn: master [shop]"
     assert {worker["pid"] for worker in document["workers"]} == server.worker_pids()
@@ -266,7 +266,7 @@ def test_upgrade_has_two_arbiters(gunicorn: Launcher) -> None:
     wait_until(lambda: len(server.lines("is ready")) == 4, "they boot")
     new_workers = {child.pid for child in psutil.Process(new).children()}
 
-    found = _arbiters.select_arbiters(_arbiters.list_processes(os.geteuid()))
+    found = arbiters.select_arbiters(arbiters.list_processes(os.geteuid()))
     shown = {pid: top(gunicorn, "--pid", str(pid)) for pid in (server.pid, new)}
 
     assert {server.pid, new} <= {arbiter.pid for arbiter in found}
@@ -301,9 +301,9 @@ def test_pidfile_of_a_daemon(gunicorn: Launcher) -> None:
         ([], "Error: no running Gunicorn was found; name one by --pid or --pidfile\n"),
         (
             [
-                _arbiters.Listed(10, 1, ("gunicorn", "a:app")),
-                _arbiters.Listed(11, 10, ("gunicorn", "a:app")),
-                _arbiters.Listed(20, 1, ("gunicorn", "b:app")),
+                arbiters.Listed(10, 1, ("gunicorn", "a:app")),
+                arbiters.Listed(11, 10, ("gunicorn", "a:app")),
+                arbiters.Listed(20, 1, ("gunicorn", "b:app")),
             ],
             (
                 "Error: 2 arbiters are running, choose one by --pid:\n"
@@ -314,9 +314,9 @@ def test_pidfile_of_a_daemon(gunicorn: Launcher) -> None:
     ],
 )
 def test_none_and_several(
-    monkeypatch: pytest.MonkeyPatch, listed: list[_arbiters.Listed], message: str
+    monkeypatch: pytest.MonkeyPatch, listed: list[arbiters.Listed], message: str
 ) -> None:
-    monkeypatch.setattr(_arbiters, "list_processes", lambda user_id: listed)
+    monkeypatch.setattr(arbiters, "list_processes", lambda user_id: listed)
 
     result = invoke("--once")
 
@@ -385,7 +385,7 @@ def test_once_needs_no_rich(gunicorn: Launcher) -> None:
     program = """
         import sys
         sys.modules["rich"] = None
-        from gunicorn_autoconf.cli import main
+        from gunicorn_autoconf.cli.main import main
         main()
     """
     path = gunicorn.write("without_rich.py", program)
@@ -668,7 +668,7 @@ def test_signals_give_the_terminal_back(
 
 
 def test_an_error_gives_the_terminal_back(gunicorn: Launcher) -> None:
-    program = "from gunicorn_autoconf._top._terminal import watch; watch(lambda: 1 // 0, 1)"
+    program = "from gunicorn_autoconf.cli.top.terminal import watch; watch(lambda: 1 // 0, 1)"
 
     with terminal(gunicorn, sys.executable, "-c", program) as seen:
         assert seen.wait() == 1

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from jsonschema import Draft202012Validator, ValidationError
 from test_json_schema import closed
 
-from gunicorn_autoconf._sizing._report import SCHEMA
-from gunicorn_autoconf.cli import main
+from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.size.text import SCHEMA
 
 PATH = Path(__file__).parents[1] / "docs" / "reference" / "size.schema.json"
 PUBLISHED = json.loads(PATH.read_text(encoding="utf-8"))

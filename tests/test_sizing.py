@@ -10,12 +10,12 @@ from builders import GIB, MIB, limit, machine, memory, plan_for
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf._choices import Plan
-from gunicorn_autoconf._sizing import Sizing, size
-from gunicorn_autoconf._sizing._counts import Step
-from gunicorn_autoconf._sizing._question import read_question
-from gunicorn_autoconf._sizing._report import render_sizing, sizing_json, with_numbers
+from gunicorn_autoconf.cli.size.counts import Step
+from gunicorn_autoconf.cli.size.question import read_question
+from gunicorn_autoconf.cli.size.sizing import Sizing, size
+from gunicorn_autoconf.cli.size.text import render_sizing, sizing_json, with_numbers
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
+from gunicorn_autoconf.plan.plan import Plan
 
 
 def size_for(**options: str | int) -> Sizing:

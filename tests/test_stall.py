@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server import wait_until
 
-from gunicorn_autoconf._cgroup import parse_cpu_stat
-from gunicorn_autoconf._watchdog import _witness
-from gunicorn_autoconf._watchdog._heartbeat import _LongRequests
-from gunicorn_autoconf._watchdog._stack import (
+from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.machine.kernel_files import parse_cpu_stat
+from gunicorn_autoconf.watchdog import witnesses
+from gunicorn_autoconf.watchdog.heartbeat import _LongRequests
+from gunicorn_autoconf.watchdog.stacks import (
     MAX_FRAMES,
     MAX_REQUEST_LENGTH,
     Frame,
@@ -30,7 +31,7 @@ from gunicorn_autoconf._watchdog._stack import (
     render_threads,
     trim,
 )
-from gunicorn_autoconf._watchdog._stall import (
+from gunicorn_autoconf.watchdog.stall import (
     NO_LINE,
     Cause,
     Evidence,
@@ -40,15 +41,14 @@ from gunicorn_autoconf._watchdog._stall import (
     render_excuse,
     render_stall,
 )
-from gunicorn_autoconf._watchdog._tally import ELSEWHERE, EXCUSED, MAX_PLACES, Tally
-from gunicorn_autoconf._watchdog._threads import (
+from gunicorn_autoconf.watchdog.tally import ELSEWHERE, EXCUSED, MAX_PLACES, Tally
+from gunicorn_autoconf.watchdog.threads import (
     Serving,
     find_origins,
     read_stack,
     read_threads,
 )
-from gunicorn_autoconf._watchdog._witness import Delay, OwnDelay, QuotaWitness, ThreadWitness
-from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.watchdog.witnesses import Delay, OwnDelay, QuotaWitness, ThreadWitness
 
 ORIGINS = Origins(libraries=("/usr/lib/python3.11",), own=("/venv/site-packages/shop",))
 
@@ -115,7 +115,7 @@ def test_start_of_the_server_is_left_out() -> None:
 
 def test_listener_of_the_garbage_collector_is_left_out() -> None:
     """The collector calls it wherever the thread is; that place is the one to name."""
-    listener = Frame(_witness.__file__, 1, "CollectorWitness.__call__")
+    listener = Frame(witnesses.__file__, 1, "CollectorWitness.__call__")
 
     assert trim((listener, PRICES, *START)) == (PRICES,)
 

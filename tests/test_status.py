@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gunicorn_autoconf import _status
-from gunicorn_autoconf._machine import ProcessMemory
-from gunicorn_autoconf._status import BootReport, StatusPage
+from gunicorn_autoconf.fleet import shared_page
+from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.machine.facts import ProcessMemory
 
 REPORT = BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
 
@@ -165,15 +165,15 @@ class TestHalfWritten:
         """A page on which the state of a slot can no longer be set."""
 
         class Struct:
-            size = _status._STATE.size
-            unpack_from = staticmethod(_status._STATE.unpack_from)
+            size = shared_page._STATE.size
+            unpack_from = staticmethod(shared_page._STATE.unpack_from)
 
             def pack_into(self, page: mmap.mmap, offset: int, state: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         page = StatusPage(2)
         page.take()
-        monkeypatch.setattr(_status, "_STATE", Struct())
+        monkeypatch.setattr(shared_page, "_STATE", Struct())
         return page
 
     def test_says_nothing(self, page: StatusPage, monkeypatch: pytest.MonkeyPatch) -> None:

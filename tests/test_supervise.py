@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fleet import Fleet, leak, plateau, signals_to
 
-from gunicorn_autoconf._actions import Action, Kind
+from gunicorn_autoconf.memory.actions import Action, Kind
 
 THREE = {"GUNICORN_WORKERS": "3"}
 

@@ -14,8 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from test_json_schema import closed
 
 from gunicorn_autoconf import detect_machine
-from gunicorn_autoconf._machine import ProcessMemory
-from gunicorn_autoconf._top._arbiters import (
+from gunicorn_autoconf.cli.top.arbiters import (
     Listed,
     describe,
     is_gunicorn,
@@ -23,8 +22,8 @@ from gunicorn_autoconf._top._arbiters import (
     select_arbiters,
     select_workers,
 )
-from gunicorn_autoconf._top._sample import _sample_memory
-from gunicorn_autoconf._top._screen import (
+from gunicorn_autoconf.cli.top.sample import _sample_memory
+from gunicorn_autoconf.cli.top.screen import (
     crop,
     draw_once,
     draw_screen,
@@ -32,7 +31,7 @@ from gunicorn_autoconf._top._screen import (
     sparkline,
     text_of,
 )
-from gunicorn_autoconf._top._view import (
+from gunicorn_autoconf.cli.top.view import (
     MAX_POINTS,
     SCHEMA,
     MemorySample,
@@ -43,6 +42,7 @@ from gunicorn_autoconf._top._view import (
     follow,
     to_json,
 )
+from gunicorn_autoconf.machine.facts import ProcessMemory
 
 PATH = Path(__file__).parents[1] / "docs" / "reference" / "top.schema.json"
 PUBLISHED = json.loads(PATH.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from gunicorn_autoconf._quantity import plural
+from gunicorn_autoconf.units import plural
 
 from .figures import DISTURBED_FRACTION, Row, Sample, Spread, Table, tables
 from .ways import DECLARED, UNDECLARED

@@ -16,7 +16,7 @@ import psutil
 from arena import Arena, children, links, lives
 from server import wait_until
 
-from gunicorn_autoconf._status import _SLOT_BYTES, _STATE, SLOTS
+from gunicorn_autoconf.fleet.shared_page import _SLOT_BYTES, _STATE, SLOTS
 
 MIB = 2**20
 

@@ -1,1 +1,0 @@
-"""The commands, a module each. Nothing but `cli` imports them, and no server ever does."""

@@ -1,0 +1,1 @@
+"""What the application speaks, from its source or from the loaded object."""

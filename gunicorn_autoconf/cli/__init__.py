@@ -1,0 +1,1 @@
+"""The ``gunicorn-autoconf`` command. No server loads anything in here."""

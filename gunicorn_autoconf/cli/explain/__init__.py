@@ -1,0 +1,1 @@
+"""``gunicorn-autoconf explain``: what is planned here, and why."""

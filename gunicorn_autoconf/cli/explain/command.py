@@ -1,0 +1,122 @@
+"""``gunicorn-autoconf explain``. Reads the machine and the application's source, prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+from gunicorn_autoconf.cli.explain.document import to_json
+from gunicorn_autoconf.cli.explain.text import render_explanation
+from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
+from gunicorn_autoconf.cli.paste import FORMS, Content, render
+from gunicorn_autoconf.machine.detect import find_file_system
+from gunicorn_autoconf.plan.advice import Advice, Facts, advise
+from gunicorn_autoconf.server.autoconf import Autoconf, build
+from gunicorn_autoconf.server.gunicorn import (
+    assigned_names,
+    check_command_line,
+    spellings,
+    taken_settings,
+)
+
+# What Gunicorn reads where no -c tells it otherwise.
+CONF_FILE = "./gunicorn.conf.py"
+
+# By what `render_explanation` paints: titles, settings and the parts of the bar.
+_STYLES: dict[str, dict[str, Any]] = {
+    "title": {"bold": True},
+    "setting": {"fg": "cyan"},
+    "reserve": {"fg": "yellow"},
+    "others": {"fg": "magenta"},
+    "workers": {"fg": "blue"},
+    "free": {"fg": "green"},
+    "missing": {"fg": "red", "bold": True},
+}
+
+
+@click.command()
+@click.argument("app", required=False)
+@declaring
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--as", "form", type=click.Choice(FORMS), help="Print the plan to paste it.")
+def explain(app: str | None, as_json: bool, form: str | None, **options: str | None) -> None:
+    """
+    Show what the machine grants, what was declared, what is planned, and why.
+
+    APP is the application as Gunicorn takes it, such as mysite.asgi:application; its source is
+    read to tell ASGI from WSGI, nothing of it is run, nor is a gunicorn.conf.py. The options that
+    take a VALUE stand for what the environment would declare.
+
+    To paste: args are for Gunicorn's command line, python is a gunicorn.conf.py that needs nothing
+    else of this package than its worker class. The variables of env, dockerfile and kubernetes
+    are read by gunicorn -c python:gunicorn_autoconf.conf.
+    """
+    if as_json and form:
+        raise click.UsageError("--json and --as exclude each other.")
+    argv = ["gunicorn", *([app] if app else [])]
+    environ = dict(os.environ)
+    check_command_line(environ)
+    result = build(by_flag(options), environ, argv, "/")
+    if form:
+        _print_to_paste(form, result, declared_texts(options, environ))
+        return
+    parts = (result.machine, result.declaration, result.plan)
+    if as_json:
+        document = to_json(*parts, result.application, result.warnings, _advice(result))
+        click.echo(json.dumps(document, indent=2))
+        return
+    text = render_explanation(*parts, result.warnings, advice=_advice(result), paint=_paint)
+    # click leaves out colour where nobody would see it. Source: no-color.org.
+    click.echo(text, nl=False, color=False if environ.get("NO_COLOR") else None)
+
+
+def _paint(text: str, style: str) -> str:
+    return click.style(text, **_STYLES[style])
+
+
+def _advice(result: Autoconf) -> tuple[Advice, ...]:
+    exists = os.path.exists(CONF_FILE)
+    assigned = assigned_names(CONF_FILE) & taken_settings({}).keys()
+    heartbeat = result.plan.settings.get("worker_tmp_dir") or _temporary_directory()
+    return advise(
+        Facts(
+            machine=result.machine,
+            declaration=result.declaration,
+            plan=result.plan,
+            application=result.application,
+            has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
+            heartbeat_directory=heartbeat,
+            heartbeat_file_system=find_file_system(heartbeat),
+            conf_file=CONF_FILE if exists else None,
+            conf_file_assigns=tuple(sorted(assigned)),
+        )
+    )
+
+
+def _temporary_directory() -> str:
+    """Where Gunicorn makes its files unless told otherwise."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # None can be written to: a file system that is read-only.
+        return "/tmp"  # noqa: S108 - no file is made here
+
+
+def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> None:
+    """Print nothing but what is to be pasted; all else goes to stderr."""
+    parts = (result.machine, result.declaration, result.plan)
+    pasted = render(form, Content(*parts, declared, spellings()))
+    notes = [*result.warnings, *pasted.notes]
+    pins_the_class = form != "kubernetes"
+    if pins_the_class and result.application is None and not result.declaration.interface:
+        notes.append("no application was named: this is for WSGI; name it, or set --interface")
+    if pasted.left_out:
+        notes.append(f"left out: {', '.join(pasted.left_out)}")
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+    click.echo(pasted.text, nl=False)

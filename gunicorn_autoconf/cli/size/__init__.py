@@ -1,0 +1,1 @@
+"""``gunicorn-autoconf size``: which machine a load or a fleet takes."""

@@ -1,0 +1,1 @@
+"""``gunicorn-autoconf top``: a running server, whoever configured it."""

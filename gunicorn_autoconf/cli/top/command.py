@@ -1,0 +1,95 @@
+"""``gunicorn-autoconf top``. Reads the processes of a running server, shows them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+import time
+
+import click
+import psutil
+
+from gunicorn_autoconf.cli.top.arbiters import find_arbiter
+from gunicorn_autoconf.cli.top.sample import sample_server
+from gunicorn_autoconf.cli.top.screen import draw_once, text_of
+from gunicorn_autoconf.cli.top.view import View, follow, to_json
+from gunicorn_autoconf.errors import AutoconfError
+
+INTERVAL_SECONDS = 2.0
+# CPU time is counted in hundredths of a second: this tells shares of 2 %.
+ONCE_SECONDS = 0.5
+
+NEEDS_RICH = "top needs rich: pip install 'gunicorn-autoconf[top]'"
+
+
+@click.command()
+@click.option("--pid", type=int, help="The arbiter to watch.")
+@click.option("--pidfile", help="The file in which Gunicorn keeps its pid (its --pid).")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1, max=3600),
+    metavar="SECONDS",
+    help=f"Seconds between two looks [{INTERVAL_SECONDS:g}; {ONCE_SECONDS:g} with --once].",
+)
+@click.option("--once", is_flag=True, help="Print one table and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one look as JSON and end.")
+def top(
+    *, pid: int | None, pidfile: str | None, interval: float | None, once: bool, as_json: bool
+) -> None:
+    """
+    Watch a running Gunicorn: its workers' memory and CPU, and what its limit leaves.
+
+    Any Gunicorn will do. Without --pid and --pidfile the one that runs is found. Keys: m, c, a
+    and p sort by memory, CPU, age and pid, r reverses, q quits.
+    """
+    server = _Server(find_arbiter(pid, pidfile))
+    if as_json or once:
+        view = server.look_twice(interval or ONCE_SECONDS)
+        click.echo(json.dumps(to_json(view), indent=2) if as_json else _table(view), nl=as_json)
+        return
+    if not _can_watch():
+        raise AutoconfError("top needs a terminal; --once and --json do without")
+    if importlib.util.find_spec("rich") is None:
+        raise AutoconfError(NEEDS_RICH)
+    from gunicorn_autoconf.cli.top.terminal import watch
+
+    if watch(server.look, interval or INTERVAL_SECONDS) is False:
+        click.echo(f"arbiter {server.pid} has ended")
+
+
+class _Server:
+    """A server and what was seen of it last."""
+
+    def __init__(self, arbiter: psutil.Process) -> None:
+        self.pid = arbiter.pid
+        self._arbiter = arbiter
+        self._view: View | None = None
+
+    def look(self) -> View | None:
+        """Return what is to be seen now, or None where the arbiter has ended."""
+        sample = sample_server(self._arbiter)
+        if sample is None:
+            return None
+        self._view = follow(self._view, sample)
+        return self._view
+
+    def look_twice(self, seconds: float) -> View:
+        """Return what is to be seen after *seconds*, for shares of CPU need two looks."""
+        if self.look() is not None:
+            time.sleep(seconds)
+            if (view := self.look()) is not None:
+                return view
+        raise AutoconfError(f"arbiter {self.pid} has ended")
+
+
+def _table(view: View) -> str:
+    # Where the output cannot hold blocks, a question mark is better than a traceback.
+    encoding = sys.stdout.encoding or "ascii"
+    lines = draw_once(view, shutil.get_terminal_size().columns)
+    return text_of(lines).encode(encoding, "replace").decode(encoding)
+
+
+def _can_watch() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()

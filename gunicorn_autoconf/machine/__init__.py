@@ -1,0 +1,1 @@
+"""What the kernel grants: its files to values, the cgroup tree, the memory of processes."""

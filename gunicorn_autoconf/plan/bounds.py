@@ -1,0 +1,100 @@
+"""What bounds the plan: the declared bounds, and how far the guard may take the count. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration
+from gunicorn_autoconf.plan.plan import Given, Plan, Reason, choose
+from gunicorn_autoconf.plan.workload import MemoryGuard
+
+# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
+POOL_THREADS = 2
+
+
+def bound_workers(result: Plan, given: Given) -> Plan:
+    """Keep the count to max_concurrency, max_workers and min_workers."""
+    declaration = given.declaration
+    fewest = fewest_threads(given)
+    per_thread = f"max_concurrency // {fewest} threads" if fewest > 1 else "max_concurrency"
+    bounds: tuple[tuple[str, Callable[[int, int], int], int | None, str], ...] = (
+        ("max_concurrency", min, workers_within_concurrency(given), per_thread),
+        ("max_workers", min, declaration.max_workers, "max_workers"),
+        ("min_workers", max, declaration.min_workers, "min_workers"),
+    )
+    for name, pick, bound, rule in bounds:
+        workers = result.settings["workers"]
+        if bound is not None and (bounded := pick(workers, bound)) != workers:
+            inputs = {"bound": getattr(declaration, name), "wanted": workers}
+            source = declaration.sources[name]
+            result = choose(result, "workers", bounded, rule, source=source, **inputs)
+    return result
+
+
+def bound_threads(result: Plan, given: Given) -> Plan:
+    """Keep the threads of all workers, also of those that the guard may add, to max_concurrency."""
+    bound = given.declaration.max_concurrency
+    threads, workers = result.settings["threads"], result.most_workers
+    if bound is None or given.declaration.explicit("threads") or not workers:
+        return result
+    fitting = max(bound // workers, 1)
+    added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
+    if fitting >= threads:
+        return result
+    return choose(
+        result,
+        "threads",
+        fitting,
+        f"max_concurrency // workers{added}",
+        source=given.declaration.sources["max_concurrency"],
+        max_concurrency=bound,
+        workers=workers,
+    )
+
+
+def is_memory_cut(reason: Reason) -> bool:
+    """Whether memory, and not the cores or a bound, is why there are no more workers."""
+    return "budget_bytes" in reason.inputs
+
+
+def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
+    """Return what the guard may do: as declared, else to act where a limit is ours alone."""
+    if declaration.memory_guard is not None:
+        return declaration.memory_guard
+    limited = machine.memory.limits or declaration.memory_bytes
+    return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
+
+
+def fewest_threads(given: Given) -> int:
+    """Return the fewest threads that a worker of this plan can have."""
+    if explicit := given.declaration.explicit("threads"):
+        threads: int = explicit.value
+        return max(threads, 1)
+    return POOL_THREADS if given.plans_pools else 1
+
+
+def workers_within_concurrency(given: Given) -> int | None:
+    """Return how many workers max_concurrency bears, each with its fewest threads; at least 1."""
+    bound = given.declaration.max_concurrency
+    return None if bound is None else max(bound // fewest_threads(given), 1)
+
+
+def workers_without_cut(result: Plan, given: Given) -> int:
+    """Return the count within its bounds, had memory not cut it; at least the planned one."""
+    workers: int = result.settings["workers"]
+    cuts = [reason for reason in result.reasons_for("workers") if is_memory_cut(reason)]
+    if not cuts or given.declaration.explicit("workers"):
+        return workers
+    bounds = (workers_within_concurrency(given), given.declaration.max_workers)
+    wanted: int = cuts[0].inputs["wanted"]
+    return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
+
+
+def most_workers(result: Plan, given: Given) -> int:
+    """Return the count that the guard may come to: more than planned where a guess has cut it."""
+    is_guess = result.memory is not None and result.memory.is_guess
+    if is_guess and guard_mode(given.machine, given.declaration) is MemoryGuard.ACT:
+        return workers_without_cut(result, given)
+    workers: int = result.settings["workers"]
+    return workers

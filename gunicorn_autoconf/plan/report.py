@@ -1,0 +1,139 @@
+"""Plan and machine to the lines of the log, and the phrases that other texts share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration
+from gunicorn_autoconf.plan.plan import Plan, Reason
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
+from gunicorn_autoconf.plan.variables import SECRET_SETTINGS
+from gunicorn_autoconf.units import format_bytes, plural
+from gunicorn_autoconf.worker_classes import class_name
+
+NAME = "gunicorn-autoconf"
+
+
+def render_table(
+    machine: Machine, declaration: Declaration, plan: Plan, loop_and_parser: str | None = None
+) -> list[str]:
+    """
+    Return the start-up log: one line on what was found, one for each planned setting.
+
+    Under uvicorn *loop_and_parser* has a line of its own.
+    """
+    found = (
+        _cores(machine, declaration),
+        _memory(plan),
+        f"workload {_workload(declaration, plan)}",
+        interface_text(plan),
+    )
+    lines = [f"{NAME}: {'; '.join(found)}", *_setting_lines(plan)]
+    if loop_and_parser:
+        lines.append(f"  event loop and HTTP parser of uvicorn: {loop_and_parser}")
+    return lines
+
+
+def render_final(plan: Plan, values: Mapping[str, Any]) -> str:
+    """Return one line with the *values* that hold and who overrode the plan."""
+    parts = []
+    for name in PLANNED_SETTINGS:
+        value = value_text(name, values[name])
+        parts.append(f"{name}={value}{_override(plan, name, values[name])}")
+    return f"{NAME}: running with {' '.join(parts)}"
+
+
+def _override(plan: Plan, name: str, value: Any) -> str:
+    if name in plan.settings and value != plan.settings[name]:
+        return f" (changed after planning {value_text(name, plan.settings[name])})"
+    reasons = plan.reasons_for(name)
+    if not reasons or reasons[-1].rule != "set":
+        return ""
+    others = [f"{who}={value_text(name, what)}" for who, what in reasons[-1].inputs.items()]
+    return f" ({reasons[-1].source}{' over ' if others else ''}{', '.join(others)})"
+
+
+def render_change(before: Plan, after: Plan) -> str:
+    """Return one line on what a new plan changed."""
+    changes = [
+        f"{name} {_planned(name, old)} -> {_planned(name, new)}"
+        for name in PLANNED_SETTINGS
+        if (old := before.settings.get(name)) != (new := after.settings.get(name))
+    ]
+    return f"{NAME}: planned again: {', '.join(changes) or 'nothing changed'}"
+
+
+def _planned(name: str, value: Any) -> str:
+    """A value of the plan; what it does not hold stays as Gunicorn has it."""
+    return "unplanned" if value is None else value_text(name, value)
+
+
+def _cores(machine: Machine, declaration: Declaration) -> str:
+    cores = declaration.cpus or machine.cpu.cores
+    source = declaration.sources.get("cpus", machine.cpu.origin.path)
+    return f"{plural(cores, 'core')} ({source})"
+
+
+def _memory(plan: Plan) -> str:
+    if plan.memory is None:
+        return "memory unknown"
+    return f"{format_bytes(plan.memory.limit_bytes)} ({plan.memory.source})"
+
+
+def _workload(declaration: Declaration, plan: Plan) -> str:
+    return f"{plan.workload.value} ({declaration.sources.get('workload', 'not declared')})"
+
+
+def interface_text(plan: Plan) -> str:
+    """What the application speaks, and what shows it."""
+    return f"{plan.interface.value.upper()} ({plan.interface_evidence})"
+
+
+def _setting_lines(plan: Plan) -> Iterator[str]:
+    shown = [name for name in plan.settings if name in PLANNED_SETTINGS]
+    width = max(len(value_text(name, plan.settings[name])) for name in shown)
+    for name in shown:
+        value = value_text(name, plan.settings[name])
+        yield f"  {name:<16} {value:<{width}}  {describe(plan.reasons_for(name)[-1])}"
+    others = [name for name in plan.settings if name not in PLANNED_SETTINGS]
+    if others:
+        yield f"  set by the environment as well: {', '.join(others)}"
+
+
+def describe(reason: Reason) -> str:
+    """
+    Return *reason* as one phrase: the rule, its inputs, where they come from.
+
+    >>> describe(Reason(setting="workers", value=9, rule="floor(2 * c) + 1", inputs={"c": 4.0},
+    ...                 source="GUNICORN_CPUS"))
+    'floor(2 * c) + 1, c = 4 (GUNICORN_CPUS)'
+    """
+    if reason.rule == "set":
+        others = [
+            f"{who} = {value_text(reason.setting, what)}" for who, what in reason.inputs.items()
+        ]
+        return "; ".join([f"set by {reason.source}", *others])
+    inputs = [
+        f"{name.removesuffix('_bytes')} = {input_text(name, value)}"
+        for name, value in reason.inputs.items()
+    ]
+    source = f" ({reason.source})" if reason.source else ""
+    return ", ".join([reason.rule, *inputs]) + source
+
+
+def input_text(name: str, value: Any) -> str:
+    """A number that a rule was applied to; its name says its unit."""
+    if name.endswith("_bytes"):
+        return format_bytes(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def value_text(name: str, value: Any) -> str:
+    """The value of a setting as it may be shown."""
+    if name in SECRET_SETTINGS:
+        return "(not shown)"
+    if name == "worker_class":
+        return class_name(value)
+    return str(value)

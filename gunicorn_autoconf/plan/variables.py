@@ -1,0 +1,177 @@
+"""The environment contract: one table that drives parsing, help, docs and tests. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple
+
+from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.units import (
+    parse_cores,
+    parse_count,
+    parse_memory,
+    parse_reserve,
+    parse_seconds,
+)
+from gunicorn_autoconf.worker_classes import Interface
+
+PREFIX = "GUNICORN_"
+
+# Their values hold what is nobody's business in a log.
+SECRET_SETTINGS = frozenset({"logconfig_dict", "raw_env", "raw_paste_global_conf"})
+
+
+def _one_of(kind: type[Enum]) -> Callable[[str], Any]:
+    """A parser for the values of *kind*, in any case."""
+    by_text = {str(member.value): member for member in kind}
+
+    def parse(text: str) -> Any:
+        if text.lower() not in by_text:
+            raise ValueError
+        return by_text[text.lower()]
+
+    return parse
+
+
+def _interface(text: str) -> Interface | None:
+    return None if text.lower() == "auto" else Interface(_one_of(Interface)(text))
+
+
+class Variable(NamedTuple):
+    """
+    One row of the environment contract.
+
+    Attributes:
+        keyword: The name without its prefix in lower case: the argument of `autoconf`.
+        field: The field of `Declaration` that takes the value.
+        parse: Text to value; raises ValueError, with a reason where it knows more than "no".
+        allowed: What may stand there, for error messages, help and docs.
+        default: What holds where nothing is declared.
+        meaning: One phrase.
+    """
+
+    keyword: str
+    field: str
+    parse: Callable[[str], Any]
+    allowed: str
+    default: str
+    meaning: str
+    prefix: str = PREFIX
+
+    @property
+    def name(self) -> str:
+        """The environment variable."""
+        return self.prefix + self.keyword.upper()
+
+
+QUANTITY = "a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        keyword="workload",
+        field="workload",
+        parse=_one_of(Workload),
+        allowed="one of cpu, mixed, io, async",
+        default="mixed, without threads",
+        meaning="what requests spend their time on",
+    ),
+    Variable(
+        keyword="interface",
+        field="interface",
+        parse=_interface,
+        allowed="one of auto, asgi, wsgi",
+        default="auto",
+        meaning="what the application speaks; auto reads its source",
+    ),
+    Variable(
+        keyword="cpus",
+        field="cpus",
+        parse=parse_cores,
+        allowed="cores above 0 such as 2, 1.5 or 500m",
+        default="detected",
+        meaning="cores to plan for, instead of the detected supply",
+    ),
+    Variable(
+        keyword="memory",
+        field="memory_bytes",
+        parse=parse_memory,
+        allowed=QUANTITY,
+        default="detected",
+        meaning="memory to plan for, instead of the detected limit",
+    ),
+    Variable(
+        keyword="worker_memory",
+        field="worker_memory_bytes",
+        parse=parse_memory,
+        allowed=QUANTITY,
+        default="measured; 256 MiB until then",
+        meaning="memory that one worker needs",
+    ),
+    Variable(
+        keyword="memory_reserve",
+        field="memory_reserve",
+        parse=parse_reserve,
+        allowed="a share such as 10%, or a quantity such as 64MiB",
+        default="10%",
+        meaning="memory that is never planned for",
+    ),
+    Variable(
+        keyword="min_workers",
+        field="min_workers",
+        parse=parse_count,
+        allowed="a whole number of at least 1",
+        default="1",
+        meaning="lower bound on the planned count",
+    ),
+    Variable(
+        keyword="max_workers",
+        field="max_workers",
+        parse=parse_count,
+        allowed="a whole number of at least 1",
+        default="none",
+        meaning="upper bound on the planned count",
+    ),
+    Variable(
+        keyword="max_concurrency",
+        field="max_concurrency",
+        parse=parse_count,
+        allowed="a whole number of at least 1",
+        default="none",
+        meaning="upper bound on workers x threads (a database's connection budget)",
+    ),
+    Variable(
+        keyword="memory_log_interval",
+        field="memory_log_interval_seconds",
+        parse=parse_seconds,
+        allowed="seconds such as 60, or 0 for off",
+        default="60",
+        meaning="how often the memory of all workers is logged",
+    ),
+    Variable(
+        keyword="memory_guard",
+        field="memory_guard",
+        parse=_one_of(MemoryGuard),
+        allowed="one of off, observe, act",
+        default="act under a container's or a declared limit, observe otherwise",
+        meaning="what the memory guard may do",
+    ),
+    Variable(
+        keyword="stall_warning",
+        field="stall_warning_seconds",
+        parse=parse_seconds,
+        allowed="seconds such as 0.25, or 0 for off",
+        default="0.25",
+        meaning="how long an event loop may be blocked before its stack is logged",
+    ),
+)
+
+WEB_CONCURRENCY = Variable(
+    keyword="web_concurrency",
+    field="settings",
+    parse=parse_count,
+    allowed="a whole number of at least 1",
+    default="none",
+    meaning="an explicit worker count, as in Gunicorn, Heroku and Uvicorn",
+    prefix="",
+)

@@ -1,0 +1,1 @@
+"""Our side of one arbiter: its settings, the state that outlives reloads, the supervisor."""

@@ -1,0 +1,180 @@
+"""The one composition: facts, declaration, plan, settings and hooks. Reads the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.hooks import ServerHooks, compose
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.gunicorn import (
+    is_reading_conf_file,
+    load_hook,
+    read_command_line,
+    setting_parsers,
+)
+from gunicorn_autoconf.server.replan import find_application, http_parser, keep_running
+
+if TYPE_CHECKING:
+    from gunicorn_autoconf.plan.plan import Plan
+    from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+    from gunicorn_autoconf.worker_classes import Interface
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoconf:
+    """
+    What `autoconf` found, heard and chose.
+
+    Attributes:
+        machine: What the kernel grants.
+        declaration: What the operator said.
+        application: What is known of the application; None where none is named.
+        plan: The settings with their reasons.
+        root: Where the machine was read.
+        environ: The environment that was read.
+    """
+
+    machine: Machine
+    declaration: Declaration
+    application: Finding | None
+    plan: Plan
+    root: str
+    environ: Mapping[str, str] = field(repr=False)  # Others keep their secrets there.
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that the operator should know, one sentence each."""
+        problems = (f"{problem.path}: {problem.message}" for problem in self.machine.problems)
+        return (*self.declaration.warnings, *problems, *self.plan.warnings)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """
+        Everything for Gunicorn, by name: the planned and declared settings and the hooks.
+
+        A hook that a ``GUNICORN_<HOOK>`` variable names runs after ours.
+        """
+        settings = self.plan.settings
+        for name, hook in ServerHooks(self).by_name().items():
+            settings[name] = compose(hook, *_declared_hook(settings, name))
+        return settings
+
+
+def _declared_hook(settings: Mapping[str, Any], name: str) -> tuple[Callable[..., Any], ...]:
+    """The hook that a variable names, where one does."""
+    if name not in settings:
+        return ()
+    try:
+        return (load_hook(name, settings[name]),)
+    except DeclarationError as error:
+        _refuse(error)
+
+
+def _refuse(error: DeclarationError) -> NoReturn:
+    """Raise *error*, or end in one line where Gunicorn would print a traceback."""
+    if is_reading_conf_file():
+        sys.exit(f"Error: {error}")
+    raise error
+
+
+def autoconf(
+    *,
+    workload: Workload | str | None = None,
+    interface: Interface | str | None = None,
+    cpus: float | str | None = None,
+    memory: int | str | None = None,
+    worker_memory: int | str | None = None,
+    memory_reserve: int | str | None = None,
+    min_workers: int | None = None,
+    max_workers: int | None = None,
+    max_concurrency: int | None = None,
+    memory_log_interval: float | None = None,
+    memory_guard: MemoryGuard | str | None = None,
+    stall_warning: float | None = None,
+    environ: Mapping[str, str] | None = None,
+    argv: Sequence[str] | None = None,
+    root: str = "/",
+) -> Autoconf:
+    """
+    Detect, declare, plan: everything that a ``gunicorn.conf.py`` needs.
+
+    The first keywords are the environment's variables in lower case and without their prefix;
+    what is given here is stronger than the environment.
+
+    Args:
+        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword down to *stall_warning*.
+        environ: The environment; `os.environ` where None.
+        argv: Gunicorn's command line; `sys.argv` where None.
+        root: Where ``/proc`` and ``/sys`` are found.
+
+    Raises:
+        DeclarationError: A declared value is not allowed. In a running server, on SIGHUP, this is
+            logged instead and what ran before goes on.
+    """
+    arguments = {
+        "workload": workload,
+        "interface": interface,
+        "cpus": cpus,
+        "memory": memory,
+        "worker_memory": worker_memory,
+        "memory_reserve": memory_reserve,
+        "min_workers": min_workers,
+        "max_workers": max_workers,
+        "max_concurrency": max_concurrency,
+        "memory_log_interval": memory_log_interval,
+        "memory_guard": memory_guard,
+        "stall_warning": stall_warning,
+    }
+    return build(
+        arguments,
+        dict(os.environ if environ is None else environ),
+        sys.argv if argv is None else argv,
+        root,
+    )
+
+
+def build(
+    arguments: Mapping[str, object], environ: Mapping[str, str], argv: Sequence[str], root: str
+) -> Autoconf:
+    """Do what `autoconf` promises, for *arguments* by keyword or by command-line option."""
+    try:
+        return _build(arguments, environ, argv, root)
+    except Exception as error:
+        running = keep_running(error)
+        if running is not None:
+            return running
+        if isinstance(error, DeclarationError):
+            _refuse(error)
+        raise
+
+
+def _build(
+    arguments: Mapping[str, object], environ: Mapping[str, str], argv: Sequence[str], root: str
+) -> Autoconf:
+    command_line = read_command_line(argv, environ)
+    declaration = read_declaration(
+        environ,
+        arguments=arguments,
+        setting_parsers=setting_parsers(),
+        command_line=command_line.settings,
+    )
+    machine = detect_machine(root, environ=environ)
+    application = find_application(command_line.target, declaration)
+    return Autoconf(
+        machine=machine,
+        declaration=declaration,
+        application=application,
+        plan=plan(machine, declaration, application=application, http_parser=http_parser()),
+        root=root,
+        environ=environ,
+    )

@@ -1,0 +1,176 @@
+"""The plan and the server: which application, what its configuration says, making it follow.
+
+Reads the application's source, reads and sets the arbiter's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_autoconf.app.detect import detect_interface
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.plan.declaration import Declaration, Explicit
+from gunicorn_autoconf.plan.ignored import HTTPTOOLS, IGNORABLE, ignoring, without_effect
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
+from gunicorn_autoconf.server.gunicorn import assigned_names, running_arbiter, taken_settings
+from gunicorn_autoconf.server.state import attached
+from gunicorn_autoconf.worker_classes import UVICORN, Interface, class_name
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+
+    from gunicorn_autoconf.plan.plan import Plan
+    from gunicorn_autoconf.server.autoconf import Autoconf
+
+
+def find_application(target: str | None, declaration: Declaration) -> Finding | None:
+    """
+    Return what the source of *target* shows, or None where no application is named.
+
+    Without a *target* the setting ``wsgi_app`` names it, as in Gunicorn.
+    """
+
+    def setting(name: str) -> Any:
+        explicit = declaration.explicit(name)
+        return explicit.value if explicit else None
+
+    if setting("paste"):
+        return Finding(interface=Interface.WSGI, evidence="Paste Deployment is WSGI")
+    target = target or setting("wsgi_app")
+    if not target:
+        return None
+    return detect_interface(target, _search_path(setting("chdir"), setting("pythonpath")))
+
+
+def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
+    """Where Gunicorn will import the application from, in its order."""
+    base = chdir or os.getcwd()
+    # Gunicorn inserts each at the front, after it has changed to *chdir*: the last one is first.
+    first = [os.path.join(base, path) for path in pythonpath.split(",")] if pythonpath else []
+    return [*reversed(first), base, *sys.path]
+
+
+def settle(handed: Autoconf, server: Arbiter) -> Autoconf:
+    """
+    Plan again with what only the starting server knows, and make *server* follow.
+
+    That is the lines of the user's own configuration file, the application that it names or where
+    it says to look for it, and with ``preload_app`` the application itself.
+
+    Args:
+        handed: What Gunicorn was given when it read the configuration.
+        server: The arbiter, before it forks.
+    """
+    declaration = _with_file_lines(handed, server)
+    application = _application(handed, server)
+    settled = replace(
+        handed,
+        declaration=declaration,
+        application=application,
+        plan=plan(handed.machine, declaration, application=application, http_parser=http_parser()),
+    )
+    _apply(settled.plan, server)
+    if ignoring(settled.plan.settings["worker_class"]) is None:
+        # A class of the operator's own: what it descends from is known now that it is loaded.
+        threads = settled.plan.settings["threads"]
+        parser = http_parser(server.worker_class)
+        ignored = tuple(without_effect(declaration, server.worker_class, threads, parser))
+        settled_plan = replace(settled.plan, warnings=(*settled.plan.warnings, *ignored))
+        settled = replace(settled, plan=settled_plan)
+    return settled
+
+
+def keep_running(error: Exception) -> Autoconf | None:
+    """
+    Log *error* and return what the running server last took over; None where none runs.
+
+    An exception in a configuration that is read again on SIGHUP would end the server.
+    """
+    server = running_arbiter()
+    attachment = attached(server)
+    if server is None or attachment is None:
+        return None
+    server.log.error("gunicorn-autoconf keeps the running plan: %s", error)
+    return attachment.handed
+
+
+def _with_file_lines(handed: Autoconf, server: Arbiter) -> Declaration:
+    """The declaration and what the configuration file sets, where that matters to a plan."""
+    declaration = handed.declaration
+    settings = dict(declaration.settings)
+    location = str(server.cfg.config)
+    assigned = assigned_names(location)
+    expected = taken_settings(handed.settings)
+    for name in (*PLANNED_SETTINGS, *sorted(IGNORABLE.difference(PLANNED_SETTINGS))):
+        if name not in server.cfg.settings:
+            continue  # Another release of Gunicorn has it.
+        value = server.cfg.settings[name].get()
+        explicit = declaration.explicit(name)
+        if explicit and explicit.applied:
+            continue
+        if value != expected[name] or name in assigned:
+            by_file = Explicit(value=value, source=_shown(location), applied=True)
+            settings[name] = (by_file, *settings.get(name, ()))
+    return replace(declaration, settings=settings)
+
+
+def _shown(location: str) -> str:
+    """What to name as the source of a setting that the configuration at *location* has not."""
+    return "the command line" if location == "python:gunicorn_autoconf.conf" else location
+
+
+def loop_and_parser(server: Arbiter) -> str | None:
+    """Which event loop and HTTP parser uvicorn takes in the workers; None where none runs there."""
+    options = getattr(server.worker_class, "CONFIG_KWARGS", None)
+    if options is None:
+        return None
+    known = server.cfg.settings.get("asgi_loop")  # Since Gunicorn 25.
+    heeded = known and ignoring(server.worker_class) == UVICORN
+    loop = options.get("loop", known.get() if heeded else "auto")
+    return f"{_taken(loop, 'uvloop', 'asyncio')}, {http_parser(server.worker_class)}"
+
+
+def http_parser(worker_class: type | None = None) -> str:
+    """Which HTTP parser uvicorn takes, in the worker class where that has a say."""
+    options = getattr(worker_class, "CONFIG_KWARGS", {})
+    return _taken(options.get("http", "auto"), HTTPTOOLS, "h11")
+
+
+def _taken(option: Any, faster: str, other: str) -> str:
+    """What uvicorn makes of *option*: of "auto" the *faster* one where that is installed."""
+    if option == "auto":
+        return faster if find_spec(faster) else other
+    return option if isinstance(option, str) else class_name(option)
+
+
+def _application(handed: Autoconf, server: Arbiter) -> Finding | None:
+    if server.cfg.preload_app and server.app.callable is not None:
+        loaded = interface_of(server.app.callable)
+        if loaded is not None:
+            return Finding(interface=loaded, evidence="the loaded application shows it")
+    # The configuration file may have named the application, or where it is.
+    target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
+    if not target or server.cfg.paste:
+        return handed.application
+    return detect_interface(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
+
+
+def _apply(chosen: Plan, server: Arbiter) -> None:
+    """Bring the arbiter's configuration to *chosen*, where it differs."""
+    cfg = server.cfg
+    for name in PLANNED_SETTINGS:
+        wanted = chosen.settings.get(name, cfg.settings[name].default)
+        if cfg.settings[name].get() == wanted:
+            continue
+        cfg.set(name, wanted)
+        if name == "workers":
+            server.num_workers = wanted
+        elif name == "timeout":
+            server.timeout = wanted
+        elif name in ("worker_class", "threads"):
+            server.worker_class = cfg.worker_class

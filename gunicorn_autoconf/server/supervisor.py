@@ -1,0 +1,320 @@
+"""The arbiter's thread: sample, log, ask the guard, let the hand act.
+
+Reads /proc and the cgroup, writes to the log. Should it fail, it says so once and ends; the server
+goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sampler import Sampler
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.host import Host
+from gunicorn_autoconf.memory.actions import Action, Kind, Standing
+from gunicorn_autoconf.memory.churn import Churn
+from gunicorn_autoconf.memory.executor import Hand
+from gunicorn_autoconf.memory.guard import (
+    BOOTING_SECONDS,
+    FASTEST_SECONDS,
+    decide,
+    is_full,
+    is_reached,
+    next_interval,
+)
+from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
+from gunicorn_autoconf.plan.bounds import guard_mode
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.plan.workload import MemoryGuard
+from gunicorn_autoconf.units import format_bytes
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+
+    from gunicorn_autoconf.fleet.records import Ledger
+    from gunicorn_autoconf.machine.facts import Machine
+    from gunicorn_autoconf.memory.oom import OomWatch
+    from gunicorn_autoconf.plan.plan import Plan
+    from gunicorn_autoconf.server.autoconf import Autoconf
+
+# How long a fork waits for a sample to end; one takes milliseconds.
+PAUSE_SECONDS = 1.0
+
+# Two samples running decide, a third gives the rate before the first of them.
+HISTORY = 3
+
+
+class _CountedHost(Host):
+    """A host whose processes of ours were measured already."""
+
+    def __init__(self, own_bytes: int) -> None:
+        self._own_bytes = own_bytes
+
+    def own_memory(self, environ: Mapping[str, str]) -> int:
+        """Return what was measured."""
+        return self._own_bytes
+
+
+class Supervisor:
+    """One arbiter's thread. Held still across every fork, so that none copies it half-way."""
+
+    def __init__(
+        self,
+        server: Arbiter,
+        settled: Autoconf,
+        ledger: Ledger,
+        oom: OomWatch,
+        replaced: Callable[[], Sequence[str]],
+    ) -> None:
+        """Take over what is known; *replaced* names hooks of ours that a user's own replaced."""
+        self._server = server
+        self._settled = settled
+        self._ledger = ledger
+        self._oom = oom
+        self._replaced = replaced
+        self.memory = settled.machine.memory
+        self._pid = os.getpid()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._sampler = Sampler(self._detect)
+        self._history: deque[Sample] = deque(maxlen=HISTORY)
+        self._is_shrinking = True
+        self._is_growing = True
+        self._churn = Churn()
+        self._said_replaced: tuple[str, ...] = ()
+        self._limit_bytes: int | None = None
+        self._began_at = time.monotonic()
+        self._logged_at: float | None = None
+        self._observed: tuple[Kind, int] | None = None
+        self._said_stood_down = False
+        self._has_acted = False
+        self._due = time.monotonic() + FASTEST_SECONDS
+        self.hand = Hand(server)
+
+    def start(self) -> None:
+        """Start the thread, once; from here on it pauses for each fork."""
+        os.register_at_fork(before=self._pause, after_in_parent=self._resume)
+        self._begin()
+
+    def stop(self) -> None:
+        """End the thread for good."""
+        self._pause()
+        self._pid = -1
+
+    def reloaded(self, settled: Autoconf) -> None:
+        """Begin anew with what a reload has planned; in the main thread, while ours pauses."""
+        runs = self._thread is not None
+        self._pause()
+        self.hand.reloaded()
+        self._settled = settled
+        self._is_shrinking = self._is_growing = True
+        self._said_stood_down = False
+        self._churn = Churn()
+        self._history.clear()
+        if runs:
+            self._resume()
+
+    def _pause(self) -> None:
+        if os.getpid() == self._pid and self._thread:
+            self._stopping.set()
+            # Never wait for good: one that is held up ends by itself, another takes its place.
+            self._thread.join(PAUSE_SECONDS)
+            self._thread = None
+
+    def _resume(self) -> None:
+        if os.getpid() == self._pid and self._thread is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stopping,), name="gunicorn-autoconf", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, stopping: threading.Event) -> None:
+        try:
+            # The time that is due outlasts a fork: where forks are many, it comes all the same.
+            while not stopping.wait(max(self._due - time.monotonic(), 0)):
+                self._step(stopping)
+                if stopping.is_set():
+                    return  # A sample that was cut short stays due.
+                self._due = time.monotonic() + self._interval()
+        except Exception:
+            self._pid = -1
+            self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
+            with suppress(OSError):
+                self.hand.abandon()
+
+    def _interval(self) -> float:
+        if self.hand.is_busy:
+            return 0.1
+        history = tuple(self._history)
+        if not history:
+            return 0.5
+        seconds = next_interval(history)
+        if self._has_acted:
+            # The next step, where there is one, is due as soon as this one is done.
+            seconds = min(seconds, BOOTING_SECONDS)
+        if log_seconds := self._settled.declaration.memory_log_interval_seconds:
+            seconds = min(seconds, max(log_seconds, FASTEST_SECONDS))
+        return seconds
+
+    def _step(self, stopping: threading.Event) -> None:
+        server, declaration = self._server, self._settled.declaration
+        if not server.LISTENERS and not server.cfg.reuse_port:
+            return  # The server stops: Gunicorn has closed them, and its workers end.
+        forks = self._ledger.forks(server.WORKERS)
+        machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
+        if stopping.is_set() or sample is None:
+            return  # A fork did not wait for so slow a sample: another thread goes on.
+        self.memory = machine.memory
+        self._ledger.seen(sample, forks)
+        self._history.append(sample)
+        self._log_memory(sample, machine)
+        self._log_strangers(sample)
+        self._has_acted = self.hand.is_busy
+        self.hand.advance(sample)
+        if not self._has_acted and self.mode is not MemoryGuard.OFF:
+            self._say_replaced()
+            self._follow_limit(machine)
+            self._guard(sample, machine)
+
+    @property
+    def mode(self) -> MemoryGuard:
+        """What was declared or what suits; to act, we have to hear of each worker and change."""
+        wanted = self._wanted_mode
+        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+
+    @property
+    def _wanted_mode(self) -> MemoryGuard:
+        return guard_mode(self._settled.machine, self._settled.declaration)
+
+    def _say_replaced(self) -> None:
+        """Say why the guard only observes where it would act; again when that changes."""
+        before, self._said_replaced = self._said_replaced, tuple(self._replaced())
+        if self._said_replaced not in ((), before) and self._wanted_mode is MemoryGuard.ACT:
+            self._server.log.warning(
+                "gunicorn-autoconf: the guard only observes, as your own %s replaced ours",
+                " and ".join(self._said_replaced),
+            )
+
+    def _guard(self, sample: Sample, machine: Machine) -> None:
+        """Ask what is to be done, and do it or say it."""
+
+        def workers_for(measured_bytes: int) -> int:
+            workers: int = self._plan(machine, measured_bytes).settings["workers"]
+            return workers
+
+        standing = Standing(
+            resizing=self._may_resize(),
+            shrinking=self._is_shrinking,
+            growing=self._is_growing,
+            churning=self._churn.is_on(sample.at_seconds),
+        )
+        history = tuple(self._history)
+        if not history:
+            return  # A reload did not wait for us.
+        self._is_shrinking = self._is_shrinking and not is_reached(history, workers_for)
+        self._is_growing = self._is_growing and not is_full(history, workers_for)
+        action = decide(history, standing, workers_for)
+        acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
+        if action.kind is Kind.KEEP:
+            self._observed = None
+            if action.pid and self._churn.spared(sample.at_seconds):
+                self._server.log.warning("%s", render_action(action))
+        elif acts:
+            say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
+            say("%s", render_action(action))
+            self._history.clear()
+            self._remember(action, sample)
+            self.hand.start(action, sample)
+        elif self._observed != (action.kind, action.pid):
+            self._observed = action.kind, action.pid
+            self._server.log.info("%s", render_action(action, would=True))
+
+    def _remember(self, action: Action, sample: Sample) -> None:
+        """Keep of *action* what later decisions depend on."""
+        if action.kind is Kind.SHRINK:
+            self._is_growing = False
+            self._churn = Churn()
+        ages = {worker.pid: worker.age_seconds for worker in sample.workers}
+        if action.kind is Kind.RECYCLE:
+            self._churn.recycled(ages[action.pid], sample.at_seconds)
+
+    def _may_resize(self) -> bool:
+        """Whether the count is ours: nobody has set it, and no upgrade is under way."""
+        if self.hand.is_stood_down and not self._said_stood_down:
+            self._said_stood_down = True
+            self._server.log.info(
+                "gunicorn-autoconf: an operator set the count to %d; it stays so until a reload",
+                self._server.num_workers,
+            )
+        explicit = self._settled.declaration.explicit("workers")
+        upgrading = self._server.reexec_pid != 0 or self._server.master_pid != 0
+        return not (self.hand.is_stood_down or explicit or upgrading)
+
+    def _follow_limit(self, machine: Machine) -> None:
+        """Go to the plan again where the limit has changed."""
+        lowest = machine.memory.lowest
+        limit_bytes = lowest.limit_bytes if lowest else None
+        before, self._limit_bytes = self._limit_bytes, limit_bytes
+        if None in (before, limit_bytes) or before == limit_bytes:
+            return
+        self._is_shrinking = self._is_growing = True
+        self._churn = Churn()
+        self._server.log.info(
+            "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
+            format_bytes(before or 0),
+            format_bytes(limit_bytes or 0),
+        )
+
+    def _log_memory(self, sample: Sample, machine: Machine) -> None:
+        interval = self._settled.declaration.memory_log_interval_seconds
+        since = self._began_at if self._logged_at is None else self._logged_at
+        is_first = self._logged_at is None and sample.is_settled
+        if not interval or not (is_first or sample.at_seconds - since >= interval):
+            return
+        self._logged_at = sample.at_seconds
+        largest = max((worker.pss_bytes for worker in sample.workers), default=None)
+        budget = self._plan(machine, largest).memory
+        self._server.log.info("%s", render_memory(sample, budget))
+        for metric, value in metrics(sample, budget):
+            extra = {"metric": metric, "value": value, "mtype": "gauge"}
+            self._server.log.debug("%s: %d", metric, value, extra=extra)
+
+    def _log_strangers(self, sample: Sample) -> None:
+        if "child_exit" in self._replaced():
+            return  # Nobody tells which of them were workers.
+        strangers = self._oom.forget_strangers(sample.at_seconds)
+        if strangers:
+            self._server.log.warning(
+                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this container "
+                "that were no workers",
+                strangers,
+            )
+
+    def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
+        memory = machine.memory
+        if memory.limits:
+            # A host that fills up after the start is no reason to change what our limit grants.
+            memory = replace(memory, physical=None)
+        return plan(
+            replace(machine, memory=memory),
+            self._settled.declaration,
+            application=self._settled.application,
+            worker_memory_bytes=measured_bytes,
+        )
+
+    def _detect(self, own_bytes: int) -> Machine:
+        settled = self._settled
+        host = _CountedHost(own_bytes)
+        return detect_machine(settled.root, environ=settled.environ, host=host)
