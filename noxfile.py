@@ -19,22 +19,34 @@ PYTHONS = nox.project.python_versions(PROJECT)
 # Without those that take long or make cgroups; the README's command runs them all.
 QUICK = ("-n", "4", "-m", "not slow and not cgroup")
 # What differs from one Python to the next: all that needs no server, and a few that do.
-WATCHDOG, MEMORY = "--ignore=tests/test_server_watchdog.py", "--ignore=tests/test_server_memory.py"
-UVICORN, SIGNALS = "--ignore=tests/test_server_uvicorn.py", "--ignore=tests/test_server_signals.py"
-TOP, PASTE = "--ignore=tests/test_server_top.py", "--ignore=tests/test_server_paste.py"
+WATCHDOG, MEMORY = (
+    "--ignore=tests/server/test_server_watchdog.py",
+    "--ignore=tests/server/test_server_memory.py",
+)
+UVICORN, SIGNALS = (
+    "--ignore=tests/server/test_server_uvicorn.py",
+    "--ignore=tests/server/test_server_signals.py",
+)
+TOP, PASTE = "--ignore=tests/cli/test_server_top.py", "--ignore=tests/cli/test_server_paste.py"
 # Pages and examples say the same everywhere; simulations and measurements take their time.
-DOCS, EXAMPLES = "--ignore=tests/test_docs.py", "--ignore=tests/test_examples.py"
-SIMULATION, HOSTILE = "--ignore=tests/test_guard_simulation.py", "--ignore=tests/test_hostile.py"
-COMPARE, TRUST = "--ignore=tests/test_compare.py", "--ignore=tests/test_server_least_trust.py"
+DOCS, EXAMPLES = "--ignore=tests/project/test_docs.py", "--ignore=tests/project/test_examples.py"
+SIMULATION, HOSTILE = (
+    "--ignore=tests/memory/test_guard_simulation.py",
+    "--ignore=tests/app/test_hostile.py",
+)
+COMPARE, TRUST = (
+    "--ignore=tests/project/test_compare.py",
+    "--ignore=tests/server/test_server_least_trust.py",
+)
 NOT_ON_EACH = (WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP, PASTE, TRUST, DOCS, EXAMPLES)
 EACH_PYTHON = ("tests", *QUICK, *NOT_ON_EACH, SIMULATION, HOSTILE, COMPARE)
 # What differs from one Gunicorn or Uvicorn to the next.
 ONLY_SERVERS = ("-n", "4", "-m", "server and not slow and not cgroup")
 SERVERS = ("tests", *ONLY_SERVERS, WATCHDOG, MEMORY, TOP, TRUST, DOCS, EXAMPLES)
 CROSS = (
-    "tests/test_server_frameworks.py",
-    "tests/test_ignored.py",
-    "tests/test_gunicorn_settings.py",
+    "tests/server/test_server_frameworks.py",
+    "tests/plan/test_ignored.py",
+    "tests/server/test_gunicorn_settings.py",
     *QUICK,
 )
 

@@ -28,7 +28,6 @@ from gunicorn_autoconf.cli.top.view import (
     follow,
     total_bytes,
 )
-from gunicorn_autoconf.hooks import ServerHooks
 from gunicorn_autoconf.machine.facts import (
     CpuSupply,
     Machine,
@@ -40,6 +39,7 @@ from gunicorn_autoconf.plan.ignored import IGNORED
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
+from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.worker_classes import Interface, class_name
 
 DOCS = Path(__file__).parent

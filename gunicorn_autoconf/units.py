@@ -103,6 +103,7 @@ class Reserve(NamedTuple):
         return self.fixed_bytes + math.ceil(limit_bytes * self.fraction)
 
     def __str__(self) -> str:
+        """As `parse_reserve` reads it."""
         return f"{self.fraction * 100:g}%" if self.fraction else format_bytes(self.fixed_bytes)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from columns import render_columns
+from harness import Launcher
 from hypothesis import settings
-from server import Launcher
 
 # How long an example takes says nothing on a machine that is busy with servers.
 settings.register_profile("unhurried", deadline=None)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.sample import WorkerSample
-from gunicorn_autoconf.fleet.sampler import Fork
+from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
@@ -46,7 +46,7 @@ class Ended(NamedTuple):
     """Whether it told of its end; None where it could not."""
 
 
-class Ledger:
+class WorkerRecords:
     """The notes of one arbiter. A page that cannot be had leaves the boots untold, no more."""
 
     def __init__(self) -> None:
@@ -103,10 +103,10 @@ class Ledger:
             worker.notify()
         return has_failed or not worker.alive
 
-    def forks(self, workers: Mapping[int, Worker]) -> dict[int, Fork]:
+    def forks(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
         """Return what is known of each of Gunicorn's *workers*, by pid."""
         return {
-            pid: Fork(note.forked_at_seconds, self._report(pid, note))
+            pid: WorkerRecord(note.forked_at_seconds, self._report(pid, note))
             for pid, worker in list(workers.items())
             if (note := getattr(worker, _NOTE, None))
         }

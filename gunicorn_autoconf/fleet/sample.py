@@ -40,6 +40,7 @@ class WorkerSample(NamedTuple):
 
     @property
     def is_booted(self) -> bool:
+        """Whether it has told its size after its boot."""
         return self.boot_uss_bytes is not None
 
     @property
@@ -78,6 +79,7 @@ class Sample(NamedTuple):
 
     @property
     def headroom_fraction(self) -> float:
+        """The share of the limit that is free, 0 to 1."""
         return self.headroom_bytes / self.limit_bytes if self.limit_bytes else 1.0
 
     @property

@@ -32,7 +32,7 @@ class _Look(NamedTuple):
     memory: ProcessMemory
 
 
-class Fork(NamedTuple):
+class WorkerRecord(NamedTuple):
     """A worker as the arbiter knows it."""
 
     forked_at_seconds: float
@@ -95,7 +95,7 @@ class Sampler:
         self._looks: dict[int, _Look] = {}
 
     def sample(
-        self, forks: Mapping[int, Fork], target: int, declared_bytes: int | None
+        self, forks: Mapping[int, WorkerRecord], target: int, declared_bytes: int | None
     ) -> tuple[Machine, Sample | None]:
         """
         Return the machine as it is now and a sample, which is None where no limit is known.
@@ -147,7 +147,7 @@ class Sampler:
         memory = self._memory_of(os.getpid(), now)
         return (memory.pss_bytes or memory.rss_bytes) if memory else 0
 
-    def _look_at(self, pid: int, fork: Fork, now: float) -> WorkerSample | None:
+    def _look_at(self, pid: int, fork: WorkerRecord, now: float) -> WorkerSample | None:
         memory = self._memory_of(pid, now)
         if memory is None:
             return None

@@ -64,14 +64,14 @@ class StatusPage:
     def write(self, slot: int, report: BootReport) -> None:
         """Fill *slot*, in the worker."""
         offset = slot * _SLOT_BYTES
-        sizes = _told(report[2:])
+        sizes = _encode(report[2:])
         _BOOT.pack_into(self._page, offset, _TAKEN, report.pid, report.boot_seconds, *sizes)
         _STATE.pack_into(self._page, offset, _WRITTEN)
 
     def write_exit(self, slot: int, memory: ProcessMemory) -> None:
         """Say in *slot*, in the worker, what it uses at its end."""
         offset = slot * _SLOT_BYTES + _BOOT.size
-        _EXIT.pack_into(self._page, offset, 0, *_told(memory))
+        _EXIT.pack_into(self._page, offset, 0, *_encode(memory))
         _STATE.pack_into(self._page, offset, 1)
 
     def fail(self, slot: int) -> None:
@@ -103,7 +103,7 @@ class StatusPage:
         return int(state)
 
 
-def _told(sizes: Iterable[int | None]) -> Iterator[int]:
+def _encode(sizes: Iterable[int | None]) -> Iterator[int]:
     return (-1 if size is None else size for size in sizes)
 
 

@@ -28,7 +28,7 @@ class Action(NamedTuple):
     """Recycle: whether there is room for the replacement beside it."""
 
 
-class Standing(NamedTuple):
+class Permissions(NamedTuple):
     """
     What the guard may do at this time.
 

@@ -40,7 +40,7 @@ class _Doing(NamedTuple):
         return is_recycle and not self.is_victim_told and not self.to_add
 
 
-class Hand:
+class Executor:
     """
     The one who acts, one action at a time.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS, Sample, WorkerSample
-from gunicorn_autoconf.memory.actions import Action, Kind, Standing
+from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
 from gunicorn_autoconf.units import format_bytes
 
@@ -27,24 +27,24 @@ FASTEST_SECONDS = 0.5
 
 
 def decide(
-    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
 ) -> Action:
     """
     Return the one thing to do after the last sample of *history*.
 
     Args:
         history: Samples, the newest last.
-        standing: What the guard may do.
+        permissions: What the guard may do.
         workers_for: The plan's count for workers that were measured to use so many bytes.
     """
     now = history[-1]
     if not now.workers:
         return Action(Kind.KEEP, "no worker is measured")
-    waits = _waits_for_proof(history, standing, workers_for)
+    waits = _waits_for_proof(history, permissions, workers_for)
     return (
-        _shrink(history, standing, workers_for)
-        or (None if waits else _recycle(history, standing, workers_for))
-        or _follow(history, standing, workers_for)
+        _shrink(history, permissions, workers_for)
+        or (None if waits else _recycle(history, permissions, workers_for))
+        or _follow(history, permissions, workers_for)
         or Action(Kind.KEEP, "as planned")
     )
 
@@ -66,21 +66,21 @@ def next_interval(history: Sequence[Sample]) -> float:
 
 
 def _follow(
-    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
 ) -> Action | None:
     """Grow or shrink to the plan for the largest worker."""
     now = history[-1]
-    if not (standing.resizing and now.is_settled):
+    if not (permissions.resizing and now.is_settled):
         return None
     largest = max(worker.pss_bytes for worker in now.workers)
     wanted = max(workers_for(largest), 1)
-    if wanted > now.target and standing.growing:
+    if wanted > now.target and permissions.growing:
         return Action(
             Kind.GROW, _size(now, largest, wanted), add=min(now.target, wanted - now.target)
         )
     # Not for the one moment in which a request takes much: that count would stay.
     lasting = _lasting_bytes(history)
-    if wanted < now.target and standing.shrinking and lasting is not None:
+    if wanted < now.target and permissions.shrinking and lasting is not None:
         wanted = max(workers_for(lasting), 1)
         if wanted < now.target:
             return Action(Kind.SHRINK, _size(now, lasting, wanted))
@@ -121,10 +121,10 @@ def _lasting_bytes(history: Sequence[Sample]) -> int | None:
 
 
 def _shrink(
-    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
 ) -> Action | None:
     """Retire one where all are large, have stopped growing, and even the smallest is too large."""
-    if not standing.resizing or len(history) < 2:
+    if not permissions.resizing or len(history) < 2:
         return None
     for sample in history[-2:]:
         if not all(worker.is_flat for worker in sample.workers):
@@ -153,7 +153,7 @@ def _fewer(sample: Sample, workers_for: Callable[[int], int]) -> int | None:
 
 
 def _waits_for_proof(
-    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
 ) -> bool:
     """
     Whether all are too large and nothing grows: soon it shows whether they stay so.
@@ -161,14 +161,14 @@ def _waits_for_proof(
     A recycle now would set back the age of one, so that never all are seen to be flat: each new
     worker grows to the same size again, and the recycles would go on for ever.
     """
-    if not standing.resizing or len(history) < 2 or _fewer(history[-1], workers_for) is None:
+    if not permissions.resizing or len(history) < 2 or _fewer(history[-1], workers_for) is None:
         return False
     left = _seconds_left(history)
     return left is None or left >= CALM_SECONDS
 
 
 def _recycle(
-    history: Sequence[Sample], standing: Standing, workers_for: Callable[[int], int]
+    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
 ) -> Action | None:
     """Replace the largest worker that has grown, where the limit is near in two samples running."""
     if len(history) < 2 or not (_is_pressed(history) and _is_pressed(history[:-1])):
@@ -179,13 +179,13 @@ def _recycle(
         return None  # Nobody to blame, or somebody is already on the way out.
     largest = max(grown, key=lambda worker: worker.uss_bytes)
     again = f"each replacement has soon grown to {format_bytes(largest.pss_bytes)} again"
-    if standing.resizing and standing.churning and now.target > 1:
+    if permissions.resizing and permissions.churning and now.target > 1:
         wanted = workers_for(round(largest.pss_bytes / GROWTH_ALLOWANCE))
         if wanted < now.target:
             return Action(Kind.SHRINK, f"{again}, the plan is {wanted}")
-    victim = _victim(history, grown, standing)
+    victim = _victim(history, grown, permissions)
     if victim is None:
-        return Action(Kind.KEEP, again, pid=largest.pid) if standing.churning else None
+        return Action(Kind.KEEP, again, pid=largest.pid) if permissions.churning else None
     room = _has_room(history)
     booted = sum(worker.is_booted for worker in now.workers)
     if booted == 1 and not room and now.headroom_fraction >= CRITICAL_FRACTION:
@@ -201,15 +201,15 @@ def _recycle(
 
 
 def _victim(
-    history: Sequence[Sample], grown: Sequence[WorkerSample], standing: Standing
+    history: Sequence[Sample], grown: Sequence[WorkerSample], permissions: Permissions
 ) -> WorkerSample | None:
     """Return the largest that is old enough and grows on; a young one only if it cannot wait."""
     left = _seconds_left(history)
     steady = grown
-    if standing.churning or history[-1].headroom_fraction >= CRITICAL_FRACTION:
+    if permissions.churning or history[-1].headroom_fraction >= CRITICAL_FRACTION:
         # Another one in the place of one that ends its growth would grow to the same size.
         steady = [worker for worker in grown if not worker.is_slowing]
-    if standing.churning and _will_last(history):
+    if permissions.churning and _will_last(history):
         return None
     old = [worker for worker in steady if worker.age_seconds >= MIN_AGE_SECONDS]
     if old:

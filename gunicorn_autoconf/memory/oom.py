@@ -90,7 +90,7 @@ class OomWatch:
             self._unclaimed_since = None  # The next one has its own time.
         return True
 
-    def forget_strangers(self, now: float) -> int:
+    def forget_unclaimed(self, now: float) -> int:
         """Return how many kills no worker's end has claimed in time, and forget them."""
         count = self._read()
         if count is None or self._known is None or count <= self._known:
@@ -100,5 +100,5 @@ class OomWatch:
             self._unclaimed_since = now
         if now - self._unclaimed_since < CLAIM_SECONDS:
             return 0
-        strangers, self._known, self._unclaimed_since = count - self._known, count, None
-        return strangers
+        unclaimed, self._known, self._unclaimed_since = count - self._known, count, None
+        return unclaimed

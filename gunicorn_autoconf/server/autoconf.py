@@ -5,57 +5,42 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.errors import DeclarationError
-from gunicorn_autoconf.hooks import ServerHooks, compose
 from gunicorn_autoconf.machine.detect import detect_machine
-from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
+from gunicorn_autoconf.plan.declaration import read_declaration
 from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.compose import compose
 from gunicorn_autoconf.server.gunicorn import (
     is_reading_conf_file,
     load_hook,
     read_command_line,
     setting_parsers,
 )
+from gunicorn_autoconf.server.hooks import ServerHooks
+from gunicorn_autoconf.server.planned import Planned
 from gunicorn_autoconf.server.replan import find_application, http_parser, keep_running
 
 if TYPE_CHECKING:
-    from gunicorn_autoconf.plan.plan import Plan
     from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
     from gunicorn_autoconf.worker_classes import Interface
 
 
-@dataclass(frozen=True, kw_only=True)
-class Autoconf:
+class Autoconf(Planned):
     """
-    What `autoconf` found, heard and chose.
+    What `autoconf` returns: the plan, what it rests on, and the settings for Gunicorn.
 
     Attributes:
         machine: What the kernel grants.
-        declaration: What the operator said.
+        declaration: What the operator declared.
         application: What is known of the application; None where none is named.
         plan: The settings with their reasons.
-        root: Where the machine was read.
+        root: The directory under which ``/proc`` and ``/sys`` were read.
         environ: The environment that was read.
     """
-
-    machine: Machine
-    declaration: Declaration
-    application: Finding | None
-    plan: Plan
-    root: str
-    environ: Mapping[str, str] = field(repr=False)  # Others keep their secrets there.
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Everything that the operator should know, one sentence each."""
-        problems = (f"{problem.path}: {problem.message}" for problem in self.machine.problems)
-        return (*self.declaration.warnings, *problems, *self.plan.warnings)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -152,7 +137,7 @@ def build(
     except Exception as error:
         running = keep_running(error)
         if running is not None:
-            return running
+            return Autoconf(**{row.name: getattr(running, row.name) for row in fields(running)})
         if isinstance(error, DeclarationError):
             _refuse(error)
         raise

@@ -18,14 +18,14 @@ from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.ignored import HTTPTOOLS, IGNORABLE, ignoring, without_effect
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.server.gunicorn import assigned_names, running_arbiter, taken_settings
-from gunicorn_autoconf.server.state import attached
+from gunicorn_autoconf.server.state import state_of
 from gunicorn_autoconf.worker_classes import UVICORN, Interface, class_name
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
     from gunicorn_autoconf.plan.plan import Plan
-    from gunicorn_autoconf.server.autoconf import Autoconf
+    from gunicorn_autoconf.server.planned import Planned
 
 
 def find_application(target: str | None, declaration: Declaration) -> Finding | None:
@@ -55,7 +55,7 @@ def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
     return [*reversed(first), base, *sys.path]
 
 
-def settle(handed: Autoconf, server: Arbiter) -> Autoconf:
+def replan(loaded: Planned, server: Arbiter) -> Planned:
     """
     Plan again with what only the starting server knows, and make *server* follow.
 
@@ -63,49 +63,49 @@ def settle(handed: Autoconf, server: Arbiter) -> Autoconf:
     it says to look for it, and with ``preload_app`` the application itself.
 
     Args:
-        handed: What Gunicorn was given when it read the configuration.
+        loaded: What Gunicorn was given when it read the configuration.
         server: The arbiter, before it forks.
     """
-    declaration = _with_file_lines(handed, server)
-    application = _application(handed, server)
-    settled = replace(
-        handed,
+    declaration = _with_file_lines(loaded, server)
+    application = _application(loaded, server)
+    final = replace(
+        loaded,
         declaration=declaration,
         application=application,
-        plan=plan(handed.machine, declaration, application=application, http_parser=http_parser()),
+        plan=plan(loaded.machine, declaration, application=application, http_parser=http_parser()),
     )
-    _apply(settled.plan, server)
-    if ignoring(settled.plan.settings["worker_class"]) is None:
+    _apply(final.plan, server)
+    if ignoring(final.plan.settings["worker_class"]) is None:
         # A class of the operator's own: what it descends from is known now that it is loaded.
-        threads = settled.plan.settings["threads"]
+        threads = final.plan.settings["threads"]
         parser = http_parser(server.worker_class)
         ignored = tuple(without_effect(declaration, server.worker_class, threads, parser))
-        settled_plan = replace(settled.plan, warnings=(*settled.plan.warnings, *ignored))
-        settled = replace(settled, plan=settled_plan)
-    return settled
+        final_plan = replace(final.plan, warnings=(*final.plan.warnings, *ignored))
+        final = replace(final, plan=final_plan)
+    return final
 
 
-def keep_running(error: Exception) -> Autoconf | None:
+def keep_running(error: Exception) -> Planned | None:
     """
     Log *error* and return what the running server last took over; None where none runs.
 
     An exception in a configuration that is read again on SIGHUP would end the server.
     """
     server = running_arbiter()
-    attachment = attached(server)
-    if server is None or attachment is None:
+    state = state_of(server)
+    if server is None or state is None:
         return None
     server.log.error("gunicorn-autoconf keeps the running plan: %s", error)
-    return attachment.handed
+    return state.loaded
 
 
-def _with_file_lines(handed: Autoconf, server: Arbiter) -> Declaration:
+def _with_file_lines(loaded: Planned, server: Arbiter) -> Declaration:
     """The declaration and what the configuration file sets, where that matters to a plan."""
-    declaration = handed.declaration
+    declaration = loaded.declaration
     settings = dict(declaration.settings)
     location = str(server.cfg.config)
     assigned = assigned_names(location)
-    expected = taken_settings(handed.settings)
+    expected = taken_settings(loaded.plan.settings)
     for name in (*PLANNED_SETTINGS, *sorted(IGNORABLE.difference(PLANNED_SETTINGS))):
         if name not in server.cfg.settings:
             continue  # Another release of Gunicorn has it.
@@ -148,15 +148,15 @@ def _taken(option: Any, faster: str, other: str) -> str:
     return option if isinstance(option, str) else class_name(option)
 
 
-def _application(handed: Autoconf, server: Arbiter) -> Finding | None:
+def _application(loaded: Planned, server: Arbiter) -> Finding | None:
     if server.cfg.preload_app and server.app.callable is not None:
-        loaded = interface_of(server.app.callable)
-        if loaded is not None:
-            return Finding(interface=loaded, evidence="the loaded application shows it")
+        interface = interface_of(server.app.callable)
+        if interface is not None:
+            return Finding(interface=interface, evidence="the loaded application shows it")
     # The configuration file may have named the application, or where it is.
     target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
     if not target or server.cfg.paste:
-        return handed.application
+        return loaded.application
     return detect_interface(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
 
 

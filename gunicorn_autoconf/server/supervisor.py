@@ -1,7 +1,6 @@
-"""The arbiter's thread: sample, log, ask the guard, let the hand act.
+"""The arbiter's thread: sample, log, ask the guard, let the executor act. Reads /proc, logs.
 
-Reads /proc and the cgroup, writes to the log. Should it fail, it says so once and ends; the server
-goes on without it.
+Should it fail, it logs that once and ends; the server goes on without it.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
-from gunicorn_autoconf.memory.actions import Action, Kind, Standing
+from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.churn import Churn
-from gunicorn_autoconf.memory.executor import Hand
+from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.guard import (
     BOOTING_SECONDS,
     FASTEST_SECONDS,
@@ -39,11 +38,11 @@ from gunicorn_autoconf.units import format_bytes
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
-    from gunicorn_autoconf.fleet.records import Ledger
+    from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.memory.oom import OomWatch
     from gunicorn_autoconf.plan.plan import Plan
-    from gunicorn_autoconf.server.autoconf import Autoconf
+    from gunicorn_autoconf.server.planned import Planned
 
 # How long a fork waits for a sample to end; one takes milliseconds.
 PAUSE_SECONDS = 1.0
@@ -69,21 +68,22 @@ class Supervisor:
     def __init__(
         self,
         server: Arbiter,
-        settled: Autoconf,
-        ledger: Ledger,
+        final: Callable[[], Planned],
+        records: WorkerRecords,
         oom: OomWatch,
         replaced: Callable[[], Sequence[str]],
     ) -> None:
-        """Take over what is known; *replaced* names hooks of ours that a user's own replaced."""
+        """Take over what is known; *replaced* names our hooks that a user's own have replaced."""
         self._server = server
-        self._settled = settled
-        self._ledger = ledger
+        self._final = final
+        self._records = records
         self._oom = oom
         self._replaced = replaced
-        self.memory = settled.machine.memory
+        self.memory = final().machine.memory
         self._pid = os.getpid()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._has_started = False
         self._sampler = Sampler(self._detect)
         self._history: deque[Sample] = deque(maxlen=HISTORY)
         self._is_shrinking = True
@@ -97,32 +97,31 @@ class Supervisor:
         self._said_stood_down = False
         self._has_acted = False
         self._due = time.monotonic() + FASTEST_SECONDS
-        self.hand = Hand(server)
+        self.executor = Executor(server)
 
     def start(self) -> None:
         """Start the thread, once; from here on it pauses for each fork."""
-        os.register_at_fork(before=self._pause, after_in_parent=self._resume)
+        os.register_at_fork(before=self.pause, after_in_parent=self._resume)
         self._begin()
 
     def stop(self) -> None:
         """End the thread for good."""
-        self._pause()
+        self.pause()
         self._pid = -1
 
-    def reloaded(self, settled: Autoconf) -> None:
-        """Begin anew with what a reload has planned; in the main thread, while ours pauses."""
-        runs = self._thread is not None
-        self._pause()
-        self.hand.reloaded()
-        self._settled = settled
+    def reloaded(self) -> None:
+        """Begin anew with what a reload has planned; in the main thread."""
+        self.pause()
+        self.executor.reloaded()
         self._is_shrinking = self._is_growing = True
         self._said_stood_down = False
         self._churn = Churn()
         self._history.clear()
-        if runs:
+        if self._has_started:
             self._resume()
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Wait for the thread to end its step; a fork or `reloaded` starts it again."""
         if os.getpid() == self._pid and self._thread:
             self._stopping.set()
             # Never wait for good: one that is held up ends by itself, another takes its place.
@@ -134,6 +133,7 @@ class Supervisor:
             self._begin()
 
     def _begin(self) -> None:
+        self._has_started = True
         self._stopping = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(self._stopping,), name="gunicorn-autoconf", daemon=True
@@ -152,10 +152,10 @@ class Supervisor:
             self._pid = -1
             self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
             with suppress(OSError):
-                self.hand.abandon()
+                self.executor.abandon()
 
     def _interval(self) -> float:
-        if self.hand.is_busy:
+        if self.executor.is_busy:
             return 0.1
         history = tuple(self._history)
         if not history:
@@ -164,25 +164,25 @@ class Supervisor:
         if self._has_acted:
             # The next step, where there is one, is due as soon as this one is done.
             seconds = min(seconds, BOOTING_SECONDS)
-        if log_seconds := self._settled.declaration.memory_log_interval_seconds:
+        if log_seconds := self._final().declaration.memory_log_interval_seconds:
             seconds = min(seconds, max(log_seconds, FASTEST_SECONDS))
         return seconds
 
     def _step(self, stopping: threading.Event) -> None:
-        server, declaration = self._server, self._settled.declaration
+        server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return  # The server stops: Gunicorn has closed them, and its workers end.
-        forks = self._ledger.forks(server.WORKERS)
+        forks = self._records.forks(server.WORKERS)
         machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
         if stopping.is_set() or sample is None:
             return  # A fork did not wait for so slow a sample: another thread goes on.
         self.memory = machine.memory
-        self._ledger.seen(sample, forks)
+        self._records.seen(sample, forks)
         self._history.append(sample)
         self._log_memory(sample, machine)
-        self._log_strangers(sample)
-        self._has_acted = self.hand.is_busy
-        self.hand.advance(sample)
+        self._log_unclaimed(sample)
+        self._has_acted = self.executor.is_busy
+        self.executor.advance(sample)
         if not self._has_acted and self.mode is not MemoryGuard.OFF:
             self._say_replaced()
             self._follow_limit(machine)
@@ -196,7 +196,7 @@ class Supervisor:
 
     @property
     def _wanted_mode(self) -> MemoryGuard:
-        return guard_mode(self._settled.machine, self._settled.declaration)
+        return guard_mode(self._final().machine, self._final().declaration)
 
     def _say_replaced(self) -> None:
         """Say why the guard only observes where it would act; again when that changes."""
@@ -214,7 +214,7 @@ class Supervisor:
             workers: int = self._plan(machine, measured_bytes).settings["workers"]
             return workers
 
-        standing = Standing(
+        permissions = Permissions(
             resizing=self._may_resize(),
             shrinking=self._is_shrinking,
             growing=self._is_growing,
@@ -225,7 +225,7 @@ class Supervisor:
             return  # A reload did not wait for us.
         self._is_shrinking = self._is_shrinking and not is_reached(history, workers_for)
         self._is_growing = self._is_growing and not is_full(history, workers_for)
-        action = decide(history, standing, workers_for)
+        action = decide(history, permissions, workers_for)
         acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
         if action.kind is Kind.KEEP:
             self._observed = None
@@ -236,7 +236,7 @@ class Supervisor:
             say("%s", render_action(action))
             self._history.clear()
             self._remember(action, sample)
-            self.hand.start(action, sample)
+            self.executor.start(action, sample)
         elif self._observed != (action.kind, action.pid):
             self._observed = action.kind, action.pid
             self._server.log.info("%s", render_action(action, would=True))
@@ -252,15 +252,15 @@ class Supervisor:
 
     def _may_resize(self) -> bool:
         """Whether the count is ours: nobody has set it, and no upgrade is under way."""
-        if self.hand.is_stood_down and not self._said_stood_down:
+        if self.executor.is_stood_down and not self._said_stood_down:
             self._said_stood_down = True
             self._server.log.info(
                 "gunicorn-autoconf: an operator set the count to %d; it stays so until a reload",
                 self._server.num_workers,
             )
-        explicit = self._settled.declaration.explicit("workers")
+        explicit = self._final().declaration.explicit("workers")
         upgrading = self._server.reexec_pid != 0 or self._server.master_pid != 0
-        return not (self.hand.is_stood_down or explicit or upgrading)
+        return not (self.executor.is_stood_down or explicit or upgrading)
 
     def _follow_limit(self, machine: Machine) -> None:
         """Go to the plan again where the limit has changed."""
@@ -278,7 +278,7 @@ class Supervisor:
         )
 
     def _log_memory(self, sample: Sample, machine: Machine) -> None:
-        interval = self._settled.declaration.memory_log_interval_seconds
+        interval = self._final().declaration.memory_log_interval_seconds
         since = self._began_at if self._logged_at is None else self._logged_at
         is_first = self._logged_at is None and sample.is_settled
         if not interval or not (is_first or sample.at_seconds - since >= interval):
@@ -291,15 +291,15 @@ class Supervisor:
             extra = {"metric": metric, "value": value, "mtype": "gauge"}
             self._server.log.debug("%s: %d", metric, value, extra=extra)
 
-    def _log_strangers(self, sample: Sample) -> None:
+    def _log_unclaimed(self, sample: Sample) -> None:
         if "child_exit" in self._replaced():
             return  # Nobody tells which of them were workers.
-        strangers = self._oom.forget_strangers(sample.at_seconds)
-        if strangers:
+        unclaimed = self._oom.forget_unclaimed(sample.at_seconds)
+        if unclaimed:
             self._server.log.warning(
                 "gunicorn-autoconf: the kernel's OOM killer took %d processes of this container "
                 "that were no workers",
-                strangers,
+                unclaimed,
             )
 
     def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
@@ -309,12 +309,12 @@ class Supervisor:
             memory = replace(memory, physical=None)
         return plan(
             replace(machine, memory=memory),
-            self._settled.declaration,
-            application=self._settled.application,
+            self._final().declaration,
+            application=self._final().application,
             worker_memory_bytes=measured_bytes,
         )
 
     def _detect(self, own_bytes: int) -> Machine:
-        settled = self._settled
+        final = self._final()
         host = _CountedHost(own_bytes)
-        return detect_machine(settled.root, environ=settled.environ, host=host)
+        return detect_machine(final.root, environ=final.environ, host=host)

@@ -44,6 +44,7 @@ class Frame(NamedTuple):
         return f"{self.path}:{self.line} in {self.function}()"
 
     def __str__(self) -> str:
+        """The line as a log shows it."""
         return f"{self.place}: {self.source}" if self.source else self.place
 
 

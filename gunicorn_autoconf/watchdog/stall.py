@@ -142,6 +142,7 @@ class Stall(NamedTuple):
         return Stall(self.seconds + seconds, self.turns + 1, max(self.longest_seconds, seconds))
 
     def __str__(self) -> str:
+        """How long, for a log line."""
         if self.turns < 2:
             return f"{self.seconds:.2f} s"
         return f"{self.seconds:.2f} s, in {self.turns} turns of up to {self.longest_seconds:.2f} s"

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import psutil
 from accounts import Begun, Loss
-from server import GUNICORN_SCRIPT, Launcher, Server, wait_until
+from harness import GUNICORN_SCRIPT, Launcher, Server, wait_until
 from tail import Tail
 from test_server_cgroup import Cgroup, _make
 from test_server_least_trust import _may_unshare

@@ -27,9 +27,9 @@ from arena import (
     links,
     lives,
 )
+from harness import wait_until
 from load import Load, ask_slowly, flood
 from schedule import Fault
-from server import wait_until
 
 Course = Callable[[Arena, Load, random.Random], None]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 from arena import Arena, children, links, lives
-from server import wait_until
+from harness import wait_until
 
 from gunicorn_autoconf.fleet.shared_page import _SLOT_BYTES, _STATE, SLOTS
 

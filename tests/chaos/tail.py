@@ -6,7 +6,7 @@ import re
 import threading
 from pathlib import Path
 
-from server import wait_until
+from harness import wait_until
 
 
 class Tail:

@@ -13,9 +13,9 @@ from accounts import account, twice
 from arena import Arena, memory_cgroup
 from campaign import Campaign
 from columns import render_columns
+from harness import Launcher
 from invariants import growth, mistakes
 from load import Load
-from server import Launcher
 from summary import Summary, tell
 
 pytestmark = [

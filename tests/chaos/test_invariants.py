@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from arena import children, lives
+from harness import Launcher, wait_until
 from invariants import MIB, Vitals, descriptors, growth, leaks, slots_taken, zombies
-from server import Launcher, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="everything is seen in /proc")
 

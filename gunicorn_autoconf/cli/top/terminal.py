@@ -141,7 +141,7 @@ def _await_keys(size: ConsoleDimensions, due: float) -> str | None:
 
 @contextmanager
 def _keys_at_once(descriptor: int) -> Iterator[None]:
-    """Hand over each key as it is pressed and do not show it; undo that at the end."""
+    """Executor over each key as it is pressed and do not show it; undo that at the end."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setcbreak(descriptor)

@@ -1,0 +1,39 @@
+"""What was found, declared and planned for one server, as a value. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gunicorn_autoconf.app.finding import Finding
+from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Declaration
+from gunicorn_autoconf.plan.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """
+    The plan for one server and everything that it rests on.
+
+    Attributes:
+        machine: What the kernel grants.
+        declaration: What the operator declared.
+        application: What is known of the application; None where none is named.
+        plan: The settings with their reasons.
+        root: The directory under which ``/proc`` and ``/sys`` were read.
+        environ: The environment that was read.
+    """
+
+    machine: Machine
+    declaration: Declaration
+    application: Finding | None
+    plan: Plan
+    root: str
+    environ: Mapping[str, str] = field(repr=False)  # It may hold secrets of other programs.
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that the operator should know, one sentence each."""
+        problems = (f"{problem.path}: {problem.message}" for problem in self.machine.problems)
+        return (*self.declaration.warnings, *problems, *self.plan.warnings)

@@ -1,0 +1,128 @@
+"""What `explain --as` prints starts a Gunicorn whose settings are those of the plan."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import ASGI, WSGI, declare
+from harness import MODULE_DOOR, Launcher
+from test_roots import ROOTS, FolderHost
+
+from gunicorn_autoconf.cli.paste import Content, render
+from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.gunicorn import spellings, taken_settings
+
+pytestmark = pytest.mark.server
+
+COMMAND = (sys.executable, "-m", "gunicorn_autoconf", "explain")
+APPLICATIONS = {"asgi": "gunicorn_autoconf.demo:app", "wsgi": "gunicorn_autoconf.demo:wsgi_app"}
+FINDINGS = {"asgi": ASGI, "wsgi": WSGI}
+
+# A root, the application's interface and what is declared.
+CASES: list[tuple[str, str, dict[str, str]]] = [
+    ("kubernetes-guaranteed-v2", "asgi", {"GUNICORN_WORKLOAD": "io"}),
+    ("docker-v1", "wsgi", {"GUNICORN_WORKLOAD": "io", "GUNICORN_BIND": ":81 unix:/run/a.sock"}),
+    ("heroku", "wsgi", {"GUNICORN_WORKLOAD": "cpu", "WEB_CONCURRENCY": "3"}),
+    (
+        "bare-metal",
+        "asgi",
+        {
+            "GUNICORN_WORKLOAD": "async",
+            "GUNICORN_ACCESSLOG": "-",
+            "GUNICORN_PROC_NAME": "-the $shop's-",
+            "GUNICORN_PRELOAD_APP": "1",
+            "GUNICORN_UMASK": "027",
+            "GUNICORN_STATSD_HOST": "localhost:8125",
+            "GUNICORN_FORWARDED_ALLOW_IPS": "10.0.0.1,10.0.0.2",
+        },
+    ),
+    ("fractional-quota", "wsgi", {}),
+]
+
+
+def start(gunicorn: Launcher, form: str, text: str, application: str) -> dict[str, str]:
+    """What Gunicorn shows when it is started with *text* as its reader would use it."""
+    if form == "args":
+        return gunicorn.print_config(*shlex.split(text), application)
+    if form == "env":
+        variables = dict(word.split("=", 1) for word in shlex.split(text))
+        return gunicorn.print_config(*MODULE_DOOR, application, **variables)
+    gunicorn.write("gunicorn.conf.py", text)
+    return gunicorn.print_config(application)
+
+
+def shown(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings as ``--print-config`` shows them."""
+    taken = taken_settings(settings)
+    return {name: str(taken[name]) for name in settings}
+
+
+@pytest.mark.parametrize("form", ["args", "env", "python"])
+@pytest.mark.parametrize(("root", "interface", "declared"), CASES, ids=[case[0] for case in CASES])
+def test_of_a_root(
+    gunicorn: Launcher, root: str, interface: str, declared: dict[str, str], form: str
+) -> None:
+    inputs = json.loads((ROOTS / root / "expected.json").read_text(encoding="utf-8"))["inputs"]
+    machine = detect_machine(str(ROOTS / root), environ=inputs["environ"], host=FolderHost(inputs))
+    declaration = declare(declared)
+    planned: Plan = plan(machine, declaration, application=FINDINGS[interface])
+    ours = {name: text for name, text in declared.items() if name == "GUNICORN_WORKLOAD"}
+
+    pasted = render(form, Content(machine, declaration, planned, ours, spellings()))
+    found = start(gunicorn, form, pasted.text, APPLICATIONS[interface])
+
+    assert pasted.left_out == ()
+    assert {name: found[name] for name in planned.settings} == shown(planned.settings)
+
+
+@pytest.mark.parametrize("form", ["args", "env", "python"])
+@pytest.mark.parametrize("workload", ["cpu", "mixed", "io", "async"])
+def test_of_this_machine(gunicorn: Launcher, form: str, workload: str) -> None:
+    options = ("--workload", workload, "--cpus", "3", "--memory", "700MiB")
+    application = APPLICATIONS["asgi"]
+    explained = gunicorn.run(application, "--json", *options, program=COMMAND)
+    planned = json.loads(explained.stdout)["plan"]["settings"]
+
+    done = gunicorn.run(application, "--as", form, *options, program=COMMAND)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    found = start(gunicorn, form, done.stdout, application)
+    assert planned["workers"] == 2
+    assert {name: found[name] for name in planned} == shown(planned)
+
+
+def test_what_is_printed_beside_it_does_not_stand_in_it(gunicorn: Launcher) -> None:
+    done = gunicorn.run(
+        *("--as", "args", "--cpus", "1", "--memory", "100MiB"),
+        program=COMMAND,
+        GUNICORN_RAW_ENV="TOKEN=hunter2",
+    )
+
+    assert done.stdout.startswith("--worker-class sync --workers 1 ")
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == (
+        "Note: 1 worker of 256 MiB (a guess until measured) exceeds the memory budget of 90 MiB "
+        "(--memory) by 166 MiB\n"
+        "Note: no application was named: this is for WSGI; name it, or set --interface\n"
+        "Note: left out: raw_env\n"
+    )
+
+
+def test_a_static_configuration_serves(gunicorn: Launcher, tmp_path: Path) -> None:
+    application = APPLICATIONS["asgi"]
+    done = gunicorn.run(application, "--as", "python", "--max-workers", "1", program=COMMAND)
+    gunicorn.write("gunicorn.conf.py", done.stdout)
+    assert "import" not in done.stdout
+
+    server = gunicorn.start(application)
+
+    assert server.get("/").status == 200
+    server.wait_for("Application startup complete")

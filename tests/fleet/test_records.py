@@ -1,0 +1,257 @@
+"""What the arbiter notes of its workers."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gunicorn_autoconf.fleet import records
+from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.fleet.sampler import WorkerRecord
+from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.machine.facts import ProcessMemory
+
+MEMORY = ProcessMemory(80_000_000, 60_000_000, 50_000_000)
+
+
+class Clock:
+    """Time that passes when it is told to, also by those who sleep."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(records, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> StatusPage:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr(records, "StatusPage", refuse)
+
+
+def worker(pid: int, workers: int = 2) -> Any:
+    """Gunicorn's worker, which learns its pid in the fork."""
+    return SimpleNamespace(
+        pid=pid, cfg=SimpleNamespace(workers=workers), alive=True, notify=lambda: None
+    )
+
+
+def sample(*pids: int) -> Sample:
+    workers = tuple(WorkerSample(pid, 60.0, pid * 1000, pid * 1100, pid * 500) for pid in pids)
+    return Sample(60.0, 10**9, 10**8, len(pids), workers)
+
+
+def test_a_worker_boots(clock: Clock) -> None:
+    ledger, eleven = WorkerRecords(), worker(11)
+    ledger.forking(eleven)
+    assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, None)}
+
+    clock.now = 1001.5
+    assert ledger.booted(eleven, MEMORY) == 1.5
+    report = BootReport(11, 1.5, 80_000_000, 60_000_000, 50_000_000)
+    assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, report)}
+
+
+def test_workers_are_told_apart(clock: Clock) -> None:
+    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    ledger.forking(eleven)
+    clock.now = 1002.0
+    ledger.forking(twelve)
+    ledger.booted(twelve, MEMORY)
+    forks = ledger.forks({11: eleven, 12: twelve})
+    assert forks[11] == WorkerRecord(1000.0, None)
+    assert forks[12].forked_at_seconds == 1002.0
+    assert forks[12].report is not None
+
+
+def test_only_partly_known_memory(clock: Clock) -> None:
+    ledger, eleven = WorkerRecords(), worker(11)
+    ledger.forking(eleven)
+    ledger.booted(eleven, ProcessMemory(80_000_000))
+    assert ledger.forks({11: eleven})[11].report == BootReport(11, 0.0, 80_000_000, None, None)
+
+
+def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three workers at most, a hundred in all."""
+    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(3))
+    ledger = WorkerRecords()
+    for pid in range(100):
+        each = worker(pid)
+        ledger.forking(each)
+        ledger.booted(each, MEMORY)
+        report = ledger.forks({pid: each})[pid].report
+        assert report is not None
+        assert (report.pid, report.rss_bytes) == (pid, 80_000_000)
+        ledger.ended(each)
+
+
+def test_next_on_the_slot_has_not_booted(clock: Clock) -> None:
+    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    ledger.forking(eleven)
+    ledger.booted(eleven, MEMORY)
+    ledger.ended(eleven)
+    ledger.forking(twelve)
+    assert ledger.forks({12: twelve})[12].report is None
+
+
+def test_another_ones_report_is_not_taken(clock: Clock) -> None:
+    """A worker that came back from the dead writes on a slot that is another's by now."""
+    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    ledger.forking(eleven)
+    ledger.ended(eleven)
+    ledger.forking(twelve)
+    ledger.booted(eleven, MEMORY)
+    assert ledger.forks({12: twelve})[12].report is None
+
+
+def test_worker_that_was_forked_before_us_is_left_out(clock: Clock) -> None:
+    """A reload brought the hooks; the old workers have no note."""
+    ledger, twelve = WorkerRecords(), worker(12)
+    ledger.forking(twelve)
+    assert set(ledger.forks({11: worker(11), 12: twelve})) == {12}
+    assert ledger.booted(worker(11), MEMORY) is None
+    assert ledger.ended(worker(11)) == (None, None)
+
+
+def test_last_words(clock: Clock) -> None:
+    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    for each in (eleven, twelve):
+        ledger.forking(each)
+    ledger.seen(sample(11, 12), (11, 12))
+    assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), False)
+    ledger.seen(sample(12), (12,))
+    assert ledger.ended(twelve) == (WorkerSample(12, 60.0, 12_000, 13_200, 6_000), False)
+
+
+def test_what_a_worker_tells_at_its_end_is_newer_than_what_was_seen(clock: Clock) -> None:
+    ledger, eleven = WorkerRecords(), worker(11)
+    ledger.forking(eleven)
+    ledger.seen(sample(11), (11,))
+    clock.now += 75
+    ledger.exiting(eleven, MEMORY)
+    assert ledger.ended(eleven) == (WorkerSample(11, 75.0, 50_000_000, 60_000_000, 5_500), True)
+
+
+def test_worker_that_was_never_seen_tells_its_end(clock: Clock) -> None:
+    """It lived for less than a sample, or nobody takes samples."""
+    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    for each in (eleven, twelve):
+        ledger.forking(each)
+    ledger.booted(eleven, ProcessMemory(50_000_000, 40_000_000, 30_000_000))
+    clock.now += 3
+    ledger.exiting(eleven, MEMORY)
+    ledger.exiting(twelve, MEMORY)
+    end = WorkerSample(11, 3.0, 50_000_000, 60_000_000, 30_000_000)
+    assert ledger.ended(eleven) == (end, True)
+    end = WorkerSample(12, 3.0, 50_000_000, 60_000_000, None)
+    assert ledger.ended(twelve) == (end, True)
+
+
+def test_worker_that_just_dies_keeps_what_was_seen_of_it(clock: Clock) -> None:
+    """A process that ends has no pages left; it is in no sample, but still Gunicorn's."""
+    ledger, eleven = WorkerRecords(), worker(11)
+    ledger.forking(eleven)
+    ledger.seen(sample(11), (11,))
+    ledger.seen(sample(), (11,))
+    assert ledger.ended(eleven).last == WorkerSample(11, 60.0, 11_000, 12_100, 5_500)
+
+
+def test_worker_that_is_gone_is_forgotten(clock: Clock) -> None:
+    """Also where nobody hears of its end; its pid may come again."""
+    ledger = WorkerRecords()
+    ledger.seen(sample(11), (11,))
+    ledger.seen(sample(), ())
+    assert ledger.ended(worker(11)).last is None
+
+
+def test_end_without_sizes_is_an_end(clock: Clock) -> None:
+    """Where the kernel tells RSS alone, what was seen last stands."""
+    ledger, eleven = WorkerRecords(), worker(11)
+    ledger.forking(eleven)
+    ledger.seen(sample(11), (11,))
+    ledger.exiting(eleven, ProcessMemory(80_000_000, None, None))
+    assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), True)
+
+
+class TestWithoutAPage:
+    """The boots stay untold; everything else goes on."""
+
+    pytestmark = pytest.mark.usefixtures("no_page")
+
+    def test_worker_counts_as_booted(self, clock: Clock) -> None:
+        ledger, eleven = WorkerRecords(), worker(11)
+        ledger.forking(eleven)
+        clock.now = 1001.5
+        assert ledger.booted(eleven, MEMORY) == 1.5
+        forks = ledger.forks({11: eleven})
+        assert forks[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
+
+    def test_start_ends_without_it(self, clock: Clock) -> None:
+        ledger, eleven = WorkerRecords(), worker(11)
+        ledger.forking(eleven)
+        ledger.end_start(eleven)
+        assert ledger.wait_for_end(eleven) is False
+        assert ledger.ended(eleven) == (None, None)
+        assert clock.now == 1000.0
+
+
+def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(1))
+    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    ledger.forking(eleven)
+    ledger.forking(twelve)
+    assert ledger.booted(twelve, MEMORY) == 0.0
+    forks = ledger.forks({11: eleven, 12: twelve})
+    assert forks[11].report is None
+    assert forks[12].report == BootReport(12, 0.0, 0, None, None)
+    ledger.ended(twelve)
+    assert ledger.forks({11: eleven})[11].report is None
+
+
+class TestWrongStart:
+    """The first worker ends it, the others wait for that."""
+
+    def test_others_hear_of_it(self, clock: Clock) -> None:
+        ledger, first, second = WorkerRecords(), worker(11), worker(12)
+        ledger.forking(first)
+        ledger.forking(second)
+        ledger.end_start(first)
+        assert clock.now == 1000.0  # All are forked.
+        assert ledger.wait_for_end(second) is True
+        assert clock.now == pytest.approx(1001.0, abs=0.1)
+
+    def test_first_one_waits_until_all_are_forked(self, clock: Clock) -> None:
+        ledger, first = WorkerRecords(), worker(11, workers=4)
+        ledger.forking(first)
+        ledger.end_start(first)
+        assert clock.now == pytest.approx(1001.0, abs=0.1)
+
+    def test_nobody_says_so(self, clock: Clock) -> None:
+        ledger, first, second = WorkerRecords(), worker(11), worker(12)
+        ledger.forking(first)
+        ledger.forking(second)
+        assert ledger.wait_for_end(second) is False
+        assert clock.now == pytest.approx(1020.0, abs=0.1)
+
+    def test_arbiter_ends_the_one_that_waits(self, clock: Clock) -> None:
+        ledger, second = WorkerRecords(), worker(12)
+        ledger.forking(second)
+        second.notify = lambda: setattr(second, "alive", clock.now < 1003)
+        assert ledger.wait_for_end(second) is True
+        assert clock.now == pytest.approx(1003.0, abs=0.1)

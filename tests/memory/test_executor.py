@@ -1,0 +1,668 @@
+"""Carrying out an action by signals that Gunicorn handles when it comes to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from signal import SIGHUP, SIGTTIN, SIGTTOU
+
+import pytest
+from simulation import Arbiter, Config, signals_to
+
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.executor import PATIENCE_SECONDS, Executor
+
+GROW = Action(Kind.GROW, "it fits", add=1)
+DEADLINE_SECONDS = 10
+SHRINK = Action(Kind.SHRINK, "too many")
+
+
+def recycle(pid: int, *, replacement_first: bool) -> Action:
+    return Action(Kind.RECYCLE, "it leaks", pid=pid, replacement_first=replacement_first)
+
+
+class Scene:
+    """A hand, an arbiter with workers 11, 12, ..., and what of them the supervisor sees."""
+
+    def __init__(self, workers: int) -> None:
+        self.arbiter = Arbiter(workers)
+        self.arbiter.manage_workers()
+        self.executor = Executor(self.arbiter)
+        self.arbiter.executor = self.executor
+        self.now = 100.0
+        self.booting: set[int] = set()
+        self.headroom = 200
+
+    def sample(self) -> Sample:
+        workers = tuple(
+            WorkerSample(pid, 60, 50, 50, None if pid in self.booting else 40)
+            for pid in self.arbiter.WORKERS
+        )
+        return Sample(self.now, 1000, self.headroom, self.arbiter.num_workers, workers)
+
+    def start(self, action: Action) -> None:
+        self.executor.start(action, self.sample())
+
+    def advance(self, seconds: float = 0.1) -> None:
+        """Let time pass; the supervisor looks again."""
+        self.now += seconds
+        self.executor.advance(self.sample())
+
+    def handle(self) -> None:
+        """Let Gunicorn handle what has come; whom it forks boots for now."""
+        before = set(self.arbiter.WORKERS)
+        self.arbiter.handle()
+        self.booting |= set(self.arbiter.WORKERS) - before
+
+    def end(self) -> list[int]:
+        """Let each worker end that was told to, and Gunicorn keep its count."""
+        told = [pid for pid, each in self.arbiter.WORKERS.items() if each.is_told_to_end]
+        for pid in told:
+            self.arbiter.reap(pid)
+        self.handle()
+        return told
+
+    def settle(self) -> list[int]:
+        """Let everything happen that is under way; return who has ended."""
+        ended = []
+        for _ in range(20):
+            self.handle()
+            self.booting.clear()
+            self.advance()
+            ended += self.end()
+        return ended
+
+    @property
+    def told(self) -> list[int]:
+        return [pid for pid, each in self.arbiter.WORKERS.items() if each.is_told_to_end]
+
+    @property
+    def pids(self) -> list[int]:
+        return sorted(self.arbiter.WORKERS)
+
+    def is_busy(self) -> bool:
+        return self.executor.is_busy
+
+    def is_stood_down(self) -> bool:
+        return self.executor.is_stood_down
+
+    @property
+    def queue(self) -> list[int]:
+        return self.arbiter.queue
+
+    @property
+    def count(self) -> int:
+        return self.arbiter.num_workers
+
+
+@pytest.fixture
+def two() -> Iterator[Scene]:
+    scene = Scene(2)
+    with signals_to(scene.arbiter):
+        yield scene
+
+
+@pytest.fixture
+def four() -> Iterator[Scene]:
+    scene = Scene(4)
+    with signals_to(scene.arbiter):
+        yield scene
+
+
+# -- grow and shrink ---------------------------------------------------------------------------
+
+
+def test_grows_one_by_one(two: Scene) -> None:
+    """Signals of one kind melt into each other: the next one waits until the last is handled."""
+    two.start(GROW._replace(add=3))
+    two.advance()
+    two.advance()
+    assert two.queue == [SIGTTIN]
+
+    two.handle()
+    assert (two.count, two.queue) == (3, [])
+    two.advance()
+    assert two.queue == [SIGTTIN]
+    two.handle()
+    two.advance()
+    two.handle()
+    two.advance()
+    assert (two.count, two.queue) == (5, [])
+    assert two.pids == [11, 12, 13, 14, 15]
+
+
+def test_growing_ends_when_the_last_has_booted(two: Scene) -> None:
+    two.start(GROW)
+    assert two.is_busy()
+    two.handle()
+    two.advance()
+    assert two.is_busy()
+    two.booting.clear()
+    two.advance()
+    assert not two.is_busy()
+
+
+def test_growing_is_no_operator(two: Scene) -> None:
+    two.start(GROW._replace(add=2))
+    two.settle()
+    assert two.count == 4
+    assert not two.is_stood_down()
+
+
+def test_shrinks_by_one(four: Scene) -> None:
+    four.start(SHRINK)
+    assert four.queue == [SIGTTOU]
+    assert four.settle() == [11]  # Gunicorn takes the oldest.
+    assert (four.count, four.pids) == (3, [12, 13, 14])
+    assert not four.is_busy()
+    assert not four.is_stood_down()
+
+
+def test_shrinking_ends_when_the_worker_has_ended(four: Scene) -> None:
+    four.start(SHRINK)
+    four.handle()
+    four.advance()
+    assert four.is_busy()
+    four.end()
+    four.advance()
+    assert not four.is_busy()
+
+
+# -- recycle -----------------------------------------------------------------------------------
+
+
+def test_replacement_first(two: Scene) -> None:
+    two.start(recycle(12, replacement_first=True))
+    assert two.queue == [SIGTTIN]
+    assert two.told == []
+
+    two.handle()
+    two.advance()
+    assert two.pids == [11, 12, 13]
+    assert two.told == []  # 13 boots.
+
+    two.booting.clear()
+    two.advance()
+    assert two.told == [12]
+
+    assert two.end() == [12]
+    two.advance()
+    assert (two.count, two.pids) == (2, [11, 13])
+    assert not two.is_busy()
+    assert not two.is_stood_down()
+
+
+def test_replacement_is_not_waited_for_when_it_gets_tight(two: Scene) -> None:
+    two.start(recycle(12, replacement_first=True))
+    two.handle()
+    two.headroom = 49  # of 1000
+    two.advance()
+    assert two.told == [12]
+    assert two.settle() == [12]
+    assert (two.count, two.pids) == (2, [11, 13])
+
+
+def test_stop_first(two: Scene) -> None:
+    two.start(recycle(11, replacement_first=False))
+    assert two.told == [11]
+    assert two.queue == []
+
+    assert two.end() == [11]
+    two.advance()
+    assert two.pids == [12, 13]
+    assert two.is_busy()  # 13 boots.
+
+    two.booting.clear()
+    two.advance()
+    assert two.count == 2
+    assert not two.is_busy()
+    assert not two.is_stood_down()
+
+
+def test_is_busy_until_the_victim_has_ended(two: Scene) -> None:
+    two.start(recycle(11, replacement_first=False))
+    two.advance(PATIENCE_SECONDS / 2)
+    assert two.is_busy()
+
+
+@pytest.mark.parametrize("replacement_first", [True, False])
+def test_knows_whom_it_retired(two: Scene, replacement_first: bool) -> None:
+    two.start(recycle(12, replacement_first=replacement_first))
+    two.handle()
+    two.booting.clear()
+    two.advance()
+    del two.arbiter.WORKERS[12]
+    assert two.executor.worker_ended(12) is True
+    assert two.executor.worker_ended(12) is False
+    assert two.executor.worker_ended(11) is False
+
+
+def test_one_after_the_other(four: Scene) -> None:
+    for pid in (11, 12, 13, 14):
+        four.start(recycle(pid, replacement_first=pid % 2 == 0))
+        assert four.settle() == [pid]
+        assert not four.is_busy()
+    assert (four.count, four.pids) == (4, [15, 16, 17, 18])
+
+
+class TestVictimEndsOnItsOwn:
+    """It ran into max_requests, or somebody else killed it."""
+
+    def die(self, scene: Scene, pid: int) -> None:
+        scene.arbiter.reap(pid)
+        scene.handle()
+
+    def test_before_the_replacement_is_asked_for(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        self.die(two, 12)
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+        assert not two.is_busy()
+
+    def test_while_the_replacement_boots(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance()
+        self.die(two, 12)
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_as_it_is_told_to(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=False))
+        self.die(two, 12)
+        two.settle()
+        assert (two.count, two.pids) == (2, [11, 13])
+        assert not two.is_busy()
+
+    def test_another_one_while_the_replacement_boots(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance()
+        self.die(two, 11)
+        assert two.settle() == [12]
+        assert (two.count, two.pids) == (2, [13, 14])
+
+    def test_as_we_signal_it(self, two: Scene) -> None:
+        """It is reaped already, but Gunicorn has not struck it off its list."""
+
+        def nobody(pid: int, signal_number: int) -> None:
+            raise ProcessLookupError(3, "No such process")
+
+        two.arbiter.kill = nobody  # type: ignore[method-assign]
+        with signals_to(two.arbiter):
+            two.start(recycle(12, replacement_first=False))
+        self.die(two, 12)
+        two.settle()
+        assert two.count == 2
+        assert not two.is_busy()
+
+    def test_one_that_is_gone_is_not_signalled(self, two: Scene) -> None:
+        """Its pid may be another process's by now."""
+        del two.arbiter.WORKERS[12]
+        killed: list[int] = []
+        two.arbiter.kill = lambda pid, signal_number: killed.append(pid)  # type: ignore[method-assign]
+        with signals_to(two.arbiter):
+            two.start(recycle(12, replacement_first=False))
+        assert killed == []
+
+    @pytest.mark.parametrize("replacement_first", [True, False])
+    def test_without_our_hearing_of_it(self, two: Scene, replacement_first: bool) -> None:
+        """Gunicorn could not signal it, and struck it off its list without a `child_exit`."""
+        two.start(recycle(12, replacement_first=replacement_first))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        assert two.told == [12]
+        del two.arbiter.WORKERS[12]
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+        assert two.executor.retired == set()
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_as_the_supervisor_looks(self, two: Scene) -> None:
+        """It is off the list, and `child_exit` is about to be called."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        seen = two.sample()
+        del two.arbiter.WORKERS[12]
+        two.executor.advance(seen)
+        assert two.executor.worker_ended(12)
+        two.settle()
+        assert (two.count, two.pids) == (2, [11, 13])
+        assert not two.is_busy()
+
+
+class InterruptedSent(list[int]):
+    """Changes that are sent; a look at them is interrupted once by the end of worker 12."""
+
+    executor: Executor
+
+    def __contains__(self, change: object) -> bool:
+        if 12 in self.executor._surplus:
+            self.executor.worker_ended(12)
+        return super().__contains__(change)
+
+
+def test_worker_ends_while_the_main_thread_is_in_here(two: Scene) -> None:
+    """Gunicorn 23 reaps inside of a signal handler, wherever the main thread is."""
+    two.start(recycle(12, replacement_first=True))
+    two.handle()
+    two.booting.clear()
+    two.advance()
+    two.executor._sent = InterruptedSent()
+    two.executor._sent.executor = two.executor
+
+    def operate() -> None:
+        two.arbiter.num_workers += 1
+
+    main = threading.Thread(target=operate, daemon=True)
+    main.start()
+    main.join(DEADLINE_SECONDS)
+    assert not main.is_alive()
+    assert two.is_stood_down()
+
+
+# -- patience ----------------------------------------------------------------------------------
+
+
+class TestPatience:
+    def test_replacement_never_boots(self, two: Scene) -> None:
+        """It is taken back, and the count is as it was."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance(PATIENCE_SECONDS)
+        assert two.count == 3
+        two.advance(1)
+        two.handle()
+        assert two.count == 2
+        two.end()
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    @pytest.mark.parametrize("replacement_first", [True, False])
+    def test_victim_is_waited_for(self, two: Scene, replacement_first: bool) -> None:
+        """Gunicorn ends it; until then no other is retired, nor the same one again."""
+        two.start(recycle(12, replacement_first=replacement_first))
+        two.handle()
+        two.booting.clear()
+        for _ in range(5):
+            two.advance(PATIENCE_SECONDS)
+            assert two.is_busy()
+        assert two.end() == [12]
+        assert (two.count, two.pids) == (2, [11, 13])
+        two.settle()
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_new_worker_never_boots(self, two: Scene) -> None:
+        two.start(GROW)
+        two.handle()
+        two.advance(PATIENCE_SECONDS + 1)
+        assert not two.is_busy()
+        assert two.count == 3
+
+    @pytest.mark.parametrize(
+        "action", [GROW, SHRINK, recycle(12, replacement_first=True)], ids=lambda a: a.kind.value
+    )
+    def test_signal_is_lost(self, two: Scene, action: Action) -> None:
+        """Gunicorn 23 drops a signal when five wait; the guard must not wait for it for good."""
+        two.start(action)
+        two.queue.clear()
+        for _ in range(3):
+            two.advance(PATIENCE_SECONDS)
+            two.queue.clear()
+        assert not two.is_busy()
+        assert two.count == 2
+
+    def test_signal_that_takes_back_is_lost(self, two: Scene) -> None:
+        """The count is too high by one: another signal follows."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.advance(PATIENCE_SECONDS + 1)
+        two.queue.clear()
+        two.advance(PATIENCE_SECONDS)
+        assert (two.is_busy(), two.count) == (True, 3)
+        two.advance(1)
+        two.handle()
+        two.end()
+        assert (two.is_busy(), two.count) == (False, 2)
+        assert not two.is_stood_down()
+
+    def test_signal_from_before_a_reload_is_lost(self, two: Scene) -> None:
+        """The operator's own one, long after, is not taken for it."""
+        two.start(GROW)
+        two.queue.clear()
+        two.arbiter.reload(2)
+        two.settle()
+        two.advance(PATIENCE_SECONDS + 1)
+        two.queue.append(SIGTTIN)
+        two.settle()
+        assert two.count == 3
+        assert two.is_stood_down()
+
+
+class TestFailure:
+    """The supervisor's thread ends: nobody advances what is under way."""
+
+    def test_replacement_is_taken_back(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.executor.abandon()
+        assert two.queue == [SIGTTIN, SIGTTOU]
+        two.handle()
+        assert two.count == 2
+        assert not two.is_stood_down()
+
+    def test_victim_that_was_told_goes(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        two.executor.abandon()
+        assert two.queue == []
+        assert two.end() == [12]
+        assert two.count == 2
+
+    @pytest.mark.parametrize("action", [GROW, SHRINK, recycle(12, replacement_first=False)])
+    def test_nothing_to_take_back(self, two: Scene, action: Action) -> None:
+        two.start(action)
+        before = two.queue.copy()
+        two.executor.abandon()
+        assert two.queue == before
+
+
+# -- the operator ------------------------------------------------------------------------------
+
+
+class TestOperator:
+    @pytest.mark.parametrize(("number", "count"), [(SIGTTIN, 3), (SIGTTOU, 1)])
+    def test_sets_the_count(self, two: Scene, number: int, count: int) -> None:
+        two.queue.append(number)
+        two.handle()
+        assert two.is_stood_down()
+        two.settle()
+        assert two.count == count
+
+    def test_sets_it_by_more_than_one(self, two: Scene) -> None:
+        """Gunicornc writes the number."""
+        two.start(GROW)
+        two.arbiter.num_workers = 6
+        assert two.is_stood_down()
+
+    def test_sets_it_while_we_grow(self, two: Scene) -> None:
+        two.start(GROW)
+        two.queue.append(SIGTTOU)
+        two.handle()
+        assert two.is_stood_down()
+
+    def test_sets_it_the_same_way_as_we(self, two: Scene) -> None:
+        two.start(GROW)
+        two.queue.append(SIGTTIN)
+        two.handle()
+        assert two.count == 4
+        assert two.is_stood_down()
+
+    def test_sets_it_during_a_recycle(self, two: Scene) -> None:
+        """One more than there were, and the victim is replaced."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.queue.append(SIGTTIN)
+        assert two.settle() == [12]
+        assert two.count == 3
+        assert two.is_stood_down()
+
+    @pytest.mark.parametrize(("workers", "count"), [(1, 1), (2, 1), (3, 2)])
+    def test_lowers_it_while_the_victim_drains(self, workers: int, count: int) -> None:
+        """Never to nothing: Gunicorn would end the replacement too."""
+        scene = Scene(workers)
+        with signals_to(scene.arbiter):
+            scene.start(recycle(11, replacement_first=True))
+            scene.handle()
+            scene.booting.clear()
+            scene.advance()
+            scene.queue.append(SIGTTOU)
+            scene.handle()
+            scene.settle()
+        assert scene.count == count
+        assert len(scene.pids) == count
+
+    def test_lowers_it_to_one_before_the_replacement_is_taken_back(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.queue.extend([SIGTTOU, SIGTTOU])
+        two.handle()
+        two.advance(PATIENCE_SECONDS + 1)
+        two.settle()
+        assert two.count == 1
+        assert not two.is_busy()
+
+    def test_sets_what_it_was(self, two: Scene) -> None:
+        two.arbiter.num_workers = 2
+        assert not two.is_stood_down()
+
+    def test_the_first_count_is_no_operator(self, two: Scene) -> None:
+        two.executor.count_changed(2, None)
+        assert not two.is_stood_down()
+
+    def test_is_asked_again_after_a_reload(self, two: Scene) -> None:
+        two.queue.append(SIGTTIN)
+        two.handle()
+        assert two.is_stood_down()
+        two.arbiter.reload(2)
+        assert not two.is_stood_down()
+        assert two.count == 2
+
+
+# -- reload ------------------------------------------------------------------------------------
+
+
+class TestReload:
+    """SIGHUP in the middle: the count is the configuration's, whatever is still in the queue."""
+
+    @pytest.mark.parametrize("workers", [1, 2, 5])
+    @pytest.mark.parametrize(
+        "action",
+        [
+            GROW,
+            GROW._replace(add=2),
+            SHRINK,
+            recycle(12, replacement_first=True),
+            recycle(12, replacement_first=False),
+        ],
+        ids=["grow", "grow by 2", "shrink", "replacement first", "stop first"],
+    )
+    @pytest.mark.parametrize("order", ["before", "after", "handled", "told", "ended"])
+    def test_leaves_the_right_count(
+        self, two: Scene, action: Action, order: str, workers: int
+    ) -> None:
+        """The reload comes before or after our signal, once it was handled, and so on."""
+        two.start(action)
+        if order == "before":
+            two.handle()
+        if order in {"handled", "told", "ended"}:
+            two.handle()
+            two.booting.clear()
+        if order in {"told", "ended"}:
+            two.advance()
+        if order == "ended":
+            two.end()
+        two.arbiter.reload(workers)
+        assert not two.is_stood_down()
+
+        two.settle()
+
+        assert two.count == workers
+        assert len(two.pids) == workers
+        assert not two.is_busy()
+        assert not two.is_stood_down()
+
+    def test_operator_after_it_is_obeyed(self, two: Scene) -> None:
+        """Our signal from before came to nothing: the next one is not ours."""
+        two.start(SHRINK)
+        two.arbiter.reload(1)
+        two.settle()
+        two.arbiter.num_workers = 4
+        two.settle()
+        two.queue.append(SIGTTOU)
+        two.settle()
+        assert two.count == 3
+
+    def test_victim_is_reaped_amid_the_reload(self, two: Scene) -> None:
+        """Gunicorn 23 reaps inside of its signal handler, with the new count set already."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        two.arbiter.cfg = Config(2)
+        two.arbiter.num_workers = 2
+        two.arbiter.reap(12)
+        two.executor.reloaded()
+        two.settle()
+        assert two.count == 2
+        assert len(two.pids) == 2
+
+    def test_that_we_do_not_hear_of(self, two: Scene) -> None:
+        """It brought an on_reload of the user's own."""
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.arbiter.executor = None
+        two.arbiter.reload(2)
+        two.arbiter.executor = two.executor
+        two.end()
+        two.settle()
+        assert two.count == 2
+        assert not two.is_busy()
+
+    def test_owes_nothing_from_before_the_last_one(self, two: Scene) -> None:
+        two.start(GROW)
+        two.arbiter.reload(2)
+        two.handle()
+        two.arbiter.reload(2)
+        two.settle()
+        assert two.count == 2
+        assert not two.is_busy()
+
+    def test_by_signal_amid_our_own(self, two: Scene) -> None:
+        two.start(GROW._replace(add=2))
+        two.queue.append(SIGHUP)
+        two.queue.append(SIGHUP)
+        two.settle()
+        assert two.count == 2
+        assert not two.is_stood_down()
+
+    def test_new_action_before_an_old_signal_is_handled(self, two: Scene) -> None:
+        two.start(GROW)
+        two.arbiter.reload(2)
+        two.booting.clear()
+        two.start(GROW)
+        two.settle()
+        assert two.count == 3
+        assert not two.is_stood_down()

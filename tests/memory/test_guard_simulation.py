@@ -1,0 +1,507 @@
+"""The guard against fleets that live for minutes and hours of simulated time. Sizes are in MiB."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from signal import SIGHUP, SIGTTIN, SIGTTOU, Signals
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
+from hypothesis import strategies as st
+from simulation import Fleet, Law, leak, plateau, spike, tide
+
+from gunicorn_autoconf.memory.actions import Kind
+
+MINUTES, HOUR = 60, 3600
+THREE = {"GUNICORN_WORKERS": "3"}
+
+
+def counted(fleet: Fleet, kind: Kind) -> int:
+    return sum(action.kind is kind for _, action in fleet.actions)
+
+
+# -- named fleets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fleet", "seconds", "story"),
+    [
+        pytest.param(
+            Fleet([plateau(40, 60)], workers=3), 10 * MINUTES, ["grow 3", "grow 3"], id="grow"
+        ),
+        pytest.param(
+            Fleet([plateau(40, 45)], workers=1),
+            10 * MINUTES,
+            ["grow 1", "grow 2", "grow 4", "grow 1"],
+            id="grow from one",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 45)], workers=3, cores=1), 10 * MINUTES, [], id="as planned"
+        ),
+        pytest.param(
+            Fleet([tide(40, 80, 5 * MINUTES)], workers=3),
+            20 * MINUTES,
+            ["grow 3", "grow 3"],
+            id="traffic that rises and falls",
+        ),
+        pytest.param(
+            Fleet([spike(plateau(40, 60), 240, at=100, seconds=3)], workers=3, cores=1),
+            10 * MINUTES,
+            [],
+            id="spike in each worker",
+        ),
+        pytest.param(
+            Fleet(
+                [
+                    plateau(40, 60),
+                    spike(plateau(40, 60), 450, at=100, seconds=0.4),
+                    plateau(40, 60),
+                ],
+                workers=3,
+                cores=1,
+                limit_mib=[(0, 700)],
+            ),
+            10 * MINUTES,
+            [],
+            id="spike nearly to the limit",
+        ),
+        pytest.param(
+            Fleet(
+                [plateau(40, 60), leak(40, 0.5), plateau(40, 60)],
+                workers=3,
+                cores=1,
+                limit_mib=[(0, 512)],
+            ),
+            15 * MINUTES,
+            ["recycle 12"],
+            id="slow leak in one of three",
+        ),
+        pytest.param(
+            Fleet(
+                [*[plateau(40, 42)] * 5, leak(40, 2), plateau(40, 42)],
+                workers=9,
+                limit_mib=[(0, 700)],
+            ),
+            10 * MINUTES,
+            ["recycle 16"],
+            id="one leaker among many",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 42)], workers=3, sidecar=lambda seconds: min(seconds, 600)),
+            30 * MINUTES,
+            ["grow 3", "grow 3"],
+            id="sidecar that grows",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 45)], workers=3, limit_mib=[(0, 1024), (100, 512)]),
+            10 * MINUTES,
+            ["grow 3", "grow 3", "shrink", "shrink"],
+            id="limit cut in half",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 45)], workers=3, limit_mib=[(0, 1024), (100, 512), (300, 1024)]),
+            15 * MINUTES,
+            ["grow 3", "grow 3", "shrink", "shrink", "grow 2"],
+            id="limit cut and raised",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 250, 20)], workers=3),
+            30 * MINUTES,
+            [
+                *("grow 3", "grow 3"),
+                *("shrink", "shrink", "shrink", "shrink"),
+                *("recycle 15", "recycle 16", "recycle 20", "shrink"),
+                *("recycle 22", "recycle 23", "recycle 24", "shrink"),
+            ],
+            id="all become large",
+        ),
+        pytest.param(
+            Fleet(
+                [plateau(40, 98, 600)],
+                workers=9,
+                sidecar=lambda seconds: 60 if seconds > 2 * HOUR else 0,
+            ),
+            3 * HOUR,
+            ["shrink"],
+            id="all are large for hours",
+        ),
+        # Caches that fill up to nearly the limit, for a count that is not ours to change.
+        pytest.param(
+            Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 440)], environ=THREE),
+            HOUR,
+            [],
+            id="flat at 93 percent",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 125, 5)], workers=3, limit_mib=[(0, 425)], environ=THREE),
+            HOUR,
+            ["recycle 11"],
+            id="soon flat at 93 percent",
+        ),
+        pytest.param(
+            Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 420)], environ=THREE),
+            HOUR,
+            ["recycle 11", "recycle 14", "recycle 15"],
+            id="flat at 98 percent",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 125, 5)], workers=3, limit_mib=[(0, 407)], environ=THREE),
+            HOUR,
+            ["recycle 11", "recycle 14", "recycle 15"],
+            id="soon flat at 97 percent",
+        ),
+        pytest.param(
+            Fleet(
+                [plateau(40, 60, 20)],
+                workers=3,
+                cores=1,
+                physical_mib=(16384, 15360),
+                environ=THREE,
+            ),
+            HOUR,
+            [],
+            id="host that is nearly full",
+        ),
+        pytest.param(
+            Fleet([plateau(40, 60, 20)], workers=3, cores=1, physical_mib=(16384, 15360)),
+            HOUR,
+            [],
+            id="host that is nearly full and a count that is ours",
+        ),
+    ],
+)
+def test_story(fleet: Fleet, seconds: float, story: list[str]) -> None:
+    fleet.run(seconds)
+    assert fleet.story == story
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("boot_seconds", [0.1, 2, 3])
+@pytest.mark.parametrize("rate", [23, 27])
+def test_fast_leak_is_survived(workers: int, boot_seconds: float, rate: float) -> None:
+    """Up to 28 MB/s under 300 MiB, which are gone as soon as a worker is 10 s old."""
+    fleet = Fleet(
+        [leak(20, rate / workers)],
+        workers=workers,
+        limit_mib=[(0, 300)],
+        boot_seconds=boot_seconds,
+        environ={"GUNICORN_WORKERS": str(workers)},
+    ).run(10 * MINUTES)
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+    assert fleet.last_count == workers
+    assert counted(fleet, Kind.RECYCLE) > 20
+
+
+def test_server_that_stops_is_left_alone() -> None:
+    """Gunicorn has closed its listeners, and its workers drain."""
+    fleet = Fleet([leak(20, 10)], limit_mib=[(0, 300)], environ={"GUNICORN_WORKERS": "2"})
+
+    def stop() -> None:
+        fleet.arbiter.LISTENERS = ()
+
+    assert fleet.run(12, at={5: stop}).story == []
+
+
+def test_without_the_guard_it_is_not() -> None:
+    """The simulator's own kernel does kill."""
+    fleet = Fleet(
+        [leak(20, 12)],
+        limit_mib=[(0, 300)],
+        environ={"GUNICORN_WORKERS": "2", "GUNICORN_MEMORY_GUARD": "off"},
+    ).run(60)
+    assert fleet.story == []
+    assert len(fleet.oom_kills) > 1
+
+
+def test_observes() -> None:
+    fleet = Fleet([plateau(40, 60)], workers=3, environ={"GUNICORN_MEMORY_GUARD": "observe"})
+    fleet.run(60)
+    assert fleet.story == []
+    assert fleet.arbiter.log.lines == [
+        "gunicorn-autoconf: guard would grow by 3: the largest of 3 uses 40.3 MiB, the plan is 9"
+    ]
+
+
+def test_slow_leak_in_all() -> None:
+    """One at a time, and the count stays as it is."""
+    fleet = Fleet([leak(40, 0.05)], workers=3, cores=1, limit_mib=[(0, 512)]).run(2 * HOUR)
+    assert {action.kind for _, action in fleet.actions} == {Kind.RECYCLE}
+    assert fleet.counts[0][1] == fleet.last_count == 3
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+
+
+@pytest.mark.parametrize("boot_seconds", [2, 3, 6, 10])
+def test_worker_that_is_restarted_takes_no_other_with_it(boot_seconds: float) -> None:
+    """Each that ran into ``max_requests`` is replaced; the others have ended their growth."""
+    fleet = Fleet(
+        [plateau(80, 110, 20)],
+        workers=4,
+        boot_seconds=boot_seconds,
+        limit_mib=[(0, 540)],
+        environ={"GUNICORN_WORKERS": "4"},
+    )
+    fleet.run(10 * MINUTES, at=dict.fromkeys((200, 300, 400, 500), fleet.restart_oldest))
+    assert fleet.story == []
+    assert fleet.last_count == 4
+
+
+def test_says_once_that_recycles_help_nobody() -> None:
+    fleet = Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 420)], environ=THREE).run(HOUR)
+    spared = [line for line in fleet.arbiter.log.lines if "keep" in line]
+    assert spared == [
+        (
+            "gunicorn-autoconf: guard: keep worker 12: "
+            "each replacement has soon grown to 128.7 MiB again"
+        )
+    ]
+
+
+def test_leak_after_recycles_that_helped_nobody() -> None:
+    """Memory that does run out is saved, however often that was in vain."""
+    full = plateau(80, 130, 20)
+    fleet = Fleet(
+        [full] * 5 + [lambda age: full(age) + leak(0, 0.5, since=600)(age), full],
+        workers=3,
+        limit_mib=[(0, 420)],
+        environ=THREE,
+    ).run(HOUR)
+    assert "recycle 16" in fleet.story
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+
+
+@pytest.mark.parametrize("stop_seconds", [70, 100, 150])
+def test_long_drains_leave_the_count(stop_seconds: float) -> None:
+    fleet = Fleet(
+        [leak(40, 0.2)],
+        workers=3,
+        limit_mib=[(0, 700)],
+        stop_seconds=stop_seconds,
+        environ=THREE,
+    ).run(2 * HOUR)
+    assert counted(fleet, Kind.RECYCLE) > 5
+    assert fleet.last_count == 3
+    assert fleet.mistakes == []
+
+
+class TestOperator:
+    def test_count_is_left_alone(self) -> None:
+        """What would grow to nine stays at four; the leaker among them is recycled."""
+        fleet = Fleet(
+            [plateau(40, 42), leak(40, 2), plateau(40, 42)], workers=3, limit_mib=[(0, 500)]
+        )
+        fleet.run(10 * MINUTES, at={1: lambda: fleet.arbiter.queue.append(SIGTTIN)})
+        assert set(fleet.story) == {"recycle 12"}
+        assert fleet.last_count == 4
+        assert fleet.arbiter.log.lines[0] == (
+            "gunicorn-autoconf: an operator set the count to 4; it stays so until a reload"
+        )
+
+    def test_count_that_was_declared(self) -> None:
+        fleet = Fleet([plateau(40, 42)], workers=3, environ={"WEB_CONCURRENCY": "3"})
+        fleet.run(10 * MINUTES)
+        assert fleet.story == []
+        assert fleet.last_count == 3
+
+    @pytest.mark.parametrize("second", [18.9, 19.3, 20.1, 21.0, 21.7, 22.5, 23.3, 24.9])
+    def test_reload_in_the_middle_of_a_recycle(self, second: float) -> None:
+        fleet = Fleet(
+            [leak(40, 4)],
+            workers=3,
+            limit_mib=[(0, 500)],
+            environ={"GUNICORN_WORKERS": "3"},
+        )
+        fleet.run(30, at={second: lambda: fleet.arbiter.queue.append(SIGHUP)})
+        assert fleet.last_count == 3
+        assert len(fleet.lives) == 3
+
+
+# -- random fleets -----------------------------------------------------------------------------
+
+# Each example is ten minutes; a slow machine may take its time.
+RANDOM = settings(
+    deadline=None,
+    max_examples=25,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+)
+
+
+@st.composite
+def laws(draw: st.DrawFn, *, may_leak: bool = True) -> Law:
+    boot = draw(st.integers(15, 80))
+    kinds = ["plateau", "tide", *(["leak"] if may_leak else [])]
+    match = draw(st.sampled_from(kinds))
+    law: Law
+    if match == "leak":
+        law = leak(boot, draw(st.floats(0.01, 5)), since=draw(st.integers(0, 200)))
+    elif match == "tide":
+        law = tide(boot, boot * draw(st.floats(1, 2)), draw(st.integers(60, 1200)))
+    else:
+        law = plateau(boot, boot * draw(st.floats(1, 3)), draw(st.integers(3, 200)))
+    if draw(st.booleans()):
+        at, seconds = draw(st.integers(0, 500)), draw(st.integers(1, 20))
+        law = spike(law, draw(st.integers(10, 100)), at=at, seconds=seconds)
+    return law
+
+
+@st.composite
+def sidecars(draw: st.DrawFn) -> Law:
+    rate, most = draw(st.floats(0, 2)), draw(st.integers(0, 200))
+    return lambda seconds: min(rate * seconds, most)
+
+
+@st.composite
+def fleets(
+    draw: st.DrawFn, *, limits: int = 1, most_stop_seconds: int = 12, is_explicit: bool = False
+) -> Callable[[], Fleet]:
+    """A fleet, to be had as often as one likes."""
+    each = draw(st.lists(laws(), min_size=1, max_size=5))
+    workers, cores = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    count = draw(st.integers(1, limits))
+    limit_mib = [(number * 200.0, float(draw(st.integers(200, 1600)))) for number in range(count)]
+    boot_seconds, stop_seconds = draw(st.floats(0.3, 8)), draw(st.floats(0.1, most_stop_seconds))
+    sidecar = draw(sidecars())
+    explicit = {"GUNICORN_WORKERS": str(workers)}
+    environ = explicit if is_explicit else draw(st.sampled_from([{}, explicit]))
+    return lambda: Fleet(
+        each,
+        workers=workers,
+        cores=cores,
+        limit_mib=limit_mib,
+        boot_seconds=boot_seconds,
+        stop_seconds=stop_seconds,
+        sidecar=sidecar,
+        environ=environ,
+    )
+
+
+@RANDOM
+@given(fleets(limits=3))
+def test_never_without_a_worker_never_two_at_once_never_a_young_one(
+    make: Callable[[], Fleet],
+) -> None:
+    fleet = make().run(10 * MINUTES)
+    # Where the kernel kills, Gunicorn's replacements come and go as they must.
+    assert fleet.mistakes == [] or fleet.oom_kills
+    assert min(count for _, count in fleet.counts) >= 1
+
+
+@RANDOM
+@given(fleets())
+def test_count_never_swings(make: Callable[[], Fleet]) -> None:
+    """While the limit stays, nothing grows after it has shrunk."""
+    kinds = [action.kind for _, action in make().run(10 * MINUTES).actions]
+    assert Kind.SHRINK not in kinds or Kind.GROW not in kinds[kinds.index(Kind.SHRINK) :]
+
+
+@settings(RANDOM, max_examples=30)
+@given(
+    fleets(most_stop_seconds=150, is_explicit=True),
+    st.dictionaries(st.integers(1, 400), st.sampled_from([SIGTTIN, SIGTTOU]), max_size=6),
+    st.sets(st.integers(1, 400), max_size=2),
+)
+def test_count_is_the_operators_when_all_has_settled(
+    make: Callable[[], Fleet], changes: dict[int, Signals], reloads: set[int]
+) -> None:
+    """What was configured and what was changed since, whatever was recycled meanwhile."""
+    fleet = make()
+    expected = fleet.workers
+    due: dict[float, Callable[[], None]] = {}
+    for second, number in sorted((changes | dict.fromkeys(reloads, SIGHUP)).items()):
+        if number == SIGTTOU and expected == 1:
+            continue
+        expected = {SIGTTIN: expected + 1, SIGTTOU: expected - 1, SIGHUP: fleet.workers}[number]
+        due[second] = functools.partial(fleet.arbiter.queue.append, number)
+
+    def observe() -> None:
+        fleet.replaced = ("child_exit",)
+
+    # Then nothing begins any more; what is under way may take two drains and the guard's patience.
+    fleet.run(15 * MINUTES, at=due | {450: observe})
+    assert fleet.last_count == expected
+    assert len(fleet.lives) == expected
+
+
+@settings(RANDOM, max_examples=8)
+@given(fleets(limits=3))
+def test_same_fleet_has_the_same_story(make: Callable[[], Fleet]) -> None:
+    assert make().run(3 * MINUTES).actions == make().run(3 * MINUTES).actions
+
+
+@settings(RANDOM, max_examples=50)
+@given(
+    workers=st.integers(2, 6),
+    limit_mib=st.integers(150, 2000),
+    boot=st.integers(15, 80),
+    rate=st.floats(0.02, 40),
+    boot_seconds=st.floats(0.3, 6),
+    stop_seconds=st.floats(0.1, 1.5),
+)
+@example(workers=2, limit_mib=300, boot=20, rate=9, boot_seconds=2, stop_seconds=1)
+def test_one_leaker_never_reaches_the_limit(
+    *,
+    workers: int,
+    limit_mib: int,
+    boot: int,
+    rate: float,
+    boot_seconds: float,
+    stop_seconds: float,
+) -> None:
+    """
+    Wherever recycling it in time is possible at all.
+
+    It may be recycled when it is 10 s old. What is free then has to last for the notice that the
+    guard wants (two boots and 3 s), and for one sample that came just before (5 s and 1 s more);
+    and while the notice runs it has to be large enough to be told from the others.
+    """
+    at_boot = limit_mib - 20 - workers * boot
+    notice = 2 * boot_seconds + 3
+    assume(at_boot - 10 * rate >= rate * (notice + 6))
+    assume(at_boot - rate * notice >= max(boot / 4, 8))
+    steady = plateau(boot, boot)
+    fleet = Fleet(
+        # The first one leaks, and so does each that comes in its place.
+        [leak(boot, rate), *[steady] * (workers - 1), leak(boot, rate)],
+        workers=workers,
+        limit_mib=[(0, limit_mib)],
+        boot_seconds=boot_seconds,
+        stop_seconds=stop_seconds,
+        environ={"GUNICORN_WORKERS": str(workers)},
+    ).run(10 * MINUTES)
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+    assert fleet.last_count == workers
+    steady_ones = {f"recycle {pid}" for pid in range(12, 11 + workers)}
+    assert steady_ones.isdisjoint(fleet.story)
+
+
+@settings(RANDOM, max_examples=25)
+@given(
+    workers=st.integers(1, 6),
+    victim=st.integers(0, 5),
+    at=st.integers(12, 200),
+    seconds=st.floats(0.1, 0.4),
+    share=st.floats(0.1, 0.98),
+)
+def test_one_spike_recycles_nobody(
+    *, workers: int, victim: int, at: int, seconds: float, share: float
+) -> None:
+    """However large, if it is over before the guard has looked twice."""
+    full = [plateau(40, 60)] * workers
+    room = 600 - 20 - workers * 60
+    full[victim % workers] = spike(plateau(40, 60), room * share, at=at, seconds=seconds)
+    fleet = Fleet(
+        [*full, plateau(40, 60)],
+        workers=workers,
+        limit_mib=[(0, 600)],
+        environ={"GUNICORN_WORKERS": str(workers)},
+    ).run(5 * MINUTES)
+    assert fleet.story == []
+    assert fleet.oom_kills == []

@@ -1,0 +1,89 @@
+"""What is shipped, and what runs once it is installed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gunicorn_autoconf
+
+TOP = Path(__file__).parents[2]
+
+
+def run(*command: str, folder: Path) -> str:
+    result = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def build(kind: str, folder: Path) -> Path:
+    """Build with the backend itself: a frontend would fetch it from a package index again."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder), folder=TOP)
+    (built,) = folder.iterdir()
+    return built
+
+
+def test_wheel(tmp_path: Path) -> None:
+    wheel = build("wheel", tmp_path)
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = f"gunicorn_autoconf-{gunicorn_autoconf.__version__}.dist-info"
+        metadata = archive.read(f"{info}/METADATA").decode()
+        entry_points = archive.read(f"{info}/entry_points.txt").decode()
+    package = TOP / "gunicorn_autoconf"
+    modules = {path.relative_to(TOP).as_posix() for path in package.rglob("*.py")}
+    assert names == modules | {
+        "gunicorn_autoconf/py.typed",
+        f"{info}/METADATA",
+        f"{info}/RECORD",
+        f"{info}/WHEEL",
+        f"{info}/entry_points.txt",
+        f"{info}/licenses/LICENSE",
+    }
+    assert "\nLicense-Expression: MIT\n" in metadata
+    assert "\n# gunicorn-autoconf\n" in metadata
+    assert "gunicorn-autoconf = gunicorn_autoconf.cli.main:main" in entry_points
+
+
+def test_source_distribution(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", tmp_path)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    # What it takes to build, test and document; nothing that a run leaves behind.
+    assert {
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.md",
+        "docs/conf.py",
+        "gunicorn_autoconf/py.typed",
+        "noxfile.py",
+        "pyproject.toml",
+        "tests/roots/docker-v2/expected.json",
+        "tests/project/test_package.py",
+    } <= names
+    assert [name for name in names if re.match(r"\.(ci|nox|venv|git)/|.*__pycache__", name)] == []
+
+
+def test_version_of_module(tmp_path: Path) -> None:
+    output = run(sys.executable, "-m", "gunicorn_autoconf", "--version", folder=tmp_path)
+
+    assert output == f"python -m gunicorn_autoconf, version {gunicorn_autoconf.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["explain"]])
+def test_command(arguments: list[str], tmp_path: Path) -> None:
+    command = Path(sysconfig.get_path("scripts")) / "gunicorn-autoconf"
+    if not command.exists():
+        pytest.skip("the package is not installed, only found")
+
+    assert run(str(command), *arguments, folder=tmp_path) != ""

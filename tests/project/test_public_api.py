@@ -1,0 +1,184 @@
+"""
+What others build on: public names, signatures, variables' keywords, names of the JSON.
+
+A failure here says that somebody's code may break. A name that is new is added to the lists below.
+One that goes or changes its meaning needs a note in the changelog and, in the JSON, a new version
+of the schema.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gunicorn_autoconf
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+API = """
+Autoconf(*, machine: Machine, declaration: Declaration, application: Finding | None, plan: Plan,
+    root: str, environ: Mapping[str, str]) -> None
+
+AutoconfError(Exception)
+
+Declaration(*, workload: Workload | None = None, interface: Interface | None = None, cpus: float
+    | None = None, memory_bytes: int | None = None, worker_memory_bytes: int | None = None,
+    memory_reserve: Reserve = Reserve(fraction=0.1, fixed_bytes=0), min_workers: int = 1,
+    max_workers: int | None = None, max_concurrency: int | None = None,
+    memory_log_interval_seconds: float = 60.0, memory_guard: MemoryGuard | None = None,
+    stall_warning_seconds: float = 0.25, settings: Mapping[str, tuple[Explicit, ...]] =
+    <factory>, sources: Mapping[str, str] = <factory>, warnings: tuple[str, ...] = ()) -> None
+
+DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
+
+Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None) -> None
+
+Interface: ASGI=asgi, WSGI=wsgi
+
+Machine(*, cpu: CpuSupply, memory: MemorySupply, container: Origin | None = None, platform:
+    Platform | None = None, worker_tmp_dir: str | None = None, problems: tuple[Problem, ...] =
+    ()) -> None
+
+MalformedFileError(AutoconfError, ValueError)(self, expected: str, text: str) -> None
+
+Plan(*, workload: Workload, interface: Interface, interface_evidence: str, reasons:
+    tuple[Reason, ...] = (), warnings: tuple[str, ...] = (), memory: MemoryBudget | None = None,
+    most_workers: int = 1) -> None
+
+Reason(*, setting: str, value: Any, rule: str, inputs: Mapping[str, Any] = <factory>, source:
+    str = ) -> None
+
+Workload: CPU=cpu, MIXED=mixed, IO=io, ASYNC=async
+
+autoconf(*, workload: Workload | str | None = None, interface: Interface | str | None = None,
+    cpus: float | str | None = None, memory: int | str | None = None, worker_memory: int | str |
+    None = None, memory_reserve: int | str | None = None, min_workers: int | None = None,
+    max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
+    float | None = None, memory_guard: MemoryGuard | str | None = None, stall_warning: float |
+    None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None,
+    root: str = /) -> Autoconf
+
+compose(*hooks: Hook) -> Hook
+
+detect_machine(root: str = /, *, environ: Mapping[str, str] | None = None, host: Host | None =
+    None, pid: int | None = None) -> Machine
+
+plan(machine: Machine, declaration: Declaration | None = None, *, application: Finding | None =
+    None, worker_memory_bytes: int | None = None, http_parser: str = httptools) -> Plan
+
+read_declaration(environ: Mapping[str, str], *, arguments: Mapping[str, object] | None = None,
+    setting_parsers: Mapping[str, SettingParser] | None = None, command_line: Mapping[str,
+    tuple[Explicit, ...]] | None = None) -> Declaration
+"""
+
+ATTRIBUTES = {
+    "Autoconf": "settings warnings",
+    "Declaration": "explicit",
+    "Finding": "",
+    "Machine": "",
+    "Plan": "reasons_for settings",
+    "Reason": "",
+}
+
+JSON_NAMES = {
+    "explain": """
+        advice advice[].text advice[].topic application application.evidence
+        application.interface application.missing_module declaration declaration.settings
+        declaration.settings.<name>[].source declaration.settings.<name>[].value
+        declaration.values declaration.values.<name>.source declaration.values.<name>.value
+        machine machine.container machine.container.certain machine.container.path
+        machine.container.text machine.cpu machine.cpu.affinity machine.cpu.affinity_origin
+        machine.cpu.affinity_origin.certain machine.cpu.affinity_origin.path
+        machine.cpu.affinity_origin.text machine.cpu.online machine.cpu.quota
+        machine.cpu.quota.cores machine.cpu.quota.origin machine.cpu.quota.origin.certain
+        machine.cpu.quota.origin.path machine.cpu.quota.origin.text machine.memory
+        machine.memory.limits machine.memory.limits[].limit_bytes machine.memory.limits[].origin
+        machine.memory.limits[].origin.certain machine.memory.limits[].origin.path
+        machine.memory.limits[].origin.text machine.memory.limits[].working_set_bytes
+        machine.memory.own_bytes machine.memory.physical machine.memory.physical.limit_bytes
+        machine.memory.physical.origin machine.memory.physical.origin.certain
+        machine.memory.physical.origin.path machine.memory.physical.origin.text
+        machine.memory.physical.working_set_bytes machine.platform machine.problems
+        machine.problems[].message machine.problems[].path machine.worker_tmp_dir plan
+        plan.interface plan.interface_evidence plan.memory plan.memory.budget_bytes
+        plan.memory.fits plan.memory.granted_bytes plan.memory.limit_bytes
+        plan.memory.others_bytes plan.memory.reserve_bytes plan.memory.source
+        plan.memory.worker_memory_bytes plan.memory.worker_memory_source plan.reasons
+        plan.reasons[].inputs plan.reasons[].rule plan.reasons[].setting plan.reasons[].source
+        plan.reasons[].value plan.settings plan.workload schema warnings
+    """,
+    "size": """
+        asked asked.load asked.load.compute_seconds asked.load.cores_per_replica
+        asked.load.latency_seconds asked.load.rate asked.workers asked.workers.threads
+        asked.workers.workers cores interface memory_limit_bytes notes others_bytes replicas
+        schema steps steps[].formula steps[].inputs steps[].name steps[].value steps[].why
+        threads utilisation variables worker_class worker_memory_bytes workers workload
+    """,
+    "top": """
+        arbiter arbiter.age_seconds arbiter.cpu_percent arbiter.cpu_seconds arbiter.growth_bytes
+        arbiter.pid arbiter.pss_bytes arbiter.rss_bytes arbiter.state arbiter.uss_bytes command
+        cores cpu_percent memory memory.budget_bytes memory.headroom_bytes memory.limit_bytes
+        memory.others_bytes memory.reserve_bytes memory.server_bytes memory.source schema workers
+        workers[].age_seconds workers[].cpu_percent workers[].cpu_seconds workers[].growth_bytes
+        workers[].pid workers[].pss_bytes workers[].rss_bytes workers[].state workers[].uss_bytes
+    """,
+}
+
+
+def rendered(name: str) -> str:
+    """The public *name* with its members, or with its parameters, their types and defaults."""
+    it = getattr(gunicorn_autoconf, name)
+    if isinstance(it, type) and issubclass(it, enum.Enum):
+        return f"{name}: {', '.join(f'{member.name}={member.value}' for member in it)}"
+    if isinstance(it, type) and issubclass(it, Exception):
+        bases = ", ".join(base.__name__ for base in it.__bases__)
+        own = "__init__" in vars(it)
+        return f"{name}({bases}){inspect.signature(it.__init__) if own else ''}".replace("'", "")
+    # Python 3.10 to 3.13 differ in the quotes of annotations and in nothing else.
+    return f"{name}{inspect.signature(it)}".replace("'", "")
+
+
+def paragraphs(text: str) -> list[str]:
+    return [" ".join(block.split()) for block in text.strip().split("\n\n")]
+
+
+def test_names_and_signatures() -> None:
+    assert [rendered(name) for name in sorted(gunicorn_autoconf.__all__)] == paragraphs(API)
+
+
+@pytest.mark.parametrize(("name", "attributes"), ATTRIBUTES.items())
+def test_attributes(name: str, attributes: str) -> None:
+    """Those that a signature does not show."""
+    it = getattr(gunicorn_autoconf, name)
+    found = {attribute for attribute in dir(it) if not attribute.startswith("_")}
+    fields = set(getattr(it, "__dataclass_fields__", ()))
+    assert found - fields == set(attributes.split())
+
+
+def names_of(schema: Any, definitions: Any, prefix: str = "") -> Iterator[str]:
+    """Each name that *schema* gives, with those above it."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    for name, inner in schema.get("properties", {}).items():
+        yield prefix + name
+        yield from names_of(inner, definitions, f"{prefix}{name}.")
+    if isinstance(schema.get("items"), dict):
+        yield from names_of(schema["items"], definitions, f"{prefix[:-1]}[].")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from names_of(schema["additionalProperties"], definitions, f"{prefix}<name>.")
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from names_of(choice, definitions, prefix)
+
+
+@pytest.mark.parametrize(("command", "names"), JSON_NAMES.items())
+def test_schema_of_json(command: str, names: str) -> None:
+    schema = json.loads((REFERENCE / f"{command}.schema.json").read_text(encoding="utf-8"))
+
+    assert schema["properties"]["schema"]["const"] == 1
+    assert sorted(names_of(schema, schema.get("$defs", {}))) == sorted(names.split())

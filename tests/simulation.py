@@ -1,0 +1,375 @@
+"""
+Gunicorn's arbiter without processes, and fleets of workers that grow by laws.
+
+`Arbiter` handles signals, forks and reaps as Gunicorn does, but when it is told to; `Fleet` puts a
+clock, a memory limit and the real supervisor around it. Nothing here starts, signals or measures
+a process, and the same fleet always fares the same.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from signal import SIGHUP, SIGTERM, SIGTTIN, SIGTTOU
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from builders import MIB, WSGI, declare, limit, machine, memory
+
+from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sampler import Sampler, WorkerRecord
+from gunicorn_autoconf.fleet.shared_page import BootReport
+from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
+from gunicorn_autoconf.memory import executor
+from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.executor import Executor
+from gunicorn_autoconf.server.supervisor import Supervisor
+
+ARBITER_PID = 1
+FIRST_PID = 11
+TICKS_A_SECOND = 10
+
+
+class Config:
+    """What a reload replaces."""
+
+    reuse_port = False
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+
+class Log:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, text: str, *args: object, **_: object) -> None:
+        self.lines.append(text % args)
+
+    debug = warning = error = exception = info
+
+
+@dataclass
+class Member:
+    """One of Gunicorn's workers."""
+
+    pid: int
+    age: int
+    is_told_to_end: bool = False
+
+
+class Arbiter:
+    """Gunicorn's arbiter, as far as the count of its workers goes."""
+
+    reexec_pid = 0
+    master_pid = 0
+    LISTENERS: tuple[str, ...] = ("a socket",)
+
+    def __init__(self, workers: int) -> None:
+        self.cfg = Config(workers)
+        self.log = Log()
+        self.WORKERS: dict[int, Member] = {}
+        self.executor: Executor | None = None
+        self.queue: list[int] = []
+        self.forked: Callable[[Member], None] = lambda member: None
+        self.told_to_end: Callable[[Member], None] = lambda member: None
+        self._num_workers = workers
+        self._forks = 0
+
+    @property
+    def num_workers(self) -> int:
+        return self._num_workers
+
+    @num_workers.setter
+    def num_workers(self, value: int) -> None:
+        old, self._num_workers = self._num_workers, value
+        if self.executor:
+            self.executor.count_changed(value, old)
+
+    def kill(self, pid: int, signal_number: int) -> None:
+        """Take the place of `os.kill`."""
+        if pid == ARBITER_PID:
+            self.queue.append(signal_number)
+        elif signal_number == SIGTERM and pid in self.WORKERS:
+            self.WORKERS[pid].is_told_to_end = True
+            self.told_to_end(self.WORKERS[pid])
+
+    def handle(self) -> None:
+        """Handle the signals that have come, and keep the count."""
+        while self.queue:
+            signal_number = self.queue.pop(0)
+            if signal_number == SIGTTIN:
+                self.num_workers += 1
+            elif signal_number == SIGTTOU and self.num_workers > 1:
+                self.num_workers -= 1
+            elif signal_number == SIGHUP:
+                self.reload(self.cfg.workers)
+        self.manage_workers()
+
+    def reload(self, workers: int) -> None:
+        """Begin anew with a configuration of so many *workers*."""
+        self.cfg = Config(workers)
+        self.num_workers = workers
+        if self.executor:
+            self.executor.reloaded()
+        for _ in range(workers):
+            self._fork()
+        self.manage_workers()
+
+    def manage_workers(self) -> None:
+        while len(self.WORKERS) < self.num_workers:
+            self._fork()
+        surplus = len(self.WORKERS) - self.num_workers
+        for member in sorted(self.WORKERS.values(), key=lambda member: member.age)[:surplus]:
+            self.kill(member.pid, SIGTERM)
+
+    def reap(self, pid: int) -> None:
+        """Hear that the worker has ended."""
+        del self.WORKERS[pid]
+        if self.executor:
+            self.executor.worker_ended(pid)
+
+    def _fork(self) -> None:
+        member = Member(FIRST_PID + self._forks, self._forks)
+        self._forks += 1
+        self.WORKERS[member.pid] = member
+        self.forked(member)
+
+
+@contextmanager
+def signals_to(arbiter: Arbiter) -> Iterator[None]:
+    """Let *arbiter* get every signal that the executor sends."""
+    system = SimpleNamespace(kill=arbiter.kill, getpid=lambda: ARBITER_PID)
+    with mock.patch.object(executor, "os", system):
+        yield
+
+
+# -- laws: MiB by the seconds since a worker has booted ----------------------------------------
+
+Law = Callable[[float], float]
+
+
+def plateau(boot: float, full: float, seconds: float = 30) -> Law:
+    """Growth that ends: two thirds of the way after *seconds*."""
+    return lambda age: full - (full - boot) * math.exp(-age / seconds)
+
+
+def leak(boot: float, rate: float, *, since: float = 0) -> Law:
+    """Growth by *rate* MiB a second, beginning *since* seconds after the boot."""
+    return lambda age: boot + rate * max(age - since, 0)
+
+
+def spike(law: Law, size: float, *, at: float, seconds: float) -> Law:
+    """One request that takes *size* MiB for some *seconds*."""
+    return lambda age: law(age) + (size if at <= age < at + seconds else 0)
+
+
+def tide(low: float, high: float, period: float) -> Law:
+    """Sizes that rise and fall with the traffic, low at first."""
+    return lambda age: low + (high - low) * (1 - math.cos(2 * math.pi * age / period)) / 2
+
+
+# -- the simulator -----------------------------------------------------------------------------
+
+
+@dataclass
+class Life:
+    """When one worker was forked and when it ends, and how it grows in between."""
+
+    forked_at: float
+    law: Law
+    ends_at: float = math.inf
+
+
+@dataclass
+class Fleet:
+    """
+    Workers under one limit, in MiB and seconds.
+
+    `laws` has one law for each worker in the order of their forks; the last one holds for all that
+    come later. What is wrong ends up in `oom_kills` and `mistakes`.
+    """
+
+    laws: list[Law]
+    workers: int = 2
+    limit_mib: list[tuple[float, float]] = field(default_factory=lambda: [(0, 1024)])
+    """From which second on which limit holds."""
+    cores: int = 4
+    boot_seconds: float = 2
+    stop_seconds: float = 1
+    sidecar: Law = lambda seconds: 0
+    arbiter_mib: float = 20
+    environ: dict[str, str] = field(default_factory=dict)
+    physical_mib: tuple[float, float] = (64 * 1024, 0)
+    """What the host has and what is in use of it."""
+    replaced: tuple[str, ...] = ()
+    """Our hooks that the user's own stand in the place of."""
+
+    now: float = 0
+    actions: list[tuple[float, Action]] = field(default_factory=list)
+    counts: list[tuple[float, int]] = field(default_factory=list)
+    """From which second on how many workers were to be."""
+    oom_kills: list[float] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lives: dict[int, Life] = {}
+        self.arbiter = Arbiter(self.workers)
+        self.arbiter.forked = self._forked
+        self.arbiter.told_to_end = self._told_to_end
+        declaration = declare({"GUNICORN_MEMORY_LOG_INTERVAL": "0", **self.environ})
+        final: Any = SimpleNamespace(
+            declaration=declaration, machine=self.machine(0), application=WSGI
+        )
+        nobody: Any = SimpleNamespace(forget_unclaimed=lambda now: 0)
+        self.supervisor = Supervisor(
+            self.arbiter, lambda: final, self._records(), nobody, replaced=lambda: self.replaced
+        )
+        self.supervisor._sampler = Sampler(
+            self.machine,
+            read_memory=self.memory_of,
+            read_rss=lambda pid: self.memory_of(pid).rss_bytes,
+            clock=lambda: self.now,
+        )
+        self.arbiter.executor = self.supervisor.executor
+        self._begin = self.supervisor.executor.start
+        self.supervisor.executor.start = self._started  # type: ignore[method-assign]
+
+    def run(self, seconds: float, at: dict[float, Callable[[], None]] | None = None) -> Fleet:
+        """Let so many *seconds* pass, and do what is to be done *at* some of them."""
+        due = sorted((at or {}).items())
+        next_look = self.supervisor._interval()
+        goes_on = threading.Event()
+        with signals_to(self.arbiter):
+            self.arbiter.manage_workers()
+            for tick in range(round(seconds * TICKS_A_SECOND)):
+                self.now = tick / TICKS_A_SECOND
+                while due and due[0][0] <= self.now:
+                    due.pop(0)[1]()
+                self._reap()
+                self.arbiter.handle()
+                self._check()
+                if self.now >= next_look:
+                    self.supervisor._step(goes_on)
+                    next_look = self.now + self.supervisor._interval()
+        return self
+
+    @property
+    def story(self) -> list[str]:
+        """What was done in a row: ``grow 2``, ``shrink``, ``recycle 12``."""
+        return [self._name(action) for _, action in self.actions]
+
+    @staticmethod
+    def _name(action: Action) -> str:
+        if action.kind is Kind.GROW:
+            return f"grow {action.add}"
+        return "shrink" if action.kind is Kind.SHRINK else f"recycle {action.pid}"
+
+    def restart_oldest(self) -> None:
+        """A worker that ran into ``max_requests`` ends by itself."""
+        pid = min(self.lives)
+        self.lives[pid].ends_at = min(self.lives[pid].ends_at, self.now + self.stop_seconds)
+
+    @property
+    def last_count(self) -> int:
+        return self.counts[-1][1]
+
+    @property
+    def in_use(self) -> float:
+        """What all together use, in MiB."""
+        return self.arbiter_mib + self.sidecar(self.now) + sum(map(self._size, self.lives))
+
+    def in_use_in(self, seconds: float) -> float:
+        """What all together would use in so many *seconds* if nobody did anything, in MiB."""
+        now = self.now
+        self.now = now + seconds
+        try:
+            return self.in_use
+        finally:
+            self.now = now
+
+    @property
+    def limit(self) -> float:
+        return [mib for since, mib in self.limit_mib if since <= self.now][-1]
+
+    def machine(self, own_bytes: int) -> Machine:
+        """The machine as the probe would find it."""
+        level = limit(round(self.limit * MIB), round(self.in_use * MIB) if self.lives else 0)
+        size, in_use = (round(mib * MIB) for mib in self.physical_mib)
+        supply = memory(size, level, in_use=in_use, own=own_bytes)
+        return machine(self.cores, supply=supply, container=True)
+
+    def memory_of(self, pid: int) -> ProcessMemory:
+        """What one process uses."""
+        size = round(MIB * (self._size(pid) if pid in self.lives else self.arbiter_mib))
+        return ProcessMemory(size, size, size)
+
+    def _size(self, pid: int) -> float:
+        life = self.lives[pid]
+        age = self.now - life.forked_at - self.boot_seconds
+        if age < 0:
+            return life.law(0) * (1 + age / self.boot_seconds)
+        return life.law(age)
+
+    def _is_booted(self, pid: int) -> bool:
+        return self.now - self.lives[pid].forked_at >= self.boot_seconds
+
+    def _records(self) -> Any:
+        def forks(workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+            return {pid: WorkerRecord(self.lives[pid].forked_at, report(pid)) for pid in workers}
+
+        def report(pid: int) -> BootReport | None:
+            if not self._is_booted(pid):
+                return None
+            size = round(self.lives[pid].law(0) * MIB)
+            return BootReport(pid, self.boot_seconds, size, size, size)
+
+        return SimpleNamespace(forks=forks, seen=lambda sample, pids: None)
+
+    def _forked(self, member: Member) -> None:
+        self.lives[member.pid] = Life(self.now, self.laws[min(member.age, len(self.laws) - 1)])
+
+    def _told_to_end(self, member: Member) -> None:
+        life = self.lives[member.pid]
+        life.ends_at = min(life.ends_at, self.now + self.stop_seconds)
+
+    def _started(self, action: Action, sample: Sample) -> None:
+        self.actions.append((self.now, action))
+        if any(member.is_told_to_end for member in self.arbiter.WORKERS.values()):
+            self.mistakes.append(f"{self.now} s: {action} while another worker ends")
+        if action.kind is not Kind.RECYCLE and not all(map(self._is_booted, self.lives)):
+            self.mistakes.append(f"{self.now} s: {action} while a worker boots")
+        if action.kind is Kind.RECYCLE:
+            too_young = 10 - (self.now - self.lives[action.pid].forked_at)
+            # To spare it must have been safe, with two seconds for its end.
+            if too_young > 0 and self.in_use_in(too_young + 2) < self.limit:
+                self.mistakes.append(f"{self.now} s: {action} of a young worker")
+        self._begin(action, sample)
+
+    def _reap(self) -> None:
+        for pid in [pid for pid, life in self.lives.items() if life.ends_at <= self.now]:
+            self._end(pid)
+
+    def _end(self, pid: int) -> None:
+        del self.lives[pid]
+        self.arbiter.reap(pid)
+
+    def _check(self) -> None:
+        """Do what the kernel does, and note what must never be."""
+        if self.in_use > self.limit:
+            self.oom_kills.append(self.now)
+            self._end(max(self.lives, key=self._size))
+            self.arbiter.manage_workers()
+        count = self.arbiter.num_workers
+        if not self.counts or self.counts[-1][1] != count:
+            self.counts.append((self.now, count))
+        if count < 1 or not self.lives:
+            self.mistakes.append(f"{self.now} s: no worker")
+        if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > 1:
+            self.mistakes.append(f"{self.now} s: two workers end at once")
