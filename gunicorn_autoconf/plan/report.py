@@ -49,7 +49,7 @@ def _override(plan: Plan, name: str, value: Any) -> str:
     if name in plan.settings and value != plan.settings[name]:
         return f" (changed after planning {value_text(name, plan.settings[name])})"
     reasons = plan.reasons_for(name)
-    if not reasons or reasons[-1].rule != "set":
+    if not reasons or not reasons[-1].is_set:
         return ""
     others = [f"{who}={value_text(name, what)}" for who, what in reasons[-1].inputs.items()]
     return f" ({reasons[-1].source}{' over ' if others else ''}{', '.join(others)})"
@@ -110,7 +110,7 @@ def describe(reason: Reason) -> str:
     ...                 source="GUNICORN_CPUS"))
     'floor(2 * c) + 1, c = 4 (GUNICORN_CPUS)'
     """
-    if reason.rule == "set":
+    if reason.is_set:
         others = [
             f"{who} = {value_text(reason.setting, what)}" for who, what in reason.inputs.items()
         ]

@@ -285,6 +285,7 @@ class TestMemory:
                 "wanted": 9,
             },
             source="GUNICORN_MEMORY; GUNICORN_WORKER_MEMORY",
+            is_memory_cut=True,
         )
 
     def test_measured_workers_replace_the_guess(self) -> None:
@@ -715,6 +716,7 @@ class TestExplicitCount:
             setting="workers",
             value=7,
             rule="set",
+            is_set=True,
             inputs={"planned": 9, "GUNICORN_WORKERS": 5, "WEB_CONCURRENCY": 3},
             source="--workers",
         )
@@ -1019,7 +1021,13 @@ class TestOtherSettings:
         assert planned.settings["max_requests"] == 1000
         assert planned.settings["preload_app"] is True
         assert planned.reasons_for("max_requests") == (
-            Reason(setting="max_requests", value=1000, rule="set", source="GUNICORN_MAX_REQUESTS"),
+            Reason(
+                setting="max_requests",
+                value=1000,
+                rule="set",
+                source="GUNICORN_MAX_REQUESTS",
+                is_set=True,
+            ),
         )
 
     def test_of_the_command_line_are_left_to_gunicorn(self) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gunicorn_autoconf
+from gunicorn_autoconf.plan.plan import Severity
+from gunicorn_autoconf.plan.remarks import RULES
 
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "log.md"
@@ -40,14 +42,9 @@ FUNCTIONS = {
     "_override",
     "_setting_lines",
     "_interface",
-    "concerns",
-    "_about_application",
-    "_about_kept_connections",
-    "_about_pools",
-    "without_effect",
     "_misnamed",
     "_suggestion",
-    "warn",
+    *(rule.__name__ for _, severity, rule in RULES if severity is not Severity.ADVICE),
 }
 
 # Why nothing is done is not said; these are names.
@@ -100,10 +97,8 @@ def _logs(tree: ast.AST) -> bool:
 
 
 def _speaks(node: ast.AST) -> bool:
-    """Whether *node* is one of the functions whose words go to the log, or calls one with words."""
-    if isinstance(node, ast.FunctionDef):
-        return node.name in FUNCTIONS
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "warn"
+    """Whether *node* is one of the functions whose words go to the log."""
+    return isinstance(node, ast.FunctionDef) and node.name in FUNCTIONS
 
 
 def said_in_the_log() -> set[str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gunicorn_autoconf.cli.bar import divide
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, Origin
-from gunicorn_autoconf.plan.advice import Advice
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.ignored import HTTPTOOLS, without_effect
-from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
 from gunicorn_autoconf.plan.report import describe, input_text, interface_text, value_text
 from gunicorn_autoconf.units import format_bytes, plural
 
@@ -26,13 +24,12 @@ _INDENT = 6
 Paint = Callable[[str, str], str]
 
 
-def render_explanation(  # noqa: PLR0913 - what the sections are made of, and how they look
+def render_explanation(
     machine: Machine,
     declaration: Declaration,
     plan: Plan,
-    warnings: Sequence[str],
+    remarks: Iterable[Remark],
     *,
-    advice: Iterable[Advice] = (),
     paint: Paint = lambda text, style: text,
 ) -> str:
     """
@@ -40,21 +37,18 @@ def render_explanation(  # noqa: PLR0913 - what the sections are made of, and ho
 
     *paint* adds colour, no width.
     """
-    settings = plan.settings
-    worker_class, threads = settings["worker_class"], settings["threads"]
-    # Of all that may be without effect, what the plan has found to be so with the parser it knows.
-    possible = tuple(without_effect(declaration, worker_class, threads, HTTPTOOLS))
-    ignored = [warning for warning in warnings if warning in possible]
-    problems = [warning for warning in warnings if warning not in possible]
+    texts: dict[Severity, list[str]] = {severity: [] for severity in Severity}
+    for remark in remarks:
+        texts[remark.severity].append(remark.text)
     sections = (
         ("Machine", _machine_lines(machine)),
         ("Declared", _declared_lines(declaration)),
         ("Application", _hanging("  ", interface_text(plan))),
         ("Memory", _memory_lines(plan, machine, declaration, paint)),
         ("Plan", _plan_lines(plan, paint)),
-        ("Without effect", _items(ignored)),
-        ("Problems", _items(problems)),
-        ("Advice", _items(text for _, text in advice)),
+        ("Without effect", _items(texts[Severity.WITHOUT_EFFECT])),
+        ("Problems", _items(texts[Severity.PROBLEM])),
+        ("Advice", _items(texts[Severity.ADVICE])),
     )
     blocks = []
     for title, lines in sections:

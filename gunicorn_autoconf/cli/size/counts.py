@@ -12,7 +12,7 @@ from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 from gunicorn_autoconf.plan.steps import MAX_THREADS
 from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, Shape, Workload, shape_for
 from gunicorn_autoconf.units import MAX_CORES
-from gunicorn_autoconf.worker_classes import GTHREAD, SYNC, Interface
+from gunicorn_autoconf.worker_classes import Interface, Slots, family_of
 
 # To import FastAPI took 3.5 s under a quota of 0.25 cores, 9 s under 0.1 (Python 3.11, cgroup v1).
 LEAST_CORES = 0.25
@@ -25,9 +25,6 @@ CORES_PER_REPLICA = 2.0
 # neither many threads nor a thread pool are needed.
 CPU_FRACTION = 0.9
 MIXED_FRACTION = 0.5
-
-# How many requests one worker of a class serves at once.
-_PLACES = {SYNC: 1, GTHREAD: MAX_THREADS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +97,7 @@ def counts_for_workers(
             f"use at most {rule.count(MAX_CORES)}, as no machine has more cores",
         )
     inputs: dict[str, float] = {"workers": asked.workers}
-    if "least" in rule.cores_formula:
+    if rule.has_least:
         inputs["least"] = LEAST_CORES
     step = Step(
         name="cores",
@@ -144,7 +141,7 @@ def _replicas(
     asked: LoadExpected, needed: float, places: int, shape: Shape
 ) -> tuple[int, float, tuple[Step, ...]]:
     """How many containers, and the cores of each: enough for the cores and for the places."""
-    most = _PLACES.get(shape.worker_class)
+    most = _most_places(shape)
     by_cores = shape.workers.count(asked.cores_per_replica or CORES_PER_REPLICA)
     # Where requests wait a lot, the places alone would put hundreds of workers into one container.
     most_workers = max(ENOUGH_WORKERS, by_cores)
@@ -248,7 +245,7 @@ def _serving(
 ) -> tuple[int, int, tuple[Step, ...]]:
     """The workers and threads of one replica that give it its part of the places."""
     by_cores = shape.workers.count(cores)
-    most = _PLACES.get(shape.worker_class)
+    most = _most_places(shape)
     rule = Step(
         name="workers",
         value=by_cores,
@@ -288,6 +285,12 @@ def _serving(
             )
         )
     return workers, threads, tuple(steps)
+
+
+def _most_places(shape: Shape) -> int | None:
+    """The most requests that one worker serves at once; None for an event loop."""
+    family = family_of(shape.worker_class)
+    return {Slots.ONE: 1, Slots.THREADS: MAX_THREADS}.get(family.slots) if family else None
 
 
 def _ceil(value: float) -> int:
