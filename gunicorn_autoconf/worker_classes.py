@@ -196,10 +196,7 @@ _ROWS = (
         ignored=(
             *_IGNORED_BY_UVICORN,
             Ignored(
-                (
-                    *("threads", "worker_connections"),
-                    *("asgi_lifespan", "asgi_loop", "root_path"),
-                ),
+                ("threads", "worker_connections", "asgi_lifespan", "asgi_loop", "root_path"),
                 f"uvicorn-worker hands it to nobody; {UVICORN} does",
             ),
             Ignored(

@@ -28,7 +28,7 @@ def bound_workers(result: Plan, given: Given) -> Plan:
         if bound is not None and (bounded := pick(workers, bound)) != workers:
             inputs = {"bound": getattr(declaration, name), "wanted": workers}
             source = declaration.sources[name]
-            result = choose(result, "workers", bounded, rule, source=source, **inputs)
+            result = choose(result, "workers", bounded, rule, source=source, inputs=inputs)
     return result
 
 
@@ -43,9 +43,8 @@ def bound_threads(result: Plan, given: Given) -> Plan:
     added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
     rule = f"max_concurrency // workers{added}"
     source = given.declaration.sources["max_concurrency"]
-    return choose(
-        result, "threads", fitting, rule, source=source, max_concurrency=bound, workers=workers
-    )
+    inputs = {"max_concurrency": bound, "workers": workers}
+    return choose(result, "threads", fitting, rule, source=source, inputs=inputs)
 
 
 def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:

@@ -9,7 +9,6 @@ from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan
-from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS
 from gunicorn_autoconf.worker_classes import HTTPTOOLS, Family, Interface, family_of
 
 # How the evidence names Django's factory, and no function that ends in the same words.
@@ -71,15 +70,3 @@ class Known(NamedTuple):
     def makes_own_threads(self) -> bool:
         """Whether the application is Django's for ASGI, which makes a thread for each request."""
         return self.application is not None and bool(_DJANGO_ASGI.search(self.application.evidence))
-
-    @property
-    def plans_for_all_cores(self) -> bool:
-        """Whether the count follows the cores of a host that a container shares with others."""
-        machine, declaration = self.machine, self.declaration
-        is_bounded = machine.cpu.is_limited or declaration.cpus or declaration.explicit("workers")
-        return bool(machine.container) and not is_bounded
-
-    @property
-    def is_capped(self) -> bool:
-        """Whether the cores of the host would give more workers than are enough."""
-        return bool(self.plan.reasons_for("workers")[0].value > ENOUGH_WORKERS)

@@ -130,27 +130,9 @@ class Given(NamedTuple):
         return planned and self.shape.worker_class == UVICORN and self.shape.threads > 1
 
 
-def choose(  # noqa: PLR0913 - the fields of a reason
-    result: Plan,
-    setting: str,
-    value: Any,
-    rule: str,
-    *,
-    source: str = "",
-    is_set: bool = False,
-    is_memory_cut: bool = False,
-    **inputs: Any,
-) -> Plan:
-    """Return *result* with one more choice and the reason for it."""
-    reason = Reason(
-        setting=setting,
-        value=value,
-        rule=rule,
-        inputs=inputs,
-        source=source,
-        is_set=is_set,
-        is_memory_cut=is_memory_cut,
-    )
+def choose(result: Plan, setting: str, value: Any, rule: str, **more: Any) -> Plan:
+    """Return *result* with one more choice; *more* are the other fields of its `Reason`."""
+    reason = Reason(setting=setting, value=value, rule=rule, **more)
     return replace(result, reasons=(*result.reasons, reason))
 
 
@@ -162,5 +144,5 @@ def obey(result: Plan, given: Given, setting: str) -> Plan:
     overridden = {"planned": result.settings[setting]} if setting in result.settings else {}
     weaker = given.declaration.settings[setting][1:]
     overridden.update({other.source: other.value for other in weaker})
-    source = explicit.source
-    return choose(result, setting, explicit.value, "set", source=source, is_set=True, **overridden)
+    more = {"source": explicit.source, "is_set": True}
+    return choose(result, setting, explicit.value, "set", inputs=overridden, **more)

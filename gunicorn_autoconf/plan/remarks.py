@@ -12,12 +12,9 @@ from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Remark, Severity
 from gunicorn_autoconf.plan.timeouts import longest_drain_seconds
 from gunicorn_autoconf.plan.variables import WEB_CONCURRENCY
-from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload
+from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, MIXED_THREADS, Workload
 from gunicorn_autoconf.units import format_bytes, plural
 from gunicorn_autoconf.worker_classes import UVICORN, Slots, class_name, family_of
-
-# File systems that never wait for a disk.
-_IN_MEMORY = ("ramfs", "tmpfs")
 
 
 def remarks(known: Known) -> tuple[Remark, ...]:
@@ -31,11 +28,20 @@ def remarks(known: Known) -> tuple[Remark, ...]:
 
 
 def _no_cpu_limit(known: Known) -> Iterator[str]:
-    if known.plans_for_all_cores and known.is_capped:
+    if _host_workers(known) > ENOUGH_WORKERS:
         yield (
             f"no CPU limit: the host's {known.machine.cpu.affinity} cores are not this "
             "container's alone; set a CPU limit or GUNICORN_CPUS"
         )
+
+
+def _host_workers(known: Known) -> int:
+    """The count for all cores of the host that a container shares with others; 0 if it is not."""
+    machine, declaration = known.machine, known.declaration
+    is_bounded = machine.cpu.is_limited or declaration.cpus or declaration.explicit("workers")
+    if not machine.container or is_bounded:
+        return 0
+    return int(known.plan.reasons_for("workers")[0].value)
 
 
 def _graceful_timeout(known: Known) -> Iterator[str]:
@@ -121,18 +127,18 @@ def _kept_connections(known: Known) -> Iterator[str]:
         )
 
 
-def _above_granted_memory(known: Known) -> Iterator[str]:
-    memory = known.plan.memory
-    if memory and memory.granted_bytes is not None and memory.limit_bytes > memory.granted_bytes:
-        yield (
-            f"{memory.source} declares {format_bytes(memory.limit_bytes)}, but the machine "
-            f"grants only {format_bytes(memory.granted_bytes)}"
-        )
-
-
-def _above_memory_budget(known: Known) -> Iterator[str]:
+def _memory(known: Known) -> Iterator[str]:
     memory, workers = known.plan.memory, known.workers
-    if memory and (over := workers * memory.worker_memory_bytes - memory.budget_bytes) > 0:
+    if memory is None:
+        return
+    limit, granted = memory.limit_bytes, memory.granted_bytes
+    if granted is not None and limit > granted:
+        yield (
+            f"{memory.source} declares {format_bytes(limit)}, but the machine grants only "
+            f"{format_bytes(granted)}"
+        )
+    over = workers * memory.worker_memory_bytes - memory.budget_bytes
+    if over > 0:
         yield (
             f"{plural(workers, 'worker')} of "
             f"{format_bytes(memory.worker_memory_bytes)} ({memory.worker_memory_source}) "
@@ -143,21 +149,17 @@ def _above_memory_budget(known: Known) -> Iterator[str]:
 
 # Settings without effect
 
+# Values that ask for what would be so anyway.
+_NO_WISHES = (("threads", 0), ("threads", 1), ("reload", False))
+
 
 def _without_effect(known: Known) -> Iterator[str]:
     shown = class_name(known.plan.settings["worker_class"])
     for row in known.family.ignored if known.family else ():
-        if row.parser not in {None, known.http_parser}:
-            continue
-        for name in row.settings:
+        for name in row.settings if row.parser in {None, known.http_parser} else ():
             explicit = known.declaration.explicit(name)
-            # What would be so anyway asks for no effect.
-            if explicit is None or (name, explicit.value) in _NO_WISHES:
-                continue
-            yield f"{name}, set by {explicit.source}, has no effect under {shown}: {row.why}"
-
-
-_NO_WISHES = (("threads", 0), ("threads", 1), ("reload", False))
+            if explicit and (name, explicit.value) not in _NO_WISHES:
+                yield f"{name}, set by {explicit.source}, has no effect under {shown}: {row.why}"
 
 
 # Advice
@@ -202,7 +204,7 @@ def _memory_limit(known: Known) -> Iterator[str]:
 
 
 def _cpu_quota(known: Known) -> Iterator[str]:
-    if known.plans_for_all_cores and not known.is_capped:
+    if 0 < _host_workers(known) <= ENOUGH_WORKERS:
         yield (
             "This container has no CPU quota: the plan counts on every core of the machine, which "
             "others use as well. Set a CPU limit, or GUNICORN_CPUS."
@@ -243,7 +245,7 @@ def _uvloop(known: Known) -> Iterator[str]:
 
 
 def _worker_tmp_dir(known: Known) -> Iterator[str]:
-    if known.heartbeat_file_system not in {None, *_IN_MEMORY}:
+    if known.heartbeat_file_system not in {None, "ramfs", "tmpfs"}:  # These are no disk.
         # Source: Gunicorn, FAQ, "How do I avoid Gunicorn excessively blocking in os.fchmod?"
         yield (
             f"Workers send their heartbeat through a file in {known.heartbeat_directory}, which is "
@@ -272,8 +274,7 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("max-concurrency", Severity.PROBLEM, _pools_beside_max_concurrency),
     ("worker-connections", Severity.PROBLEM, _kept_connections),
     ("settings", Severity.WITHOUT_EFFECT, _without_effect),
-    ("memory", Severity.PROBLEM, _above_granted_memory),
-    ("memory", Severity.PROBLEM, _above_memory_budget),
+    ("memory", Severity.PROBLEM, _memory),
     ("workload", Severity.ADVICE, _workload),
     ("max-concurrency", Severity.ADVICE, _max_concurrency),
     ("memory-limit", Severity.ADVICE, _memory_limit),

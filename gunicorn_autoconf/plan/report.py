@@ -24,10 +24,11 @@ def render_table(
 
     Under uvicorn *loop_and_parser* has a line of its own.
     """
+    cores, sources, memory = declaration.cpus or machine.cpu.cores, declaration.sources, plan.memory
     found = (
-        _cores(machine, declaration),
-        _memory(plan),
-        f"workload {_workload(declaration, plan)}",
+        f"{plural(cores, 'core')} ({sources.get('cpus', machine.cpu.origin.path)})",
+        f"{format_bytes(memory.limit_bytes)} ({memory.source})" if memory else "memory unknown",
+        f"workload {plan.workload.value} ({sources.get('workload', 'not declared')})",
         interface_text(plan),
     )
     lines = [f"{NAME}: {'; '.join(found)}", *_setting_lines(plan)]
@@ -68,22 +69,6 @@ def render_change(before: Plan, after: Plan) -> str:
 def _planned(name: str, value: Any) -> str:
     """A value of the plan; what it does not hold stays as Gunicorn has it."""
     return "unplanned" if value is None else value_text(name, value)
-
-
-def _cores(machine: Machine, declaration: Declaration) -> str:
-    cores = declaration.cpus or machine.cpu.cores
-    source = declaration.sources.get("cpus", machine.cpu.origin.path)
-    return f"{plural(cores, 'core')} ({source})"
-
-
-def _memory(plan: Plan) -> str:
-    if plan.memory is None:
-        return "memory unknown"
-    return f"{format_bytes(plan.memory.limit_bytes)} ({plan.memory.source})"
-
-
-def _workload(declaration: Declaration, plan: Plan) -> str:
-    return f"{plan.workload.value} ({declaration.sources.get('workload', 'not declared')})"
 
 
 def interface_text(plan: Plan) -> str:

@@ -8,13 +8,7 @@ from dataclasses import replace
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan import timeouts
-from gunicorn_autoconf.plan.bounds import (
-    bound_threads,
-    bound_workers,
-    most_workers,
-    workers_without_cut,
-)
+from gunicorn_autoconf.plan import bounds, timeouts
 from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.known import Known
@@ -156,7 +150,8 @@ def _declared(result: Plan, given: Given) -> str:
 
 def _count_for_cores(result: Plan, given: Given) -> Plan:
     rule, cores, source = given.shape.workers, given.cores, given.cores_source
-    return choose(result, "workers", rule.count(cores), rule.formula, source=source, c=cores)
+    workers, inputs = rule.count(cores), {"c": cores}
+    return choose(result, "workers", workers, rule.formula, source=source, inputs=inputs)
 
 
 def _cap_without_quota(result: Plan, given: Given) -> Plan:
@@ -166,25 +161,22 @@ def _cap_without_quota(result: Plan, given: Given) -> Plan:
     if workers <= ENOUGH_WORKERS:
         return result
     rule = f"at most {ENOUGH_WORKERS} in a container without a CPU limit"
-    source = machine.container.path
-    return choose(result, "workers", ENOUGH_WORKERS, rule, source=source, wanted=workers)
+    more = {"source": machine.container.path, "inputs": {"wanted": workers}}
+    return choose(result, "workers", ENOUGH_WORKERS, rule, **more)
 
 
 def _fit_memory(result: Plan, given: Given) -> Plan:
     budget, workers = result.memory, result.settings["workers"]
     if budget is None or budget.fits >= workers:
         return result
-    return choose(
-        result,
-        "workers",
-        max(budget.fits, 1),
-        "budget // worker_memory",
-        source=f"{budget.source}; {budget.worker_memory_source}",
-        is_memory_cut=True,
-        budget_bytes=budget.budget_bytes,
-        worker_memory_bytes=budget.worker_memory_bytes,
-        wanted=workers,
-    )
+    inputs = {
+        "budget_bytes": budget.budget_bytes,
+        "worker_memory_bytes": budget.worker_memory_bytes,
+        "wanted": workers,
+    }
+    source = f"{budget.source}; {budget.worker_memory_source}"
+    more = {"source": source, "inputs": inputs, "is_memory_cut": True}
+    return choose(result, "workers", max(budget.fits, 1), "budget // worker_memory", **more)
 
 
 def _threads(result: Plan, given: Given) -> Plan:
@@ -196,25 +188,20 @@ def _threads(result: Plan, given: Given) -> Plan:
     result = choose(result, "threads", threads, rule)
     # Only what memory took away: the operator may ask for fewer workers than fit or insist on
     # more, and the guard adds those that only a guess has cut.
-    workers, uncut = result.most_workers, workers_without_cut(result, given)
+    workers, uncut = result.most_workers, bounds.workers_without_cut(result, given)
     if threads == 1 or uncut <= workers:
         return result
     wanted = threads * uncut
     (cut,) = (reason for reason in result.reasons_for("workers") if reason.is_memory_cut)
-    return choose(
-        result,
-        "threads",
-        min(math.ceil(wanted / workers), MAX_THREADS),
-        f"threads make up for processes, up to {MAX_THREADS}",
-        source=cut.source,
-        wanted=wanted,
-        workers=workers,
-    )
+    threads = min(math.ceil(wanted / workers), MAX_THREADS)
+    rule = f"threads make up for processes, up to {MAX_THREADS}"
+    inputs = {"wanted": wanted, "workers": workers}
+    return choose(result, "threads", threads, rule, source=cut.source, inputs=inputs)
 
 
 def _explicit_workers(result: Plan, given: Given) -> Plan:
     result = obey(result, given, "workers")
-    return replace(result, most_workers=most_workers(result, given))
+    return replace(result, most_workers=bounds.most_workers(result, given))
 
 
 def _worker_tmp_dir(result: Plan, given: Given) -> Plan:
@@ -240,10 +227,10 @@ _STEPS: tuple[Callable[[Plan, Given], Plan], ...] = (
     _count_for_cores,
     _cap_without_quota,
     _fit_memory,
-    bound_workers,
+    bounds.bound_workers,
     _explicit_workers,
     _threads,
-    bound_threads,
+    bounds.bound_threads,
     timeouts.timeout,
     timeouts.graceful_timeout,
     timeouts.keepalive,

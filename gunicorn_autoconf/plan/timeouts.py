@@ -42,18 +42,18 @@ def graceful_timeout(result: Plan, given: Given) -> Plan:
     """Seconds that a worker has to finish its requests, below `timeout` where that matters."""
     if given.declaration.explicit("graceful_timeout"):
         return obey(result, given, "graceful_timeout")
-    platform, timeout = given.machine.platform, result.settings["timeout"]
-    if platform:
-        chosen, rule = PLATFORM_GRACEFUL_TIMEOUT_SECONDS, f"{platform} kills after 30 s"
-    else:
-        chosen, rule = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own"
-    result = choose(result, "graceful_timeout", chosen, rule)
+    seconds, rule = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own"
+    if platform := given.machine.platform:
+        seconds, rule = PLATFORM_GRACEFUL_TIMEOUT_SECONDS, f"{platform} kills after 30 s"
+    result = choose(result, "graceful_timeout", seconds, rule)
+    timeout = result.settings["timeout"]
     longest = longest_drain_seconds(timeout, _family(result))
-    if chosen <= longest:
+    if seconds <= longest:
         return result
     rule = "timeout - 2: most draining workers send no heartbeat"
     source = result.reasons_for("timeout")[-1].source
-    return choose(result, "graceful_timeout", longest, rule, source=source, timeout=timeout)
+    inputs = {"timeout": timeout}
+    return choose(result, "graceful_timeout", longest, rule, source=source, inputs=inputs)
 
 
 def longest_drain_seconds(timeout: int, family: Family | None) -> float:

@@ -9,6 +9,7 @@ from builders import ASGI, FASTAPI, GIB, WSGI, declare, limit, machine, memory
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
 from gunicorn_autoconf.plan.remarks import RULES, remarks
@@ -287,6 +288,16 @@ def test_nothing_is_said_of_memory_that_is_unknown() -> None:
     declaration = declare({"GUNICORN_MEMORY": "2GiB"})
     planned = plan(machine(supply=memory(None)), declaration, application=WSGI)
     assert "memory" not in {remark.topic for remark in planned.remarks}
+
+
+def test_a_setting_without_effect_may_have_any_value() -> None:
+    explicit = Explicit(value={"X-FORWARDED-PROTO": "https"}, source="gunicorn.conf.py")
+    declaration = replace(declare(DECLARED), settings={"secure_scheme_headers": (explicit,)})
+    planned = plan(POD, declaration, application=ASGI)
+    assert planned.warnings == (
+        "secure_scheme_headers, set by gunicorn.conf.py, has no effect under "
+        "gunicorn_autoconf.workers.UvicornWorker: uvicorn has an HTTP parser of its own",
+    )
 
 
 class Mine(UvicornWorker):
