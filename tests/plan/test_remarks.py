@@ -294,9 +294,10 @@ def test_a_setting_without_effect_may_have_any_value() -> None:
     explicit = Explicit(value={"X-FORWARDED-PROTO": "https"}, source="gunicorn.conf.py")
     declaration = replace(declare(DECLARED), settings={"secure_scheme_headers": (explicit,)})
     planned = plan(POD, declaration, application=ASGI)
-    assert planned.warnings == (
+    (warning,) = planned.warnings
+    assert warning == (
         "secure_scheme_headers, set by gunicorn.conf.py, has no effect under "
-        "gunicorn_autoconf.workers.UvicornWorker: uvicorn has an HTTP parser of its own",
+        "gunicorn_autoconf.workers.UvicornWorker: uvicorn has an HTTP parser of its own"
     )
 
 
