@@ -8,6 +8,7 @@ one in the code stands on the page, every one in the page's first column stands 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +45,10 @@ FUNCTIONS = {
     "_interface",
     "_misnamed",
     "_suggestion",
-    *(rule.__name__ for _, severity, rule in RULES if severity is not Severity.ADVICE),
 }
+
+# What remarks on a plan are logged.
+LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
 # Why nothing is done is not said; these are names.
 UNSAID = {"no worker is measured", "as planned", "gunicorn-autoconf watchdog"}
@@ -102,7 +105,8 @@ def _speaks(node: ast.AST) -> bool:
 
 
 def said_in_the_log() -> set[str]:
-    phrases = set()
+    rules = [ast.parse(inspect.getsource(rule)) for rule in LOGGED]
+    phrases = {phrase for rule in rules for text in _strings(rule) for phrase in _phrases(text)}
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         whole = path.stem in MODULES or _logs(tree)
