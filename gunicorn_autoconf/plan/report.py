@@ -1,4 +1,4 @@
-"""Plan and machine to the lines of the log, and the phrases that other texts share. Pure."""
+"""The start-up log of a plan, and the phrases that other texts share with it. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def render_table(
     """
     Return the start-up log: one line on what was found, one for each planned setting.
 
-    Under uvicorn *loop_and_parser* has a line of its own.
+    *loop_and_parser* are those of uvicorn, if it serves the requests.
     """
     cores, sources, memory = declaration.cpus or machine.cpu.cores, declaration.sources, plan.memory
     found = (
@@ -38,7 +38,7 @@ def render_table(
 
 
 def render_final(plan: Plan, values: Mapping[str, Any]) -> str:
-    """Return one line with the *values* that hold and who overrode the plan."""
+    """Return one line with the *values* in force and what overrode the plan."""
     parts = []
     for name in PLANNED_SETTINGS:
         value = value_text(name, values[name])
@@ -67,7 +67,7 @@ def render_change(before: Plan, after: Plan) -> str:
 
 
 def _planned(name: str, value: Any) -> str:
-    """A value of the plan; what it does not hold stays as Gunicorn has it."""
+    """A planned value; what is not planned stays as Gunicorn has it."""
     return "unplanned" if value is None else value_text(name, value)
 
 
@@ -89,7 +89,7 @@ def _setting_lines(plan: Plan) -> Iterator[str]:
 
 def describe(reason: Reason) -> str:
     """
-    Return *reason* as one phrase: the rule, its inputs, where they come from.
+    Return *reason* as one phrase: the rule, its inputs and their source.
 
     >>> describe(Reason(setting="workers", value=9, rule="floor(2 * c) + 1", inputs={"c": 4.0},
     ...                 source="GUNICORN_CPUS"))
@@ -109,14 +109,14 @@ def describe(reason: Reason) -> str:
 
 
 def input_text(name: str, value: Any) -> str:
-    """A number that a rule was applied to; its name says its unit."""
+    """An input of a rule, in the unit that its name ends with."""
     if name.endswith("_bytes"):
         return format_bytes(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def value_text(name: str, value: Any) -> str:
-    """The value of a setting as it may be shown."""
+    """The value of a setting, unless it may hold secrets."""
     if name in SECRET_SETTINGS:
         return "(not shown)"
     if name == "worker_class":

@@ -1,4 +1,4 @@
-"""Machine and declaration to a plan: the one place where a number is chosen. Pure."""
+"""The steps from machine and declaration to a plan: here every number is chosen. Pure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from gunicorn_autoconf.worker_classes import (
     family_of,
 )
 
-# Where memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
-# had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`); beyond, nothing was measured.
+# If memory leaves one process of several. 100 ms of waiting, 200 clients, 1 worker: 192 threads
+# had 0.91 to 1.00 of the rate of 3 x 128 (`benchmarks.compare`). More threads were not measured.
 MAX_THREADS = 200
 
 # The settings that the plan chooses; all others stay as Gunicorn or the operator has them.
@@ -63,9 +63,9 @@ def plan(
     Args:
         machine: What `detect_machine` found.
         declaration: What `read_declaration` found; nothing declared where None.
-        application: What is known of the application's interface.
-        worker_memory_bytes: What a worker was measured to use.
-        http_parser: The one that uvicorn takes where it may choose.
+        application: What is known of the application.
+        worker_memory_bytes: What one worker was measured to use.
+        http_parser: The one that uvicorn uses.
 
     The same arguments give the same plan. More cores or more memory never give fewer workers.
     """
@@ -84,8 +84,9 @@ def plan(
         interface_evidence=evidence,
         memory=memory_budget(machine.memory, declaration, worker_memory_bytes),
     )
-    for step in _STEPS:
-        result = step(result, given)
+    for setting, step in _STEPS:
+        is_set = declaration.explicit(setting) is not None
+        result = obey(result, given, setting) if is_set else step(result, given)
     known = Known(machine, declaration, result, application, http_parser)
     return replace(result, remarks=remarks(known))
 
@@ -129,15 +130,13 @@ def _shape(interface: Interface, declaration: Declaration) -> Shape:
 
 def _worker_class(result: Plan, given: Given) -> Plan:
     declaration, planned = given.declaration, given.shape.worker_class
-    if declaration.explicit("worker_class"):
-        return obey(result, given, "worker_class")
     threads = declaration.explicit("threads")
     usual = shape_for(declaration.workload, result.interface)
     source = threads.source if threads and given.shape is not usual else ""
     rule = f"{_declared(result, given)}, {result.interface.value.upper()}: {given.shape.why}"
     result = choose(result, "worker_class", planned, rule, source=source)
     if planned == SYNC and threads and threads.value > 1:
-        # Gunicorn would do this without a word in its log.
+        # Gunicorn would do the same, and not log it.
         rule = "sync cannot have threads"
         return choose(result, "worker_class", GTHREAD, rule, source=threads.source)
     return result
@@ -181,8 +180,6 @@ def _fit_memory(result: Plan, given: Given) -> Plan:
 
 def _threads(result: Plan, given: Given) -> Plan:
     """The row's threads; where memory cut the processes, threads make up for them."""
-    if given.declaration.explicit("threads"):
-        return obey(result, given, "threads")
     threads = given.shape.threads
     rule = f"{_declared(result, given)}: {given.shape.threads_why}"
     result = choose(result, "threads", threads, rule)
@@ -205,8 +202,6 @@ def _explicit_workers(result: Plan, given: Given) -> Plan:
 
 
 def _worker_tmp_dir(result: Plan, given: Given) -> Plan:
-    if given.declaration.explicit("worker_tmp_dir"):
-        return obey(result, given, "worker_tmp_dir")
     directory = given.machine.worker_tmp_dir
     if directory is None:
         return result
@@ -222,18 +217,20 @@ def _other_settings(result: Plan, given: Given) -> Plan:
     return result
 
 
-_STEPS: tuple[Callable[[Plan, Given], Plan], ...] = (
-    _worker_class,
-    _count_for_cores,
-    _cap_without_quota,
-    _fit_memory,
-    bounds.bound_workers,
-    _explicit_workers,
-    _threads,
-    bounds.bound_threads,
-    timeouts.timeout,
-    timeouts.graceful_timeout,
-    timeouts.keepalive,
-    _worker_tmp_dir,
-    _other_settings,
+# Each step with the setting that it chooses unless the operator has set it. Those of the count
+# always run: the log shows what an explicit count overrides.
+_STEPS: tuple[tuple[str, Callable[[Plan, Given], Plan]], ...] = (
+    ("worker_class", _worker_class),
+    ("", _count_for_cores),
+    ("", _cap_without_quota),
+    ("", _fit_memory),
+    ("", bounds.bound_workers),
+    ("", _explicit_workers),
+    ("threads", _threads),
+    ("", bounds.bound_threads),
+    ("timeout", timeouts.timeout),
+    ("graceful_timeout", timeouts.graceful_timeout),
+    ("keepalive", timeouts.keepalive),
+    ("worker_tmp_dir", _worker_tmp_dir),
+    ("", _other_settings),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from gunicorn_autoconf.plan.plan import Given, Plan, choose, obey
+from gunicorn_autoconf.plan.plan import Given, Plan, choose
 from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.worker_classes import Family, Slots, family_of
 
-# Usual load balancers give up after 60 s; computing requests are given twice that.
+# Most load balancers give up after 60 s; requests that compute get twice as long.
 TIMEOUT_SECONDS = 60
 CPU_TIMEOUT_SECONDS = 120
 
@@ -19,14 +19,12 @@ PLATFORM_GRACEFUL_TIMEOUT_SECONDS = 25
 # What a worker that sends no heartbeat while it drains needs to end before `timeout` kills it.
 DRAIN_MARGIN_SECONDS = 2
 
-# Usual load balancers reuse a connection for 60 s; one that we close earlier is a 502.
+# Most load balancers reuse a connection for 60 s. If a worker closes it earlier, that is a 502.
 KEEPALIVE_SECONDS = 65
 
 
 def timeout(result: Plan, given: Given) -> Plan:
     """Seconds without a heartbeat after which the arbiter kills a worker."""
-    if given.declaration.explicit("timeout"):
-        return obey(result, given, "timeout")
     family = _family(result)
     if result.workload is Workload.CPU:
         seconds, rule = CPU_TIMEOUT_SECONDS, "seconds for requests that compute"
@@ -40,8 +38,6 @@ def timeout(result: Plan, given: Given) -> Plan:
 
 def graceful_timeout(result: Plan, given: Given) -> Plan:
     """Seconds that a worker has to finish its requests, below `timeout` where that matters."""
-    if given.declaration.explicit("graceful_timeout"):
-        return obey(result, given, "graceful_timeout")
     seconds, rule = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own"
     if platform := given.machine.platform:
         seconds, rule = PLATFORM_GRACEFUL_TIMEOUT_SECONDS, f"{platform} kills after 30 s"
@@ -71,8 +67,6 @@ def longest_drain_seconds(timeout: int, family: Family | None) -> float:
 
 def keepalive(result: Plan, given: Given) -> Plan:
     """Seconds that an idle connection stays open."""
-    if given.declaration.explicit("keepalive"):
-        return obey(result, given, "keepalive")
     family = _family(result)
     if family and family.ignores("keepalive"):
         return result

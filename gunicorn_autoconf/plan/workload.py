@@ -93,7 +93,7 @@ class Shape(NamedTuple):
 #   5 ms of computing, 20 ms of waiting, 200 clients: 2 x 16 1.00 0.99, 3 x 64 0.98 0.98
 IO_THREADS = 100
 
-# For requests that do both: enough to fill the waits, and no more connections to a database.
+# For requests that do both: enough to fill the waits, with few connections to a database.
 MIXED_THREADS = 8
 
 _LOOP = "that of the event loop; its pools for synchronous code keep their own size"
