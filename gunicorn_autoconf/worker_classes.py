@@ -83,6 +83,11 @@ class Family:
 
 _ASGI_ONLY = Ignored(("asgi_lifespan", "asgi_loop", "root_path"), "it is for ASGI applications")
 _SSL_VERSION = Ignored(("ssl_version",), "Python's own choice of versions stands; see ssl_context")
+_IGNORED_BY_GREENLETS = (
+    Ignored(("threads",), "requests are served by greenlets; see worker_connections"),
+    _ASGI_ONLY,
+    _SSL_VERSION,
+)
 _HEAD = ("limit_request_field_size", "limit_request_fields", "limit_request_line")
 _PARSER = (
     "forwarder_headers",
@@ -130,18 +135,18 @@ _ROWS = (
     ),
     Family(
         name="gevent",
-        aliases=(
-            *("gevent_wsgi", "gevent_pywsgi", "GeventWorker", "GeventPyWSGIWorker"),
-            *("eventlet", "EventletWorker"),
-        ),
+        aliases=("gevent_wsgi", "gevent_pywsgi", "GeventWorker", "GeventPyWSGIWorker"),
         interface=Interface.WSGI,
         slots=Slots.GREENLETS,
         heartbeats_while_draining=True,
-        ignored=(
-            Ignored(("threads",), "requests are served by greenlets; see worker_connections"),
-            _ASGI_ONLY,
-            _SSL_VERSION,
-        ),
+        ignored=_IGNORED_BY_GREENLETS,
+    ),
+    Family(  # Until Gunicorn 25.
+        name="eventlet",
+        aliases=("EventletWorker",),
+        interface=Interface.WSGI,
+        slots=Slots.GREENLETS,
+        ignored=_IGNORED_BY_GREENLETS,
     ),
     Family(
         name="tornado",

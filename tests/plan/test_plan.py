@@ -935,6 +935,18 @@ class TestTimeouts:
         assert planned.settings["graceful_timeout"] == graceful
         assert planned.warnings == ()
 
+    @pytest.mark.parametrize(
+        ("worker_class", "graceful"),
+        [("gevent", 30), ("eventlet", 8), ("gthread", 8), ("mine.Worker", 8)],
+    )
+    def test_draining_gevent_worker_sends_its_heartbeat(
+        self, worker_class: str, graceful: int
+    ) -> None:
+        """Source: the run() of Gunicorn's ggevent, geventlet and, before 27.0, gthread."""
+        planned = plan_for({"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_TIMEOUT": "10"})
+
+        assert planned.settings["graceful_timeout"] == graceful
+
     def test_reason_for_a_graceful_timeout_names_the_timeout(self) -> None:
         planned = plan_for({}, argv=["gunicorn", "--timeout", "10"])
         assert planned.settings["timeout"] == 10
