@@ -190,20 +190,30 @@ def changes() -> str:
 
 
 def modules() -> str:
-    """Return the table of modules, each with the sentence by which it introduces itself."""
-
-    def introduction(path: Path) -> str:
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        return " ".join(docstring.partition("\n\n")[0].replace("``", "`").split())
-
+    """Return a table of modules for each folder of the package, under what the folder is for."""
     package = ROOT / "gunicorn_autoconf"
-    return table(
-        ("Module", "Introduces itself as"),
-        (
-            (f"`{path.relative_to(package).as_posix()}`", introduction(path))
-            for path in sorted(package.rglob("*.py"))
-        ),
+    inits = [path for path in package.rglob("__init__.py") if path.parent != package]
+    top = _modules_of(package, "The top: what you import, and what every folder uses.")
+    return "\n".join([top, *(_modules_of(i.parent, _introduction(i)) for i in sorted(inits))])
+
+
+def _modules_of(folder: Path, title: str) -> str:
+    package = ROOT / "gunicorn_autoconf"
+    rows = [
+        (f"`{path.name}`", _introduction(path))
+        for path in sorted(folder.glob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    name = folder.relative_to(package.parent).as_posix()
+    return f"### `{name}/`\n\n{title}\n\n" + (
+        table(("Module", "What it does"), rows) if rows else ""
     )
+
+
+def _introduction(path: Path) -> str:
+    """Return the sentence by which a module introduces itself."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.partition("\n\n")[0].replace("``", "`").split())
 
 
 def top() -> str:
