@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import click
 import pytest
 from builders import GIB, MIB, limit, machine, memory, plan_for
 from hypothesis import assume, example, given
@@ -231,7 +232,9 @@ def test_workers_of_which_nothing_else_is_known() -> None:
     assert (sizing.worker_class, sizing.workers, sizing.threads) == ("sync", 4, 1)
     assert (sizing.workload, sizing.cores) == (None, 1.5)
     assert sizing.variables == {}
-    assert "  workers       4 of 256 MiB (not declared, WSGI)\n" in render_sizing(sizing)
+    assert "  workers       4 of 256 MiB (not declared, WSGI)\n" in click.unstyle(
+        render_sizing(sizing)
+    )
     assert sizing_json(sizing)["workload"] == "mixed"
     assert sizing.steps[0].formula == "max((workers - 1) / 2, least)"
 
@@ -579,7 +582,7 @@ def test_threads_where_there_are_none(options: dict[str, str]) -> None:
 
 @given(options=WORKERS | LOADS.filter(is_possible))
 def test_text_fits_80_columns(options: dict[str, str | int]) -> None:
-    lines = render_sizing(size_for(**options)).splitlines()
+    lines = click.unstyle(render_sizing(size_for(**options))).splitlines()
 
     assert max(map(len, lines)) <= 80
 

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, option_for_each
 from gunicorn_autoconf.cli.size.question import SIZE_OPTIONS, read_question
 from gunicorn_autoconf.cli.size.sizing import size as size_for
@@ -40,4 +41,4 @@ def size(as_json: bool, form: str | None, **options: str | None) -> None:
             click.echo(f"Note: {note}", err=True)
         click.echo(render_kubernetes(sizing), nl=False)
     else:
-        click.echo(render_sizing(sizing), nl=False)
+        echo(render_sizing(sizing))

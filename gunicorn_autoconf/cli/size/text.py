@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from gunicorn_autoconf.cli.kubernetes import env_lines, literal, resource_lines
+from gunicorn_autoconf.cli.layout import INDENT, hanging, items, sections
 from gunicorn_autoconf.cli.size.counts import Step
 from gunicorn_autoconf.cli.size.question import LoadExpected
 from gunicorn_autoconf.cli.size.sizing import Sizing
@@ -16,7 +16,6 @@ from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.units import MIB, format_bytes
 
 SCHEMA = 1
-WIDTH = 80
 
 # How far the autoscaler may go beyond what was reckoned.
 MOST_REPLICAS_FACTOR = 2
@@ -24,18 +23,12 @@ MOST_REPLICAS_FACTOR = 2
 
 def render_sizing(sizing: Sizing) -> str:
     """Return what it takes, what to declare and why, in lines of at most 80 columns."""
-    sections: tuple[tuple[str, Iterable[str]], ...] = (
+    return sections(
         ("Takes", _takes(sizing)),
         ("Declare", (f"  {name}={value}" for name, value in sizing.variables.items())),
         ("Why", (line for step in sizing.steps for line in _step_lines(step))),
-        ("Notes", (line for note in sizing.notes for line in _wrapped(note, "  "))),
+        ("Notes", items(sizing.notes)),
     )
-    blocks = []
-    for title, lines in sections:
-        body = "\n".join(lines)
-        if body:
-            blocks.append(f"{title}\n{body}\n")
-    return "\n".join(blocks)
 
 
 def _takes(sizing: Sizing) -> Iterator[str]:
@@ -45,22 +38,22 @@ def _takes(sizing: Sizing) -> Iterator[str]:
         f"{sizing.workers} of {format_bytes(sizing.worker_memory_bytes)}{threads} "
         f"({workload}, {sizing.interface.value.upper()})"
     )
-    rows = (
-        ("replicas", f"{sizing.replicas}{', each with' * (sizing.replicas > 1)}"),
-        ("CPU limit", f"{sizing.cores:.10g} core{'s' * (sizing.cores != 1)}"),
-        ("memory limit", f"{sizing.memory_limit_bytes // MIB} MiB"),
-        ("workers", workers),
-        ("worker class", sizing.worker_class),
-    )
-    return (f"  {label:<13} {value}" for label, value in rows)
+    rows = {
+        "replicas": f"{sizing.replicas}{', each with' * (sizing.replicas > 1)}",
+        "CPU limit": f"{sizing.cores:.10g} core{'s' * (sizing.cores != 1)}",
+        "memory limit": f"{sizing.memory_limit_bytes // MIB} MiB",
+        "workers": workers,
+        "worker class": sizing.worker_class,
+    }
+    return (f"  {label:<13} {value}" for label, value in rows.items())
 
 
 def _step_lines(step: Step) -> Iterator[str]:
     yield f"  {_name(step.name)} = {_number(step.name, step.value)}"
-    yield from _wrapped(step.formula, "      ")
-    yield from _wrapped(f"= {with_numbers(step)}", "      ")
+    yield from hanging(INDENT, step.formula)
+    yield from hanging(INDENT, f"= {with_numbers(step)}")
     if step.why:
-        yield from _wrapped(f"({step.why})", "      ")
+        yield from hanging(INDENT, f"({step.why})")
 
 
 def with_numbers(step: Step) -> str:
@@ -86,12 +79,6 @@ def _number(name: str, value: float | str) -> str:
         return format_bytes(int(value))
     number = f"{round(value, 3):.10g}"
     return f"{value:.10g} s" if name.endswith("_seconds") else number
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
-    )
 
 
 def sizing_json(sizing: Sizing) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf.cli.bar import divide
+from gunicorn_autoconf.cli.layout import divide
 
 
 @pytest.mark.parametrize(
