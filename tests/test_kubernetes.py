@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gunicorn_autoconf.cli.kubernetes import (
-    FROM_THE_LIMITS,
-    Resource,
+    CPUS_FROM_LIMIT,
+    MEMORY_FROM_LIMIT,
     env_lines,
-    literal,
     quoted,
     resource_lines,
 )
@@ -36,7 +35,7 @@ def container_of(text: str) -> Any:
 
 
 def test_resources() -> None:
-    assert resource_lines(1.5, GIB) == [
+    assert list(resource_lines(1.5, GIB)) == [
         "resources:",
         "  requests:",
         '    cpu: "1500m"',
@@ -54,28 +53,17 @@ def test_memory_that_is_not_known_is_not_asked_for() -> None:
 
 
 def test_env() -> None:
-    variables: dict[str, str | Resource] = {
-        "GUNICORN_WORKLOAD": "io",
-        "GUNICORN_MEMORY": Resource("limits.memory"),
-    }
-    assert env_lines(variables) == [
-        "env:",
+    assert list(env_lines({"GUNICORN_WORKLOAD": "io", "GUNICORN_PROC_NAME": "$(HOME) $$"})) == [
         "  - name: GUNICORN_WORKLOAD",
         '    value: "io"',
-        "  - name: GUNICORN_MEMORY",
-        "    valueFrom:",
-        "      resourceFieldRef:",
-        "        resource: limits.memory",
-        '        divisor: "1"',
+        "  - name: GUNICORN_PROC_NAME",
+        '    value: "$$(HOME) $$$$"',  # the kubelet expands nothing
     ]
 
 
-def test_no_variables() -> None:
-    assert env_lines({}) == []
-
-
 def test_schemas_take_it() -> None:
-    container = container_of("\n".join([*resource_lines(0.25, GIB), *env_lines(FROM_THE_LIMITS)]))
+    resources = "\n".join(resource_lines(0.25, GIB))
+    container = container_of(f"{resources}\nenv:\n{CPUS_FROM_LIMIT}{MEMORY_FROM_LIMIT}")
 
     assert container["resources"]["limits"] == {"cpu": "250m", "memory": "1Gi"}
     names = [variable["name"] for variable in container["env"]]
@@ -95,7 +83,3 @@ def test_text_that_yaml_would_take_for_something_else(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_read_back(text: str) -> None:
     assert yaml.safe_load(f"value: {quoted(text)}") == {"value": text}
-
-
-def test_the_kubelet_expands_nothing() -> None:
-    assert literal("$(HOME) and $$") == "$$(HOME) and $$$$"

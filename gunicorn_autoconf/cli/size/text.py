@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gunicorn_autoconf.cli.kubernetes import env_lines, literal, resource_lines
+from gunicorn_autoconf.cli.kubernetes import env_lines, resource_lines
 from gunicorn_autoconf.cli.layout import INDENT, hanging, items, sections
 from gunicorn_autoconf.cli.size.requirements import LoadExpected
 from gunicorn_autoconf.cli.size.sizing import Sizing
@@ -107,7 +107,8 @@ def render_kubernetes(sizing: Sizing) -> str:
     lines = [
         "# Into the entry of the container, in a Deployment that says nothing of replicas.",
         *resource_lines(sizing.counts.cores, sizing.memory_limit_bytes),
-        *env_lines({name: literal(value) for name, value in sizing.variables.items()}),
+        *(["env:"] if sizing.variables else []),
+        *env_lines(sizing.variables),
     ]
     autoscaler = _AUTOSCALER.format(
         least=sizing.counts.replicas,
