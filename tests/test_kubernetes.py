@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gunicorn_autoconf.cli.kubernetes import (
     CPUS_FROM_LIMIT,
     MEMORY_FROM_LIMIT,
-    env_lines,
+    env_entries,
     quoted,
-    resource_lines,
+    resources,
 )
 
 GIB = 1024**3
@@ -35,35 +35,36 @@ def container_of(text: str) -> Any:
 
 
 def test_resources() -> None:
-    assert list(resource_lines(1.5, GIB)) == [
-        "resources:",
-        "  requests:",
-        '    cpu: "1500m"',
-        '    memory: "1Gi"',
-        "  limits:",
-        '    cpu: "1500m"',
-        '    memory: "1Gi"',
-    ]
+    assert resources(1.5, GIB) == (
+        "resources:\n"
+        "  requests:\n"
+        '    cpu: "1500m"\n'
+        '    memory: "1Gi"\n'
+        "  limits:\n"
+        '    cpu: "1500m"\n'
+        '    memory: "1Gi"\n'
+    )
 
 
 def test_memory_that_is_not_known_is_not_asked_for() -> None:
-    container = container_of("\n".join(resource_lines(2, None)))
+    container = container_of(resources(2, None))
 
     assert container["resources"] == {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}
 
 
 def test_env() -> None:
-    assert list(env_lines({"GUNICORN_WORKLOAD": "io", "GUNICORN_PROC_NAME": "$(HOME) $$"})) == [
-        "  - name: GUNICORN_WORKLOAD",
-        '    value: "io"',
-        "  - name: GUNICORN_PROC_NAME",
-        '    value: "$$(HOME) $$$$"',  # the kubelet expands nothing
-    ]
+    variables = {"GUNICORN_WORKLOAD": "io", "GUNICORN_PROC_NAME": "$(HOME) $$"}
+    assert env_entries(variables) == (
+        "  - name: GUNICORN_WORKLOAD\n"
+        '    value: "io"\n'
+        "  - name: GUNICORN_PROC_NAME\n"
+        '    value: "$$(HOME) $$$$"\n'  # the kubelet expands nothing
+    )
 
 
 def test_schemas_take_it() -> None:
-    resources = "\n".join(resource_lines(0.25, GIB))
-    container = container_of(f"{resources}\nenv:\n{CPUS_FROM_LIMIT}{MEMORY_FROM_LIMIT}")
+    env = f"env:\n{CPUS_FROM_LIMIT}{MEMORY_FROM_LIMIT}"
+    container = container_of(resources(0.25, GIB) + env)
 
     assert container["resources"]["limits"] == {"cpu": "250m", "memory": "1Gi"}
     names = [variable["name"] for variable in container["env"]]

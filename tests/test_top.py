@@ -112,7 +112,7 @@ def test_upgrade_has_two_arbiters() -> None:
     processes = [old, listed(11, 10, GUNICORN), new, worker]
 
     assert select_arbiters(processes) == [old, new]
-    assert describe([old, new]) == [
+    assert list(describe([old, new])) == [
         "10: python gunicorn app:app",
         "15: python gunicorn app:app (to replace 10)",
     ]
@@ -471,10 +471,14 @@ def test_what_does_not_fit_is_cut_off() -> None:
     ("seconds", "text"),
     [
         (0.9, "0s"),
+        (59.9, "59s"),
         (60, "1m"),
+        (3599, "59m"),
         (3600, "1h00"),
+        (7260, "2h01"),
         (86_399, "23h59"),
         (86_400, "1d00h"),
+        (190_000, "2d04h"),
         (864_000, "10d"),
         (864_000_000, "10000d"),
     ],
@@ -494,6 +498,8 @@ def test_age(seconds: float, text: str) -> None:
         ((1000, 1010, 1005), 3, "▁▂▁"),  # Less than a tenth is little.
         ((1, 2, 3, 4, 5, 6, 7, 8), 8, "▁▂▃▄▅▆▇█"),
         ((1000, 1, 8), 2, "▁█"),
+        ((100, 120, 160, 200), 3, "▁▅█"),
+        ((100, 101, 99), 3, "▂▂▁"),
     ],
 )
 def test_sparkline(points: tuple[int, ...], columns: int, text: str) -> None:

@@ -1,9 +1,9 @@
-"""The resources and the environment of a container in a pod, as lines of YAML. Pure."""
+"""The resources and the environment of a container in a pod, as YAML. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from gunicorn_autoconf.units import write_bytes, write_cores
 
@@ -28,26 +28,24 @@ MEMORY_FROM_LIMIT = """\
 """
 
 
-def resource_lines(cores: float, memory_bytes: int | None) -> Iterator[str]:
+def resources(cores: float, memory_bytes: int | None) -> str:
     """
-    Yield the ``resources`` of a container that has *cores* and, where known, *memory_bytes*.
+    Return the ``resources`` of a container that has *cores* and, where known, *memory_bytes*.
 
     Requests equal limits: when a node has promised its memory twice, the kernel takes it back by
     killing processes.
     """
-    yield "resources:"
-    for kind in ("requests", "limits"):
-        yield f"  {kind}:"
-        yield f"    cpu: {quoted(write_cores(cores))}"
-        if memory_bytes is not None:
-            yield f"    memory: {quoted(write_bytes(memory_bytes))}"
+    amounts = f"    cpu: {quoted(write_cores(cores))}\n"
+    if memory_bytes is not None:
+        amounts += f"    memory: {quoted(write_bytes(memory_bytes))}\n"
+    return f"resources:\n  requests:\n{amounts}  limits:\n{amounts}"
 
 
-def env_lines(variables: Mapping[str, str]) -> Iterator[str]:
-    """Yield the entries of a container's ``env``; the kubelet expands nothing in the values."""
-    for name, value in variables.items():
-        yield f"  - name: {name}"
-        yield f"    value: {quoted(value.replace('$', '$$'))}"
+def env_entries(variables: Mapping[str, str]) -> str:
+    """Return the entries of a container's ``env``; the kubelet expands nothing in the values."""
+    # To the kubelet, $$ is a dollar sign.
+    texts = {name: quoted(value.replace("$", "$$")) for name, value in variables.items()}
+    return "".join(f"  - name: {name}\n    value: {text}\n" for name, text in texts.items())
 
 
 def quoted(text: str) -> str:

@@ -8,6 +8,7 @@ that hold secrets, and settings that cannot be written in the form.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple
 from gunicorn_autoconf.cli.kubernetes import (
     CPUS_FROM_LIMIT,
     MEMORY_FROM_LIMIT,
-    env_lines,
-    resource_lines,
+    env_entries,
+    resources,
 )
 from gunicorn_autoconf.cli.layout import WIDTH
 from gunicorn_autoconf.machine.facts import Machine
@@ -30,6 +31,9 @@ from gunicorn_autoconf.worker_classes import class_name
 
 # Where the settings are, or that nothing is to be served: not a part of what is pasted.
 _ASIDE = frozenset({"config", "check_config", "print_config"})
+
+# The variables that a pod gets from its limits.
+_FROM_LIMITS = frozenset({f"{PREFIX}CPUS", f"{PREFIX}MEMORY"})
 
 
 class Content(NamedTuple):
@@ -163,19 +167,13 @@ def _env(content: Content) -> Pasted:
 
 def _dockerfile(content: Content) -> Pasted:
     variables, left_out = _variables(content)
-    # The instruction ends with its line, and a line feed cannot be escaped in it.
-    broken = [name for name, text in variables.items() if not text.isprintable()]
-    lines = [
-        f"{name}={_docker_quoted(text)}" for name, text in variables.items() if name not in broken
-    ]
-    return Pasted("ENV " + " \\\n    ".join(lines) + "\n", (*left_out, *broken))
-
-
-def _docker_quoted(text: str) -> str:
-    # Source: BuildKit, frontend/dockerfile/shell/lex.go, processDoubleQuote.
-    for character in '\\"$':
-        text = text.replace(character, "\\" + character)
-    return f'"{text}"'
+    words, broken = [], []
+    for name, text in variables.items():
+        # Source: BuildKit, frontend/dockerfile/shell/lex.go, processDoubleQuote.
+        escaped = re.sub(r'["$\\]', r"\\\g<0>", text)
+        # The instruction ends with its line, and a line feed cannot be escaped in it.
+        words.append(f'{name}="{escaped}"') if text.isprintable() else broken.append(name)
+    return Pasted("ENV " + " \\\n    ".join(words) + "\n", (*left_out, *broken))
 
 
 def _python(content: Content) -> Pasted:
@@ -189,10 +187,8 @@ def _python(content: Content) -> Pasted:
 
 def _comment(text: str) -> str:
     # A reason cannot end its comment: textwrap treats all that breaks a line as a blank.
-    lines = textwrap.wrap(
-        text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
-    )
-    return "".join(f"{line}\n" for line in lines)
+    lines = textwrap.wrap(text, WIDTH - len("# "), break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _literal(value: Any, spelling: Spelling) -> str | None:
@@ -203,38 +199,32 @@ def _literal(value: Any, spelling: Spelling) -> str | None:
     return None if text is None else repr(text)
 
 
-_FROM_LIMITS = f"""\
+_ENV = """\
 env:
   # The limits, for a runtime that hides its cgroups. Without these the plan reads
   # them from the cgroup, and follows when they are changed in place.
-{CPUS_FROM_LIMIT}"""
+"""
 
 
 def _kubernetes(content: Content) -> Pasted:
     """Write the resources and what was declared, from which the pod makes the same plan again."""
-    declaration, budget = content.declaration, content.plan.memory
+    declaration, machine, budget = content.declaration, content.machine, content.plan.memory
     written, left_out = _written(content, _text)
-    explicit = {
-        PREFIX + name.upper(): text for name, text in written.items() if declaration.explicit(name)
-    }
-    sizes = (f"{PREFIX}CPUS", f"{PREFIX}MEMORY")  # they come from the limits
-    declared = {name: text for name, text in content.declared.items() if name not in sizes}
-    resources = resource_lines(content.cores, budget.limit_bytes if budget else None)
-    text = "".join(
-        (
-            *(f"{line}\n" for line in resources),
-            _FROM_LIMITS,
-            MEMORY_FROM_LIMIT if budget else "",
-            *(f"{line}\n" for line in env_lines({**declared, **explicit})),
-        )
-    )
+    variables = {name: text for name, text in content.declared.items() if name not in _FROM_LIMITS}
+    for name, text in written.items():
+        if declaration.explicit(name):
+            variables[PREFIX + name.upper()] = text
+    text = resources(content.cores, budget.limit_bytes if budget else None) + _ENV
+    text += CPUS_FROM_LIMIT + (MEMORY_FROM_LIMIT if budget else "") + env_entries(variables)
     notes = []
-    if declaration.cpus is None and not content.machine.cpu.is_limited:
-        notes.append(
+    if declaration.cpus is None and not machine.cpu.is_limited:
+        note = (
             "no CPU limit was found, so all cores of this machine are asked for; --cpus says less"
         )
-    if declaration.memory_bytes is None and not content.machine.memory.limits:
-        notes.append("no memory limit was found, so all there is is asked for; --memory says less")
+        notes.append(note)
+    if declaration.memory_bytes is None and not machine.memory.limits:
+        note = "no memory limit was found, so all there is is asked for; --memory says less"
+        notes.append(note)
     return Pasted(text, left_out, tuple(notes))
 
 

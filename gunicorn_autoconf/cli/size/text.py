@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gunicorn_autoconf.cli.kubernetes import env_lines, resource_lines
+from gunicorn_autoconf.cli.kubernetes import env_entries, resources
 from gunicorn_autoconf.cli.layout import INDENT, hanging, items, sections
 from gunicorn_autoconf.cli.size.requirements import LoadExpected
 from gunicorn_autoconf.cli.size.sizing import Sizing
@@ -104,23 +104,20 @@ def sizing_json(sizing: Sizing) -> dict[str, Any]:
 
 def render_kubernetes(sizing: Sizing) -> str:
     """Return two YAML documents: a part of the container's entry, and a whole autoscaler."""
-    lines = [
-        "# Into the entry of the container, in a Deployment that says nothing of replicas.",
-        *resource_lines(sizing.counts.cores, sizing.memory_limit_bytes),
-        *(["env:"] if sizing.variables else []),
-        *env_lines(sizing.variables),
-    ]
-    autoscaler = _AUTOSCALER.format(
-        least=sizing.counts.replicas,
-        most=sizing.counts.replicas * MOST_REPLICAS_FACTOR,
+    counts, variables = sizing.counts, sizing.variables
+    return _KUBERNETES.format(
+        resources=resources(counts.cores, sizing.memory_limit_bytes),
+        env=f"env:\n{env_entries(variables)}" if variables else "",
+        least=counts.replicas,
+        most=counts.replicas * MOST_REPLICAS_FACTOR,
         utilisation=round(sizing.requirements.utilisation * 100),
     )
-    return "\n".join(lines) + autoscaler
 
 
 # Source: Kubernetes, "Horizontal Pod Autoscaling": utilisation is a share of the request.
-_AUTOSCALER = """
----
+_KUBERNETES = """\
+# Into the entry of the container, in a Deployment that says nothing of replicas.
+{resources}{env}---
 # Beside the Deployment, whose name takes the place of web.
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler

@@ -20,8 +20,6 @@ INTERVAL_SECONDS = 2.0
 # CPU time is counted in hundredths of a second: this resolves shares of 2 %.
 ONCE_SECONDS = 0.5
 
-NEEDS_RICH = "top needs rich: pip install 'gunicorn-autoconf[top]'"
-
 
 @click.command()
 @click.option("--pid", type=int, help="The arbiter to watch.")
@@ -43,46 +41,30 @@ def top(
     Any Gunicorn will do. Without --pid and --pidfile the one that runs is found. Keys: m, c, a
     and p sort by memory, CPU, age and pid, r reverses, q quits.
     """
-    server = _Server(find_arbiter(pid, pidfile))
+    arbiter = find_arbiter(pid, pidfile)
     if as_json:
-        click.echo(json.dumps(to_json(server.look_twice(interval or ONCE_SECONDS)), indent=2))
+        click.echo(json.dumps(to_json(_look(arbiter, interval)), indent=2))
         return
     if not once and not _has_terminal():
         raise AutoconfError("top needs a terminal; --once and --json do without")
     if importlib.util.find_spec("rich") is None:
-        raise AutoconfError(NEEDS_RICH)
+        raise AutoconfError("top needs rich: pip install 'gunicorn-autoconf[top]'")
     if once:
-        click.echo(_table(server.look_twice(interval or ONCE_SECONDS)))
+        click.echo(_table(_look(arbiter, interval)))
         return
     from gunicorn_autoconf.cli.top.terminal import watch
 
-    if not watch(server.look, interval or INTERVAL_SECONDS):
-        click.echo(f"arbiter {server.pid} has ended")
+    if not watch(lambda: sample_server(arbiter), interval or INTERVAL_SECONDS):
+        click.echo(f"arbiter {arbiter.pid} has ended")
 
 
-class _Server:
-    """A running server and the latest view of it."""
-
-    def __init__(self, arbiter: psutil.Process) -> None:
-        self.pid = arbiter.pid
-        self._arbiter = arbiter
-        self._view: View | None = None
-
-    def look(self) -> View | None:
-        """Return the view after a new sample, or None when the arbiter has ended."""
-        sample = sample_server(self._arbiter)
-        if sample is None:
-            return None
-        self._view = follow(self._view, sample)
-        return self._view
-
-    def look_twice(self, seconds: float) -> View:
-        """Return the view after *seconds*: shares of CPU need two samples."""
-        if self.look() is not None:
-            time.sleep(seconds)
-            if (view := self.look()) is not None:
-                return view
-        raise AutoconfError(f"arbiter {self.pid} has ended")
+def _look(arbiter: psutil.Process, interval_seconds: float | None) -> View:
+    """Return the view after two samples, which shares of CPU need."""
+    if (first := sample_server(arbiter)) is not None:
+        time.sleep(interval_seconds or ONCE_SECONDS)
+        if (second := sample_server(arbiter)) is not None:
+            return follow(follow(None, first), second)
+    raise AutoconfError(f"arbiter {arbiter.pid} has ended")
 
 
 def _table(view: View) -> str:

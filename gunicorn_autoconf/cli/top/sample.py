@@ -11,7 +11,7 @@ from gunicorn_autoconf.cli.top.view import MemorySample, ProcessSample, ServerSa
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.fleet.sampler import tightest_level
 from gunicorn_autoconf.machine.detect import detect_machine
-from gunicorn_autoconf.machine.facts import Machine, MemorySupply, ProcessMemory
+from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.plan.budget import memory_budget
@@ -70,11 +70,7 @@ def _read_declaration(arbiter: psutil.Process) -> Declaration:
     try:
         environ = arbiter.environ()
         return read_declaration({name: environ.get(name, "") for name in _DECLARES})
-    except (
-        psutil.Error,
-        OSError,
-        DeclarationError,
-    ):  # another user's server, or a value that is not ours
+    except (psutil.Error, OSError, DeclarationError):  # unreadable, or of another program
         return Declaration()
 
 
@@ -85,20 +81,16 @@ def _sample_memory(machine: Machine, declaration: Declaration) -> MemorySample |
         return None
     limit_bytes, headroom_bytes = tightest
     reserve_bytes = declaration.memory_reserve.of(limit_bytes)
+    files = (
+        level.origin.path
+        for level in machine.memory.levels
+        if level.limit_bytes == limit_bytes
+        and level.working_set_bytes == limit_bytes - headroom_bytes
+    )
     return MemorySample(
         limit_bytes=limit_bytes,
-        source=_source(machine.memory, tightest) or budget.source,
+        source=next(files, budget.source),  # a declared limit is that of no file
         budget_bytes=min(budget.budget_bytes, limit_bytes - reserve_bytes),
         reserve_bytes=reserve_bytes,
         headroom_bytes=headroom_bytes,
     )
-
-
-def _source(memory: MemorySupply, tightest: tuple[int, int]) -> str | None:
-    """Return the file of the limit *tightest*, or None when that limit was declared."""
-    limit_bytes, headroom_bytes = tightest
-    for level in memory.levels:
-        seen = (level.limit_bytes, level.working_set_bytes)
-        if seen == (limit_bytes, limit_bytes - headroom_bytes):
-            return level.origin.path
-    return None

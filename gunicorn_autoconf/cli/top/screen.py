@@ -20,29 +20,15 @@ FLAT_FRACTION = 0.1
 
 KEYS = "m memory  c CPU  a age  p pid  r reverse  q quit"
 
-# The columns of the table, all but the last with their width in characters.
-_COLUMNS = {
-    "PID": 7,
-    "AGE": 5,
-    "STATE": 6,
-    "CPU %": 6,
-    "RSS MiB": 7,
-    "PSS MiB": 7,
-    "USS MiB": 7,
-    "GROWTH": 7,
-}
+# The columns of the table, and their width in characters. The last one gets what is left.
+_TITLES = ("PID", "AGE", "STATE", "CPU %", "RSS MiB", "PSS MiB", "USS MiB", "GROWTH")
+_WIDTHS = (7, 5, 6, 6, 7, 7, 7, 7)
 _PAST = "MEMORY"
 _GAP = 2
-_TABLE_WIDTH = sum(_COLUMNS.values()) + _GAP * len(_COLUMNS)
+_TABLE_WIDTH = sum(_WIDTHS) + _GAP * len(_WIDTHS)
 
 # The kernel's words as ps and top abbreviate them, in at most six letters.
-_STATES = {
-    "running": "run",
-    "sleeping": "sleep",
-    "disk-sleep": "disk",
-    "stopped": "stop",
-    "tracing-stop": "trace",
-}
+_STATES = {"running": "run", "sleeping": "sleep", "disk-sleep": "disk", "tracing-stop": "trace"}
 
 SERVER, OTHERS = "cyan", "magenta"
 FREE, LOW, GROWN = "green", "bold red", "bold yellow"
@@ -136,7 +122,7 @@ def _table(rows: Sequence[Row], width: int) -> Table:
         header_style="reverse",
         width=max(width, _TABLE_WIDTH + len(_PAST)),
     )
-    for title, column_width in _COLUMNS.items():
+    for title, column_width in zip(_TITLES, _WIDTHS, strict=True):
         table.add_column(title, width=column_width, justify="right", no_wrap=True, overflow="crop")
     table.add_column(_PAST, ratio=1, no_wrap=True, overflow="crop", style=SERVER)
     for row in rows:
@@ -155,14 +141,7 @@ def _table(rows: Sequence[Row], width: int) -> Table:
 
 
 def sparkline(points: Sequence[int], columns: int) -> str:
-    """
-    Return the last *columns* of *points* as blocks, from the lowest of them to the highest.
-
-    >>> sparkline([100, 120, 160, 200], 3)
-    '▁▅█'
-    >>> sparkline([100, 101, 99], 3)
-    '▂▂▁'
-    """
+    """Return the last *columns* of *points* as blocks, from the lowest of them to the highest."""
     shown = points[-columns:] if columns > 0 else ()
     if not shown:
         return ""
@@ -173,12 +152,7 @@ def sparkline(points: Sequence[int], columns: int) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """
-    Return *seconds* in five characters, in more only beyond 27 years.
-
-    >>> format_age(59.9), format_age(3599), format_age(7260), format_age(190_000)
-    ('59s', '59m', '2h01', '2d04h')
-    """
+    """Return *seconds* in at most five characters, up to 27 years."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -19,7 +19,7 @@ from rich.control import Control
 from rich.screen import Screen
 
 from gunicorn_autoconf.cli.top.screen import draw_screen
-from gunicorn_autoconf.cli.top.view import Order, View
+from gunicorn_autoconf.cli.top.view import Order, ServerSample, follow
 
 # A terminal that was resized is drawn again after at most this long.
 _RESIZE_SECONDS = 0.25
@@ -31,9 +31,9 @@ _ESCAPE_SEQUENCE = re.compile(rb"\x1b(\[[\d;]*.?|O.?|.?)", re.DOTALL)
 _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-def watch(look: Callable[[], View | None], interval_seconds: float) -> bool:
+def watch(look: Callable[[], ServerSample | None], interval_seconds: float) -> bool:
     """
-    Show what *look* returns until the user quits; return False when *look* returned None.
+    Show each sample of *look* until the user quits; return False when *look* returned None.
 
     Standard input and output must be a terminal. It is restored when this returns or raises.
     """
@@ -45,15 +45,17 @@ def watch(look: Callable[[], View | None], interval_seconds: float) -> bool:
             return True
 
 
-def _show(console: Console, look: Callable[[], View | None], interval_seconds: float) -> bool:
-    order, due = Order(), time.monotonic()
-    view = None
+def _show(
+    console: Console, look: Callable[[], ServerSample | None], interval_seconds: float
+) -> bool:
+    view, order, due = None, Order(), time.monotonic()
     while True:
-        if time.monotonic() >= due:
+        if view is None or time.monotonic() >= due:
             due = time.monotonic() + interval_seconds
-            view = look()
-        if view is None:
-            return False
+            sample = look()
+            if sample is None:
+                return False
+            view = follow(view, sample)
         console.size = size = _read_size()
         console.control(Control.home())
         console.print(Screen(draw_screen(view, order, *size)), end="")

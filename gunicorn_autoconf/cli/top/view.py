@@ -15,13 +15,7 @@ MAX_POINTS = 120
 
 
 class ProcessSample(NamedTuple):
-    """
-    One process at one time.
-
-    Attributes:
-        state: The kernel's word for its state, as psutil spells it.
-        cpu_seconds: The CPU time since its start, in user and kernel mode.
-    """
+    """One process at one time: its *state* in the kernel's words, its CPU time since its start."""
 
     pid: int
     age_seconds: float
@@ -37,12 +31,10 @@ class ProcessSample(NamedTuple):
 
 class MemorySample(NamedTuple):
     """
-    The limit with the least headroom, in bytes.
+    The limit with the least headroom, in bytes, and the file or variable that gave it.
 
-    Attributes:
-        source: The file, call or variable that gave the limit.
-        budget_bytes: The limit minus the reserve minus what other processes use, as in a plan.
-        headroom_bytes: The limit minus the working set. Negative when a declared limit is exceeded.
+    The budget is what a plan would give to workers: the limit minus the reserve, minus what other
+    processes use. The headroom is the limit minus the working set, negative if that exceeds it.
     """
 
     limit_bytes: int
@@ -53,15 +45,7 @@ class MemorySample(NamedTuple):
 
 
 class ServerSample(NamedTuple):
-    """
-    A whole server at one time.
-
-    Attributes:
-        at_seconds: The time of the sample, on a clock that never jumps.
-        command: The arbiter's command, printable.
-        cores: The cores that the server may use.
-        memory: None where no limit is known.
-    """
+    """A whole server at one time: what it is, what it may use, what its processes use."""
 
     at_seconds: float
     command: str
@@ -84,17 +68,10 @@ class ServerSample(NamedTuple):
 
 
 class Row(NamedTuple):
-    """
-    One process as it is shown.
-
-    Attributes:
-        cpu_percent: Its share of one core since the previous sample; None at the first sample.
-        first_bytes: What it used at the first sample.
-        points: What it used at the latest samples, oldest first.
-    """
+    """One process as it is shown, with what it used at the latest samples, oldest first."""
 
     now: ProcessSample
-    cpu_percent: float | None
+    cpu_percent: float | None  # of one core, since the previous sample; None at the first
     first_bytes: int
     points: tuple[int, ...]
 
@@ -105,12 +82,7 @@ class Row(NamedTuple):
 
 
 class View(NamedTuple):
-    """
-    A server as it is shown.
-
-    Attributes:
-        workers: Its workers, ordered by pid.
-    """
+    """A server as it is shown; the workers are ordered by pid."""
 
     now: ServerSample
     arbiter: Row
