@@ -218,13 +218,11 @@ def _kubernetes(content: Content) -> Pasted:
     text += CPUS_FROM_LIMIT + (MEMORY_FROM_LIMIT if budget else "") + env_entries(variables)
     notes = []
     if declaration.cpus is None and not machine.cpu.is_limited:
-        note = (
-            "no CPU limit was found, so all cores of this machine are asked for; --cpus says less"
-        )
-        notes.append(note)
+        found = "no CPU limit was found, so all cores of this machine are asked for"
+        notes.append(f"{found}; --cpus says less")
     if declaration.memory_bytes is None and not machine.memory.limits:
-        note = "no memory limit was found, so all there is is asked for; --memory says less"
-        notes.append(note)
+        found = "no memory limit was found, so all there is is asked for"
+        notes.append(f"{found}; --memory says less")
     return Pasted(text, left_out, tuple(notes))
 
 

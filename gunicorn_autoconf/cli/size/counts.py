@@ -81,7 +81,9 @@ def counts_for_load(
     needed_cores = load.rate * load.compute_seconds / utilisation
     if needed_cores > MAX_CORES:
         raise AutoconfError(f"this load takes {needed_cores:g} cores, more than any cluster has")
-    workload = declared or suggested_workload(load)
+    share = load.compute_fraction
+    suggested, why_suggested = suggest_workload(share)
+    workload = declared or suggested
     shape = shape_for(workload, requirements.interface)
     calculation.know(**load._asdict(), utilisation=utilisation)
     why = "Little's law: requests that are there at once, on average"
@@ -90,7 +92,7 @@ def counts_for_load(
     calculation.add("places", places, "ceil(in_flight / utilisation)", why)
     formula = "rate * compute / utilisation"
     calculation.add("needed_cores", needed_cores, formula, "all replicas together")
-    why = _workload_reason(load, is_declared=declared is not None)
+    why = f"{share:.0%}; declared" if declared else f"{share:.0%}, {why_suggested}"
     calculation.add("workload", workload.value, "compute / latency", why)
     replicas, cores, for_waiting = _replicas(load, needed_cores, places, shape, calculation)
     workers, threads = _serving(places, replicas, cores, shape, calculation)
@@ -122,27 +124,13 @@ def _replicas(
     return replicas, _cores_per_replica(load, needed_cores / replicas), True
 
 
-def suggested_workload(load: LoadExpected) -> Workload:
-    """Return the workload that the share of computing suggests; never ``async``."""
-    share = _computing_fraction(load)
-    if share >= CPU_FRACTION:
-        return Workload.CPU
-    return Workload.MIXED if share >= MIXED_FRACTION else Workload.IO
-
-
-def _computing_fraction(load: LoadExpected) -> float:
-    return round(load.compute_seconds / load.latency_seconds, 9)  # 0.09 / 0.1 is to be 0.9
-
-
-def _workload_reason(load: LoadExpected, *, is_declared: bool) -> str:
-    share = f"{_computing_fraction(load):.0%}"
-    if is_declared:
-        return f"{share}; declared"
-    return {
-        Workload.CPU: f"{share}, from {CPU_FRACTION:.0%} on hardly anything is waited for",
-        Workload.MIXED: f"{share}, from {MIXED_FRACTION:.0%} on few at a time hide the waiting",
-        Workload.IO: f"{share}, below {MIXED_FRACTION:.0%} requests mostly wait",
-    }[suggested_workload(load)]
+def suggest_workload(compute_fraction: float) -> tuple[Workload, str]:
+    """Return the workload of requests that compute for this share of their time, and why."""
+    if compute_fraction >= CPU_FRACTION:
+        return Workload.CPU, f"from {CPU_FRACTION:.0%} on hardly anything is waited for"
+    if compute_fraction >= MIXED_FRACTION:
+        return Workload.MIXED, f"from {MIXED_FRACTION:.0%} on few at a time hide the waiting"
+    return Workload.IO, f"below {MIXED_FRACTION:.0%} requests mostly wait"
 
 
 def _cores_per_replica(load: LoadExpected, needed_cores: float) -> float:

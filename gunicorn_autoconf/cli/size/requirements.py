@@ -50,6 +50,11 @@ class LoadExpected(NamedTuple):
     compute_seconds: float
     cores_per_replica: float | None = None
 
+    @property
+    def compute_fraction(self) -> float:
+        """The share of its latency in which a request computes."""
+        return round(self.compute_seconds / self.latency_seconds, 9)  # 0.09 / 0.1 is to be 0.9
+
 
 class Requirements(NamedTuple):
     """
@@ -75,10 +80,6 @@ class Requirements(NamedTuple):
     def worker_bytes(self) -> int:
         """The memory of one worker: as declared, or the plan's first guess."""
         return self.declaration.worker_memory_bytes or FIRST_GUESS_BYTES
-
-
-def _others(text: str) -> int:
-    return 0 if text == "0" else parse_memory(text)
 
 
 _TIME = "a time above 0 with its unit such as 80ms or 0.08s"
@@ -157,7 +158,7 @@ _ASKING: tuple[Variable, ...] = (
     Variable(
         keyword="others",
         field="others_bytes",
-        parse=_others,
+        parse=lambda text: 0 if text == "0" else parse_memory(text),
         allowed=f"0 or {QUANTITY}",
         default="32MiB",
         meaning="memory of the arbiter and of everybody else in the container",

@@ -15,7 +15,7 @@ from gunicorn_autoconf.cli.size.counts import (
     Counts,
     counts_for_load,
     counts_for_workers,
-    suggested_workload,
+    suggest_workload,
 )
 from gunicorn_autoconf.cli.size.requirements import Requirements, WorkersWanted
 from gunicorn_autoconf.cli.size.steps import Calculation, Step
@@ -103,17 +103,16 @@ def _memory_limit(requirements: Requirements, workers: int, calculation: Calcula
 
 def _variables(requirements: Requirements, counts: Counts) -> dict[str, str]:
     """Return the variables that make the plan choose *counts*, by name."""
-    declaration, reserve = requirements.declaration, requirements.declaration.memory_reserve
+    declaration = requirements.declaration
+    worker_bytes, reserve = declaration.worker_memory_bytes, declaration.memory_reserve
     by_cores = counts.shape.workers.count(counts.cores)
     usual_threads = shape_for(counts.workload, requirements.interface).threads
+    has_reserve = "memory_reserve" in declaration.sources
     values = {
         "WORKLOAD": counts.workload and counts.workload.value,
         "INTERFACE": declaration.interface and declaration.interface.value,
-        "WORKER_MEMORY": declaration.worker_memory_bytes
-        and write_bytes(declaration.worker_memory_bytes),
-        "MEMORY_RESERVE": _reserve_text(reserve)
-        if "memory_reserve" in declaration.sources
-        else None,
+        "WORKER_MEMORY": worker_bytes and write_bytes(worker_bytes),
+        "MEMORY_RESERVE": _reserve_text(reserve) if has_reserve else None,
         "MIN_WORKERS": counts.workers if counts.workers > by_cores else None,
         "MAX_WORKERS": counts.workers if counts.workers < by_cores else None,
         "THREADS": counts.threads if counts.threads != usual_threads else None,
@@ -122,9 +121,9 @@ def _variables(requirements: Requirements, counts: Counts) -> dict[str, str]:
 
 
 def _reserve_text(reserve: Reserve) -> str:
-    if reserve.fraction:
-        return f"{reserve.fraction * 100:.10f}".rstrip("0").rstrip(".") + "%"
-    return write_bytes(reserve.fixed_bytes)
+    if not reserve.fraction:
+        return write_bytes(reserve.fixed_bytes)
+    return f"{reserve.fraction * 100:.10f}".rstrip("0").rstrip(".") + "%"
 
 
 def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
@@ -139,8 +138,10 @@ def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
         if declaration.workload is None:
             alone = ", without threads" if is_wsgi and counts.threads == 1 else ""
             yield f"sized as mixed{alone}; --workload says what requests spend their time on"
-    elif declaration.workload not in (None, Workload.ASYNC, suggested_workload(wanted)):
-        yield f"the share of computing suggests workload {suggested_workload(wanted).value}"
+    else:
+        suggested, _ = suggest_workload(wanted.compute_fraction)
+        if declaration.workload not in (None, Workload.ASYNC, suggested):
+            yield f"the share of computing suggests workload {suggested.value}"
     if counts.for_waiting:
         yield (
             "most replicas are there for requests that wait, each of which holds a thread or a "
