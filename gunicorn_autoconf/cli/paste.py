@@ -20,7 +20,6 @@ from gunicorn_autoconf.cli.kubernetes import (
     env_entries,
     resources,
 )
-from gunicorn_autoconf.cli.layout import WIDTH
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan
@@ -28,6 +27,9 @@ from gunicorn_autoconf.plan.report import NAME, describe
 from gunicorn_autoconf.plan.variables import PREFIX, SECRET_SETTINGS
 from gunicorn_autoconf.server.spelling import Spelling
 from gunicorn_autoconf.worker_classes import class_name
+
+# The width of a comment in a configuration file.
+_WIDTH = 80
 
 # Where the settings are, or that nothing is to be served: not a part of what is pasted.
 _ASIDE = frozenset({"config", "check_config", "print_config"})
@@ -187,7 +189,7 @@ def _python(content: Content) -> Pasted:
 
 def _comment(text: str) -> str:
     # A reason cannot end its comment: textwrap treats all that breaks a line as a blank.
-    lines = textwrap.wrap(text, WIDTH - len("# "), break_on_hyphens=False)
+    lines = textwrap.wrap(text, _WIDTH - len("# "), break_on_hyphens=False)
     return "".join(f"# {line}\n" for line in lines)
 
 

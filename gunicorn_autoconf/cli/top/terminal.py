@@ -11,7 +11,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from rich.console import Console, ConsoleDimensions
@@ -37,33 +37,30 @@ def watch(look: Callable[[], ServerSample | None], interval_seconds: float) -> b
 
     Standard input and output must be a terminal. It is restored when this returns or raises.
     """
-    console = Console(highlight=False)
-    with _signals_raise(), _unbuffered_keys(sys.stdin.fileno()), console.screen():
-        try:
-            return _show(console, look, interval_seconds)
-        except KeyboardInterrupt:
-            return True
-
-
-def _show(
-    console: Console, look: Callable[[], ServerSample | None], interval_seconds: float
-) -> bool:
     view, order, due = None, Order(), time.monotonic()
-    while True:
-        if view is None or time.monotonic() >= due:
-            due = time.monotonic() + interval_seconds
-            sample = look()
-            if sample is None:
-                return False
-            view = follow(view, sample)
-        console.size = size = _read_size()
-        console.control(Control.home())
-        console.print(Screen(draw_screen(view, order, *size)), end="")
-        keys = _await_keys(size, due)
-        if keys is None or "q" in keys:
-            return True
-        for key in keys:
-            order = order.press(key)
+    console = Console(highlight=False)
+    with (
+        _signals_raise(),
+        _unbuffered_keys(sys.stdin.fileno()),
+        console.screen(),
+        suppress(KeyboardInterrupt),
+    ):
+        while True:
+            if view is None or time.monotonic() >= due:
+                due = time.monotonic() + interval_seconds
+                sample = look()
+                if sample is None:
+                    return False
+                view = follow(view, sample)
+            console.size = size = _read_size()
+            console.control(Control.home())
+            console.print(Screen(draw_screen(view, order, *size)), end="")
+            keys = _await_keys(size, due)
+            if keys is None or "q" in keys:
+                break
+            for key in keys:
+                order = order.press(key)
+    return True
 
 
 def _read_size() -> ConsoleDimensions:
