@@ -381,6 +381,19 @@ def test_table() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        *(("running", "run"), ("sleeping", "sleep"), ("disk-sleep", "disk"), ("stopped", "stop")),
+        *(("tracing-stop", "trace"), ("zombie", "zombie"), ("[/bold]", "[/bold")),
+    ],
+)
+def test_states(state: str, shown: str) -> None:
+    view = view_of(server(0, process(7, state=state)))
+
+    assert once(view, 80)[-1].split()[2] == shown
+
+
 def test_table_without_a_limit() -> None:
     lines = once(view_of(server(0, memory=None)), 80)
 

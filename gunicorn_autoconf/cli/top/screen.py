@@ -28,7 +28,13 @@ _GAP = 2
 _TABLE_WIDTH = sum(_WIDTHS) + _GAP * len(_WIDTHS)
 
 # The kernel's words as ps and top abbreviate them, in at most six letters.
-_STATES = {"running": "run", "sleeping": "sleep", "disk-sleep": "disk", "tracing-stop": "trace"}
+_STATES = {
+    "running": "run",
+    "sleeping": "sleep",
+    "disk-sleep": "disk",
+    "stopped": "stop",
+    "tracing-stop": "trace",
+}
 
 SERVER, OTHERS = "cyan", "magenta"
 FREE, LOW, GROWN = "green", "bold red", "bold yellow"
@@ -47,7 +53,7 @@ def draw_screen(view: View, order: Order, width: int, height: int) -> Renderable
     """
     head = list(_head(view, width))
     rows = order.apply(view.workers)
-    # Not for workers: the titles of the table, an empty line and the keys.
+    # Three more lines are needed: the titles of the table, an empty line and the keys.
     room = max(height - len(head) - 3, 1)
     hidden = len(rows) - room + 1 if len(rows) > room else 0
     return Group(
@@ -114,7 +120,8 @@ def _memory(now: ServerSample, memory: MemorySample, width: int) -> Iterator[Tex
 
 def _table(rows: Sequence[Row], width: int) -> Table:
     columns = width - _TABLE_WIDTH
-    # What does not fit is cut off at the right; rich would make the columns narrower.
+    # With a width of its own, the table is cut off at the right where it does not fit. Without one,
+    # rich would make the columns narrower.
     table = Table(
         box=None,
         padding=(0, _GAP, 0, 0),
