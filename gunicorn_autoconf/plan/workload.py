@@ -36,14 +36,12 @@ class CountRule(NamedTuple):
         count: Cores to workers.
         cores_formula: As *formula*, for *cores*; *least* is the smallest number of cores.
         cores: Workers to cores; `count` of these gives the workers back, or the fewest there are.
-        has_least: Whether *least* is part of *cores_formula*.
     """
 
     formula: str
     count: Callable[[float], int]
     cores_formula: str
     cores: Callable[[int], float]
-    has_least: bool = False
 
 
 PER_CORE = CountRule("ceil(c)", math.ceil, "workers", lambda workers: workers)
@@ -58,7 +56,6 @@ CLASSIC = CountRule(
     count=lambda cores: math.floor(2 * cores) + 1,
     cores_formula="max((workers - 1) / 2, least)",
     cores=lambda workers: (workers - 1) / 2,
-    has_least=True,
 )
 
 # "Gunicorn should only need 4-12 worker processes to handle hundreds or thousands of requests per
