@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cgroups import Cgroup, limited
 from columns import render_columns
 from harness import Launcher
 from hypothesis import settings
@@ -64,3 +66,16 @@ def gunicorn(tmp_path: Path) -> Iterator[Launcher]:
             # pytest shows this beside a failure, and only there.
             print(f"--- {server.log_path}\n{server.log}")
             each_of_them.callback(server.close)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    """A memory cgroup with a limit of 300 MiB."""
+    with limited("memory", memory_bytes=300 * 1024 * 1024) as made:
+        yield made
+
+
+@pytest.fixture
+def confined(cgroup: Cgroup, gunicorn: Launcher) -> Launcher:
+    """Starts the server in *cgroup*; it is stopped before that is removed."""
+    return replace(gunicorn, wrapper=cgroup.wrapper)

@@ -11,7 +11,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,11 +20,10 @@ from typing import NamedTuple
 
 import psutil
 from accounts import Begun, Loss
+from cgroups import Cgroup, make_cgroup
 from harness import GUNICORN_SCRIPT, Launcher, Server, wait_until
+from namespaces import may_unshare
 from tail import Tail
-from test_server_cgroup import Cgroup, _make
-from test_server_least_trust import _may_unshare
-from test_server_memory import oom_kills
 
 MIB = 2**20
 
@@ -83,7 +81,7 @@ class Arena:
         self.cgroup = cgroup
         self.tmp = self.folder / "tmp"
         self.tmp.mkdir()
-        self.has_own_tmp = _may_unshare()
+        self.has_own_tmp = may_unshare()
         launcher.write("gunicorn.conf.py", CONF)
         self.log = Tail(self.folder / "error.log")
         self.journal = Tail(self.folder / "journal")
@@ -240,7 +238,7 @@ class Arena:
 
     def oom_kills(self) -> int:
         """Return how often the kernel's OOM killer struck; without a cgroup nothing asks it to."""
-        return oom_kills(self.cgroup) if self.cgroup else 0
+        return self.cgroup.oom_kills if self.cgroup else 0
 
     def seen(self, path: str | Path) -> Path:
         """Return *path* as the server sees it."""
@@ -251,15 +249,14 @@ class Arena:
 def memory_cgroup() -> Iterator[Cgroup | None]:
     """Make a memory cgroup; None where we may not."""
     try:
-        version, directory = _make("memory", f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}")
-        made = Cgroup(version=version, cpu=directory, memory=directory)
+        made = make_cgroup("memory")
     except OSError:
         yield None
         return
     try:
         made.set_limit(LIMIT_BYTES)
         with suppress(OSError):  # Cgroups v2 on a machine that swaps: what is too much is killed.
-            (directory / "memory.swap.max").write_text("0")
+            (made.memory / "memory.swap.max").write_text("0")
         yield made
     finally:
         made.remove()

@@ -16,7 +16,7 @@ from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory
 from gunicorn.config import KNOWN_SETTINGS, Config
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kubernetes import container_of
+from schemas import container_of
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.cli.paste import FORMS, Content, Pasted, render

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from builders import ASGI, WSGI, declare
 from harness import MODULE_DOOR, Launcher
-from test_roots import ROOTS, FolderHost
+from machine_roots import machine_of
 
 from gunicorn_autoconf.cli.paste import Content, render
-from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.server.gunicorn import spellings, taken_settings
@@ -70,8 +69,7 @@ def shown(settings: Mapping[str, Any]) -> dict[str, str]:
 def test_of_a_root(
     gunicorn: Launcher, root: str, interface: str, declared: dict[str, str], form: str
 ) -> None:
-    inputs = json.loads((ROOTS / root / "expected.json").read_text(encoding="utf-8"))["inputs"]
-    machine = detect_machine(str(ROOTS / root), environ=inputs["environ"], host=FolderHost(inputs))
+    machine = machine_of(root)
     declaration = declare(declared)
     planned: Plan = plan(machine, declaration, application=FINDINGS[interface])
     ours = {name: text for name, text in declared.items() if name == "GUNICORN_WORKLOAD"}

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import pyte
 import pytest
+from cgroups import Cgroup
 from click.testing import CliRunner, Result
 from harness import (
     GUNICORN_SCRIPT,
@@ -32,8 +33,6 @@ from harness import (
     Server,
     wait_until,
 )
-from test_server_cgroup import Cgroup
-from test_server_memory import cgroup  # noqa: F401 - a fixture
 
 from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf.cli.main import main
@@ -158,7 +157,7 @@ def test_who_computes_shows(gunicorn: Launcher) -> None:
 
 @pytest.mark.cgroup
 @linux
-def test_limit_is_that_of_the_server(cgroup: Cgroup, gunicorn: Launcher) -> None:  # noqa: F811
+def test_limit_is_that_of_the_server(cgroup: Cgroup, gunicorn: Launcher) -> None:
     confined = replace(gunicorn, wrapper=cgroup.wrapper)
     server = plain(confined)
 

@@ -11,7 +11,7 @@ from builders import MIB, declare, limit, machine, memory
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
-from test_json_schema import closed
+from schemas import closed
 
 from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf.cli.top.arbiters import (

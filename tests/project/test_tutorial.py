@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import STOP_SECONDS, Launcher, Server
-from test_docs import BLOCKS, Block
+from pages import BLOCKS, Block
 
 STEPS = [
     block

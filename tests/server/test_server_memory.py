@@ -11,13 +11,13 @@ import socket
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from cgroups import Cgroup
 from gunicorn import version_info
 from harness import (
     DEADLINE_SECONDS,
@@ -29,7 +29,6 @@ from harness import (
     get,
     wait_until,
 )
-from test_server_cgroup import Cgroup, _make
 
 pytestmark = [
     pytest.mark.server,
@@ -98,42 +97,6 @@ BY_MEMORY = {"GUNICORN_CPUS": "8", "GUNICORN_WORKLOAD": "cpu"}
 # Cgroups, load, and what stands in the log.
 
 
-@pytest.fixture
-def cgroup() -> Iterator[Cgroup]:
-    """A memory cgroup with a limit of 300 MiB."""
-    try:
-        version, directory = _make("memory", f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}")
-    except OSError as error:
-        pytest.skip(f"no cgroup can be made: {error}")
-    made = Cgroup(version=version, cpu=directory, memory=directory)
-    try:
-        try:
-            made.set_limit(300 * MIB)
-        except OSError as error:
-            pytest.skip(f"no limit can be set: {error}")
-        yield made
-    finally:
-        made.remove()
-
-
-@pytest.fixture
-def confined(cgroup: Cgroup, gunicorn: Launcher) -> Launcher:
-    """Starts the server in *cgroup*; it is stopped before that is removed."""
-    return replace(gunicorn, wrapper=cgroup.wrapper)
-
-
-def oom_kills(cgroup: Cgroup) -> int:
-    name = "memory.oom_control" if cgroup.version == 1 else "memory.events"
-    rows = (line.split() for line in (cgroup.memory / name).read_text().splitlines())
-    return int(dict(rows)["oom_kill"])
-
-
-def used_fraction(cgroup: Cgroup) -> float:
-    name = "memory.usage_in_bytes" if cgroup.version == 1 else "memory.current"
-    used = int((cgroup.memory / name).read_text())
-    return used / int(cgroup.limit_file.read_text())
-
-
 def fill(server: Server, cgroup: Cgroup, fraction: float = 0.6) -> None:
     """Let the workers take 80 MiB a second until *fraction* is used or the guard has seen it."""
     due = time.monotonic()
@@ -143,7 +106,7 @@ def fill(server: Server, cgroup: Cgroup, fraction: float = 0.6) -> None:
         if time.monotonic() >= due:
             assert server.get("/keep").status == 200
             due = time.monotonic() + 0.1
-        return used_fraction(cgroup) >= fraction or bool(server.lines("recycle worker"))
+        return cgroup.used_fraction >= fraction or bool(server.lines("recycle worker"))
 
     wait_until(is_full, f"{fraction:.0%} of the limit are used")
 
@@ -264,7 +227,7 @@ def test_leaking_workers_are_replaced_and_nobody_notices(
         workers = server.wait_for_workers(2)
 
     assert set(outcomes) == {"200"}
-    assert oom_kills(cgroup) == 0
+    assert cgroup.oom_kills == 0
     assert len(workers) == 2
     # One at a time: each is gone before the next one's turn comes.
     told = re.findall(r"guard: (recycle) worker (\d+)|worker (\d+) was (retired)", server.log)
@@ -350,7 +313,7 @@ def test_count_shrinks_where_all_have_grown(
     server.wait_for("guard: shrink by 1", 60)
     server.wait_for_workers(left)
     stays(server, left, times=5)
-    assert oom_kills(cgroup) == 0
+    assert cgroup.oom_kills == 0
     assert len(server.lines("guard: shrink by 1")) == 3 - left
     assert server.get().status == 200
 
@@ -373,7 +336,7 @@ def test_count_follows_the_limit(cgroup: Cgroup, confined: Launcher) -> None:
     server.wait_for("memory limit changed from 1 GiB to 320 MiB", two_samples)
     server.wait_for_workers(2)
     assert server.get().status == 200
-    assert oom_kills(cgroup) == 0
+    assert cgroup.oom_kills == 0
 
 
 @pytest.mark.cgroup
@@ -409,7 +372,7 @@ def test_oom_kill_is_told_with_its_numbers(cgroup: Cgroup, confined: Launcher) -
 
     told = server.wait_for(r"worker (\d+) was killed by the kernel's OOM killer: (.*)")
     killed = int(told.group(1))
-    assert oom_kills(cgroup) == 1
+    assert cgroup.oom_kills == 1
     assert killed in before
     assert f"limit 300 MiB at {cgroup.memory}, 2 workers, it used " in told.group(2)
     assert re.search(r"it used [\d.]+ MiB \([\d.]+ MiB at boot\)", told.group(2))
@@ -439,7 +402,7 @@ def test_kill_of_another_process_is_told_as_that(cgroup: Cgroup, confined: Launc
     (worker,) = server.wait_for_workers(1)
 
     server.wait_for("OOM killer took 1 process")
-    assert oom_kills(cgroup) == 1
+    assert cgroup.oom_kills == 1
     assert server.worker_pids() == {worker}
     assert not server.lines(r"worker \d+ was killed by the kernel")
 
@@ -509,7 +472,7 @@ def test_explicit_count_stays_and_a_leak_is_recycled(
     server.wait_for_workers(3, replacing={recycled})
     stays(server, 3)
     assert not server.lines("guard: (grow|shrink)")
-    assert oom_kills(cgroup) == 0
+    assert cgroup.oom_kills == 0
 
 
 @pytest.mark.cgroup
@@ -543,7 +506,7 @@ def test_operator_signal_ends_resizing_but_not_recycling(
     server.wait_for_workers(count, replacing={recycled})
     stays(server, count)
     assert not server.lines("guard: (grow|shrink)")
-    assert oom_kills(cgroup) == 0
+    assert cgroup.oom_kills == 0
 
 
 # What the operator does while a recycle is under way: right after the guard has decided, when the
