@@ -21,7 +21,7 @@ from typing import NamedTuple
 import psutil
 from accounts import Begun, Loss
 from cgroups import Cgroup, make_cgroup
-from harness import GUNICORN_SCRIPT, Launcher, Server, wait_until
+from harness import GUNICORN_SCRIPT, Launcher, Server, children, wait_until
 from namespaces import may_unshare
 from tail import Tail
 
@@ -42,7 +42,7 @@ LIMIT_BYTES, LOWER_LIMIT_BYTES = 800 * MIB, 295 * MIB
 
 # A recycle, a reload with growth from the guess, a kill by `timeout`: the longest of what is waited
 # for takes some 10 s on a machine that has nothing else to do.
-DEADLINE_SECONDS = 60.0
+LONGEST_SECONDS = 60.0
 
 CONF = """
     from gunicorn_autoconf import compose
@@ -145,7 +145,7 @@ class Arena:
             pids = self.workers()
             return len(pids) == count and pids == self.booted() and not pids & (replacing or set())
 
-        wait_until(are_there, f"there are {count} booted workers", DEADLINE_SECONDS)
+        wait_until(are_there, f"there are {count} booted workers", LONGEST_SECONDS)
         return self.workers()
 
     def wait_for_calm(self) -> None:
@@ -154,7 +154,7 @@ class Arena:
         for _ in range(2):
             # Each worker has a size there, none of them is "booting".
             calm = rf"memory workers={WORKERS} (?!.*booting)"
-            self.log.wait_for(calm, self.log.mark(), DEADLINE_SECONDS)
+            self.log.wait_for(calm, self.log.mark(), LONGEST_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the arbiter."""
@@ -260,14 +260,6 @@ def memory_cgroup() -> Iterator[Cgroup | None]:
         yield made
     finally:
         made.remove()
-
-
-def children(pid: int) -> list[int]:
-    """Return the children of the main thread of *pid*, zombies too."""
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def links(pid: int) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ import uvicorn_worker
 from builders import ASGI, WSGI, plan_for
 from gunicorn.config import KNOWN_SETTINGS
 from harness import MODULE_DOOR, Launcher
+from patience import stretched
 
 from gunicorn_autoconf import autoconf, workers
 from gunicorn_autoconf.plan.ignored import IGNORED, ignoring
@@ -296,7 +297,7 @@ def test_sync_closes_every_connection(gunicorn: Launcher) -> None:
     server.wait_for_workers(1)
     address = server.address
     assert not isinstance(address, str)
-    connection = http.client.HTTPConnection(*address, timeout=20)
+    connection = http.client.HTTPConnection(*address, timeout=stretched())
     connection.request("GET", "/")
     assert connection.getresponse().getheader("Connection") == "close"
     connection.close()

@@ -35,6 +35,7 @@ from click.testing import CliRunner
 from harness import Launcher
 from machine_roots import machine_of
 from pages import PAGES, TOP, Block, blocks_of, chosen
+from patience import stretched
 
 from gunicorn_autoconf.cli.main import main as cli
 from gunicorn_autoconf.machine.facts import Machine
@@ -146,7 +147,7 @@ def test_commands(block: Block, quiet_place: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=stretched(60),
             check=False,
         )
         assert result.returncode == 0, result.stdout

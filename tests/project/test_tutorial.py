@@ -25,6 +25,7 @@ from collections.abc import Iterator
 import pytest
 from harness import STOP_SECONDS, Launcher, Server
 from pages import BLOCKS, Block
+from patience import stretched
 
 STEPS = [
     block
@@ -95,7 +96,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=stretched(120),
             check=False,
         )
         assert result.returncode == 0, result.stdout

@@ -20,7 +20,6 @@ import pytest
 from cgroups import Cgroup
 from gunicorn import version_info
 from harness import (
-    DEADLINE_SECONDS,
     GUNICORN_SCRIPT,
     MODULE_DOOR,
     PYTHON_GUNICORN,
@@ -29,6 +28,7 @@ from harness import (
     get,
     wait_until,
 )
+from patience import stretched
 
 pytestmark = [
     pytest.mark.server,
@@ -656,7 +656,7 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
     server.signal(signal.SIGTTOU)
     server.wait_for("Handling signal: ttou")
     (confined.folder / "go").touch()
-    draining.join(DEADLINE_SECONDS)
+    draining.join(stretched())
     server.wait_for(rf"worker {first} was retired by the memory guard")
 
     server.wait_for_workers(1, replacing={first})
@@ -754,7 +754,7 @@ def test_memory_is_seen_while_workers_come_and_go(gunicorn: Launcher) -> None:
 def test_memory_goes_to_statsd(gunicorn: Launcher) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
         statsd.bind(("127.0.0.1", 0))
-        statsd.settimeout(DEADLINE_SECONDS)
+        statsd.settimeout(stretched())
         host, port = statsd.getsockname()
         server = gunicorn.start(
             *MODULE_DOOR, WSGI, "--statsd-host", f"{host}:{port}", **TWO_WORKERS, **EVERY_SAMPLE
