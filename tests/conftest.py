@@ -79,3 +79,12 @@ def cgroup() -> Iterator[Cgroup]:
 def confined(cgroup: Cgroup, gunicorn: Launcher) -> Launcher:
     """Starts the server in *cgroup*; it is stopped before that is removed."""
     return replace(gunicorn, wrapper=cgroup.wrapper)
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """The event loop that the worker runs."""
+    name: str = request.param
+    if name == "uvloop":
+        pytest.importorskip("uvloop")
+    return name
