@@ -16,6 +16,8 @@ import pytest
 
 import gunicorn_autoconf
 
+pytestmark = pytest.mark.one_python
+
 TESTS = Path(__file__).parents[1]
 PACKAGE = Path(gunicorn_autoconf.__file__).parents[1]
 

@@ -19,7 +19,7 @@ from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.server.gunicorn import spellings, taken_settings
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 COMMAND = (sys.executable, "-m", "gunicorn_autoconf", "explain")
 APPLICATIONS = {"asgi": "gunicorn_autoconf.demo:app", "wsgi": "gunicorn_autoconf.demo:wsgi_app"}

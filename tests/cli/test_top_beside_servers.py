@@ -40,7 +40,7 @@ from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top import arbiters
 from gunicorn_autoconf.cli.top import command as top_command
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 MIB = 1024 * 1024
 TOP = (sys.executable, "-m", "gunicorn_autoconf", "top")

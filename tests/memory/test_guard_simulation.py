@@ -13,6 +13,8 @@ from simulation import Fleet, Law, leak, plateau, spike, tide
 
 from gunicorn_autoconf.memory.actions import Kind
 
+pytestmark = pytest.mark.one_python
+
 MINUTES, HOUR = 60, 3600
 THREE = {"GUNICORN_WORKERS": "3"}
 

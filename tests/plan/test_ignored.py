@@ -27,6 +27,8 @@ from gunicorn_autoconf.plan.ignored import IGNORED, ignoring
 from gunicorn_autoconf.server import replan
 from gunicorn_autoconf.worker_classes import UVICORN
 
+pytestmark = pytest.mark.each_gunicorn
+
 STOCK = "uvicorn_worker.UvicornWorker"
 KNOWN = {setting.name for setting in KNOWN_SETTINGS}
 SOURCE = Path(gunicorn.__file__).parent

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from patience import stretched
 
+pytestmark = pytest.mark.one_python
+
 TOP = Path(__file__).parents[2]
 # At the end: the package under test may be an installed one, the benchmarks are always these.
 sys.path.append(str(TOP))

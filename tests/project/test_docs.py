@@ -41,6 +41,8 @@ from gunicorn_autoconf.cli.main import main as cli
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.server import autoconf
 
+pytestmark = pytest.mark.one_python
+
 # Commands and output; "" is a fence without a language. What is neither needs no comment: a
 # Dockerfile, a unit of systemd.
 WITH_COMMENT = {"", "bash", "console", "sh", "shell", "text"}

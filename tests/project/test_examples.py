@@ -22,6 +22,8 @@ from patience import stretched
 
 from gunicorn_autoconf import autoconf
 
+pytestmark = pytest.mark.one_python
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 

@@ -27,6 +27,8 @@ from harness import STOP_SECONDS, Launcher, Server
 from pages import BLOCKS, Block
 from patience import stretched
 
+pytestmark = pytest.mark.one_python
+
 STEPS = [
     block
     for block in BLOCKS

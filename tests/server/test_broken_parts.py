@@ -25,6 +25,7 @@ from memory_servers import (
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.one_python,
     pytest.mark.skipif(sys.platform != "linux", reason="the guard reads Linux's /proc"),
 ]
 

@@ -13,6 +13,7 @@ from harness import GUNICORN_SCRIPT, MODULE_DOOR, Launcher
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.each_gunicorn,
     pytest.mark.cgroup,
     pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's"),
 ]

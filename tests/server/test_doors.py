@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness import MODULE_DOOR, Launcher, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.each_gunicorn]
 
 ASGI = "gunicorn_autoconf.demo:app"
 WSGI = "gunicorn_autoconf.demo:wsgi_app"

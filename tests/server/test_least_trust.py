@@ -29,7 +29,7 @@ AS_NOBODY = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --"
 BLIND_ROOT = "setpriv --bounding-set=-sys_ptrace,-perfmon,-sys_admin --"
 
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 takes_away = pytest.mark.skipif(
     not may_unshare(), reason="needs root, and a mount namespace of its own"

@@ -27,6 +27,7 @@ from patience import stretched
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.one_python,
     pytest.mark.skipif(sys.platform != "linux", reason="the guard reads Linux's /proc"),
 ]
 

@@ -19,6 +19,7 @@ from memory_servers import (
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.one_python,
     pytest.mark.skipif(sys.platform != "linux", reason="the guard reads Linux's /proc"),
 ]
 

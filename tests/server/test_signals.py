@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import GUNICORN_SCRIPT, MODULE_DOOR, Launcher, Server, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 ASGI = "gunicorn_autoconf.demo:app"
 WSGI = "gunicorn_autoconf.demo:wsgi_app"

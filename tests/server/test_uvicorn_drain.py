@@ -22,7 +22,7 @@ from uvicorn_servers import (
 
 from gunicorn_autoconf.workers import LINGER_SECONDS
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 
 def test_request_longer_than_timeout_is_served(gunicorn: Launcher, loop: str) -> None:

@@ -21,7 +21,7 @@ from uvicorn_servers import (
     serve,
 )
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 
 def test_sigterm(gunicorn: Launcher, loop: str) -> None:

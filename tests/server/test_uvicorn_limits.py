@@ -24,7 +24,7 @@ from uvicorn_servers import (
 
 from gunicorn_autoconf.workers import UvicornWorker, uvicorn_options
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 # Limits.
 

@@ -25,7 +25,7 @@ from uvicorn_servers import (
     serve,
 )
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 
 def test_websocket(gunicorn: Launcher, loop: str) -> None:

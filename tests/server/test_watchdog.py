@@ -17,7 +17,7 @@ from cgroups import Cgroup, limited
 from gunicorn.util import load_class
 from harness import MODULE_DOOR, Launcher, Server, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 ASGI = "gunicorn_autoconf.demo:app"
 ONE_WORKER = {"GUNICORN_WORKERS": "1"}

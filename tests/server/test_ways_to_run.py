@@ -13,7 +13,7 @@ import pytest
 from harness import MODULE_DOOR, PYTHON_GUNICORN, Launcher, get, wait_until
 from patience import stretched
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.each_gunicorn]
 
 ASGI = "gunicorn_autoconf.demo:app"
 WSGI = "gunicorn_autoconf.demo:wsgi_app"
