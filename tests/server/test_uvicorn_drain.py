@@ -25,6 +25,7 @@ from gunicorn_autoconf.workers import LINGER_SECONDS
 pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 
+@pytest.mark.parametrize("loop", ["asyncio"], indirect=True)
 def test_request_longer_than_timeout_is_served(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, GUNICORN_TIMEOUT="5", GUNICORN_GRACEFUL_TIMEOUT="1")
 
@@ -32,7 +33,9 @@ def test_request_longer_than_timeout_is_served(gunicorn: Launcher, loop: str) ->
     assert not server.mistakes()
 
 
-@pytest.mark.parametrize("replace", [recycle, reload])
+@pytest.mark.parametrize(
+    ("loop", "replace"), [("uvloop", recycle), ("asyncio", reload)], indirect=["loop"]
+)
 def test_drain_longer_than_timeout_is_finished(gunicorn: Launcher, loop: str, replace: Any) -> None:
     server = serve(gunicorn, loop, GUNICORN_TIMEOUT="5", GUNICORN_GRACEFUL_TIMEOUT="20")
 
@@ -44,8 +47,16 @@ def test_drain_longer_than_timeout_is_finished(gunicorn: Launcher, loop: str, re
     assert not server.mistakes()
 
 
-@pytest.mark.parametrize("kind", ["sleep", "thread", "anyio"])
-@pytest.mark.parametrize("replace", [recycle, reload])
+@pytest.mark.parametrize(
+    ("loop", "replace", "kind"),
+    [
+        ("uvloop", recycle, "sleep"),
+        ("asyncio", reload, "sleep"),
+        ("uvloop", reload, "thread"),
+        ("asyncio", recycle, "anyio"),
+    ],
+    indirect=["loop"],
+)
 def test_graceful_timeout_cuts_the_drain(
     gunicorn: Launcher, loop: str, replace: Any, kind: str
 ) -> None:
@@ -120,7 +131,9 @@ def test_no_request_fails_while_workers_are_replaced(gunicorn: Launcher, loop: s
     assert set(statuses) == {200}
 
 
-@pytest.mark.parametrize("replace", [recycle, reload])
+@pytest.mark.parametrize(
+    ("loop", "replace"), [("uvloop", recycle), ("asyncio", reload)], indirect=["loop"]
+)
 def test_request_whose_head_arrives_slowly_is_answered(
     gunicorn: Launcher, loop: str, replace: Any
 ) -> None:

@@ -35,7 +35,11 @@ def test_sigterm(gunicorn: Launcher, loop: str) -> None:
     assert not server.lines("Error while closing socket")
 
 
-@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("loop", "number"),
+    [("uvloop", signal.SIGQUIT), ("asyncio", signal.SIGINT)],
+    indirect=["loop"],
+)
 def test_quick_end(gunicorn: Launcher, loop: str, number: signal.Signals) -> None:
     server = serve(gunicorn, loop, hooks=HOOKS)
     (worker,) = server.worker_pids()
@@ -163,7 +167,11 @@ def test_sigterm_that_an_import_swallows(gunicorn: Launcher) -> None:
     server.wait_for_workers(1)
 
 
-@pytest.mark.parametrize("beside", ["", "threading.Thread(target=threading.Event().wait).start()"])
+@pytest.mark.parametrize(
+    ("loop", "beside"),
+    [("uvloop", ""), ("asyncio", "threading.Thread(target=threading.Event().wait).start()")],
+    indirect=["loop"],
+)
 def test_application_that_does_not_start_ends_the_server(
     gunicorn: Launcher, loop: str, beside: str
 ) -> None:
@@ -200,7 +208,11 @@ ENDLESS_START = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("loop", "number"),
+    [("uvloop", signal.SIGTERM), ("asyncio", signal.SIGQUIT)],
+    indirect=["loop"],
+)
 def test_start_that_does_not_end_can_be_ended(
     gunicorn: Launcher, loop: str, number: signal.Signals
 ) -> None:

@@ -74,7 +74,9 @@ def test_max_requests_with_jitter(gunicorn: Launcher, loop: str) -> None:
     assert not server.mistakes()
 
 
-@pytest.mark.parametrize("replace", [recycle, reload])
+@pytest.mark.parametrize(
+    ("loop", "replace"), [("uvloop", recycle), ("asyncio", reload)], indirect=["loop"]
+)
 def test_unix_socket(gunicorn: Launcher, loop: str, replace: Any) -> None:
     server = serve(gunicorn, loop, bind=f"unix:{gunicorn.folder}/sock")
     assert server.get("/").status == 200

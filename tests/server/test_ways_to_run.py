@@ -45,112 +45,35 @@ CALL = """
 
 
 @pytest.mark.parametrize(
-    ("cpus", "workload", "application", "worker_class", "workers", "threads"),
-    [
-        ("4", "cpu", WSGI, "sync", "4", "1"),
-        ("4", "cpu", ASGI, UVICORN, "4", "1"),
-        ("4", "", WSGI, "sync", "9", "1"),
-        ("4", "mixed", WSGI, "gthread", "5", "8"),
-        ("4", "mixed", ASGI, UVICORN, "9", "1"),
-        ("4", "io", WSGI, "gthread", "5", "100"),
-        ("4", "io", ASGI, UVICORN, "9", "100"),
-        ("4", "async", ASGI, UVICORN, "4", "1"),
-        ("1.5", "cpu", WSGI, "sync", "2", "1"),
-        ("1.5", "", WSGI, "sync", "4", "1"),
-        ("1.5", "mixed", WSGI, "gthread", "3", "8"),
-        ("500m", "cpu", WSGI, "sync", "1", "1"),
-        ("500m", "mixed", ASGI, UVICORN, "2", "1"),
-    ],
+    ("application", "worker_class", "workers"), [(WSGI, "gthread", "5"), (ASGI, UVICORN, "9")]
 )
-def test_workload_table(
-    gunicorn: Launcher,
-    cpus: str,
-    workload: str,
-    application: str,
-    worker_class: str,
-    workers: str,
-    threads: str,
+def test_plan_becomes_settings(
+    gunicorn: Launcher, application: str, worker_class: str, workers: str
 ) -> None:
+    """What is planned for which workload and machine: tests/plan/test_plan.py."""
     shown = gunicorn.print_config(
         *MODULE_DOOR,
         application,
-        GUNICORN_CPUS=cpus,
+        GUNICORN_CPUS="4",
         GUNICORN_MEMORY="16GiB",
-        GUNICORN_WORKLOAD=workload,
+        GUNICORN_WORKLOAD="io",
     )
 
     found = (shown["worker_class"], shown["workers"], shown["threads"])
-    assert found == (worker_class, workers, threads)
+    assert found == (worker_class, workers, "100")
 
 
-@pytest.mark.parametrize(
-    ("application", "variables", "workers", "threads"),
-    [
-        # The guard adds what only a guess has cut.
-        (ASGI, {"GUNICORN_MEMORY": "1GiB"}, "3", "100"),
-        (ASGI, {"GUNICORN_MEMORY": "2GiB", "GUNICORN_WORKER_MEMORY": "300MiB"}, "6", "150"),
-        (WSGI, {"GUNICORN_MEMORY": "900MiB", "GUNICORN_WORKER_MEMORY": "250MiB"}, "3", "167"),
-    ],
-)
-def test_memory_cuts_workers_and_threads_make_up_for_them(
-    gunicorn: Launcher, application: str, variables: dict[str, str], workers: str, threads: str
-) -> None:
-    shown = gunicorn.print_config(
-        *MODULE_DOOR, application, GUNICORN_CPUS="4", GUNICORN_WORKLOAD="io", **variables
-    )
-
-    assert (shown["workers"], shown["threads"]) == (workers, threads)
-
-
-def test_max_concurrency_bounds_the_product(gunicorn: Launcher) -> None:
+def test_gunicorns_own_variable_wins(gunicorn: Launcher) -> None:
     shown = gunicorn.print_config(
         *MODULE_DOOR,
         WSGI,
         GUNICORN_CPUS="4",
-        GUNICORN_MEMORY="16GiB",
-        GUNICORN_WORKLOAD="io",
-        GUNICORN_MAX_CONCURRENCY="20",
+        GUNICORN_CMD_ARGS="--workers 6",
+        GUNICORN_WORKERS="5",
+        WEB_CONCURRENCY="3",
     )
 
-    assert (shown["workers"], shown["threads"]) == ("5", "4")
-
-
-@pytest.mark.parametrize(
-    ("variables", "workers", "threads"),
-    [
-        ({"GUNICORN_MAX_WORKERS": "2"}, "2", "100"),
-        ({"GUNICORN_MIN_WORKERS": "6"}, "6", "100"),
-        ({"GUNICORN_MAX_CONCURRENCY": "3"}, "3", "1"),
-    ],
-)
-def test_bounds(gunicorn: Launcher, variables: dict[str, str], workers: str, threads: str) -> None:
-    shown = gunicorn.print_config(
-        *MODULE_DOOR,
-        WSGI,
-        GUNICORN_CPUS="4",
-        GUNICORN_MEMORY="16GiB",
-        GUNICORN_WORKLOAD="io",
-        **variables,
-    )
-
-    assert (shown["workers"], shown["threads"]) == (workers, threads)
-
-
-@pytest.mark.parametrize(
-    ("options", "variables", "workers"),
-    [
-        ([], {"WEB_CONCURRENCY": "3"}, "3"),
-        ([], {"WEB_CONCURRENCY": "3", "GUNICORN_WORKERS": "5"}, "5"),
-        (["--workers", "7"], {"WEB_CONCURRENCY": "3", "GUNICORN_WORKERS": "5"}, "7"),
-        ([], {"GUNICORN_CMD_ARGS": "--workers 6", "GUNICORN_WORKERS": "5"}, "6"),
-    ],
-)
-def test_explicit_count_wins(
-    gunicorn: Launcher, options: list[str], variables: dict[str, str], workers: str
-) -> None:
-    shown = gunicorn.print_config(*MODULE_DOOR, *options, WSGI, GUNICORN_CPUS="4", **variables)
-
-    assert shown["workers"] == workers
+    assert shown["workers"] == "6"
 
 
 def test_log_names_who_overrode_the_count(gunicorn: Launcher) -> None:
