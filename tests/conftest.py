@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cgroups import Cgroup, limited
 from columns import render_columns
-from harness import Launcher
+from harness import Launcher, launching
 from hypothesis import settings
 
 # How long an example takes says nothing on a machine that is busy with servers.
@@ -59,13 +58,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def gunicorn(tmp_path: Path) -> Iterator[Launcher]:
     """Starts the real server; what still runs at the end must stop cleanly."""
-    launcher = Launcher(folder=tmp_path, servers=[])
-    yield launcher
-    with ExitStack() as each_of_them:
-        for server in launcher.servers:
-            # pytest shows this beside a failure, and only there.
-            print(f"--- {server.log_path}\n{server.log}")
-            each_of_them.callback(server.close)
+    with launching(tmp_path) as launcher:
+        yield launcher
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -180,6 +180,18 @@ class Launcher:
         server = self.launch(*arguments, program=program, bind=bind, **variables)
         server.wait_for("Listening at: ")
         return server
+
+
+@contextmanager
+def launching(folder: Path) -> Iterator[Launcher]:
+    """Start servers in *folder*; what still runs after the block must stop cleanly."""
+    launcher = Launcher(folder=folder, servers=[])
+    yield launcher
+    with ExitStack() as each_of_them:
+        for server in launcher.servers:
+            # pytest shows this beside a failure, and only there.
+            print(f"--- {server.log_path}\n{server.log}")
+            each_of_them.callback(server.close)
 
 
 class Server:

@@ -55,10 +55,10 @@ def open_files(count: int) -> Iterator[None]:
 
 def test_idle_websockets_have_no_limit_of_their_own(gunicorn: Launcher, loop: str) -> None:
     """Gunicorn's default of 1,000 connections was not meant for them."""
-    with open_files(2500), ExitStack() as all_of_them:
+    with open_files(1600), ExitStack() as all_of_them:
         server = serve(gunicorn, loop)
         connections = [
-            all_of_them.enter_context(closing(open_websocket(server.address))) for _ in range(2000)
+            all_of_them.enter_context(closing(open_websocket(server.address))) for _ in range(1100)
         ]
         assert say(connections[0], "first") == "FIRST"
         assert say(connections[-1], "last") == "LAST"

@@ -79,18 +79,18 @@ def test_gunicorns_own_variable_wins(gunicorn: Launcher) -> None:
 def test_log_names_who_overrode_the_count(gunicorn: Launcher) -> None:
     server = gunicorn.start(
         *MODULE_DOOR,
-        *("--workers", "7"),
+        *("--workers", "2"),
         WSGI,
         GUNICORN_CPUS="4",
         GUNICORN_WORKERS="5",
         WEB_CONCURRENCY="3",
     )
 
-    server.wait_for_workers(7)
+    server.wait_for_workers(2)
     (planned,) = server.lines(r"\]   workers ")
-    assert re.search(r"workers +7 +set by --workers\b.*GUNICORN_WORKERS = 5", planned)
+    assert re.search(r"workers +2 +set by --workers\b.*GUNICORN_WORKERS = 5", planned)
     (final,) = server.lines("running with")
-    assert re.search(r"workers=7 \(--workers over [^)]*GUNICORN_WORKERS=5", final)
+    assert re.search(r"workers=2 \(--workers over [^)]*GUNICORN_WORKERS=5", final)
 
 
 # What is logged while a server starts.
