@@ -356,6 +356,7 @@ def test_what_is_no_arbiter(gunicorn: Launcher, shared: Server) -> None:
 
 
 FROM_WITHIN = """
+    import os
     from gunicorn.app.base import BaseApplication
     from gunicorn_autoconf.demo import wsgi_app
 
@@ -363,7 +364,7 @@ FROM_WITHIN = """
         def load_config(self):
             self.cfg.set("bind", "unix:within.sock")
             self.cfg.set("workers", 2)
-            self.cfg.set("post_worker_init", lambda worker: print("is ready", flush=True))
+            self.cfg.set("post_worker_init", lambda worker: os.write(1, b"is ready\n"))
 
         def load(self):
             return wsgi_app

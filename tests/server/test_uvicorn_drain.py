@@ -146,6 +146,8 @@ def test_request_whose_head_arrives_slowly_is_answered(
     ):
         slow.sendall(b"GET / HTTP/1.1\r\nHo")
         slower.sendall(b"G")
+        # Answered, so that the worker has accepted these too.
+        assert server.get("/").status == 200
         (old,) = replace(server)
         began = time.monotonic()
         time.sleep(LINGER_SECONDS + 2)
