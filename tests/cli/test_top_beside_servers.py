@@ -364,7 +364,7 @@ FROM_WITHIN = """
         def load_config(self):
             self.cfg.set("bind", "unix:within.sock")
             self.cfg.set("workers", 2)
-            self.cfg.set("post_worker_init", lambda worker: os.write(1, b"is ready\n"))
+            self.cfg.set("post_worker_init", lambda worker: os.write(1, b"is ready\\n"))
 
         def load(self):
             return wsgi_app
