@@ -47,7 +47,9 @@ class ServerState:
         self._supervisor: Supervisor | None = None
         self._oom_files = find_oom_files(loaded.root)
         files = self._oom_files
-        self._oom = OomWatch(lambda: read_oom_kills(files.counter) if files else None)
+        self._oom = OomWatch(
+            lambda: read_oom_kills(files.counter) if files else None, loaded.timing
+        )
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""

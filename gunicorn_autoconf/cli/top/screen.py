@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from gunicorn_autoconf.cli.top.view import Order, Row, View
 from gunicorn_autoconf.fleet.sample import GROWN_BYTES, GROWN_FRACTION
-from gunicorn_autoconf.memory.guard import LOW_FRACTION
+from gunicorn_autoconf.memory.timing import LOW_FRACTION
 from gunicorn_autoconf.units import MIB, format_bytes
 
 Style = Literal["", "title", "dim", "head", "server", "others", "free", "low", "grown"]
