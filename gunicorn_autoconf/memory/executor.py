@@ -69,13 +69,6 @@ class _Wanted(NamedTuple):
         """How many workers there are to be now."""
         return self.workers + (self.victim is not None)
 
-    def changed_by_operator(self, change: int) -> _Wanted:
-        """Add an operator's *change*; at the last worker the spare takes the victim's place."""
-        workers = self.workers + change
-        if workers < 1:
-            return self._replace(workers=1, victim=None)
-        return self._replace(workers=workers)
-
 
 class _Signal(NamedTuple):
     """A signal to the arbiter that it has not handled yet."""
@@ -167,7 +160,7 @@ class Executor:
             elif change:
                 self.is_stood_down = True
                 if self._wanted:
-                    self._wanted = self._wanted.changed_by_operator(change)
+                    self._wanted = self._follow_operator(self._wanted, change)
             self._forget_without_effect(new)
 
     def worker_ended(self, pid: int) -> bool:
@@ -225,6 +218,16 @@ class Executor:
             return wanted
         is_late = sample.at_seconds > wanted.until_seconds
         return wanted if self._retired or not (sample.is_settled or is_late) else None
+
+    def _follow_operator(self, wanted: _Wanted, change: int) -> _Wanted:
+        """Add an operator's *change* to what is wanted."""
+        workers = wanted.workers + change
+        if workers > 0:
+            return wanted._replace(workers=workers)
+        # One worker is left, the spare: Gunicorn tells the oldest, the victim, to exit.
+        if wanted.victim is not None and wanted.victim in self._server.WORKERS:
+            self._retired.add(wanted.victim)
+        return wanted._replace(workers=1, victim=None)
 
     def _is_gone(self, pid: int, sample: Sample) -> bool:
         """Whether a worker ended. One that *sample* has seen may be about to be reported."""

@@ -44,7 +44,7 @@ class ServerState:
         self.has_reloaded = False
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
-        self._supervisor: Supervisor | None = None
+        self.supervisor: Supervisor | None = None
         self._oom_files = find_oom_files(loaded.root)
         files = self._oom_files
         self._oom = OomWatch(
@@ -53,11 +53,11 @@ class ServerState:
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
-        if self._supervisor:
-            self._supervisor.pause()
+        if self.supervisor:
+            self.supervisor.pause()
         self.loaded, self.final = loaded, final
-        if self._supervisor:
-            self._supervisor.reloaded()
+        if self.supervisor:
+            self.supervisor.reloaded()
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
@@ -77,7 +77,7 @@ class ServerState:
         declaration = self.final.declaration
         if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
             return
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         supervisor.start()
 
     def forking(self, worker: Worker) -> None:
@@ -93,13 +93,13 @@ class ServerState:
 
     def stop(self) -> None:
         """Stop the supervisor; the server ends."""
-        if self._supervisor:
-            self._supervisor.stop()
+        if self.supervisor:
+            self.supervisor.stop()
 
     def count_changed(self, new: int, old: int | None) -> None:
         """Hear of a change of the worker count."""
-        if self._supervisor:
-            self._supervisor.executor.count_changed(new, old)
+        if self.supervisor:
+            self.supervisor.executor.count_changed(new, old)
 
     def ended(self, server: Arbiter, worker: Worker, *, tells_end: bool) -> None:
         """
@@ -108,7 +108,7 @@ class ServerState:
         Where *tells_end*, a worker that ends by itself has said so before.
         """
         last, is_orderly = self.records.ended(worker)
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
         if is_orderly is not True and self._oom.claim():
             memory = supervisor.memory if supervisor else self.final.machine.memory

@@ -31,17 +31,23 @@ class Scene:
     def __init__(self, workers: int, arbiter: type[Arbiter] = Arbiter) -> None:
         self.arbiter = arbiter(workers)
         self.arbiter.manage_workers()
-        self.kill = self.arbiter.kill
         server: Any = self.arbiter
-        self.executor = Executor(
-            server,
-            Timing(patience_seconds=PATIENCE_SECONDS),
-            kill=lambda pid, number: self.kill(pid, number),
-        )
+        timing = Timing(patience_seconds=PATIENCE_SECONDS)
+        self.executor = Executor(server, timing, kill=self.kill)
         self.arbiter.executor = self.executor
         self.now = 100.0
         self.booting: set[int] = set()
+        self.killed: list[int] = []
+        self.reaped: set[int] = set()
+        """Whom somebody else has reaped."""
         self.headroom = 200
+
+    def kill(self, pid: int, number: int) -> None:
+        """Take the place of `os.kill`."""
+        self.killed.append(pid)
+        if pid in self.reaped:
+            raise ProcessLookupError(3, "No such process")
+        self.arbiter.kill(pid, number)
 
     def sample(self) -> Sample:
         workers = tuple(
@@ -272,8 +278,8 @@ class TestVictimEndsOnItsOwn:
         two.advance()
         self.die(two, 12)
         two.settle()
-        assert two.count == 2
-        assert len(two.pids) == 2
+        # The spare takes its place: no other worker has to go.
+        assert (two.count, two.pids) == (2, [11, 13])
         assert not two.is_busy()
         assert not two.is_stood_down()
 
@@ -294,11 +300,7 @@ class TestVictimEndsOnItsOwn:
 
     def test_as_we_signal_it(self, two: Scene) -> None:
         """It is reaped already, but Gunicorn has not struck it off its list."""
-
-        def nobody(pid: int, signal_number: int) -> None:
-            raise ProcessLookupError(3, "No such process")
-
-        two.kill = nobody
+        two.reaped.add(12)
         two.start(recycle(12, replacement_first=False))
         self.die(two, 12)
         two.settle()
@@ -308,10 +310,8 @@ class TestVictimEndsOnItsOwn:
     def test_one_that_is_gone_is_not_signalled(self, two: Scene) -> None:
         """Its pid may be another process's by now."""
         del two.arbiter.WORKERS[12]
-        killed: list[int] = []
-        two.kill = lambda pid, signal_number: killed.append(pid)
         two.start(recycle(12, replacement_first=False))
-        assert killed == []
+        assert two.killed == []
 
     @pytest.mark.parametrize("drain_seconds", [0.1, PATIENCE_SECONDS + 1])
     @pytest.mark.parametrize("replacement_first", [True, False])
