@@ -217,10 +217,7 @@ class Fleet:
         self.arbiter.told_to_end = self._told_to_end
         declaration = declare({"GUNICORN_MEMORY_LOG_INTERVAL": "0", **self.environ})
         final: Any = SimpleNamespace(
-            declaration=declaration,
-            machine=self.machine(0),
-            application=WSGI,
-            timing=self.timing,
+            declaration=declaration, machine=self.machine(0), application=WSGI
         )
         records: Any = SimpleNamespace(forks=self.forks, seen=lambda sample, pids: None)
         # A test may put others in the place of these two.
@@ -235,6 +232,7 @@ class Fleet:
             records,
             kills,
             replaced=lambda: self.replaced,
+            timing=self.timing,
             executor=self.arbiter.executor,
             sampler=Sampler(
                 self.machine,

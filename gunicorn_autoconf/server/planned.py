@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan
 
@@ -24,7 +23,6 @@ class Planned:
         plan: The settings with their reasons.
         root: The directory under which ``/proc`` and ``/sys`` were read.
         environ: The environment that was read.
-        timing: How patient the memory guard is; only tests change it.
     """
 
     machine: Machine
@@ -33,7 +31,6 @@ class Planned:
     plan: Plan
     root: str
     environ: Mapping[str, str] = field(repr=False)  # It may hold secrets of other programs.
-    timing: Timing = field(default=DEFAULT, repr=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_exit, render_oom
 from gunicorn_autoconf.memory.oom import OomWatch, find_oom_files, read_oom_kills
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.supervisor import Supervisor
@@ -37,19 +38,18 @@ _NAME = "gunicorn_autoconf"
 class ServerState:
     """The state of one arbiter."""
 
-    def __init__(self, loaded: Planned) -> None:
+    def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
         # Also what a reload falls back to when its declaration is wrong.
         self.loaded = loaded
         self.final = loaded
         self.has_reloaded = False
+        self._timing = timing
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self._oom_files = find_oom_files(loaded.root)
         files = self._oom_files
-        self._oom = OomWatch(
-            lambda: read_oom_kills(files.counter) if files else None, loaded.timing
-        )
+        self._oom = OomWatch(lambda: read_oom_kills(files.counter) if files else None, timing)
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
@@ -73,7 +73,9 @@ class ServerState:
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
                 "the container, the arbiter included"
             )
-        supervisor = Supervisor(server, lambda: self.final, self.records, self._oom, replaced)
+        supervisor = Supervisor(
+            server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
+        )
         declaration = self.final.declaration
         if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
             return
@@ -126,9 +128,9 @@ class ServerState:
         say("%s", render_exit(worker.pid, last, cause))
 
 
-def create_state(server: Arbiter, loaded: Planned) -> ServerState:
+def create_state(server: Arbiter, loaded: Planned, timing: Timing = DEFAULT) -> ServerState:
     """Return a new state, kept on *server*."""
-    state = ServerState(loaded)
+    state = ServerState(loaded, timing)
     setattr(server, _NAME, state)
     return state
 

@@ -33,6 +33,7 @@ from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.guard import decide, next_interval
 from gunicorn_autoconf.memory.history import History
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.workload import MemoryGuard
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.memory.oom import OomWatch
-    from gunicorn_autoconf.memory.timing import Timing
     from gunicorn_autoconf.plan.budget import MemoryBudget
     from gunicorn_autoconf.plan.plan import Plan
     from gunicorn_autoconf.server.planned import Planned
@@ -76,6 +76,7 @@ class Supervisor:
         oom: OomWatch,
         replaced: Callable[[], Sequence[str]],
         *,
+        timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
     ) -> None:
@@ -90,11 +91,12 @@ class Supervisor:
         self._records = records
         self._oom = oom
         self._replaced = replaced
+        self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
         self._history = History()
         self._log = GuardLog(server.log)
-        self._thread = PausedThread(self._try_step, self._timing.fastest_seconds)
-        self.executor = executor or Executor(server, self._timing)
+        self._thread = PausedThread(self._try_step, timing.fastest_seconds)
+        self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
 
     def start(self) -> None:
@@ -222,10 +224,6 @@ class Supervisor:
             with suppress(OSError):
                 self.executor.abandon()
             return None
-
-    @property
-    def _timing(self) -> Timing:
-        return self._final().timing
 
     @property
     def _wanted_mode(self) -> MemoryGuard:

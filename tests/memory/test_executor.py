@@ -571,6 +571,17 @@ class TestOperator:
         assert two.count == 1
         assert not two.is_busy()
 
+    def test_takes_the_last_worker_away_while_its_spare_boots(self) -> None:
+        """The guard wanted it to go, whoever told it to."""
+        scene = Scene(1)
+        scene.start(recycle(11, replacement_first=True))
+        scene.handle()
+        scene.queue.append(SIGTTOU)
+        scene.handle()
+        assert scene.told == [11]
+        del scene.arbiter.WORKERS[11]
+        assert scene.executor.worker_ended(11) is True
+
     def test_sets_what_it_was(self, two: Scene) -> None:
         two.arbiter.num_workers = 2
         assert not two.is_stood_down()

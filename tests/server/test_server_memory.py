@@ -81,11 +81,12 @@ ON_DEMAND = """
 
 # A configuration with another patience of the guard.
 IMPATIENT = """
-    from dataclasses import replace
     from gunicorn_autoconf import autoconf
     from gunicorn_autoconf.memory.timing import Timing
-    timing = Timing({timing})
-    globals().update(replace(autoconf(), timing=timing).settings)
+    from gunicorn_autoconf.server.hooks import ServerHooks
+    found = autoconf()
+    globals().update(found.settings)
+    globals().update(ServerHooks(found, Timing({timing})).by_name())
 """
 SOON = (
     "min_age_seconds=1.0, slowest_seconds=0.2, booting_seconds=0.2, fastest_seconds=0.1, "

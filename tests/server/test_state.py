@@ -12,7 +12,6 @@ from simulation import Log
 from test_oom import V2_EVENTS, v2
 
 from gunicorn_autoconf.machine.facts import ProcessMemory
-from gunicorn_autoconf.memory.timing import Timing
 from gunicorn_autoconf.server.state import ServerState
 
 MEMORY = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
@@ -28,9 +27,7 @@ class Scene:
         self.counts = counts
         self.kill(0)
         supply = memory(16 * GIB, limit(512 * MIB, at=APP))
-        loaded: Any = SimpleNamespace(
-            root=str(root), machine=machine(supply=supply), timing=Timing()
-        )
+        loaded: Any = SimpleNamespace(root=str(root), machine=machine(supply=supply))
         self.log = Log()
         self.server: Any = SimpleNamespace(log=self.log, WORKERS={12: object()})
         self.state = ServerState(loaded)
