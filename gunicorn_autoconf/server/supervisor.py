@@ -20,7 +20,7 @@ A step that fails is logged once and ends the thread; the server goes on without
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -52,17 +52,6 @@ if TYPE_CHECKING:
 
 # Time between two looks at an action under way.
 ACTING_SECONDS = 0.1
-
-
-class _CountedHost(Host):
-    """A host whose processes of ours were measured already."""
-
-    def __init__(self, own_bytes: int) -> None:
-        self._own_bytes = own_bytes
-
-    def own_memory(self, environ: Mapping[str, str]) -> int:
-        """Return what was measured."""
-        return self._own_bytes
 
 
 class Supervisor:
@@ -243,5 +232,5 @@ class Supervisor:
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()
-        host = _CountedHost(own_bytes)
+        host = Host(own_bytes=own_bytes)
         return detect_machine(final.root, environ=final.environ, host=host)
