@@ -47,7 +47,7 @@ PARTS = {
     "planning": ("server", "hooks", "^(replan|render_|detect_)"),
     "what is known of the server": ("server.state", "ServerState", "."),
     "what is known of workers": ("fleet.records", "WorkerRecords", "."),
-    "what is done at a fork": ("server.supervisor", "Supervisor", "^pause$"),
+    "what is done at a fork": ("server.paused_thread", "PausedThread", "^pause$"),
     "measurements": ("fleet.sampler", "Sampler", "."),
 }
 BROKEN = """

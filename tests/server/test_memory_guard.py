@@ -20,6 +20,7 @@ from harness import (
 )
 from memory_servers import (
     BY_MEMORY,
+    EARLY,
     EVERY_SAMPLE,
     LEAK,
     MIB,
@@ -291,7 +292,7 @@ MOMENTS = {
 def recycling(cgroup: Cgroup, confined: Launcher, request: pytest.FixtureRequest) -> Server:
     """A server of two that has come to the moment that the test names."""
     # Plenty is left when it acts, so that the replacement boots first.
-    confined.write("gunicorn.conf.py", QUICK.replace("LOW_FRACTION = 0.5", "LOW_FRACTION = 0.8"))
+    confined.write("gunicorn.conf.py", EARLY)
     confined.write("app.py", ON_DEMAND)
     cgroup.set_limit(1024 * MIB)
     server = confined.start(
@@ -415,7 +416,7 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
     cgroup: Cgroup, confined: Launcher
 ) -> None:
     """Two run for a moment, and the operator takes one away: the replacement stays."""
-    confined.write("gunicorn.conf.py", QUICK.replace("LOW_FRACTION = 0.5", "LOW_FRACTION = 0.8"))
+    confined.write("gunicorn.conf.py", EARLY)
     confined.write("app.py", ON_DEMAND)
     cgroup.set_limit(1024 * MIB)
     server = confined.start(

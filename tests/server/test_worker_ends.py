@@ -17,6 +17,7 @@ from harness import (
 )
 from memory_servers import (
     ASGI,
+    IMPATIENT,
     ON_DEMAND,
     TWO_WORKERS,
     WSGI,
@@ -65,11 +66,7 @@ def test_kill_of_another_process_is_told_as_that(cgroup: Cgroup, confined: Launc
         subprocess.Popen([sys.executable, "-c", "b'x' * 2**30"])
         """,
     )
-    confined.write(
-        "gunicorn.conf.py",
-        "import gunicorn_autoconf.memory.oom as oom\n"
-        "oom.CLAIM_SECONDS = 0.5\n" + "from gunicorn_autoconf.conf import *\n",
-    )
+    confined.write("gunicorn.conf.py", IMPATIENT.format(timing="claim_seconds=0.5"))
     server = confined.start("app:app", GUNICORN_WORKERS="1")
     (worker,) = server.wait_for_workers(1)
 
