@@ -50,7 +50,7 @@ class Tracer:
 
     def __init__(self, search_path: Sequence[str]) -> None:
         self._reader = Reader(search_path)
-        self._bodies: dict[int, Body] = {}
+        self._bodies: dict[ast.AST, Body] = {}
 
     def find(self, module: str, expression: ast.expr) -> list[Term]:
         """
@@ -284,9 +284,9 @@ class Tracer:
 
     def _body(self, node: Function | ast.ClassDef) -> Body:
         """Return the body of a function or class, which many calls of it share."""
-        if id(node) not in self._bodies:
-            self._bodies[id(node)] = Body(() if isinstance(node, ast.Lambda) else node.body)
-        return self._bodies[id(node)]
+        if node not in self._bodies:
+            self._bodies[node] = Body(() if isinstance(node, ast.Lambda) else node.body)
+        return self._bodies[node]
 
     # Calls ------------------------------------------------------------------------------------
 
