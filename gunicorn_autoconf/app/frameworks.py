@@ -40,6 +40,7 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "cherrypy.tree.mount()": _WSGI,
     "connexion.App().app": _WSGI,
     "connexion.AsyncApp()": _ASGI,
+    "connexion.ConnexionMiddleware()": _ASGI,
     "connexion.FlaskApp().app": _WSGI,
     "dash.Dash()": _WSGI,
     "dash.Dash(ASGI)": _ASGI,

@@ -133,9 +133,11 @@ def read_source(path: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
     return source
 
 
-def parse_source(source: bytes) -> list[ast.stmt]:
+def parse_source(source: bytes, lines_before: int = 0) -> list[ast.stmt]:
     """
     Return the statements of *source*, decoded as Python would. Runs nothing of it.
+
+    *lines_before* is how many lines of its file come before it.
 
     Raises:
         UnreadableError: Not Python.
@@ -147,9 +149,11 @@ def parse_source(source: bytes) -> list[ast.stmt]:
                 # There ast.parse crashes on an expression of 300,000 terms; compile, which runs
                 # nothing, refuses it.
                 compile(source, "<source>", "exec", dont_inherit=True)
-            return ast.parse(source).body
+            tree = ast.parse(source)
+            return (ast.increment_lineno(tree, lines_before) if lines_before else tree).body
     except SyntaxError as error:
-        raise UnreadableError(f"has a syntax error in line {error.lineno}") from error
+        line = (error.lineno or 0) + lines_before
+        raise UnreadableError(f"has a syntax error in line {line}") from error
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise UnreadableError(f"cannot be parsed ({type(error).__name__})") from error
 
@@ -199,13 +203,14 @@ class Reader:
         self._read_bytes += len(source)
         if self._tree_bytes + len(source) > MAX_TREE_BYTES:
             return LargeBody(source, self._parse)
-        return Body(self._parse(source, len(source)))
+        return Body(self._parse(source, 0))
 
-    def _parse(self, source: bytes, size_bytes: int) -> list[ast.stmt]:
-        self._tree_bytes += size_bytes
+    def _parse(self, source: bytes, lines_before: int) -> list[ast.stmt]:
+        self.take_step()
+        self._tree_bytes += len(source)
         if self._tree_bytes > MAX_TREE_BYTES:
             raise UnreadableError("too large to read")
-        return parse_source(source)
+        return parse_source(source, lines_before)
 
 
 class LargeBody(Body):
@@ -213,7 +218,7 @@ class LargeBody(Body):
 
     def __init__(self, source: bytes, parse: Callable[[bytes, int], list[ast.stmt]]) -> None:
         """
-        Look for the statements of *source*; *parse* is given one and its size in bytes.
+        Look for the statements of *source*; *parse* is given one and the lines before it.
 
         Raises:
             UnreadableError: It cannot be decoded.
@@ -229,22 +234,25 @@ class LargeBody(Body):
 
     def binders(self, name: str) -> list[ast.stmt]:
         """Return the statements that may bind *name*, themselves or inside, in their order."""
-        word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)|\bimport\s+\*")
-        defines = re.compile(rf"^(?:async\s+def|def|class)\s+{re.escape(name)}\b", re.MULTILINE)
+        quoted = re.escape(name)
+        word = re.compile(rf"(?<!\w){quoted}(?!\w)|\bimport\s+\*")
+        used = re.compile(rf"{quoted}\s*[.(\[]")  # a statement that begins with what the name has
+        defines = re.compile(rf"^(?:async\s+def|def|class)\s+{quoted}\b", re.MULTILINE)
         found: list[ast.stmt] = []
         for index in sorted(
             {bisect_right(self._starts, m.start()) for m in word.finditer(self._text)}
         ):
-            start, end = self._starts[index - 1], [*self._starts, len(self._text)][index]
-            is_definition = _DEFINITION.match(self._text, start)
-            if is_definition and not defines.search(self._text, start, end):
-                continue
-            if start not in self._parsed:
+            start = self._starts[index - 1]
+            end = self._starts[index] if index < len(self._starts) else len(self._text)
+            if _DEFINITION.match(self._text, start):
+                is_other = not defines.search(self._text, start, end)
+            else:
+                is_other = used.match(self._text, start) is not None
+            if not is_other and start not in self._parsed:
                 statement = _without_comments_behind(self._text[start:end])
-                # With the lines before it empty, it keeps its line numbers.
-                padded = "\n" * self._text.count("\n", 0, start) + statement
-                self._parsed[start] = self._parse(padded.encode(), len(statement))
-            found += self._parsed[start]
+                lines_before = self._text.count("\n", 0, start)
+                self._parsed[start] = self._parse(statement.encode(), lines_before)
+            found += [] if is_other else self._parsed[start]
         return found
 
 
@@ -252,7 +260,7 @@ _DEFINITION = re.compile(r"@|(?:async\s+def|def|class)\b")
 
 # What may hide the start of a line: a string, a comment, a bracket, a backslash; and such a start.
 _TOKEN = re.compile(
-    r"""("{3}|'{3})|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*|([(\[{])|([)\]}])|\\."""
+    r"""("{3}|'{3})|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*(?:\n[ \t]*\#[^\n]*)*|([(\[{])|([)\]}])|\\."""
     r"""|\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)""",
     re.DOTALL,
 )

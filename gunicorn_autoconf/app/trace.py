@@ -34,7 +34,7 @@ from gunicorn_autoconf.app.scope import (
     is_class,
     is_known,
 )
-from gunicorn_autoconf.app.shape import Function, named_interface
+from gunicorn_autoconf.app.shape import Function
 from gunicorn_autoconf.app.source import NoModuleError, Reader, UnreadableError, locate
 from gunicorn_autoconf.app.text import last_name, shortened
 from gunicorn_autoconf.worker_classes import Interface
@@ -80,7 +80,10 @@ class Tracer:
                 return [Path(known, line or module)]
             scope = Scope(location, self._reader.body(location), hops=hops)
         except UnreadableError as error:
-            return [Path(known, line or module) if known else unknown(str(error))]
+            # What is not installed here may still lead to what the table knows.
+            if known or (isinstance(error, NoModuleError) and path.partition(".")[0] in ON_THE_WAY):
+                return [Path(known or path, line or module)]
+            return [unknown(str(error))]
         if not itself and (terms := self._bindings(name, scope) or self._lazy(name, scope)):
             return terms
         try:
@@ -232,7 +235,8 @@ class Tracer:
                 instance = term if isinstance(term, Instance) else Instance(term)
                 if members := self.attribute_of(instance, attr):
                     return members
-        if spoken := named_interface(attr):
+        if attr in ("asgi_app", "wsgi_app"):
+            spoken = Interface(attr[:4])
             return [Finding(interface=spoken, evidence=f".{attr} at {line}, by its name")]
         if isinstance(term, (Finding, Hint)):
             return [term]

@@ -24,7 +24,9 @@ from gunicorn_autoconf.app.source import MAX_SOURCE_BYTES
 from gunicorn_autoconf.worker_classes import Interface
 
 CASES = Path(__file__).parents[1] / "interfaces"
-HEADER = re.compile(r"^(?:#|<!--) target: (.+) -> (asgi|wsgi|unknown)(?: -->)?$", re.MULTILINE)
+HEADER = re.compile(
+    r"^(?:#|<!--) target: (.+) -> (asgi|wsgi|neither|unknown)(?: -->)?$", re.MULTILINE
+)
 EVIDENCE = re.compile(r"^(?:#|<!--) evidence: (.+?)(?: -->)?$", re.MULTILINE)
 
 
@@ -35,8 +37,12 @@ class Case:
     folder: Path
     file: Path
     target: str
-    interface: Interface | None
+    answer: str
     evidence: str
+
+    @property
+    def interface(self) -> Interface | None:
+        return Interface(self.answer) if self.answer in ("asgi", "wsgi") else None
 
 
 def read_case(folder: Path) -> Case:
@@ -44,8 +50,7 @@ def read_case(folder: Path) -> Case:
         text = file.read_text(encoding="latin-1")
         if found := HEADER.search(text):
             told = EVIDENCE.search(text)
-            interface = None if found[2] == "unknown" else Interface(found[2])
-            return Case(folder, file, found[1], interface, told[1] if told else "")
+            return Case(folder, file, found[1], found[2], told[1] if told else "")
     raise LookupError(f"{folder} has no file with a target")
 
 
@@ -61,6 +66,7 @@ def search_path(case: Case) -> list[str]:
 def test_corpus(case: Case) -> None:
     found = detect_interface(case.target, search_path(case))
     assert found.interface is case.interface, found.evidence
+    assert found.is_neither is (case.answer == "neither"), found.evidence
     assert case.evidence in found.evidence
     assert found.evidence
     assert "unexpectedly" not in found.evidence
@@ -99,6 +105,27 @@ def test_a_package_goes_before_a_module_and_a_namespace_last(tmp_path: Path) -> 
     path = [str(namespace), str(module)]
     assert detect_interface("app:app", path).interface is Interface.ASGI
     assert detect_interface("app:app", [str(package)]).interface is Interface.WSGI
+
+
+@pytest.mark.parametrize("folder", ["bin", "Scripts"])
+@pytest.mark.parametrize(
+    ("library", "source"),
+    [
+        ("bottle", "import bottle\n\napp = bottle.default_app()\n"),
+        ("web", "from web import application\n\napp = application((), {}).wsgifunc()\n"),
+        ("bobo", "import bobo as b\n\napp = b.Application()\n"),
+    ],
+)
+def test_copy_of_a_library_among_the_commands(
+    tmp_path: Path, folder: str, library: str, source: str
+) -> None:
+    """The folder of the command that runs is the first of ``sys.path``."""
+    commands = tmp_path / "venv" / folder
+    commands.mkdir(parents=True)
+    (commands / f"{library}.py").write_text("raise SystemExit('a command')\n")
+    (tmp_path / "routes.py").write_text(source)
+    found = detect_interface("routes:app", [str(commands), str(tmp_path)])
+    assert found.interface is Interface.WSGI
 
 
 # What is in a file ------------------------------------------------------------------------------
@@ -149,6 +176,46 @@ def test_a_file_that_is_no_regular_one(tmp_path: Path) -> None:
 def test_a_name_bound_in_countless_branches_ends(tmp_path: Path) -> None:
     branches = "if x:\n  app = Flask(1)\n" * (MAX_BINDINGS * 100)
     assert detect_in(tmp_path, "from flask import Flask\n" + branches).startswith("Flask()")
+
+
+DECOYS = '''"""
+app = Flask("in a string")
+"""
+table = {
+"app": "app",
+}
+@decorated
+def other(app):
+    app = 1
+    return app
+
+def helper():
+# a comment at the left
+    app = 2
+app.title = "x"
+'''
+
+
+@pytest.mark.parametrize(
+    ("binding", "evidence"),
+    [
+        ("app = FastAPI()", "FastAPI() at app.py:2"),
+        ("if x:\n    app = FastAPI()\nelse:\n    app = FastAPI()", "FastAPI() at app.py:5"),
+        ("@decorated\n@twice\ndef app():\n    return FastAPI()", "FastAPI() at app.py:5"),
+        ("made = FastAPI()\nname, app = 1, made", "FastAPI() at app.py:2"),
+        ("try:\n    import app\nexcept ImportError:\n    app = FastAPI()", "FastAPI() at app.py:5"),
+        ("class Shop(FastAPI):\n    pass\n\napp = Shop()", "class Shop(FastAPI) at app.py:2"),
+    ],
+    ids=range(6),
+)
+@pytest.mark.parametrize("padding", ["# a comment\n", 'more = ["app", {}]\n', DECOYS])
+def test_large_module(tmp_path: Path, binding: str, evidence: str, padding: str) -> None:
+    """Of a module that is too large for a whole tree the statements that bind the name are read."""
+    head = f"from fastapi import FastAPI\n{binding}\n"
+    source = head + padding * (1_100_000 // len(padding))
+    assert len(source) > 1_000_000
+    assert detect_in(tmp_path, source) == evidence
+    assert detect_in(tmp_path, source + "app = Flask('x'") != evidence
 
 
 @pytest.mark.parametrize(

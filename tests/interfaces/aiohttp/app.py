@@ -1,4 +1,4 @@
-# target: app:app -> unknown
+# target: app:app -> neither
 # evidence: aiohttp speaks neither ASGI nor WSGI, worker class aiohttp.GunicornWebWorker serves it
 from aiohttp import web
 

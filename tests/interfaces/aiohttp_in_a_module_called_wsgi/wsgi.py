@@ -1,4 +1,4 @@
-# target: wsgi:app -> unknown
+# target: wsgi:app -> neither
 # evidence: aiohttp.GunicornWebWorker
 from aiohttp import web
 
