@@ -234,34 +234,36 @@ class LargeBody(Body):
 
     def binders(self, name: str) -> list[ast.stmt]:
         """Return the statements that may bind *name*, themselves or inside, in their order."""
-        quoted = re.escape(name)
-        word = re.compile(rf"(?<!\w){quoted}(?!\w)|\bimport\s+\*")
-        used = re.compile(rf"{quoted}\s*[.(\[]")  # a statement that begins with what the name has
-        defines = re.compile(rf"^(?:async\s+def|def|class)\s+{quoted}\b", re.MULTILINE)
-        found: list[ast.stmt] = []
-        for index in sorted(
-            {bisect_right(self._starts, m.start()) for m in word.finditer(self._text)}
-        ):
+        word, found = re.escape(name), []
+        seen = re.compile(rf"(?<!\w){word}(?!\w)|\bimport\s+\*").finditer(self._text)
+        defines = re.compile(rf"^(?:async\s+def|def|class)\s+{word}\b", re.MULTILINE)
+        assigns = re.compile(_TARGETS.format(word=word))
+        for index in sorted({bisect_right(self._starts, match.start()) for match in seen}):
             start = self._starts[index - 1]
             end = self._starts[index] if index < len(self._starts) else len(self._text)
             if _DEFINITION.match(self._text, start):
-                is_other = not defines.search(self._text, start, end)
+                binds = defines.search(self._text, start, end)
             else:
-                is_other = used.match(self._text, start) is not None
-            if not is_other and start not in self._parsed:
+                binds = _BLOCK.match(self._text, start) or assigns.match(self._text, start, end)
+            if binds and start not in self._parsed:
                 statement = _without_comments_behind(self._text[start:end])
                 lines_before = self._text.count("\n", 0, start)
                 self._parsed[start] = self._parse(statement.encode(), lines_before)
-            found += [] if is_other else self._parsed[start]
+            found += self._parsed[start] if binds else []
         return found
 
 
 _DEFINITION = re.compile(r"@|(?:async\s+def|def|class)\b")
+_BLOCK = re.compile(r"(?:from|import|if|try|with|for|while|match|async)\b")
+# A name among what stands left of the last "=" of an assignment, with an annotation or without.
+_TARGETS = (
+    r"(?:[\w .,*()\[\]]*=)*[\w .,*()]*(?<![\w.]){word}(?![\w.(\[])[\w .,*()]*(?::[^=\n]*)?=(?!=)"
+)
 
 # What may hide the start of a line: a string, a comment, a bracket, a backslash; and such a start.
 _TOKEN = re.compile(
-    r"""("{3}|'{3})|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*(?:\n[ \t]*\#[^\n]*)*|([(\[{])|([)\]}])|\\."""
-    r"""|\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)""",
+    r"""("{3}|'{3})|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*(?:\n[ \t]*\#[^\n]*)*"""
+    r"""|([(\[{])|([)\]}])|\\.|\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)""",
     re.DOTALL,
 )
 

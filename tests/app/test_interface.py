@@ -200,10 +200,13 @@ app.title = "x"
     ("binding", "evidence"),
     [
         ("app = FastAPI()", "FastAPI() at app.py:2"),
-        ("if x:\n    app = FastAPI()\nelse:\n    app = FastAPI()", "FastAPI() at app.py:5"),
+        ("if x:\n    app = FastAPI()\nelse:\n    app = FastAPI()", "FastAPI() at app.py:3"),
         ("@decorated\n@twice\ndef app():\n    return FastAPI()", "FastAPI() at app.py:5"),
         ("made = FastAPI()\nname, app = 1, made", "FastAPI() at app.py:2"),
-        ("try:\n    import app\nexcept ImportError:\n    app = FastAPI()", "FastAPI() at app.py:5"),
+        (
+            "try:\n    from nowhere import app\nexcept ImportError:\n    app = FastAPI()",
+            "FastAPI() at app.py:5",
+        ),
         ("class Shop(FastAPI):\n    pass\n\napp = Shop()", "class Shop(FastAPI) at app.py:2"),
     ],
     ids=range(6),
