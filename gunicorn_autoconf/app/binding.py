@@ -17,13 +17,6 @@ Position = tuple[int, int]
 END: Position = (1 << 62, 0)
 
 
-class Binding(NamedTuple):
-    """A statement that may bind a name; a *fallback* runs where an import fails, or never."""
-
-    statement: ast.stmt
-    fallback: bool
-
-
 class Body:
     """The statements of a module, a class or a function, found by the names that they bind."""
 
@@ -43,9 +36,13 @@ class Body:
         named, starred = self._index.get(name, []), self._index.get("*")
         return sorted({*named, *starred}, key=start_of) if starred else named
 
-    def reaching(self, name: str, before: Position = END) -> list[Binding]:
-        """Return the bindings that *name* may have at the position *before*, last first."""
-        found: list[Binding] = []
+    def reaching(self, name: str, before: Position = END) -> list[tuple[ast.stmt, bool]]:
+        """
+        Return what may have bound *name* at the position *before*, last first.
+
+        With each statement whether it is a fallback: run where an import fails, or never.
+        """
+        found: list[tuple[ast.stmt, bool]] = []
         _collect(name, Arm(self.binders(name)), before, found)
         return found
 
@@ -56,7 +53,7 @@ def start_of(node: ast.stmt | ast.expr) -> Position:
 
 
 class Arm(NamedTuple):
-    """Statements that run one after another; a *fallback* as in `Binding`."""
+    """Statements that run one after another; a *fallback* only where an import fails, or never."""
 
     statements: Sequence[ast.stmt]
     fallback: bool = False
@@ -109,7 +106,7 @@ def _stages(node: ast.stmt) -> list[list[Arm]]:
     return []
 
 
-def _collect(name: str, block: Arm, before: Position, found: list[Binding]) -> bool:
+def _collect(name: str, block: Arm, before: Position, found: list[tuple[ast.stmt, bool]]) -> bool:
     """Add what binds *name* before a position; return whether nothing earlier can reach it."""
     for node in reversed(block.statements):
         if start_of(node) >= before:
@@ -129,7 +126,7 @@ def _collect(name: str, block: Arm, before: Position, found: list[Binding]) -> b
             if arms and all(bound):
                 return True
         if name in (names := set(bound_names(node))) or "*" in names:
-            found.append(Binding(node, block.fallback))
+            found.append((node, block.fallback))
             if name in names and not (isinstance(node, ast.AnnAssign) and node.value is None):
                 return True
     return False
@@ -167,12 +164,7 @@ def bound_names(node: ast.stmt) -> Iterator[str]:
 
 
 def indices(target: ast.expr, name: str) -> list[int] | None:
-    """
-    Return which part of its value ``target = value`` gives to *name*, and of that which part.
-
-    >>> indices(ast.parse("a, (b, c) = f()").body[0].targets[0], "c")
-    [1, 1]
-    """
+    """Return which part of its value ``target = value`` gives *name*, and of that which part."""
     if isinstance(target, ast.Name):
         return [] if target.id == name else None
     for index, part in enumerate(target.elts if isinstance(target, (ast.Tuple, ast.List)) else ()):

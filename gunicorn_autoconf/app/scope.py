@@ -14,22 +14,13 @@ from gunicorn_autoconf.app.text import last_name
 
 
 class Location(NamedTuple):
-    """
-    Where a module is.
-
-    Attributes:
-        name: Its dotted name.
-        path: The source file, or None for a namespace package.
-        shown: The same, relative to its entry of the search path.
-        directories: Where its submodules are; empty for what is not a package.
-        installed: Whether it is a library rather than your own code.
-    """
+    """Where a module is."""
 
     name: str
-    path: str | None
-    shown: str
-    directories: tuple[str, ...]
-    installed: bool
+    path: str | None  # None for a namespace package
+    shown: str  # relative to its entry of the search path
+    directories: tuple[str, ...]  # where its submodules are; empty for what is not a package
+    installed: bool  # a library rather than your own code
 
     def absolute(self, node: ast.ImportFrom) -> str:
         """Return the module that *node* imports from, or nothing where that is out of reach."""
@@ -43,24 +34,14 @@ class Location(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """
-    Where a name is looked up.
-
-    Attributes:
-        location: The module.
-        body: The statements of the module, function or class.
-        before: How far they have run.
-        outer: The scope around this one.
-        arguments: What a function was called with, or None for what is not known.
-        hops: How many imports, calls and plain re-assignments led here.
-    """
+    """Where a name is looked up: a module, function or class, as far as it has run."""
 
     location: Location
     body: Body
     before: Position = END
     outer: Scope | None = None
-    arguments: Mapping[str, Term | None] = MappingProxyType({})
-    hops: int = 0
+    arguments: Mapping[str, Term | None] = MappingProxyType({})  # None for what is not known
+    hops: int = 0  # how many imports, calls and plain re-assignments led here
 
     def line(self, node: ast.expr | ast.stmt) -> str:
         """Return where *node* is, such as ``mysite/asgi.py:16``."""
@@ -70,7 +51,7 @@ class Scope(NamedTuple):
 class Argument(NamedTuple):
     """An expression that was passed to a function or put into a tuple, not yet followed."""
 
-    expression: ast.expr
+    node: ast.expr
     scope: Scope
 
 

@@ -77,8 +77,7 @@ def _gives_coroutine_function(node: Function) -> bool:
 def takes_three(node: Function) -> bool:
     """Whether *node* can be called with three arguments, as a server calls an ASGI application."""
     names = [*node.args.posonlyargs, *node.args.args]
-    required = len(names) - len(node.args.defaults)
-    return required <= 3 and (len(names) >= 3 or node.args.vararg is not None)
+    return len(names) >= 3 or node.args.vararg is not None
 
 
 def named_interface(name: str) -> Interface | None:

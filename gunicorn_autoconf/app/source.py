@@ -168,12 +168,7 @@ class Reader:
         self._bodies: dict[str, Body | UnreadableError] = {}
 
     def body(self, location: Location) -> Body:
-        """
-        Return the statements of the module at *location*.
-
-        Raises:
-            UnreadableError: They cannot be had.
-        """
+        """Return the statements of the module at *location*; may raise UnreadableError."""
         if location.name not in self._bodies:
             try:
                 self._bodies[location.name] = self._read(location.path)
@@ -185,12 +180,7 @@ class Reader:
         return found
 
     def take_step(self) -> None:
-        """
-        Count one expression that is looked at.
-
-        Raises:
-            UnreadableError: There were too many.
-        """
+        """Count one expression that is looked at; raise UnreadableError where it is too many."""
         self._steps -= 1 + self._tree_bytes // TREE_BYTES_A_STEP
         self._steps -= self._read_bytes // READ_BYTES_A_STEP
         if self._steps < 0:
@@ -217,12 +207,7 @@ class LargeBody(Body):
     """A module too large for a syntax tree: its statements at column 0, parsed when asked for."""
 
     def __init__(self, source: bytes, parse: Callable[[bytes, int], list[ast.stmt]]) -> None:
-        """
-        Look for the statements of *source*; *parse* is given one and the lines before it.
-
-        Raises:
-            UnreadableError: It cannot be decoded.
-        """
+        """Index *source*; *parse* will be given a statement and the count of lines before it."""
         super().__init__(())
         try:
             self._text = decode_source(source)

@@ -9,16 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from gunicorn_autoconf.app.binding import (
-    END,
-    Body,
-    bound_names,
-    indices,
-    lazy_modules,
-    set_on_self,
-    start_of,
-    walk,
-)
+from gunicorn_autoconf.app import binding
+from gunicorn_autoconf.app.binding import END, Body, start_of, walk
 from gunicorn_autoconf.app.finding import Finding, unknown
 from gunicorn_autoconf.app.frameworks import BY_VERSION, FRAMEWORKS, ON_THE_WAY, known_path
 from gunicorn_autoconf.app.scope import (
@@ -46,26 +38,18 @@ TOO_FAR = unknown(f"the application is more than {MAX_HOPS} steps away")
 
 
 class Tracer:
-    """One search for what a target speaks."""
+    """One search: names, then expressions, classes and calls."""
 
     def __init__(self, search_path: Sequence[str]) -> None:
         self._reader = Reader(search_path)
         self._bodies: dict[ast.AST, Body] = {}
 
     def find(self, module: str, expression: ast.expr) -> list[Term]:
-        """
-        Return what *expression*, a name or a call, may stand for in *module*.
-
-        Raises:
-            NoModuleError: There is no such module.
-            UnreadableError: Its source cannot be had, or is too tangled.
-        """
+        """Return what *expression* may stand for in *module*; may raise UnreadableError."""
         location = locate(module, self._reader.search_path)
         if isinstance(expression, ast.Name):
             return self._member(module, expression.id, 0)
         return self.evaluate(expression, Scope(location, self._reader.body(location)))
-
-    # Names ------------------------------------------------------------------------------------
 
     def _member(
         self, module: str, name: str, hops: int, *, line: str = "", itself: bool = False
@@ -96,14 +80,13 @@ class Tracer:
 
     def _lazy(self, name: str, scope: Scope) -> list[Term]:
         """Return what *name* is in a module whose ``__getattr__`` imports it when asked for."""
-        for binding in scope.body.reaching("__getattr__"):
-            if isinstance(binding.statement, ast.FunctionDef):
-                function = Defined(binding.statement, scope)
-                inner = function.called(None, scope, self._body(binding.statement))
-                for statement in walk(binding.statement.body):
-                    if name in bound_names(statement):
+        for node, _ in scope.body.reaching("__getattr__"):
+            if isinstance(node, ast.FunctionDef):
+                inner = Defined(node, scope).called(None, scope, self._body(node))
+                for statement in walk(node.body):
+                    if name in binding.bound_names(statement):
                         return self._bound(name, statement, inner)
-            for module in lazy_modules(name, scope.body.statements):
+            for module in binding.lazy_modules(name, scope.body.statements):
                 for path in (f"{scope.location.name}.{module.lstrip('.')}", module):
                     terms = self._member(path, name, scope.hops + 1)
                     if any(map(is_known, terms)):
@@ -116,11 +99,10 @@ class Tracer:
             if terms := self._bindings(name, at._replace(hops=scope.hops)):
                 return terms
             if name in at.arguments:
-                argument = at.arguments[name]
-                if isinstance(argument, Argument):
-                    inner = argument.scope._replace(hops=scope.hops)
-                    return self.evaluate(argument.expression, inner)
-                return [argument or unknown(f"{name} in {at.location.shown} is a parameter")]
+                given = at.arguments[name]
+                if isinstance(given, Argument):
+                    return self.evaluate(given.node, given.scope._replace(hops=scope.hops))
+                return [given or unknown(f"{name} in {at.location.shown} is a parameter")]
             at = at.outer
         return [unknown(f"{name!r} is not bound in {scope.location.shown}")]
 
@@ -145,7 +127,7 @@ class Tracer:
             case ast.Assign(targets=targets, value=value):
                 at = further if isinstance(value, ast.Name) else scope
                 for target in targets:
-                    if (part := indices(target, name)) is not None:
+                    if (part := binding.indices(target, name)) is not None:
                         return self._picked(self.evaluate(value, at), part)
             case ast.AnnAssign():
                 terms = self.evaluate(node.value, scope) if node.value else []
@@ -171,8 +153,6 @@ class Tracer:
         terms = self._member(module, (named or [name])[-1], scope.hops, itself=itself)
         # From a module of which all names are imported it may or may not come.
         return terms if named or any(map(is_known, terms)) else []
-
-    # Expressions ------------------------------------------------------------------------------
 
     def evaluate(self, node: ast.expr, scope: Scope) -> list[Term]:
         """Return what *node* may stand for, in *scope*."""
@@ -238,11 +218,8 @@ class Tracer:
         if attr in ("asgi_app", "wsgi_app"):
             spoken = Interface(attr[:4])
             return [Finding(interface=spoken, evidence=f".{attr} at {line}, by its name")]
-        if isinstance(term, (Finding, Hint)):
-            return [term]
-        return [unknown(f".{attr} at {line} is beyond what can be read")]
-
-    # Classes ----------------------------------------------------------------------------------
+        is_reason = isinstance(term, (Finding, Hint))
+        return [term if is_reason else unknown(f".{attr} at {line} is beyond what can be read")]
 
     def lineage(self, definition: Defined) -> Iterator[Defined | Path]:
         """Yield the class *definition* and what it descends from, the nearest first."""
@@ -270,19 +247,17 @@ class Tracer:
         """Return what attribute *name* of *instance* is, by its class *cls* alone."""
         outer = cls.scope._replace(before=END)
         scope = outer._replace(body=self._body(cls.node), outer=outer, arguments={})
-        terms = [
-            term._replace(owner=instance) if isinstance(term, Defined) else term
-            for term in self._bindings(name, scope)
-        ]
+        found = self._bindings(name, scope)
+        terms = [row._replace(owner=instance) if isinstance(row, Defined) else row for row in found]
         if terms and isinstance(terms[0], Defined) and terms[0].is_decorated("property"):
             return self.returned(terms[0], None, scope)
         methods = [row for row in scope.body.statements if isinstance(row, ast.FunctionDef)]
-        for method in sorted(methods, key=lambda row: row.name != "__init__") if not terms else ():
+        for method in methods if not terms else ():
             made = instance.call if method.name == "__init__" else None
             call, caller = made or (None, scope)
             inner = Defined(method, scope, instance).called(call, caller, self._body(method))
             for statement in reversed([*walk(method.body)]):
-                if value := set_on_self(statement, name):
+                if value := binding.set_on_self(statement, name):
                     return self.evaluate(value, inner._replace(before=start_of(statement)))
         return terms
 
@@ -291,8 +266,6 @@ class Tracer:
         if node not in self._bodies:
             self._bodies[node] = Body(() if isinstance(node, ast.Lambda) else node.body)
         return self._bodies[node]
-
-    # Calls ------------------------------------------------------------------------------------
 
     def _called(self, term: Term, call: ast.Call, scope: Scope) -> Sequence[Term]:
         match term:
@@ -304,11 +277,9 @@ class Tracer:
                 return [Instance(term, Hint(call, scope))]
             case Defined():
                 return self.returned(term, call, scope)
-            case Finding() | Hint():
-                reason = term
-            case _:
-                called = f"{shortened(call.func)}() at {scope.line(call)}"
-                reason = unknown(f"{called} is beyond what can be read")
+        shown = f"{shortened(call.func)}() at {scope.line(call)}"
+        is_reason = isinstance(term, (Finding, Hint))
+        reason = term if is_reason else unknown(f"{shown} is beyond what can be read")
         # asyncio.run, loop.run_until_complete, anyio.run
         runs = call.args and last_name(call.func) in ("run", "run_until_complete")
         results = self._awaited(call.args[0], scope) if runs else []
