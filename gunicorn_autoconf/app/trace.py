@@ -215,10 +215,12 @@ class Tracer:
                 instance = term if isinstance(term, Instance) else Instance(term)
                 if members := self.attribute_of(instance, attr):
                     return members
+            case Hint():
+                return []
         if attr in ("asgi_app", "wsgi_app"):
             spoken = Interface(attr[:4])
             return [Finding(interface=spoken, evidence=f".{attr} at {line}, by its name")]
-        is_reason = isinstance(term, (Finding, Hint))
+        is_reason = isinstance(term, Finding)
         return [term if is_reason else unknown(f".{attr} at {line} is beyond what can be read")]
 
     def lineage(self, definition: Defined) -> Iterator[Defined | Path]:
@@ -277,8 +279,10 @@ class Tracer:
                 return [Instance(term, Hint(call, scope))]
             case Defined():
                 return self.returned(term, call, scope)
+            case Hint():
+                return []
         shown = f"{shortened(call.func)}() at {scope.line(call)}"
-        is_reason = isinstance(term, (Finding, Hint))
+        is_reason = isinstance(term, Finding)
         reason = term if is_reason else unknown(f"{shown} is beyond what can be read")
         # asyncio.run, loop.run_until_complete, anyio.run
         runs = call.args and last_name(call.func) in ("run", "run_until_complete")
