@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -105,6 +105,30 @@ def test_a_package_goes_before_a_module_and_a_namespace_last(tmp_path: Path) -> 
     path = [str(namespace), str(module)]
     assert detect_interface("app:app", path).interface is Interface.ASGI
     assert detect_interface("app:app", [str(package)]).interface is Interface.WSGI
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("django_asgi", {"makes_own_threads": True}),
+        ("django_wsgi", {}),
+        ("fastapi", {}),
+        ("aiohttp", {"is_neither": True, "worker_class": "aiohttp.GunicornWebWorker"}),
+        ("neither_base_class_in_asgi", {"is_neither": True, "worker_class": "tornado"}),
+        ("neither_robyn_in_wsgi", {"is_neither": True}),
+        ("neither_coroutine_factory_of_asgi", {"is_neither": True}),
+        ("connexion_in_a_module_called_wsgi", {"depends_on_version": True}),
+        ("no_such_module", {"missing_module": "no"}),
+        ("no_such_name", {}),
+    ],
+)
+def test_what_else_is_found(name: str, expected: dict[str, object]) -> None:
+    case = BY_NAME[name]
+    found = asdict(detect_interface(case.target, search_path(case)))
+    told = {key: value for key, value in found.items() if value}
+    assert told.pop("evidence")
+    assert told.pop("interface", None) == case.interface
+    assert told == expected
 
 
 @pytest.mark.parametrize("folder", ["bin", "Scripts"])
