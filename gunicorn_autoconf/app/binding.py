@@ -75,14 +75,15 @@ def _end_of(node: ast.stmt) -> Position:
     return node.end_lineno or 0, node.end_col_offset or 0
 
 
-_MAIN = "__name__ == '__main__'"
 _TRY: tuple[type[ast.stmt], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
 
 
 def _stages(node: ast.stmt) -> list[list[Arm]]:
     """Return the parts of a compound statement that run in turn; of each, one arm runs."""
     match node:
-        case ast.If(test=ast.Compare() as test, orelse=orelse) if text_of(test) == _MAIN:
+        case ast.If(test=ast.Compare() as test, orelse=orelse) if (
+            text_of(test) == "__name__ == '__main__'"
+        ):
             return [[Arm(orelse)]]
         case ast.If(test=test, body=body, orelse=orelse):
             negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)

@@ -38,8 +38,7 @@ def detect_interface(target: str, search_path: Sequence[str]) -> Finding:
     found = _read(module, name if colon else "application", search_path)
     if is_answer(found) or found.depends_on_version:
         return found
-    last = module.rpartition(".")[2]
-    for word, shown in ((last, "the module"), (name.partition("(")[0], "it")):
+    for word, shown in ((module.rpartition(".")[2], "the module"), (name.partition("(")[0], "it")):
         if spoken := named_interface(word):
             evidence = f"{shown} is called {word}; {found.evidence}"
             return replace(found, interface=spoken, evidence=evidence)
