@@ -19,6 +19,7 @@ from gunicorn_autoconf.server.gunicorn import (
     is_reading_conf_file,
     load_hook,
     read_command_line,
+    setting_flags,
     setting_parsers,
 )
 from gunicorn_autoconf.server.hooks import ServerHooks
@@ -140,6 +141,7 @@ def _build(
         environ,
         arguments=arguments,
         setting_parsers=setting_parsers(),
+        setting_flags=setting_flags(),
         command_line=command_line.settings,
     )
     machine = detect_machine(root, environ=environ)
