@@ -65,8 +65,8 @@ def suggested(name: str) -> str | None:
         ("WORKER_TYPE", "GUNICORN_WORKER_CLASS"),
         ("WORKER_THREADS", "GUNICORN_THREADS"),
         ("LOG_FILE", "GUNICORN_ERRORLOG"),
-        ("HOST", "GUNICORN_BIND=<host>:8000"),
-        ("PORT", "GUNICORN_BIND=0.0.0.0:<port>"),
+        ("HOST", "GUNICORN_BIND=<host>:<port>"),
+        ("PORT", "GUNICORN_BIND=<host>:<port>"),
         ("SOCKET", "GUNICORN_BIND=unix:<path>"),
         ("OPTS", "GUNICORN_CMD_ARGS"),
         ("ARGS", "GUNICORN_CMD_ARGS"),
@@ -208,9 +208,7 @@ def misspelt(draw: st.DrawFn) -> str:
 
 
 class TestAnyName:
-    """
-    "Never a hook, never the opposite, and none at all rather than a wrong one" (design, 4).
-    """
+    """Never a hook, never the opposite, and none at all rather than a wrong one."""
 
     @given(misspelt() | st.text(LETTERS, max_size=20))
     def test_a_suggestion_is_read_and_no_hook(self, name: str) -> None:
