@@ -200,7 +200,7 @@ KNOWN = sorted(SETTINGS | OURS | {alias.name for alias in ALIASES})
 @st.composite
 def misspelt(draw: st.DrawFn) -> str:
     """A known name with up to three letters changed, added or left out."""
-    name = draw(st.sampled_from(KNOWN))
+    name: str = draw(st.sampled_from(KNOWN))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(name)))
         name = name[:at] + draw(st.sampled_from(["", *LETTERS])) + name[at + 1 :]
