@@ -93,7 +93,7 @@ def aliases() -> str:
 
     def repository(alias: Alias) -> str:
         seen = alias.seen
-        return f"[{seen}](https://github.com/{seen})" if seen else "public code"
+        return f"[{seen}](https://github.com/{seen})" if seen else "-"
 
     rows = sorted(ALIASES, key=lambda alias: (not alias.variable, alias.instead, alias.name))
     return table(

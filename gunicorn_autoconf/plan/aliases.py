@@ -1,7 +1,8 @@
 """What other images call Gunicorn's settings, and what to set instead. Pure.
 
-Each row was seen in public code: a Dockerfile, an entrypoint, a chart or a `gunicorn.conf.py` that
-reads the environment. A name that was seen with two meanings (`TMP_DIR`) has no row.
+The names were seen in public code: Dockerfiles, entrypoints, charts and `gunicorn.conf.py` files that
+read the environment; CONFIG and WORKER_MEM are mere slips. A name with two meanings (`TMP_DIR`) has
+no row.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Alias(NamedTuple):
     Attributes:
         name: The variable as others call it.
         variable: What to set instead, or "" if no variable does it.
-        seen: A public repository that uses the name, "" where only its text is known.
+        seen: A public repository that uses the name, "" where none is on record.
         form: How the value is written there, if not as it was.
         note: What to do where no variable does it.
     """
