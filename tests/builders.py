@@ -17,7 +17,8 @@ from gunicorn_autoconf.machine.facts import (
 from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
 from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.steps import plan
-from gunicorn_autoconf.server.gunicorn import read_command_line, setting_parsers
+from gunicorn_autoconf.server.command_line import read_command_line
+from gunicorn_autoconf.server.gunicorn import setting_parsers
 from gunicorn_autoconf.worker_classes import Interface
 
 MIB = 1024 * 1024

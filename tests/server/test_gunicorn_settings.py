@@ -11,7 +11,9 @@ from gunicorn.config import KNOWN_SETTINGS, Config, validate_bool, validate_pos_
 
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Explicit
-from gunicorn_autoconf.server.gunicorn import load_hook, read_command_line, setting_parsers
+from gunicorn_autoconf.server.command_line import read_command_line
+from gunicorn_autoconf.server.gunicorn import setting_parsers
+from gunicorn_autoconf.server.requirements import load_hook
 
 SETTINGS = [setting for setting in KNOWN_SETTINGS if "Hooks" not in setting.section]
 SWITCHES = sorted(s.name for s in KNOWN_SETTINGS if s.validator is validate_bool)

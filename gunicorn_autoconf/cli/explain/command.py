@@ -18,12 +18,8 @@ from gunicorn_autoconf.cli.paste import FORMS, Content, render
 from gunicorn_autoconf.machine.detect import find_file_system
 from gunicorn_autoconf.plan.advice import Advice, Facts, advise
 from gunicorn_autoconf.server.autoconf import Autoconf, build
-from gunicorn_autoconf.server.gunicorn import (
-    assigned_names,
-    check_command_line,
-    spellings,
-    taken_settings,
-)
+from gunicorn_autoconf.server.command_line import check_command_line
+from gunicorn_autoconf.server.gunicorn import assigned_names, spellings, taken_settings
 
 # The file that Gunicorn reads by default.
 CONF_FILE = "./gunicorn.conf.py"
