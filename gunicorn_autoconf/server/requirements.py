@@ -31,8 +31,9 @@ from gunicorn_autoconf.worker_classes import UVICORN
 
 Hook = Callable[..., Any]
 
-# The arities that Gunicorn takes for some hook or other.
-_ARITIES = range(5)
+# How alike two names are for one to be a slip of the other: gthreads and gthread are (0.93),
+# eventlet and gevent are not (0.71).
+_ALIKE = 0.8
 
 # Their classes can be looked up without running anything of the user's.
 _SERVERS = ("gunicorn", "gunicorn_autoconf", "uvicorn", "uvicorn_worker")
@@ -178,21 +179,24 @@ def _check_worker_class(explicit: Explicit) -> None:
             warnings.simplefilter("ignore")  # Whoever uses the class gets them.
             util.load_class(text)
     except Exception as error:  # Whatever the class needs and does not find.
+        name, shown = explicit.source, text
+        if name == "GUNICORN_CMD_ARGS":
+            shown = f"--worker-class {text}"
         if is_alias and text in SUPPORTED_WORKERS:
             said = " ".join(str(error.__context__ or error).split())
-            raise DeclarationError(explicit.source, text, f"Gunicorn says: {said}") from error
+            raise DeclarationError(name, shown, f"Gunicorn says: {said}") from error
         remedy = f"Gunicorn {__version__} has no such worker class"
         if nearest := _nearest_class(text, [*SUPPORTED_WORKERS]):
             remedy += f"; did you mean {nearest}?"
         else:
             remedy += f"; use one of {', '.join(sorted(SUPPORTED_WORKERS))}, or module.Class"
-        raise DeclarationError(explicit.source, text, remedy) from error
+        raise DeclarationError(name, shown, remedy) from error
 
 
 def _nearest_class(text: str, aliases: Sequence[str]) -> str | None:
     if "uvicorn" in text.lower():
         return UVICORN
-    return next(iter(get_close_matches(text.lower(), aliases, n=1)), None)
+    return next(iter(get_close_matches(text.lower(), aliases, n=1, cutoff=_ALIKE)), None)
 
 
 def _check_level(explicit: Explicit) -> None:
@@ -201,8 +205,8 @@ def _check_level(explicit: Explicit) -> None:
     text = explicit.value
     if not isinstance(text, str) or text.lower() in known:
         return
-    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower())
-    nearest = nearest or next(iter(get_close_matches(text.lower(), known, n=1)), None)
+    alike = get_close_matches(text.lower(), known, n=1, cutoff=_ALIKE)
+    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or next(iter(alike), None)
     remedy = f"use one of {', '.join(known)}"
     raise DeclarationError(
         explicit.source, text, remedy + (f"; did you mean {nearest}?" if nearest else "")
