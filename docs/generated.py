@@ -35,12 +35,11 @@ from gunicorn_autoconf.machine.facts import (
     Origin,
     ProcessMemory,
 )
-from gunicorn_autoconf.plan.ignored import IGNORED
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
 from gunicorn_autoconf.server.hooks import ServerHooks
-from gunicorn_autoconf.worker_classes import Interface, class_name
+from gunicorn_autoconf.worker_classes import FAMILIES, Interface, class_name
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -108,9 +107,9 @@ def ignored() -> str:
     return table(
         ("Worker class", "Settings", "Why"),
         (
-            (f"`{worker_class}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
-            for worker_class, rows in IGNORED.items()
-            for row in rows
+            (f"`{family.name}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
+            for family in FAMILIES.values()
+            for row in family.ignored
         ),
     )
 

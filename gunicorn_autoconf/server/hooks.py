@@ -16,7 +16,6 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
-from gunicorn_autoconf.plan.ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
@@ -26,6 +25,7 @@ from gunicorn_autoconf.server.replaced import render_replaced
 from gunicorn_autoconf.server.replan import check_application, heed, loop_and_parser, replan
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
 from gunicorn_autoconf.watchdog.watchdog import Watchdog, start_watchdog
+from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -161,8 +161,8 @@ class ServerHooks:
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
         """Say why a worker ended and what it used."""
         heard = self.worker_exit in parts_of(server.cfg.worker_exit)
-        # Uvicorn's own worker skips the hook when it is told to end.
-        tells_end = heard and ignoring(server.worker_class) != STOCK_UVICORN
+        family = family_of(server.worker_class)
+        tells_end = heard and (family is None or family.calls_worker_exit)
         self._state_of(server).ended(server, worker, tells_end=tells_end)
 
     @_harmless

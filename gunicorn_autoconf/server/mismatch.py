@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.app.loaded import interface_of
-from gunicorn_autoconf.worker_classes import Interface, class_interface
+from gunicorn_autoconf.worker_classes import Interface, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -67,5 +67,5 @@ def _served_by(worker: Worker) -> Interface | None:
     """What the class of *worker* serves, or None where that is unknown."""
     if getattr(getattr(worker, "config", None), "interface", None) == "wsgi":
         return Interface.WSGI  # A UvicornWorker that was told to wrap a WSGI application.
-    known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
-    return next(filter(None, known), None)
+    family = family_of(type(worker))
+    return family.interface if family else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.plan import Plan, Remark, Severity, warnings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,16 @@ class Planned:
     conf_file_left_aside: bool = False
 
     @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """Everything that the operator should know."""
+        unread = (f"{problem.path}: {problem.message}" for problem in self.machine.problems)
+        return (
+            *(Remark("declaration", Severity.PROBLEM, text) for text in self.declaration.warnings),
+            *(Remark("machine", Severity.PROBLEM, text) for text in unread),
+            *self.plan.remarks,
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """Everything that the operator should know, one sentence each."""
-        problems = (f"{problem.path}: {problem.message}" for problem in self.machine.problems)
-        return (*self.declaration.warnings, *problems, *self.plan.warnings)
+        """The remarks that are more than advice, one sentence each."""
+        return warnings_of(self.remarks)

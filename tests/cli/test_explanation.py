@@ -17,7 +17,9 @@ from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.cli.explain.text import render_explanation
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, MemorySupply, Origin
-from gunicorn_autoconf.plan.advice import Advice, Facts, advise
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.plan.steps import plan
 
 POD = machine(
@@ -35,11 +37,12 @@ def explanation(
     environ: Mapping[str, str],
     argv: Sequence[str] = (),
     app: Finding | None = WSGI,
-    advice: Sequence[Advice] = (),
+    advice: Sequence[Remark] = (),
 ) -> str:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=app)
-    return plain(on, declaration, planned, planned.warnings, advice)
+    said = [each for each in planned.remarks if each.severity is not Severity.ADVICE]
+    return plain(on, declaration, planned, [*said, *advice])
 
 
 def plain(*parts: Any) -> str:
@@ -63,7 +66,7 @@ def test_of_a_pod() -> None:
         "WEB_CONCURRENCY": "3",
         "GUNICORN_TIMEOUT": "10",
     }
-    advice = [Advice("topic", "Do this.")]
+    advice = [Remark("topic", Severity.ADVICE, "Do this.")]
     shown = explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"], advice=advice)
     assert shown == (
         """\
@@ -239,10 +242,13 @@ def test_nothing_is_longer_than_80_columns(case: str, environ: dict[str, str]) -
     declaration = declare(environ)
     app = Finding(interface=None, evidence=f"{'deep/' * 30}app.py:3 calls get({'x' * 90})")
     planned = plan(on, declaration, application=app)
-    problems = [f"{problem.path}: {problem.message}" for problem in on.problems]
-    facts = Facts(on, declaration, planned, has_uvloop=False, conf_file="./gunicorn.conf.py")
+    problems = [
+        Remark("machine", Severity.PROBLEM, f"{problem.path}: {problem.message}")
+        for problem in on.problems
+    ]
+    known = Known(on, declaration, planned, app, has_uvloop=False, conf_file="./gunicorn.conf.py")
 
-    shown = plain(on, declaration, planned, (*problems, *planned.warnings), advise(facts))
+    shown = plain(on, declaration, planned, [*problems, *remarks(known)])
 
     long = [line.strip() for line in shown.splitlines() if len(line) > 80]
     # A path is never cut: who copies it wants all of it.

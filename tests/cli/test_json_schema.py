@@ -17,7 +17,9 @@ from gunicorn_autoconf.cli.explain.document import SCHEMA, to_json
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan.advice import TOPICS, Facts, advise
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.remarks import RULES, remarks
 from gunicorn_autoconf.plan.steps import plan
 
 PATH = Path(__file__).parents[2] / "docs" / "reference" / "explain.schema.json"
@@ -40,12 +42,13 @@ VALIDATOR = Draft202012Validator(closed(PUBLISHED))
 
 
 def document(
-    on: Machine, environ: dict[str, str], app: Finding | None = WSGI, warnings: tuple[str, ...] = ()
+    on: Machine, environ: dict[str, str], app: Finding | None = WSGI, problems: tuple[str, ...] = ()
 ) -> Any:
     declaration = declare(environ)
     planned = plan(on, declaration, application=app)
-    advice = advise(Facts(on, declaration, planned, has_uvloop=False, conf_file="gunicorn.conf.py"))
-    shown = to_json(on, declaration, planned, app, (*warnings, *planned.warnings), advice)
+    known = Known(on, declaration, planned, app, has_uvloop=False, conf_file="gunicorn.conf.py")
+    told = [Remark("machine", Severity.PROBLEM, text) for text in problems]
+    shown = to_json(on, declaration, planned, app, [*told, *remarks(known)])
     return json.loads(json.dumps(shown))
 
 
@@ -91,7 +94,8 @@ def test_what_the_command_prints() -> None:
 
 def test_topics() -> None:
     items = PUBLISHED["properties"]["advice"]["items"]
-    assert tuple(items["properties"]["topic"]["enum"]) == TOPICS
+    topics = [topic for topic, severity, _ in RULES if severity is Severity.ADVICE]
+    assert items["properties"]["topic"]["enum"] == topics
 
 
 @pytest.mark.parametrize("name", ["schema", "machine", "plan", "advice"])

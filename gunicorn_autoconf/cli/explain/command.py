@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import tempfile
+from dataclasses import replace
 from importlib.util import find_spec
 
 import click
@@ -16,10 +17,13 @@ from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf.cli.paste import FORMS, Content, render
 from gunicorn_autoconf.machine.detect import find_file_system
-from gunicorn_autoconf.plan.advice import Advice, Facts, advise
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Remark
+from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.server.autoconf import Autoconf, build
 from gunicorn_autoconf.server.command_line import check_command_line
 from gunicorn_autoconf.server.gunicorn import assigned_names, spellings, taken_settings
+from gunicorn_autoconf.server.replan import http_parser
 
 # The file that Gunicorn reads by default.
 CONF_FILE = "./gunicorn.conf.py"
@@ -53,29 +57,30 @@ def explain(app: str | None, as_json: bool, form: str | None, **options: str | N
         return
     parts = (result.machine, result.declaration, result.plan)
     if as_json:
-        document = to_json(*parts, result.application, result.warnings, _advice(result))
+        document = to_json(*parts, result.application, _remarks(result))
         click.echo(json.dumps(document, indent=2))
         return
-    echo(render_explanation(*parts, result.warnings, _advice(result)))
+    echo(render_explanation(*parts, _remarks(result)))
 
 
-def _advice(result: Autoconf) -> tuple[Advice, ...]:
+def _remarks(result: Autoconf) -> tuple[Remark, ...]:
+    """All remarks, with those on what only this command looks up."""
     exists = os.path.exists(CONF_FILE)
     assigned = assigned_names(CONF_FILE) & taken_settings({}).keys()
     heartbeat = result.plan.settings.get("worker_tmp_dir") or _temporary_directory()
-    return advise(
-        Facts(
-            machine=result.machine,
-            declaration=result.declaration,
-            plan=result.plan,
-            application=result.application,
-            has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
-            heartbeat_directory=heartbeat,
-            heartbeat_file_system=find_file_system(heartbeat),
-            conf_file=CONF_FILE if exists else None,
-            conf_file_assigns=tuple(sorted(assigned)),
-        )
+    known = Known(
+        machine=result.machine,
+        declaration=result.declaration,
+        plan=result.plan,
+        application=result.application,
+        http_parser=http_parser(),
+        has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
+        heartbeat_directory=heartbeat,
+        heartbeat_file_system=find_file_system(heartbeat),
+        conf_file=CONF_FILE if exists else None,
+        conf_file_assigns=tuple(sorted(assigned)),
     )
+    return replace(result, plan=replace(result.plan, remarks=remarks(known))).remarks
 
 
 def _temporary_directory() -> str:

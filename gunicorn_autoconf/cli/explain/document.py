@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan.advice import Advice
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.plan import Plan, Reason
+from gunicorn_autoconf.plan.plan import Plan, Reason, Remark, Severity, warnings_of
 from gunicorn_autoconf.plan.variables import SECRET_SETTINGS
 from gunicorn_autoconf.worker_classes import class_name
 
@@ -17,13 +17,12 @@ from gunicorn_autoconf.worker_classes import class_name
 SCHEMA = 1
 
 
-def to_json(  # noqa: PLR0913, PLR0917 - the parts of the document
+def to_json(
     machine: Machine,
     declaration: Declaration,
     plan: Plan,
     application: Finding | None,
-    warnings: tuple[str, ...],
-    advice: tuple[Advice, ...] = (),
+    remarks: Sequence[Remark],
 ) -> dict[str, Any]:
     """Return what was found, declared and planned, as values that `json.dumps` takes."""
     return {
@@ -32,8 +31,12 @@ def to_json(  # noqa: PLR0913, PLR0917 - the parts of the document
         "declaration": _declaration(declaration),
         "application": asdict(application) if application else None,
         "plan": _plan(plan),
-        "warnings": list(warnings),
-        "advice": [item._asdict() for item in advice],
+        "warnings": list(warnings_of(remarks)),
+        "advice": [
+            {"topic": remark.topic, "text": remark.text}
+            for remark in remarks
+            if remark.severity is Severity.ADVICE
+        ],
     }
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from gunicorn_autoconf.cli.layout import INDENT, WIDTH, divide, hanging, items, sections
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, Origin
-from gunicorn_autoconf.plan.advice import Advice
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.ignored import HTTPTOOLS, without_effect
-from gunicorn_autoconf.plan.plan import Plan
+from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
 from gunicorn_autoconf.plan.report import describe, input_text, interface_text, value_text
 from gunicorn_autoconf.units import format_bytes, plural
 
@@ -23,23 +21,21 @@ def render_explanation(
     machine: Machine,
     declaration: Declaration,
     plan: Plan,
-    warnings: Sequence[str],
-    advice: Iterable[Advice] = (),
+    remarks: Iterable[Remark],
 ) -> str:
     """Return the report, in lines of at most 80 columns unless a single word is longer."""
-    settings = plan.settings
-    worker_class, threads = settings["worker_class"], settings["threads"]
-    # These warnings have a section of their own.
-    possible = tuple(without_effect(declaration, worker_class, threads, HTTPTOOLS))
+    texts: dict[Severity, list[str]] = {severity: [] for severity in Severity}
+    for remark in remarks:
+        texts[remark.severity].append(remark.text)
     return sections(
         ("Machine", _machine(machine)),
         ("Declared", _declared(declaration)),
         ("Application", hanging("  ", interface_text(plan))),
         ("Memory", _memory(plan, machine, declaration)),
         ("Plan", _plan(plan)),
-        ("Without effect", items(text for text in warnings if text in possible)),
-        ("Problems", items(text for text in warnings if text not in possible)),
-        ("Advice", items(text for _, text in advice)),
+        ("Without effect", items(texts[Severity.WITHOUT_EFFECT])),
+        ("Problems", items(texts[Severity.PROBLEM])),
+        ("Advice", items(texts[Severity.ADVICE])),
     )
 
 

@@ -11,7 +11,7 @@ from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 from gunicorn_autoconf.plan.steps import MAX_THREADS
 from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, Shape, Workload, shape_for
 from gunicorn_autoconf.units import MAX_CORES
-from gunicorn_autoconf.worker_classes import GTHREAD, SYNC
+from gunicorn_autoconf.worker_classes import Slots, family_of
 
 # Importing FastAPI took 3.5 s under a quota of 0.25 cores, 9 s under 0.1 (Python 3.11, cgroup v1).
 LEAST_CORES = 0.25
@@ -24,9 +24,6 @@ CORES_PER_REPLICA = 2.0
 # neither many threads nor a thread pool.
 CPU_FRACTION = 0.9
 MIXED_FRACTION = 0.5
-
-# How many requests one worker of a class can serve at once; an event loop has no such limit.
-_PLACES = {SYNC: 1, GTHREAD: MAX_THREADS}
 
 
 class Counts(NamedTuple):
@@ -108,7 +105,7 @@ def _replicas(
     # When requests wait a lot, the places alone would put hundreds of workers into one container.
     by_cores = shape.workers.count(load.cores_per_replica or CORES_PER_REPLICA)
     most_workers = max(ENOUGH_WORKERS, by_cores)
-    most = _PLACES.get(shape.worker_class)
+    most = _most_places(shape)
     for_places = _ceil(places / (most_workers * most)) if most else 1
     replicas = max(for_cores, for_places)
     if replicas * LEAST_CORES > MAX_CORES:
@@ -143,7 +140,7 @@ def _serving(
 ) -> tuple[int, int]:
     """Return the workers and threads of each replica that give it its share of the places."""
     workers = shape.workers.count(cores)
-    most = _PLACES.get(shape.worker_class)
+    most = _most_places(shape)
     why = "" if most else "an event loop has a place for every request"
     calculation.know(c=cores)
     calculation.add("workers", workers, shape.workers.formula, why)
@@ -161,6 +158,12 @@ def _serving(
     formula = "max(ceil(places / replicas / workers), usual)"
     calculation.add("threads", threads, formula, "a request that waits holds a thread")
     return workers, threads
+
+
+def _most_places(shape: Shape) -> int | None:
+    """The most requests that one worker serves at once; None for an event loop."""
+    family = family_of(shape.worker_class)
+    return {Slots.ONE: 1, Slots.THREADS: MAX_THREADS}.get(family.slots) if family else None
 
 
 def _ceil(value: float) -> int:
