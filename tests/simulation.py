@@ -27,6 +27,7 @@ from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory import executor
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
+from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
@@ -206,6 +207,8 @@ class Fleet:
     sidecar: Law = lambda seconds: 0
     arbiter_mib: float = 20
     environ: dict[str, str] = field(default_factory=dict)
+    declaration: Declaration | None = None
+    """What is declared, in the place of *environ*."""
     physical_mib: tuple[float, float] = (64 * 1024, 0)
     """What the host has and what is in use of it."""
     replaced: tuple[str, ...] = ()
@@ -223,7 +226,8 @@ class Fleet:
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
-        declaration = declare({"GUNICORN_MEMORY_LOG_INTERVAL": "0", **self.environ})
+        quiet = {"GUNICORN_MEMORY_LOG_INTERVAL": "0"}
+        declaration = self.declaration or declare(quiet | self.environ)
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
