@@ -164,6 +164,6 @@ def _shown(location: str) -> str:
     """Return *location*, a path below the working directory as ``./path``."""
     path = location.removeprefix("file:")
     if location.startswith("python:") or not os.path.isabs(path):
-        return location
+        return path
     below = os.path.relpath(path)
     return path if below.startswith(os.pardir) else os.path.join(os.curdir, below)
