@@ -84,7 +84,7 @@ WAYS: dict[str, Way] = {
     "locals()": line("locals().update({'NAME': VALUE})"),
     "setattr": line("import sys\nsetattr(sys.modules[__name__], 'NAME', VALUE)"),
     "global statement": line("def _set():\n    global NAME\n    NAME = VALUE\n_set()"),
-    "deleted and set again": line("del NAME\nNAME = VALUE"),
+    "deleted and set again": line("NAME = None\ndel NAME\nNAME = VALUE"),
     "namespace of a class": line(
         """
         class Production:
@@ -97,7 +97,7 @@ WAYS: dict[str, Way] = {
     "lower case of an upper case name": line("NAME_ = VALUE\nNAME = NAME_\ndel NAME_"),
     "variable of the environment": Way(
         text=OURS + "import ast, os\nNAME = ast.literal_eval(os.environ['MINE'])",
-        environ={"MINE": "VALUE"},
+        environ={"MINE": " VALUE"},
     ),
     "before the call": Way(
         text="""
@@ -173,7 +173,7 @@ WAYS: dict[str, Way] = {
     ),
     "option": Way(source="FLAG", argv=(*MODULE, "FLAG=VALUE")),
     "option of a launcher": Way(source="FLAG", argv=(*MODULE, "FLAG=VALUE"), program="site.pex"),
-    "option beside a file": Way(source="FLAG", text=OURS + "NAME = NAME", argv=("FLAG=VALUE",)),
+    "option beside a file": Way(source="FLAG", text=OURS, argv=("FLAG=VALUE",)),
     "GUNICORN_CMD_ARGS": Way(
         source="GUNICORN_CMD_ARGS", argv=MODULE, environ={"GUNICORN_CMD_ARGS": "FLAG=VALUE"}
     ),
