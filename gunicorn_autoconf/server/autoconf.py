@@ -20,7 +20,7 @@ from gunicorn_autoconf.server.gunicorn import setting_parsers
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.server.planned import Planned
 from gunicorn_autoconf.server.provenance import hand_out, record_writes
-from gunicorn_autoconf.server.reading import CONF_MODULE, is_reading_conf_file, reading
+from gunicorn_autoconf.server.reading import is_reading_conf_file
 from gunicorn_autoconf.server.replan import (
     find_application,
     http_parser,
@@ -166,12 +166,4 @@ def _build(
         plan=plan(machine, declaration, application=application, http_parser=http_parser()),
         root=root,
         environ=environ,
-        conf_file_left_aside=_conf_file_left_aside(),
     )
-
-
-def _conf_file_left_aside() -> bool:
-    """Whether there is a file that Gunicorn would read, were our module not named by ``-c``."""
-    now = reading()
-    named = now and (now.options.get("config") or now.cmd_args.get("config"))
-    return named == CONF_MODULE and os.path.exists("gunicorn.conf.py")

@@ -22,7 +22,13 @@ from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.replaced import render_replaced
-from gunicorn_autoconf.server.replan import check_application, heed, loop_and_parser, replan
+from gunicorn_autoconf.server.replan import (
+    check_application,
+    heed,
+    leaves_conf_file_aside,
+    loop_and_parser,
+    replan,
+)
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
 from gunicorn_autoconf.watchdog.watchdog import Watchdog, start_watchdog
 from gunicorn_autoconf.worker_classes import family_of
@@ -103,7 +109,7 @@ class ServerHooks:
             server.log.info("%s", line)
         for warning in final.warnings:
             server.log.warning("gunicorn-autoconf: %s", warning)
-        if final.conf_file_left_aside:
+        if leaves_conf_file_aside(server):
             server.log.info(
                 "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
             )
@@ -129,17 +135,21 @@ class ServerHooks:
         loaded = replace(self._loaded, machine=machine)
         state.replanned(self._loaded, replan(loaded, server, self._handed_out))
         state.has_reloaded = True
+        self._tell_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
 
     @_harmless
     def pre_fork(self, server: Arbiter, worker: Worker) -> None:
         """Give the worker its slot on the status page, and see that no signal to it is lost."""
-        self._state_of(server).forking(worker)
+        state = self._state_of(server)
         check_at_load(worker, self._check_interface)
+        state.forking(worker)
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
         """Tell what the boot took; watch."""
+        if not self._state:  # No hook of ours ran in the arbiter.
+            self._check_interface(worker)
         memory = read_process_memory()
         if memory is not None:
             seconds = self._state.records.booted(worker, memory) if self._state else None
@@ -193,15 +203,22 @@ class ServerHooks:
     def _begin(self, server: Arbiter) -> ServerState:
         """Take over an arbiter, in the first hook of ours that runs; log which ones do not."""
         self._state = state = create_state(server, self._loaded)
-        replaced = [name for name in self.by_name() if not _runs_ours(server, name)]
-        if line := render_replaced(replaced):
-            server.log.warning("gunicorn-autoconf: %s", line)
+        replaced = self._tell_replaced(server, state)
         if "on_starting" in replaced:
             state.replanned(self._loaded, heed(self._loaded, server, self._handed_out))
         if "pre_fork" in replaced:
             theirs = server.cfg.settings["pre_fork"].get()
             server.cfg.set("pre_fork", compose(self._check_next, theirs))
         return state
+
+    def _tell_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
+        """Return our hooks that a user's own replace; log them where they are not known yet."""
+        replaced = tuple(name for name in self.by_name() if not _runs_ours(server, name))
+        line = render_replaced(replaced)
+        if line and replaced != state.replaced:
+            server.log.warning("gunicorn-autoconf: %s", line)
+        state.replaced = replaced
+        return replaced
 
     def _check_next(self, server: Arbiter, worker: Worker) -> None:
         """Run before a user's own `pre_fork`, for a check that must not depend on ours."""

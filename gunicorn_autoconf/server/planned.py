@@ -23,8 +23,6 @@ class Planned:
         plan: The settings with their reasons.
         root: The directory under which ``/proc`` and ``/sys`` were read.
         environ: The environment that was read.
-        conf_file_left_aside: There is a ``gunicorn.conf.py``, and Gunicorn's ``-c`` names our
-            module instead.
     """
 
     machine: Machine
@@ -33,7 +31,6 @@ class Planned:
     plan: Plan
     root: str
     environ: Mapping[str, str] = field(repr=False)  # It may hold secrets of other programs.
-    conf_file_left_aside: bool = False
 
     @property
     def remarks(self) -> tuple[Remark, ...]:

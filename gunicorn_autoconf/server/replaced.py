@@ -37,5 +37,7 @@ guard, no memory lines'
     if "when_ready" in replaced:
         lost.pop(_OBSERVES, None)  # There is none.
     *others, last = replaced
-    hooks = f"{', '.join(others)} and {last} hooks replace" if others else f"{last} hook replaces"
-    return f"your {hooks} ours; combine them with compose(). Without ours: {', '.join(lost)}"
+    subject = f"your {', '.join(others)} and {last} hooks replace ours"
+    if not others:
+        subject = f"your {last} hook replaces ours"
+    return f"{subject}; combine them with compose(). Without ours: {', '.join(lost)}"

@@ -23,6 +23,7 @@ from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.server.gunicorn import running_arbiter
 from gunicorn_autoconf.server.provenance import set_by_operator, set_ours
+from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.state import state_of
 from gunicorn_autoconf.worker_classes import (
     FAMILIES,
@@ -158,6 +159,14 @@ def keep_running(error: Exception) -> Planned | None:
         return None
     server.log.error("gunicorn-autoconf keeps the running plan: %s", error)
     return state.loaded
+
+
+def leaves_conf_file_aside(server: Arbiter) -> bool:
+    """Whether Gunicorn would have read a ``gunicorn.conf.py``, were our module not named."""
+    cfg = server.cfg
+    # The default of `chdir` is where Gunicorn was started.
+    path = os.path.join(cfg.settings["chdir"].default, "gunicorn.conf.py")
+    return bool(cfg.config == CONF_MODULE) and os.path.exists(path)
 
 
 def _with_operators_word(

@@ -42,6 +42,8 @@ class ServerState:
         self.loaded = loaded
         self.final = loaded
         self.has_reloaded = False
+        # Our hooks that the user's own have replaced, as far as the log has it.
+        self.replaced: tuple[str, ...] = ()
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
         self._supervisor: Supervisor | None = None

@@ -33,6 +33,7 @@ MODULES = {
     "stacks",
     "threads",
     "tally",
+    "replaced",
 }
 
 # Functions of other modules whose words go to the log: the start-up table and the warnings.

@@ -163,7 +163,7 @@ def test_an_application_with_options(folder: Launcher) -> None:
     program = (sys.executable, "main.py")
     server = folder.start(program=program, **COUNT)
 
-    assert_three_of_the_operators(server, "./main.py:14")
+    assert_three_of_the_operators(server, "./main.py:13")
 
 
 def test_web_concurrency_is_named(folder: Launcher) -> None:
