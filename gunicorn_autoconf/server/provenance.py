@@ -27,6 +27,9 @@ _NAME = "gunicorn_autoconf_write"
 
 _GUNICORN = ("gunicorn.", "gunicorn_autoconf.")
 
+# Runs a server that a Paste Deployment file configures (`pserve`); it has a ``config_file`` there.
+_PASTE = "gunicorn.app.pasterapp"
+
 
 class Write(NamedTuple):
     """
@@ -154,7 +157,10 @@ def _source(setting: Any, caller: FrameType) -> str:
             if given.cmd_args.get(setting.name) is not None:
                 return "GUNICORN_CMD_ARGS"
             return f"{type(frame.f_locals.get('self')).__name__}.init()"
-        if not f"{frame.f_globals.get('__name__')}.".startswith(_GUNICORN):
+        name = str(frame.f_globals.get("__name__"))
+        if name == _PASTE and "config_file" in frame.f_locals:
+            return _shown(frame.f_locals["config_file"])
+        if not f"{name}.".startswith(_GUNICORN):
             return f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return "your own code"
