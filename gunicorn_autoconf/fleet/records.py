@@ -1,6 +1,6 @@
 """What the arbiter knows of its workers: when they were forked, how they booted, what they use.
 
-Reads and writes the status page; keeps its notes on Gunicorn's worker objects.
+Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
-from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class WorkerRecords:
 
     def __init__(self) -> None:
         try:
-            self._page: StatusPage | None = StatusPage()
+            self._page: SharedPage | None = SharedPage()
         except (OSError, ValueError):
             self._page = None
         self._last: dict[int, WorkerSample] = {}
@@ -70,6 +70,13 @@ class WorkerRecords:
         if self._page and note.slot is not None:
             self._page.write(note.slot, BootReport(worker.pid, seconds, *memory))
         return seconds
+
+    def doubles(self, worker: Worker, region: Region) -> memoryview[float] | None:
+        """Return the numbers of *region* in the slot of *worker*; None where it has no slot."""
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if self._page is None or note is None or note.slot is None:
+            return None
+        return self._page.doubles(note.slot, region)
 
     def end_start(self, worker: Worker) -> None:
         """

@@ -119,7 +119,7 @@ class ServerHooks:
 
     @_harmless
     def pre_fork(self, server: Arbiter, worker: Worker) -> None:
-        """Give the worker its slot on the status page, and see that no signal to it is lost."""
+        """Give the worker its slot on the shared page, and see that no signal to it is lost."""
         self._state_of(server).forking(worker)
 
     @_harmless

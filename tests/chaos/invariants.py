@@ -39,7 +39,7 @@ class Vitals:
         zombies: Children that have ended and that it did not ask for.
         descriptors: Its open files, by what they are; names and numbers that differ left out.
         threads: How many it has.
-        slots: How many slots of the status page are taken; None where we may not look.
+        slots: How many slots of the shared page are taken; None where we may not look.
         files: What lies in its temporary folder and in /dev/shm, where they are its own.
         anonymous_bytes: Its own memory, shared with its workers by fork or not.
         uss_bytes: What of that is not shared.
@@ -92,7 +92,7 @@ def descriptors(pid: int) -> tuple[str, ...]:
 
 
 def slots_taken(pid: int) -> int | None:
-    """Return how many slots of the status page are taken, as its memory shows."""
+    """Return how many slots of the shared page are taken, as its memory shows."""
     length = -(-SLOTS * _SLOT_BYTES // 4096) * 4096
     try:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():

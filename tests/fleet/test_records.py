@@ -11,7 +11,7 @@ from gunicorn_autoconf.fleet import records
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
-from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 MEMORY = ProcessMemory(80_000_000, 60_000_000, 50_000_000)
@@ -39,10 +39,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> StatusPage:
+    def refuse() -> SharedPage:
         raise OSError("Cannot allocate memory")
 
-    monkeypatch.setattr(records, "StatusPage", refuse)
+    monkeypatch.setattr(records, "SharedPage", refuse)
 
 
 def worker(pid: int, workers: int = 2) -> Any:
@@ -89,7 +89,7 @@ def test_only_partly_known_memory(clock: Clock) -> None:
 
 def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workers at most, a hundred in all."""
-    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(3))
+    monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(3))
     ledger = WorkerRecords()
     for pid in range(100):
         each = worker(pid)
@@ -212,7 +212,7 @@ class TestWithoutAPage:
 
 
 def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(1))
+    monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
     ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
     ledger.forking(eleven)
     ledger.forking(twelve)

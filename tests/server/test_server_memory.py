@@ -1060,7 +1060,7 @@ def test_server_serves_where_nothing_is_told(gunicorn: Launcher, lines: str) -> 
     assert not server.lines("Traceback")
 
 
-def test_memory_is_logged_without_a_status_page(gunicorn: Launcher) -> None:
+def test_memory_is_logged_without_a_shared_page(gunicorn: Launcher) -> None:
     gunicorn.write(
         "gunicorn.conf.py",
         """
