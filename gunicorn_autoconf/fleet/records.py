@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
-from gunicorn_autoconf.fleet.counters import Counters, parse_counters
+from gunicorn_autoconf.fleet.counters import Counters, copy_numbers, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
@@ -102,10 +102,10 @@ class WorkerRecords:
         slot = self._slot(worker)
         return slot.page.doubles(slot.number, region) if slot else None
 
-    def meter(self, worker: Worker, *, threaded: bool) -> Meter | None:
-        """Return what counts in *worker*, which may be *threaded*; None where it has no slot."""
+    def meter(self, worker: Worker) -> Meter | None:
+        """Return what counts in *worker*, which begins now; None where it has no slot."""
         numbers = self.doubles(worker, Region.COUNTERS)
-        return Meter(numbers, threaded=threaded) if numbers is not None else None
+        return Meter(numbers) if numbers is not None else None
 
     def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         """Return what each of *workers* has done, by pid; those that do not count are left out."""
@@ -219,7 +219,7 @@ class WorkerRecords:
     def _counters_of(self, pid: int, worker: Worker, cpu_seconds: float | None) -> Counters | None:
         now = time.monotonic()
         numbers = self.doubles(worker, Region.COUNTERS)
-        counters = parse_counters(numbers.tolist(), now) if numbers is not None else None
+        counters = parse_counters(copy_numbers(numbers), now) if numbers is not None else None
         if counters is None:
             return None
         for least in (Counters(cpu_seconds=cpu_seconds or 0.0), self._counted.get(pid)):

@@ -19,7 +19,7 @@ from gunicorn_autoconf.memory.lines import render_boot
 from gunicorn_autoconf.plan.ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, parts_of
-from gunicorn_autoconf.server.counting import attach, is_threaded
+from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.replan import loop_and_parser, replan
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
@@ -130,7 +130,7 @@ class ServerHooks:
         """Check the application against the worker class; tell what the boot took; count; watch."""
         self._check_interface(worker)
         records = self._state.records if self._state else None
-        self._meter = records.meter(worker, threaded=is_threaded(worker)) if records else None
+        self._meter = records.meter(worker) if records else None
         memory = read_process_memory()
         if records and memory:
             records.booted(worker, memory)

@@ -239,12 +239,13 @@ class Counted:
         ledger.forking(self.worker)
         numbers = ledger.doubles(self.worker, Region.COUNTERS)
         assert numbers is not None
-        self.meter = Meter(numbers, threaded=False, clock=clock.monotonic)
+        self.meter = Meter(numbers, clock=clock.monotonic)
+        self.enter, self.leave = self.meter.edges(threaded=False)
 
     def serve(self, times: int) -> None:
         for _ in range(times):
-            self.meter.enter()
-            self.meter.leave()
+            self.enter()
+            self.leave()
 
 
 class TestCounters:
@@ -262,7 +263,7 @@ class TestCounters:
         eleven, twelve = Counted(ledger, 11, clock), Counted(ledger, 12, clock)
         ledger.forking(loading := worker(13))
         eleven.serve(3)
-        twelve.meter.enter()
+        twelve.enter()
         clock.now += 2.5
         cpu[11] = 0.25
 
@@ -280,7 +281,7 @@ class TestCounters:
         cpu.update({11: 3.5, 12: 1.0})
         eleven.serve(5)
         twelve.serve(2)
-        eleven.meter.enter()
+        eleven.enter()
         clock.now += 4
         both = {11: eleven.worker, 12: twelve.worker}
         expected = Counters(
@@ -347,7 +348,7 @@ class TestCounters:
         ledger = WorkerRecords()
         ledger.forking(worker(11))
         ledger.forking(twelve := worker(12))
-        assert ledger.meter(twelve, threaded=False) is None
+        assert ledger.meter(twelve) is None
 
 
 class TestWrongStart:
