@@ -4,9 +4,9 @@ Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 
 Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `booted`, `ready`, `meter`
 and `exiting` in the worker, all else in the supervisor's thread. A worker that ends hands its last
-counters over before its slot is free, in a queue that only `total` empties. `total` empties it
-before it looks at the workers: one that ends meanwhile is missing from that total, which is why a
-total is never less than the one before, and no worker is in it twice.
+counters over before its slot is free. `total` takes these before it looks at the workers: one that
+ends meanwhile is missing from that total, which is why a total is never less than the one before,
+and no worker is in it twice.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class WorkerRecords:
         self._last: dict[int, WorkerSample] = {}
         self._counted: dict[int, Counters] = {}
         self._ended: deque[Counters] = deque()
-        self._gone = self._total = Counters()
+        self._total = Counters()
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""
@@ -118,9 +118,8 @@ class WorkerRecords:
 
     def total(self, workers: Mapping[int, Worker]) -> Counters:
         """Return what *workers* and all that have ended have done; it never falls."""
-        while self._ended:
-            self._gone = self._gone.plus(self._ended.popleft())
-        now = reduce(Counters.plus, self.counters(workers).values(), self._gone)
+        ended = reduce(Counters.plus, self._ended.copy(), Counters())
+        now = reduce(Counters.plus, self.counters(workers).values(), ended)
         self._total = now.at_least(self._total)
         return self._total
 
@@ -183,6 +182,7 @@ class WorkerRecords:
             return Ended(last, is_orderly=None)
         if counters := self._counters_of(worker.pid, worker, None):
             self._ended.append(replace(counters, in_flight=0))
+            self._fold_ended()
         memory = slot.page.read_exit(slot.number)
         boot = self._ready_report(worker.pid, worker)
         slot.page.free(slot.number)
@@ -195,6 +195,17 @@ class WorkerRecords:
                 boot_uss_bytes=last.boot_uss_bytes if last else boot and boot.uss_bytes,
             )
         return Ended(last, is_orderly=memory is not None)
+
+    def _fold_ended(self) -> None:
+        """
+        Keep the sum of those that have ended, not each.
+
+        Gunicorn 23 reaps in a signal handler: this may be interrupted by itself at any place.
+        """
+        while len(self._ended) > 1:
+            first = self._ended.popleft()
+            second = self._ended.popleft() if self._ended else Counters()
+            self._ended.append(first.plus(second))
 
     def _slot(self, worker: Worker) -> _Slot | None:
         note: _Note | None = getattr(worker, _NOTE, None)

@@ -310,6 +310,7 @@ class TestCounters:
             ledger.ended(each.worker)
 
         assert ledger.total({}) == Counters(requests=1000, cpu_seconds=50.0)
+        assert len(ledger._ended) == 1  # A server runs for months.
 
     def test_total_does_not_fall_while_a_worker_ends(
         self, clock: Clock, cpu: dict[int, float]
