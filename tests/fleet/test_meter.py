@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf.fleet.counters import Counters, copy_numbers, parse_counters
+from gunicorn_autoconf.fleet.counters import (
+    FINISHED,
+    STARTED,
+    Counters,
+    copy_numbers,
+    parse_counters,
+)
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage
 
@@ -261,6 +267,7 @@ def test_threads_lose_nothing() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert (numbers[STARTED], numbers[FINISHED]) == (400.0, 400.0)
     assert parse_counters(copy_numbers(numbers), clock.now) == Counters(requests=400)
 
 
