@@ -18,16 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.plan.ignored import ASGI, GEVENT, STOCK_UVICORN, ignoring
-from gunicorn_autoconf.worker_classes import GTHREAD, SYNC, UVICORN
+from gunicorn_autoconf.worker_classes import FAMILIES, Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.fleet.meter import App, Edge, Meter
-
-_WSGI = (SYNC, GTHREAD, GEVENT)
-_UVICORN = (STOCK_UVICORN, UVICORN)
 
 
 def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
@@ -36,18 +32,20 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
 
     Return False where *worker* can serve as soon as it runs: *ready* is not called then.
     """
-    family = ignoring(type(worker))
-    if family in _WSGI:
-        # gevent's pywsgi server has handlers of its own.
-        if meter and getattr(worker, "server_class", None) is None:
-            _count_wsgi(worker, *meter.edges(threaded=family == GTHREAD))
+    family = family_of(type(worker))
+    if family is None:
         return False
-    lifespan = _Lifespan(worker, family, ready)
-    if family == ASGI:
-        worker.asgi = _count_asgi(worker.asgi, meter, lifespan)
-    elif family in _UVICORN:
+    if family.runs_uvicorn and hasattr(getattr(worker, "config", None), "lifespan"):
+        lifespan = _Lifespan(worker, worker.config.lifespan, ready)
         _once_loaded(worker.config, lambda app: _count_asgi(app, meter, lifespan))
+    elif family is FAMILIES["asgi"]:
+        lifespan = _Lifespan(worker, getattr(worker.cfg, "asgi_lifespan", "auto"), ready)
+        worker.asgi = _count_asgi(worker.asgi, meter, lifespan)
     else:
+        # gevent's pywsgi server has handlers of its own, Tornado too.
+        has_handlers = getattr(worker, "server_class", None) is None
+        if meter and has_handlers and family.slots is not Slots.UNBOUNDED:
+            _count_wsgi(worker, *meter.edges(threaded=family.slots is Slots.THREADS))
         return False
     return lifespan.mode != "off"
 
@@ -101,15 +99,11 @@ def _once_loaded(config: Any, wrap: Callable[[App], App]) -> None:
 class _Lifespan:
     """Sees the start-up of the application end, in one worker."""
 
-    def __init__(self, worker: Worker, family: str | None, ready: Callable[[], None]) -> None:
+    def __init__(self, worker: Worker, mode: str, ready: Callable[[], None]) -> None:
         self._worker = worker
         self._ready = ready
         self._is_over = False
-        self.mode: str = (
-            worker.config.lifespan
-            if family in _UVICORN
-            else getattr(worker.cfg, "asgi_lifespan", "auto")
-        )
+        self.mode = mode
 
     async def call(self, app: App, scope: Any, receive: Any, send: Any) -> Any:
         """Call *app* for its lifespan."""

@@ -16,7 +16,6 @@ from gunicorn_autoconf.app.loaded import interface_of
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
-from gunicorn_autoconf.plan.ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, parts_of
 from gunicorn_autoconf.server.counting import attach
@@ -24,7 +23,7 @@ from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.replan import loop_and_parser, replan
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
 from gunicorn_autoconf.watchdog.watchdog import Watchdog, start_watchdog
-from gunicorn_autoconf.worker_classes import Interface, class_interface
+from gunicorn_autoconf.worker_classes import Interface, family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -148,8 +147,8 @@ class ServerHooks:
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
         """Say why a worker ended and what it used."""
         heard = self.worker_exit in parts_of(server.cfg.worker_exit)
-        # Uvicorn's own worker skips the hook when it is told to end.
-        tells_end = heard and ignoring(server.worker_class) != STOCK_UVICORN
+        family = family_of(server.worker_class)
+        tells_end = heard and (family is None or family.calls_worker_exit)
         self._state_of(server).ended(server, worker, tells_end=tells_end)
 
     @_harmless
@@ -234,5 +233,5 @@ def _served_by(worker: Worker) -> Interface | None:
     """What the class of *worker* serves, or None where that is unknown."""
     if getattr(getattr(worker, "config", None), "interface", None) == "wsgi":
         return Interface.WSGI  # A UvicornWorker that was told to wrap a WSGI application.
-    known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
-    return next(filter(None, known), None)
+    family = family_of(type(worker))
+    return family.interface if family else None

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -49,17 +49,6 @@ PAUSE_SECONDS = 1.0
 
 # Two samples running decide, a third gives the rate before the first of them.
 HISTORY = 3
-
-
-class _CountedHost(Host):
-    """A host whose processes of ours were measured already."""
-
-    def __init__(self, own_bytes: int) -> None:
-        self._own_bytes = own_bytes
-
-    def own_memory(self, environ: Mapping[str, str]) -> int:
-        """Return what was measured."""
-        return self._own_bytes
 
 
 class Supervisor:
@@ -316,5 +305,5 @@ class Supervisor:
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()
-        host = _CountedHost(own_bytes)
+        host = Host(own_bytes=own_bytes)
         return detect_machine(final.root, environ=final.environ, host=host)

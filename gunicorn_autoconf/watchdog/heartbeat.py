@@ -22,6 +22,7 @@ from gunicorn_autoconf.watchdog.threads import (
     read_threads,
 )
 from gunicorn_autoconf.watchdog.witnesses import Delay
+from gunicorn_autoconf.worker_classes import Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -143,4 +144,5 @@ class _LongRequests:
 
 
 def _is_threaded(worker: Worker) -> bool:
-    return any(ancestor.__name__ == "ThreadWorker" for ancestor in type(worker).__mro__)
+    family = family_of(type(worker))
+    return family is not None and family.slots is Slots.THREADS

@@ -21,7 +21,7 @@ from gunicorn_autoconf.watchdog.heartbeat import HeartbeatWatch
 from gunicorn_autoconf.watchdog.tally import Tally
 from gunicorn_autoconf.watchdog.threads import find_origins
 from gunicorn_autoconf.watchdog.witnesses import OwnDelay
-from gunicorn_autoconf.worker_classes import UVICORN, Interface, class_interface, class_name
+from gunicorn_autoconf.worker_classes import FAMILIES, UVICORN, Interface, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -38,7 +38,9 @@ IDLE_SECONDS = 60.0
 
 def start_watchdog(worker: Worker, stall_warning_seconds: float) -> Watchdog | None:
     """Watch *worker*, whose application is loaded; None where there is nothing to watch."""
-    stall = 0.0 if _is_wsgi(worker) else stall_warning_seconds
+    family = family_of(type(worker))
+    is_wsgi = family is not None and family.interface is Interface.WSGI
+    stall = 0.0 if is_wsgi else stall_warning_seconds
     if stall <= 0 and worker.cfg.timeout <= 0:
         return None
     if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
@@ -48,11 +50,6 @@ def start_watchdog(worker: Worker, stall_warning_seconds: float) -> Watchdog | N
     watchdog = Watchdog(worker, stall)
     watchdog.start()
     return watchdog
-
-
-def _is_wsgi(worker: Worker) -> bool:
-    known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
-    return next(filter(None, known), None) is Interface.WSGI
 
 
 class Watchdog:
@@ -65,7 +62,7 @@ class Watchdog:
         self._own = OwnDelay()
         self._tally = Tally()
         self._told = self._closed = False
-        self._ends_unheard = UVICORN not in map(class_name, type(worker).__mro__)
+        self._ends_unheard = family_of(type(worker)) is not FAMILIES[UVICORN]
         self._loop: LoopWatch | None = None
         timeout = worker.cfg.timeout
         self._heartbeat = (

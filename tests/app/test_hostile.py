@@ -16,6 +16,8 @@ import pytest
 
 import gunicorn_autoconf
 
+pytestmark = pytest.mark.one_python
+
 TESTS = Path(__file__).parents[1]
 PACKAGE = Path(gunicorn_autoconf.__file__).parents[1]
 
@@ -188,7 +190,7 @@ def test_number_that_python_does_not_write(tmp_path: Path) -> None:
 AUDIT = """
 import json, sys
 from pathlib import Path
-from test_interface import ALL, search_path
+from corpus import ALL, search_path
 from gunicorn_autoconf.app.detect import detect_interface
 seen = set()
 def note(event, arguments):
@@ -216,7 +218,7 @@ def test_reading_applications_only_reads() -> None:
     done = subprocess.run(
         [sys.executable, "-c", AUDIT],
         cwd=TESTS,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS / "app"), str(PACKAGE)])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(PACKAGE)])},
         capture_output=True,
         text=True,
         check=False,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from corpus import ALL, BY_NAME, CASES, Case, search_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,39 +21,6 @@ from gunicorn_autoconf.app.frameworks import FRAMEWORKS, NEITHER, ON_THE_WAY
 from gunicorn_autoconf.app.loaded import interface_of
 from gunicorn_autoconf.app.source import MAX_SOURCE_BYTES
 from gunicorn_autoconf.worker_classes import Interface
-
-CASES = Path(__file__).parents[1] / "interfaces"
-HEADER = re.compile(r"^(?:#|<!--) target: (.+) -> (asgi|wsgi|unknown)(?: -->)?$", re.MULTILINE)
-EVIDENCE = re.compile(r"^(?:#|<!--) evidence: (.+?)(?: -->)?$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One folder: what is asked, and what its header says is true."""
-
-    folder: Path
-    file: Path
-    target: str
-    interface: Interface | None
-    evidence: str
-
-
-def read_case(folder: Path) -> Case:
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        text = file.read_text(encoding="latin-1")
-        if found := HEADER.search(text):
-            told = EVIDENCE.search(text)
-            interface = None if found[2] == "unknown" else Interface(found[2])
-            return Case(folder, file, found[1], interface, told[1] if told else "")
-    raise LookupError(f"{folder} has no file with a target")
-
-
-ALL = [read_case(folder) for folder in sorted(CASES.iterdir())]
-BY_NAME = {case.folder.name: case for case in ALL}
-
-
-def search_path(case: Case) -> list[str]:
-    return [str(case.folder), str(case.folder / "site-packages")]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.folder.name)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from arena import Arena, children, links, lives
-from harness import wait_until
+from arena import Arena, links, lives
+from harness import children, wait_until
 
 from gunicorn_autoconf.fleet.shared_page import _SLOT_BYTES, SLOTS
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from patience import stretched
 
 import gunicorn_autoconf
 from gunicorn_autoconf.cli.main import main
@@ -310,7 +311,7 @@ def test_as_a_module(project: Path) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=stretched(60),
         check=False,
     )
 
@@ -360,5 +361,5 @@ def on_a_terminal(folder: Path, variables: dict[str, str]) -> str:
                 output += chunk
         except OSError:  # Linux: no process has the terminal any more.
             pass
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=stretched(60)) == 0
     return output.decode()

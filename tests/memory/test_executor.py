@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from signal import SIGHUP, SIGTTIN, SIGTTOU
 
 import pytest
+from patience import stretched
 from simulation import Arbiter, Config, signals_to
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
@@ -14,7 +15,6 @@ from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import PATIENCE_SECONDS, Executor
 
 GROW = Action(Kind.GROW, "it fits", add=1)
-DEADLINE_SECONDS = 10
 SHRINK = Action(Kind.SHRINK, "too many")
 
 
@@ -366,7 +366,7 @@ def test_worker_ends_while_the_main_thread_is_in_here(two: Scene) -> None:
 
     main = threading.Thread(target=operate, daemon=True)
     main.start()
-    main.join(DEADLINE_SECONDS)
+    main.join(stretched(10))
     assert not main.is_alive()
     assert two.is_stood_down()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from builders import GIB, MIB, limit, machine, memory
+from cgroup_trees import V2_EVENTS, v2
 from simulation import Log
-from test_oom import V2_EVENTS, v2
 
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.server.state import ServerState

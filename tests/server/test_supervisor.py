@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from patience import stretched
 from simulation import Fleet, leak, plateau, signals_to
 
 from gunicorn_autoconf.memory.actions import Action, Kind
@@ -116,7 +117,7 @@ def test_reload_waits_for_the_step_that_is_under_way() -> None:
     supervisor._step = step  # type: ignore[method-assign]
     supervisor._due = time.monotonic()
     supervisor._begin()
-    assert under_way.wait(10)
+    assert under_way.wait(stretched(10))
     supervisor.reloaded()
     assert seen == [before]
     assert not supervisor._history

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
-import psutil
 import pytest
-from harness import GUNICORN_SCRIPT, MODULE_DOOR, Launcher, wait_until
+from cgroups import Cgroup, limited
+from harness import GUNICORN_SCRIPT, MODULE_DOOR, Launcher
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.each_gunicorn,
     pytest.mark.cgroup,
     pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's"),
 ]
-
-Version = Literal[1, 2]
 
 MIB = 1024 * 1024
 
@@ -33,122 +27,11 @@ WSGI = "gunicorn_autoconf.demo:wsgi_app"
 BY_MEMORY = {"GUNICORN_CPUS": "8", "GUNICORN_WORKLOAD": "cpu"}
 
 
-@dataclass(frozen=True)
-class Cgroup:
-    """
-    A cgroup that a test has made, with its controllers in one directory (v2) or in two (v1).
-
-    Attributes:
-        version: Of the hierarchies.
-        cpu: The directory in which the CPU quota is set.
-        memory: The directory in which the memory limit is set.
-    """
-
-    version: Version
-    cpu: Path
-    memory: Path
-
-    @property
-    def directories(self) -> set[Path]:
-        return {self.cpu, self.memory}
-
-    @property
-    def quota_file(self) -> Path:
-        return self.cpu / ("cpu.cfs_quota_us" if self.version == 1 else "cpu.max")
-
-    @property
-    def limit_file(self) -> Path:
-        return self.memory / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")
-
-    def set_quota(self, quota_us: int, period_us: int) -> None:
-        if self.version == 1:
-            (self.cpu / "cpu.cfs_period_us").write_text(str(period_us))
-            self.quota_file.write_text(str(quota_us))
-        else:
-            self.quota_file.write_text(f"{quota_us} {period_us}")
-
-    def set_limit(self, limit_bytes: int) -> None:
-        self.limit_file.write_text(str(limit_bytes))
-
-    @property
-    def wrapper(self) -> tuple[str, ...]:
-        """The words that run the words after them inside."""
-        join = " && ".join(f"echo $$ > '{path}/cgroup.procs'" for path in self.directories)
-        return ("/bin/sh", "-c", f'{join} && exec "$@"', "sh")
-
-    def remove(self) -> None:
-        """Remove the directories as soon as the kernel lets go of their last process."""
-        for directory in self.directories:
-            wait_until(lambda path=directory: _removed(path), f"{directory} is removed")  # type: ignore[misc]
-
-
-def _removed(directory: Path) -> bool:
-    try:
-        directory.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _parents(controller: str) -> Iterator[tuple[Version, Path]]:
-    """Where the cgroups below can be limited by *controller*, our own one and its parents first."""
-    memberships = [
-        line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()
-    ]
-    for mount in psutil.disk_partitions(all=True):
-        for _, controllers, path in memberships:
-            own = Path(mount.mountpoint + path)
-            for parent in (own, *own.parents):
-                if not (parent / "cgroup.procs").exists():
-                    continue
-                if mount.fstype == "cgroup" and controller in mount.opts.split(","):
-                    if controller in controllers.split(","):
-                        yield 1, parent
-                elif mount.fstype == "cgroup2" and not controllers:
-                    passed_on = parent / "cgroup.subtree_control"
-                    if passed_on.exists() and controller in passed_on.read_text().split():
-                        yield 2, parent
-
-
-def _make(controller: str, name: str) -> tuple[Version, Path]:
-    """Make the directory *name* where *controller* can be set, as near to our own as may be."""
-    for version, parent in _parents(controller):
-        (parent / name).mkdir(exist_ok=True)
-        return version, parent / name
-    raise FileNotFoundError(f"no hierarchy in which {controller} can be limited")
-
-
 @pytest.fixture
 def cgroup() -> Iterator[Cgroup]:
-    name = f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-    made: list[Cgroup] = []
-    try:
-        version, cpu = _make("cpu", name)
-        made.append(Cgroup(version=version, cpu=cpu, memory=cpu))
-        memory_version, memory = _make("memory", name)
-        made.append(Cgroup(version=memory_version, cpu=memory, memory=memory))
-        both = Cgroup(version=version, cpu=cpu, memory=memory)
-        if version != memory_version:
-            pytest.skip("cpu and memory are in hierarchies of different versions")
-        try:
-            both.set_quota(150_000, 100_000)
-            both.set_limit(512 * MIB)
-        except OSError as error:
-            pytest.skip(f"no limit can be set: {error}")
-        yield both
-    except (FileNotFoundError, PermissionError) as error:
-        pytest.skip(f"no cgroup can be made: {error}")
-    finally:
-        for part in made:
-            part.remove()
-
-
-@pytest.fixture
-def confined(cgroup: Cgroup, gunicorn: Launcher) -> Launcher:
-    """Starts the server in *cgroup*; it is stopped before that is removed."""
-    return replace(gunicorn, wrapper=cgroup.wrapper)
+    """A cgroup with 1.5 cores and 512 MiB."""
+    with limited("cpu", "memory", quota_us=150_000, memory_bytes=512 * MIB) as made:
+        yield made
 
 
 def test_plan_follows_quota_and_limit(cgroup: Cgroup, confined: Launcher) -> None:

@@ -1,4 +1,4 @@
-"""Each piece of advice: when it is given, and when it would be out of place."""
+"""The remarks on a plan: when each one is made, and when it would be out of place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from builders import ASGI, FASTAPI, GIB, WSGI, declare, limit, machine, memory
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan.advice import TOPICS, Facts, advise
+from gunicorn_autoconf.plan.declaration import Explicit
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
+from gunicorn_autoconf.plan.remarks import RULES, remarks
 from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.workers import UvicornWorker
 
 # A pod for which there is nothing to advise.
 LIMITED = memory(16 * GIB, limit(8 * GIB))
@@ -28,7 +32,15 @@ def advice(
 ) -> dict[str, str]:
     declaration = declare(DECLARED if environ is None else environ)
     planned = plan(on, declaration, application=app)
-    return dict(advise(Facts(on, declaration, planned, app, has_uvloop=has_uvloop)))
+    return texts(advise(Known(on, declaration, planned, app, has_uvloop=has_uvloop)))
+
+
+def advise(known: Known) -> list[Remark]:
+    return [remark for remark in remarks(known) if remark.severity is Severity.ADVICE]
+
+
+def texts(of: list[Remark]) -> dict[str, str]:
+    return {remark.topic: remark.text for remark in of}
 
 
 def test_nothing() -> None:
@@ -118,7 +130,7 @@ def test_what_the_plan_warns_of_is_not_advised_again() -> None:
     declaration = declare(DECLARED)
     planned = plan(on, declaration, application=WSGI)
     assert [warning for warning in planned.warnings if "no CPU limit" in warning] != []
-    assert advise(Facts(on, declaration, planned)) == ()
+    assert advise(Known(on, declaration, planned)) == []
 
 
 @pytest.mark.parametrize(("quota", "topics"), [(0.5, ["quota-below-one-core"]), (1.0, [])])
@@ -184,7 +196,7 @@ def test_heartbeat_on_disk(file_system: str | None, topics: list[str]) -> None:
     declaration = declare(DECLARED)
     planned = plan(POD, declaration, application=WSGI)
     shown = advise(
-        Facts(
+        Known(
             POD,
             declaration,
             planned,
@@ -199,16 +211,16 @@ def test_heartbeat_on_disk(file_system: str | None, topics: list[str]) -> None:
 def test_conf_file() -> None:
     declaration = declare(DECLARED)
     planned = plan(POD, declaration, application=WSGI)
-    facts = Facts(POD, declaration, planned, conf_file="./gunicorn.conf.py")
-    (shown,) = advise(facts)
+    known = Known(POD, declaration, planned, conf_file="./gunicorn.conf.py")
+    (shown,) = advise(known)
     assert shown.topic == "conf-file"
     assert "assigns" not in shown.text
-    (shown,) = advise(facts._replace(conf_file_assigns=("timeout", "workers")))
+    (shown,) = advise(known._replace(conf_file_assigns=("timeout", "workers")))
     assert "It assigns timeout, workers." in shown.text
 
 
 def test_every_topic_is_tested_here() -> None:
-    assert TOPICS == (
+    assert [topic for topic, severity, _ in RULES if severity is Severity.ADVICE] == [
         "workload",
         "max-concurrency",
         "memory-limit",
@@ -218,4 +230,99 @@ def test_every_topic_is_tested_here() -> None:
         "uvloop",
         "worker-tmp-dir",
         "conf-file",
+    ]
+
+
+def test_severities_of_one_stream() -> None:
+    environ = {"GUNICORN_KEEPALIVE": "5", "GUNICORN_MEMORY": "128MiB"}
+    planned = plan(POD, declare(environ), application=WSGI)
+    assert [(remark.topic, remark.severity.value) for remark in planned.remarks] == [
+        ("settings", "without-effect"),
+        ("memory", "problem"),
+        ("workload", "advice"),
+    ]
+    assert planned.warnings == tuple(remark.text for remark in planned.remarks[:2])
+
+
+@pytest.mark.parametrize(
+    ("environ", "texts"),
+    [
+        ({"GUNICORN_MEMORY": "1GiB", "GUNICORN_WORKERS": "3"}, []),
+        (
+            {"GUNICORN_MEMORY": "128MiB", "GUNICORN_WORKERS": "1"},
+            [
+                (
+                    "1 worker of 256 MiB (a guess until measured) exceeds the memory budget of "
+                    "115.2 MiB (GUNICORN_MEMORY) by 140.8 MiB"
+                )
+            ],
+        ),
+        (
+            {
+                "GUNICORN_MEMORY": "1GiB",
+                "GUNICORN_WORKER_MEMORY": "512MiB",
+                "GUNICORN_WORKERS": "4",
+            },
+            [
+                (
+                    "4 workers of 512 MiB (GUNICORN_WORKER_MEMORY) exceed the memory budget of "
+                    "921.6 MiB (GUNICORN_MEMORY) by 1.1 GiB"
+                )
+            ],
+        ),
+        (
+            {"GUNICORN_MEMORY": "16GiB", "GUNICORN_WORKERS": "4"},
+            ["GUNICORN_MEMORY declares 16 GiB, but the machine grants only 8 GiB"],
+        ),
+        ({"GUNICORN_MEMORY": "8GiB", "GUNICORN_WORKERS": "4"}, []),
+        ({"GUNICORN_MEMORY": "128MiB", "GUNICORN_WORKERS": "0"}, []),
+    ],
+    ids=["fits", "one-too-many", "too-many", "not-granted", "all-of-it", "no-workers"],
+)
+def test_memory(environ: dict[str, str], texts: list[str]) -> None:
+    planned = plan(machine(supply=memory(8 * GIB)), declare(environ), application=WSGI)
+    assert [remark.text for remark in planned.remarks if remark.topic == "memory"] == texts
+
+
+def test_nothing_is_said_of_memory_that_is_unknown() -> None:
+    declaration = declare({"GUNICORN_MEMORY": "2GiB"})
+    planned = plan(machine(supply=memory(None)), declaration, application=WSGI)
+    assert "memory" not in {remark.topic for remark in planned.remarks}
+
+
+def test_a_setting_without_effect_may_have_any_value() -> None:
+    explicit = Explicit(value={"X-FORWARDED-PROTO": "https"}, source="gunicorn.conf.py")
+    declaration = replace(declare(DECLARED), settings={"secure_scheme_headers": (explicit,)})
+    planned = plan(POD, declaration, application=ASGI)
+    (warning,) = planned.warnings
+    assert warning == (
+        "secure_scheme_headers, set by gunicorn.conf.py, has no effect under "
+        "gunicorn_autoconf.workers.UvicornWorker: uvicorn has an HTTP parser of its own"
     )
+
+
+class Mine(UvicornWorker):
+    """A worker class of an operator's own, whose name shows nothing."""
+
+
+def test_ancestry_of_a_loaded_class_decides() -> None:
+    environ = {
+        "GUNICORN_WORKER_CLASS": "mine.Worker",
+        "GUNICORN_LIMIT_REQUEST_LINE": "100",
+        "GUNICORN_TIMEOUT": "10",
+        "GUNICORN_GRACEFUL_TIMEOUT": "25",
+    }
+    declaration = declare(DECLARED | environ)
+    planned = plan(POD, declaration, application=ASGI)
+    # Its name alone may stand for a worker that is killed while it drains.
+    assert topics(planned) == ["graceful-timeout"]
+    loaded = Known(POD, declaration, planned, ASGI, worker_class=Mine)
+    (remark,) = remarks(loaded)
+    assert remark.text == (
+        "limit_request_line, set by GUNICORN_LIMIT_REQUEST_LINE, has no effect under mine.Worker: "
+        "uvicorn's parser httptools has no such limit; with h11 they have"
+    )
+
+
+def topics(planned: Plan) -> list[str]:
+    return [remark.topic for remark in planned.remarks]

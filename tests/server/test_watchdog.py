@@ -7,19 +7,17 @@ import re
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
+from cgroups import Cgroup, limited
 from gunicorn.util import load_class
 from harness import MODULE_DOOR, Launcher, Server, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 ASGI = "gunicorn_autoconf.demo:app"
 ONE_WORKER = {"GUNICORN_WORKERS": "1"}
@@ -460,61 +458,27 @@ def test_stopped_process_is_not_blamed_on_the_code(
 
 
 @pytest.fixture
-def small_quota(gunicorn: Launcher) -> Iterator[tuple[Launcher, Path]]:
-    """Starts the server in a cgroup of its own with a tenth of a core, once it is written there."""
-    name = f"autoconf_{uuid.uuid4().hex[:8]}"
-    group: Path | None = None
-    try:
-        for directory, quota in (
-            ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us"),
-            ("/sys/fs/cgroup", "cpu.max"),
-        ):
-            candidate = Path(directory, name)
-            if not Path(directory, "cgroup.procs").exists():
-                continue
-            candidate.mkdir()
-            group = candidate
-            if (group / quota).exists():
-                break
-        else:
-            pytest.skip("no cgroup with a CPU quota")
-        if group is None:
-            pytest.skip("no cgroup with a CPU quota")
-    except OSError as error:
-        pytest.skip(f"no cgroup can be made: {error}")
-    try:
-        join = ("/bin/sh", "-c", f'echo $$ > "{group}/cgroup.procs" && exec "$@"', "sh")
-        yield replace(gunicorn, wrapper=join), group
-        for server in gunicorn.servers:
-            set_quota(group, None)
-            server.close()
-    finally:
-        wait_until(lambda: _removed(group), f"{group} is removed")
+def cgroup() -> Iterator[Cgroup]:
+    """A cgroup without a quota, until a test sets one."""
+    with limited("cpu") as made:
+        yield made
 
 
-def set_quota(group: Path, quota_us: int | None) -> None:
-    v1 = group / "cpu.cfs_quota_us"
-    if v1.exists():
-        v1.write_text(str(quota_us or -1))
-    else:
-        (group / "cpu.max").write_text(f"{quota_us or 'max'} 100000")
-
-
-def _removed(directory: Path) -> bool:
-    with suppress(OSError):
-        directory.rmdir()
-    return not directory.exists()
+@pytest.fixture
+def unhurried(cgroup: Cgroup, confined: Launcher) -> Iterator[Launcher]:
+    """Starts the server in *cgroup*; it need not end within the quota."""
+    yield confined
+    cgroup.set_quota(None)
 
 
 @pytest.mark.cgroup
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
-def test_quota_is_not_blamed_on_the_code(small_quota: tuple[Launcher, Path]) -> None:
+def test_quota_is_not_blamed_on_the_code(cgroup: Cgroup, unhurried: Launcher) -> None:
     """0.1 s of computing in a tenth of a core take a second."""
-    launcher, group = small_quota
-    launcher.write("app.py", HARD)
-    server = launcher.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
+    unhurried.write("app.py", HARD)
+    server = unhurried.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
     server.wait_for_workers(1)
-    set_quota(group, 10_000)
+    cgroup.set_quota(10_000)
 
     began = time.monotonic()
     for _ in range(2):
@@ -524,9 +488,8 @@ def test_quota_is_not_blamed_on_the_code(small_quota: tuple[Launcher, Path]) -> 
     server.wait_for(
         NOT_THE_CODE
         + r"the CPU quota kept the process from running for \d\.\d\d s \(throttled \d+ times, "
-        + rf"\d\.\d\d s over all threads, by {group}/cpu\.stat\)"
+        + rf"\d\.\d\d s over all threads, by {cgroup.cpu}/cpu\.stat\)"
     )
-    set_quota(group, None)
     assert not server.lines("blocked for")
 
 

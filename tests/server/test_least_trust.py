@@ -7,9 +7,7 @@ namespace of the server's own, for which the tests must be root.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import MODULE_DOOR, Launcher, Server
+from namespaces import may_unshare
 
 WSGI = "gunicorn_autoconf.demo:wsgi_app"
 ASGI = "gunicorn_autoconf.demo:app"
@@ -30,17 +29,10 @@ AS_NOBODY = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --"
 BLIND_ROOT = "setpriv --bounding-set=-sys_ptrace,-perfmon,-sys_admin --"
 
 
-def _may_unshare() -> bool:
-    if sys.platform != "linux" or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
-        return False
-    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    return os.geteuid() == 0 and tried.returncode == 0
-
-
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 takes_away = pytest.mark.skipif(
-    not _may_unshare(), reason="needs root, and a mount namespace of its own"
+    not may_unshare(), reason="needs root, and a mount namespace of its own"
 )
 
 

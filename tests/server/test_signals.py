@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import GUNICORN_SCRIPT, MODULE_DOOR, Launcher, Server, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 ASGI = "gunicorn_autoconf.demo:app"
 WSGI = "gunicorn_autoconf.demo:wsgi_app"
@@ -180,8 +180,7 @@ def upgrade(server: Server) -> int:
     return int(server.wait_for(r"Listening at: \S+ \((\d+)\)", since=since).group(1))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
-@pytest.mark.parametrize("application", [ASGI, WSGI])
+@pytest.mark.parametrize(("application", "how"), [(ASGI, signal.SIGTERM), (WSGI, signal.SIGQUIT)])
 def test_upgrade(gunicorn: Launcher, application: str, how: signal.Signals) -> None:
     pid_file = gunicorn.folder / "gunicorn.pid"
     server = gunicorn.start(
