@@ -55,12 +55,16 @@ class Autoconf(Planned):
         A hook that a ``GUNICORN_<HOOK>`` variable names runs after ours. The values are told from
         equal ones by their identity, so that a number which you write yourself is known as yours.
         """
-        handed_out = hand_out(self.plan.settings)
-        settings = dict(handed_out)
-        for name, hook in ServerHooks(self, handed_out).by_name().items():
+        settings = dict(self._handed_out)
+        for name, hook in ServerHooks(self, self._handed_out).by_name().items():
             declared = [load_hook(name, settings[name])] if name in settings else []
             settings[name] = compose(hook, *declared)
         return settings
+
+    @cached_property
+    def _handed_out(self) -> Mapping[str, Any]:
+        """The settings as they are handed to Gunicorn, whatever becomes of the dictionary."""
+        return hand_out(self.plan.settings)
 
 
 def _refuse(error: DeclarationError) -> NoReturn:

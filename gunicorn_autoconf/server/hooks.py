@@ -16,8 +16,10 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
+from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.server.planned import Planned
 
 # As for a configuration that Gunicorn refuses.
@@ -68,15 +71,26 @@ class ServerHooks:
     The hooks that one reading of the configuration hands to Gunicorn.
 
     They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its watchdog.
+    once forked, adds its watchdog and its meter.
     """
 
-    def __init__(self, loaded: Planned, handed_out: Mapping[str, Any] | None = None) -> None:
-        """Take over what was *loaded*, and the settings as they were handed to Gunicorn."""
+    def __init__(
+        self,
+        loaded: Planned,
+        handed_out: Mapping[str, Any] | None = None,
+        timing: Timing = DEFAULT,
+    ) -> None:
+        """
+        Take over what was *loaded*, and the settings as they were handed to Gunicorn.
+
+        A test may have another *timing* of the memory guard.
+        """
         self._loaded = loaded
         self._handed_out = {} if handed_out is None else handed_out
+        self._timing = timing
         self._state: ServerState | None = None
         self._watchdog: Watchdog | None = None
+        self._meter: Meter | None = None
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -140,22 +154,23 @@ class ServerHooks:
 
     @_harmless
     def pre_fork(self, server: Arbiter, worker: Worker) -> None:
-        """Give the worker its slot on the status page, and see that no signal to it is lost."""
+        """Give the worker its slot on the shared page, and see that no signal to it is lost."""
         state = self._state_of(server)
         check_at_load(worker, self._check_interface)
         state.forking(worker)
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Tell what the boot took; watch."""
+        """Tell what the boot took; count; watch."""
         if not self._state:  # No hook of ours ran in the arbiter.
             self._check_interface(worker)
+        records = self._state.records if self._state else None
+        self._meter = records.meter(worker) if records else None
         memory = read_process_memory()
-        if memory is not None:
-            seconds = self._state.records.booted(worker, memory) if self._state else None
-            worker.log.info("%s", render_boot(worker.pid, seconds, memory))
-        else:  # No /proc, or one that hides us.
-            worker.log.info("worker %d booted: its memory is not told", worker.pid)
+        if records and memory:
+            records.booted(worker, memory)
+        if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
+            self._ready(worker, "booted")
         self._watchdog = start_watchdog(worker, self._final.declaration.stall_warning_seconds)
 
     @_harmless
@@ -186,6 +201,8 @@ class ServerHooks:
         """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
         if worker.pid != os.getpid():
             return  # The arbiter calls it for a worker that it finds gone.
+        if self._meter:
+            self._meter.exiting()
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
@@ -202,7 +219,7 @@ class ServerHooks:
 
     def _begin(self, server: Arbiter) -> ServerState:
         """Take over an arbiter, in the first hook of ours that runs; log which ones do not."""
-        self._state = state = create_state(server, self._loaded)
+        self._state = state = create_state(server, self._loaded, self._timing)
         replaced = self._tell_replaced(server, state)
         if "on_starting" in replaced:
             state.replanned(self._loaded, heed(self._loaded, server, self._handed_out))
@@ -223,6 +240,18 @@ class ServerHooks:
     def _check_next(self, server: Arbiter, worker: Worker) -> None:
         """Run before a user's own `pre_fork`, for a check that must not depend on ours."""
         check_at_load(worker, self._check_interface)
+
+    def _ready(self, worker: Worker, what: str) -> None:
+        """Tell that *worker* can serve, and what it took until then. Never raises."""
+        try:
+            memory = read_process_memory()
+            if memory is None:  # No /proc, or one that hides us.
+                worker.log.info("worker %d %s: its memory is not told", worker.pid, what)
+                return
+            seconds = self._state.records.ready(worker, memory) if self._state else None
+            worker.log.info("%s", render_boot(worker.pid, what, seconds, memory))
+        except Exception:
+            worker.log.exception("gunicorn-autoconf: a worker's size is not told")
 
     @_harmless
     def _check_interface(self, worker: Worker) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,10 @@ import pytest
 from builders import GIB, MIB, WSGI, declare, limit, machine, memory
 from hypothesis import given
 from hypothesis import strategies as st
-from test_roots import CASES, ROOTS, FolderHost
+from machine_roots import CASES, machine_of
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.cli.explain.text import render_explanation
-from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, MemorySupply, Origin
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Remark, Severity
@@ -237,8 +235,7 @@ DECLARATIONS = [
 @pytest.mark.parametrize("environ", DECLARATIONS, ids=["nothing", "io", "async", "sizes"])
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_longer_than_80_columns(case: str, environ: dict[str, str]) -> None:
-    inputs = json.loads((ROOTS / case / "expected.json").read_text(encoding="utf-8"))["inputs"]
-    on = detect_machine(str(ROOTS / case), environ=inputs["environ"], host=FolderHost(inputs))
+    on = machine_of(case)
     declaration = declare(environ)
     app = Finding(interface=None, evidence=f"{'deep/' * 30}app.py:3 calls get({'x' * 90})")
     planned = plan(on, declaration, application=app)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import kubernetes_validate
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from schemas import container_of
 
 from gunicorn_autoconf.cli.kubernetes import (
     CPUS_FROM_LIMIT,
@@ -19,19 +18,6 @@ from gunicorn_autoconf.cli.kubernetes import (
 )
 
 GIB = 1024**3
-
-
-def container_of(text: str) -> Any:
-    """The container whose entry *text* is, once a whole pod with it is valid."""
-    container = {"name": "web", "image": "web", **yaml.safe_load(text)}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "web"},
-        "spec": {"containers": [container]},
-    }
-    kubernetes_validate.validate(pod, "1.31", strict=True)
-    return container
 
 
 def test_resources() -> None:

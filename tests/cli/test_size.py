@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from jsonschema import Draft202012Validator, ValidationError
-from test_json_schema import closed
+from schemas import closed
 
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.size.text import SCHEMA

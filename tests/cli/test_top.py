@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 from rich.console import Console, RenderableType
 from rich.screen import Screen
-from test_json_schema import closed
+from schemas import closed
 
 from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf.cli.top.arbiters import (

@@ -22,10 +22,13 @@ from builders import ASGI, WSGI, plan_for
 from gunicorn.config import KNOWN_SETTINGS
 from gunicorn.workers.sync import SyncWorker
 from harness import MODULE_DOOR, Launcher
+from patience import stretched
 
 from gunicorn_autoconf import autoconf, workers
 from gunicorn_autoconf.server import replan
 from gunicorn_autoconf.worker_classes import FAMILIES, IGNORABLE, UVICORN, family_of
+
+pytestmark = pytest.mark.each_gunicorn
 
 STOCK = "uvicorn_worker.UvicornWorker"
 KNOWN = {setting.name for setting in KNOWN_SETTINGS}
@@ -320,7 +323,7 @@ def test_sync_closes_every_connection(gunicorn: Launcher) -> None:
     server.wait_for_workers(1)
     address = server.address
     assert not isinstance(address, str)
-    connection = http.client.HTTPConnection(*address, timeout=20)
+    connection = http.client.HTTPConnection(*address, timeout=stretched())
     connection.request("GET", "/")
     assert connection.getresponse().getheader("Connection") == "close"
     connection.close()

@@ -422,6 +422,9 @@ class TestBounds:
             # An explicit count beats them all.
             ({"GUNICORN_MAX_WORKERS": "3", "WEB_CONCURRENCY": "5"}, ("sync", 5, 1)),
             ({"GUNICORN_MIN_WORKERS": "8", "GUNICORN_WORKERS": "2"}, ("sync", 2, 1)),
+            # As many threads as without the bound.
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_WORKERS": "2"}, ("gthread", 2, 100)),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MIN_WORKERS": "6"}, ("gthread", 6, 100)),
         ],
     )
     def test_of_workers(self, environ: dict[str, str], shaped: tuple[str, int, int]) -> None:

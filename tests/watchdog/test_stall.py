@@ -14,6 +14,7 @@ import pytest
 from harness import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import stretched
 
 from gunicorn_autoconf.errors import MalformedFileError
 from gunicorn_autoconf.machine.kernel_files import parse_cpu_stat
@@ -273,7 +274,7 @@ def test_thread_is_read_where_it_is() -> None:
     thread = threading.Thread(target=wait_here, args=(scope,), name="reader")
     thread.start()
     try:
-        assert inside.wait(10)
+        assert inside.wait(stretched(10))
         assert thread.ident is not None
         (found,) = read_threads(thread.ident)
         stack, request = read_stack(thread.ident)

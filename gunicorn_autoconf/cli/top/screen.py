@@ -11,7 +11,7 @@ from rich.text import Text
 from gunicorn_autoconf.cli.layout import divide
 from gunicorn_autoconf.cli.top.view import MAX_POINTS, MemorySample, Order, Row, ServerSample, View
 from gunicorn_autoconf.fleet.sample import GROWN_BYTES, GROWN_FRACTION
-from gunicorn_autoconf.memory.guard import LOW_FRACTION
+from gunicorn_autoconf.memory.timing import LOW_FRACTION
 from gunicorn_autoconf.units import MIB, format_bytes, plural
 
 BLOCKS = "▁▂▃▄▅▆▇█"
