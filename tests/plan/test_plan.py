@@ -725,7 +725,8 @@ class TestExplicitCount:
         )
 
     def test_no_workers_at_all_is_the_operators_choice(self) -> None:
-        planned = plan_for({"GUNICORN_WORKERS": "0", "GUNICORN_MAX_CONCURRENCY": "4"})
+        """Gunicorn takes it as an option; as a variable it is refused."""
+        planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "4"}, argv=["gunicorn", "-w", "0"])
         assert planned.settings["workers"] == 0
         assert planned.warnings == ()
 

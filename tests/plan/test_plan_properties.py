@@ -72,7 +72,8 @@ def declarations(draw: st.DrawFn) -> Declaration:
     optional: dict[str, st.SearchStrategy[Any]] = {
         "GUNICORN_CPUS": st.sampled_from(["0.001", "500m", "1.5", "4", "64"]),
         "GUNICORN_MEMORY": SIZES.map(str),
-        "GUNICORN_WORKERS": st.integers(0, 40).map(str),
+        "GUNICORN_WORKERS": st.integers(1, 40).map(str),
+        "GUNICORN_CMD_ARGS": st.integers(0, 40).map("--workers {}".format),
         "GUNICORN_GRACEFUL_TIMEOUT": st.integers(0, 200).map(str),
         "WEB_CONCURRENCY": st.integers(1, 40).map(str),
     }

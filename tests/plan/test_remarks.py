@@ -275,7 +275,7 @@ def test_severities_of_one_stream() -> None:
             ["GUNICORN_MEMORY declares 16 GiB, but the machine grants only 8 GiB"],
         ),
         ({"GUNICORN_MEMORY": "8GiB", "GUNICORN_WORKERS": "4"}, []),
-        ({"GUNICORN_MEMORY": "128MiB", "GUNICORN_WORKERS": "0"}, []),
+        ({"GUNICORN_MEMORY": "128MiB", "GUNICORN_CMD_ARGS": "-w 0"}, []),
     ],
     ids=["fits", "one-too-many", "too-many", "not-granted", "all-of-it", "no-workers"],
 )
