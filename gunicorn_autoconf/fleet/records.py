@@ -78,6 +78,13 @@ class WorkerRecords:
             return None
         return self._page.doubles(note.slot, region)
 
+    def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
+        """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if self._page is None or note is None or note.slot is None:
+            return None
+        return self._page.raw(note.slot, region)
+
     def end_start(self, worker: Worker) -> None:
         """
         Tell the other workers of a start from the first one that it has failed.

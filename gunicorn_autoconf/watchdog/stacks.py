@@ -16,7 +16,7 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Every worker's main thread begins like this, and that says nothing.
 _WORKER_BASE = "gunicorn/workers/base.py"
 # Our own callback, which the garbage collector calls wherever the thread is.
-_LISTENER = "/gunicorn_autoconf/watchdog/witnesses.py"
+_LISTENER = "/gunicorn_autoconf/watchdog/ticker.py"
 _MACHINERY = re.compile(
     r"/(asyncio/\w+|selectors|uvicorn/_compat|uvicorn_worker/\w+|gunicorn/workers/gasgi"
     r"|gunicorn_autoconf/workers)\.py$"

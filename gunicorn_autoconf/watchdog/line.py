@@ -1,0 +1,151 @@
+"""
+The arbiter's end of the pipe through which one worker's stacks come. Sends signals, reads the pipe.
+
+Theory of operation. `ask` sends SIGURG, and `read` takes what has come. A worker that has not
+answered after `PATIENCE_SECONDS` is inside native code, or its main thread waits: that is certain
+once the thread has either used no CPU since it was asked, or so much that its interpreter would
+have come by. Only then is it asked by the second signal: the frames that its handler reads stand
+still. The patrol's thread alone uses a line; the main thread makes it and closes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from typing import NamedTuple
+
+from gunicorn_autoconf.watchdog.answer import parse_answer
+from gunicorn_autoconf.watchdog.clocks import Clock, catches, list_threads, read_clock
+from gunicorn_autoconf.watchdog.listener import ASKING, NATIVE
+from gunicorn_autoconf.watchdog.stacks import ThreadStack
+
+# An interpreter that runs looks for signals at each call and each turn of a loop.
+PATIENCE_SECONDS = 0.04
+# CPU time after which an interpreter would have answered.
+ENOUGH_SECONDS = 0.02
+# Less than this is the handling of the signal itself.
+NOTHING_SECONDS = 0.002
+# How long an answer that has begun may take to end.
+SETTLE_SECONDS = 0.005
+# How long the threads are waited for, one after the other, before a worker is killed.
+MAX_THREADS = 40
+BUFFER_BYTES = 1 << 20
+
+
+class _Question(NamedTuple):
+    at_seconds: float
+    clock: Clock | None
+
+
+class Line:
+    """
+    The pipe of one worker, and the questions put to it.
+
+    Raises:
+        OSError: There are too many open files.
+    """
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self.read_fd, False)
+        os.set_blocking(self.write_fd, False)
+        self._question: _Question | None = None
+
+    def forked(self) -> None:
+        """Close the worker's end, in the arbiter."""
+        self.write_fd = _close(self.write_fd)
+
+    def close(self) -> None:
+        """Close what is open here."""
+        self.read_fd, self.write_fd = _close(self.read_fd), _close(self.write_fd)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a question is not answered yet."""
+        return self._question is not None
+
+    def ask(self, pid: int, clock: Clock | None) -> None:
+        """
+        Ask process *pid* for its stacks; *clock* is its main thread's now.
+
+        Raises:
+            PermissionError: The worker runs as another user.
+        """
+        self._take()  # A late answer to an earlier question.
+        self._question = _Question(time.monotonic(), clock)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, ASKING)
+
+    def read(self, pid: int, *, listens: bool) -> list[ThreadStack]:
+        """Return the answer, if it is there; ask again, by the second signal, if that is due."""
+        question = self._question
+        if question is None:
+            return []
+        text = self._take()
+        if not text and (not listens or time.monotonic() - question.at_seconds > PATIENCE_SECONDS):
+            text = self._read_native(pid, pid, question.clock)
+        if not text:
+            return []
+        self._question = None
+        return parse_answer(text)
+
+    def forget(self) -> None:
+        """Expect no answer any more."""
+        self._question = None
+
+    def ask_all(self, pid: int, *, listens: bool) -> list[ThreadStack]:
+        """
+        Return the stack of each thread, the main thread first; waits for the answers.
+
+        Raises:
+            PermissionError: As `ask`.
+        """
+        clocks = {tid: read_clock(pid, tid) for tid in list_threads(pid)[:MAX_THREADS]}
+        self.ask(pid, clocks.get(pid))
+        self.forget()
+        text = self._take(PATIENCE_SECONDS) if listens else ""
+        if text:
+            return parse_answer(text)
+        if not listens:
+            time.sleep(PATIENCE_SECONDS)
+        found = []
+        for tid, clock in clocks.items():
+            for thread in parse_answer(self._read_native(pid, tid, clock)):
+                name = "MainThread" if tid == pid else f"{tid}"
+                found.append(thread._replace(name=name))
+        return found
+
+    def _read_native(self, pid: int, tid: int, before: Clock | None) -> str:
+        now = read_clock(pid, tid)
+        if before is None or now is None or not catches(pid, NATIVE):
+            return ""
+        ran_seconds = now.computing_seconds - before.computing_seconds
+        is_parked = now.state in "SD" and ran_seconds < NOTHING_SECONDS
+        is_native = tid == pid and ran_seconds > ENOUGH_SECONDS
+        if not (is_parked or is_native):
+            return ""
+        with contextlib.suppress(ProcessLookupError):
+            # Linux gives a signal to the process *tid* to that thread, where it may have it.
+            os.kill(tid, NATIVE)
+        return self._take(PATIENCE_SECONDS)
+
+    def _take(self, wait_seconds: float = 0.0) -> str:
+        """Return everything that is in the pipe, until nothing more comes."""
+        parts: list[bytes] = []
+        while self.read_fd >= 0:
+            poll = select.poll()
+            poll.register(self.read_fd, select.POLLIN)
+            part = os.read(self.read_fd, BUFFER_BYTES) if poll.poll(wait_seconds * 1000) else b""
+            if not part:
+                break
+            parts.append(part)
+            wait_seconds = SETTLE_SECONDS
+        return b"".join(parts).decode(errors="replace")
+
+
+def _close(fd: int) -> int:
+    if fd >= 0:
+        os.close(fd)
+    return -1
