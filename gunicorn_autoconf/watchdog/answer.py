@@ -18,7 +18,9 @@ MAX_FRAMES = 100
 
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.+)$')
 # From Python 3.14 on the name of the thread stands between its id and the rest.
-_HEADER = re.compile(r"^(?:(?:Current t|T)hread 0x([0-9a-f]+).*|Stack) \(most recent call first\):$")
+_HEADER = re.compile(
+    r"^(?:(?:Current t|T)hread 0x([0-9a-f]+).*|Stack) \(most recent call first\):$"
+)
 # What is not ASCII is escaped; a backslash of a path itself is not.
 _ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}")
 
@@ -33,13 +35,13 @@ def render_answer(threads: Iterable[ThreadStack]) -> bytes:
 
 
 def parse_answer(text: str) -> list[ThreadStack]:
-    """
+    r"""
     Return the threads that *text* describes, as far as it goes.
 
-    >>> dump = 'Stack (most recent call first):\\n  File "/srv/app.py", line 3 in view\\n'
+    >>> dump = 'Stack (most recent call first):\n  File "/srv/app.py", line 3 in view\n'
     >>> parse_answer(dump)[0].stack[0].place
     '/srv/app.py:3 in view()'
-    >>> parse_answer('["main", "GET /", [["/srv/app.py", 3, "view"]]]\\n["half')[0].request
+    >>> parse_answer('["main", "GET /", [["/srv/app.py", 3, "view"]]]\n["half')[0].request
     'GET /'
     """
     threads: list[tuple[str, str | None, list[Frame]]] = []

@@ -171,9 +171,10 @@ def _cure(evidence: Evidence) -> str:
     )
 
 
-def render_end(seconds: float, place: str) -> str:
-    """Return the line about a reported stall that has ended."""
-    return f"the event loop runs again; it was blocked for {seconds:.2f} s at {place}"
+def render_end(seconds: float, place: str, request: str | None) -> str:
+    """Return the line about a reported stall that has ended; *request* was not known before."""
+    serving = f", serving {request}" if request else ""
+    return f"the event loop runs again; it was blocked for {seconds:.2f} s at {place}{serving}"
 
 
 def render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-# A thread that has not run for this share of the time between two looks is parked.
 _DEAD = frozenset("ZXx")
 
 
@@ -16,6 +15,8 @@ class Clock(NamedTuple):
     """On a CPU."""
     queued_seconds: float = 0.0
     """Ready to run and not on a CPU, until it last came to run. 0 where the kernel does not say."""
+    runs: int = 0
+    """How often it has come to run."""
     state: str = "?"
     """A letter of proc(5): R runs or is ready to, S and D wait, T is stopped."""
 
@@ -28,19 +29,19 @@ def proc_is_ours() -> bool:
         return False
 
 
-def parse_schedstat(text: str) -> tuple[float, float]:
+def parse_schedstat(text: str) -> tuple[float, float, int]:
     """
-    Return the seconds that a thread was on a CPU, and those that it was ready and was not.
+    Return for how many seconds a thread was on a CPU, and ready but not on one; how often it ran.
 
     >>> parse_schedstat("1500000000 250000000 7")
-    (1.5, 0.25)
+    (1.5, 0.25, 7)
 
     Source:
         Linux, scheduler/sched-stats.rst, "/proc/<pid>/schedstat". A kernel without
         CONFIG_SCHED_INFO has no such file, or zeros in it.
     """
-    fields = text.split()
-    return (int(fields[0]) / 1e9, int(fields[1]) / 1e9) if len(fields) > 1 else (0.0, 0.0)
+    fields = [int(field) for field in text.split()]
+    return (fields[0] / 1e9, fields[1] / 1e9, fields[2]) if len(fields) > 2 else (0.0, 0.0, 0)
 
 
 def read_clock(pid: int, tid: int) -> Clock | None:
@@ -49,10 +50,10 @@ def read_clock(pid: int, tid: int) -> Clock | None:
     try:
         # The second field is the program's name, which may hold anything, in parentheses.
         state = _read(f"{task}/stat").rpartition(")")[2].split()[0]
-        computing, queued = parse_schedstat(_read(f"{task}/schedstat"))
+        computing, queued, runs = parse_schedstat(_read(f"{task}/schedstat"))
     except (OSError, ValueError, IndexError):
         return None
-    return None if state in _DEAD else Clock(computing, queued, state)
+    return None if state in _DEAD else Clock(computing, queued, runs, state)
 
 
 def list_threads(pid: int) -> list[int]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.watchdog.stamps import State, tick_seconds
-from gunicorn_autoconf.watchdog.ticker import Ticker
-from gunicorn_autoconf.worker_classes import Interface, class_interface, class_name, is_sync
+from gunicorn_autoconf.watchdog.pools import PoolWatcher
+from gunicorn_autoconf.watchdog.requests import LongRequests, stamp_requests
+from gunicorn_autoconf.watchdog.stamps import Stamps, State
+from gunicorn_autoconf.watchdog.ticker import Ticker, Watcher
+from gunicorn_autoconf.worker_classes import Interface, class_interface, class_name
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.watchdog.patrol import Patrol
-    from gunicorn_autoconf.watchdog.stamps import Stamps
 
 
 class Inside:
-    """The watchdog's part in one worker."""
+    """The watchdog's part in one worker; it does nothing where the arbiter watches none."""
 
     def __init__(self, worker: Worker, patrol: Patrol) -> None:
         self._stamps: Stamps | None = None
@@ -25,18 +26,30 @@ class Inside:
         own, listener = patrol.own, patrol.listener
         if own is None or listener is None:
             return
-        self._stamps = own.stamps
+        stall_seconds, timeout_seconds, _, origins = own.settings
+
+        def say(level: str, text: str) -> None:
+            getattr(worker.log, level)("gunicorn-autoconf: %s", text)
+
+        watchers: list[Watcher] = [PoolWatcher(origins, say)]
+        classes = [class_name(ancestor).rpartition(".")[2] for ancestor in type(worker).__mro__]
         has_loop = _interface(worker) is not Interface.WSGI
-        seconds = own.settings.stall_seconds
+        if has_loop:
+            from gunicorn_autoconf.watchdog.tasks import TaskWatcher
+
+            watchers.append(TaskWatcher(worker, own.stamps, origins, say))
+        elif "ThreadWorker" in classes and timeout_seconds > 0:
+            watchers.append(LongRequests(worker, timeout_seconds, origins, say))
+        elif "SyncWorker" in classes:
+            stamp_requests(worker, own.stamps)
+        self._stamps = own.stamps
         self._ticker = Ticker(
             worker,
             own.stamps,
             listener,
-            tick_seconds=tick_seconds(seconds) if has_loop and seconds > 0 else 0.0,
-            watchers=[],
+            stall_seconds=stall_seconds if has_loop else 0.0,
+            watchers=watchers,
         )
-        if any(is_sync(class_name(ancestor)) for ancestor in type(worker).__mro__):
-            _stamp_requests(worker, own.stamps)
 
     def start(self) -> None:
         """Begin; the application is loaded and the worker about to serve."""
@@ -54,17 +67,3 @@ class Inside:
 def _interface(worker: Worker) -> Interface | None:
     known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
     return next(filter(None, known), None)
-
-
-def _stamp_requests(worker: Any, stamps: Stamps) -> None:
-    """Have a worker that serves one request at a time stamp which."""
-    original = worker.handle_request
-
-    def handle_request(listener: Any, request: Any, *rest: Any) -> Any:
-        stamps.begin_request(time.monotonic(), request.method, request.path)
-        try:
-            return original(listener, request, *rest)
-        finally:
-            stamps.end_request()
-
-    worker.handle_request = handle_request

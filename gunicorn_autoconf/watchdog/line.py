@@ -14,6 +14,7 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gunicorn_autoconf.watchdog.answer import parse_answer
@@ -27,11 +28,45 @@ PATIENCE_SECONDS = 0.04
 ENOUGH_SECONDS = 0.02
 # Less than this is the handling of the signal itself.
 NOTHING_SECONDS = 0.002
+# So often a thread runs in 0.1 s that does nothing but ask for the GIL.
+MANY_RUNS = 8
+ALONE_FRACTION = 0.8
 # How long an answer that has begun may take to end.
 SETTLE_SECONDS = 0.005
-# How long the threads are waited for, one after the other, before a worker is killed.
 MAX_THREADS = 40
 BUFFER_BYTES = 1 << 20
+
+
+class Asked(NamedTuple):
+    """The clock of one thread when it was asked, and now that it has not answered."""
+
+    before: Clock
+    now: Clock
+
+    @property
+    def ran_seconds(self) -> float:
+        """CPU time since it was asked."""
+        return self.now.computing_seconds - self.before.computing_seconds
+
+
+def stands_still(pid: int, tid: int, asked: Mapping[int, Asked]) -> bool:
+    """
+    Return whether the frames of thread *tid* cannot change while they are read.
+
+    *asked* has its process's threads, the main one under *pid*, which has not answered.
+    """
+    thread, main = asked[tid], asked[pid]
+    if thread.now.state in "SD" and thread.ran_seconds < NOTHING_SECONDS:
+        return True  # It waits.
+    if thread.ran_seconds < ENOUGH_SECONDS:
+        return False
+    if tid == pid:
+        return True  # An interpreter would have answered.
+    # The main thread wakes every 5 ms to ask for the GIL (CPython, take_gil), and one other alone
+    # computes and does not give it.
+    others = sum(other.ran_seconds for other in asked.values())
+    is_asking = main.now.runs - main.before.runs >= MANY_RUNS
+    return is_asking and thread.ran_seconds > ALONE_FRACTION * others
 
 
 class _Question(NamedTuple):
@@ -84,47 +119,52 @@ class Line:
         if question is None:
             return []
         text = self._take()
-        if not text and (not listens or time.monotonic() - question.at_seconds > PATIENCE_SECONDS):
-            text = self._read_native(pid, pid, question.clock)
+        is_late = time.monotonic() - question.at_seconds > PATIENCE_SECONDS
+        now = read_clock(pid, pid)
+        if not text and question.clock and now and (is_late or not listens):
+            asked = {pid: Asked(question.clock, now)}
+            text = self._ask_native(pid, pid) if stands_still(pid, pid, asked) else ""
         if not text:
             return []
         self._question = None
         return parse_answer(text)
 
-    def forget(self) -> None:
-        """Expect no answer any more."""
+    def forget(self) -> list[ThreadStack]:
+        """Expect no answer any more; return one that has come late: the native code is over."""
         self._question = None
+        return parse_answer(self._take())
 
-    def ask_all(self, pid: int, *, listens: bool) -> list[ThreadStack]:
+    def ask_all(self, pid: int, *, listens: bool, patience_seconds: float) -> list[ThreadStack]:
         """
         Return the stack of each thread, the main thread first; waits for the answers.
 
         Raises:
             PermissionError: As `ask`.
         """
-        clocks = {tid: read_clock(pid, tid) for tid in list_threads(pid)[:MAX_THREADS]}
-        self.ask(pid, clocks.get(pid))
-        self.forget()
-        text = self._take(PATIENCE_SECONDS) if listens else ""
-        if text:
-            return parse_answer(text)
-        if not listens:
-            time.sleep(PATIENCE_SECONDS)
+        before = {tid: read_clock(pid, tid) for tid in list_threads(pid)[:MAX_THREADS]}
+        self.ask(pid, before.get(pid))
+        self._question = None
+        ends = time.monotonic() + patience_seconds
+        asked: dict[int, Asked] = {}
+        while time.monotonic() < ends:
+            if text := self._take(PATIENCE_SECONDS):
+                return parse_answer(text)
+            asked = {
+                tid: Asked(clock, now)
+                for tid, clock in before.items()
+                if clock and (now := read_clock(pid, tid))
+            }
+            if not listens or all(stands_still(pid, tid, asked) for tid in asked):
+                break
         found = []
-        for tid, clock in clocks.items():
-            for thread in parse_answer(self._read_native(pid, tid, clock)):
-                name = "MainThread" if tid == pid else f"{tid}"
-                found.append(thread._replace(name=name))
+        for tid in asked:
+            text = self._ask_native(pid, tid) if stands_still(pid, tid, asked) else ""
+            name = "MainThread" if tid == pid else f"{tid}"
+            found += [thread._replace(name=name) for thread in parse_answer(text)]
         return found
 
-    def _read_native(self, pid: int, tid: int, before: Clock | None) -> str:
-        now = read_clock(pid, tid)
-        if before is None or now is None or not catches(pid, NATIVE):
-            return ""
-        ran_seconds = now.computing_seconds - before.computing_seconds
-        is_parked = now.state in "SD" and ran_seconds < NOTHING_SECONDS
-        is_native = tid == pid and ran_seconds > ENOUGH_SECONDS
-        if not (is_parked or is_native):
+    def _ask_native(self, pid: int, tid: int) -> str:
+        if not catches(pid, NATIVE):
             return ""
         with contextlib.suppress(ProcessLookupError):
             # Linux gives a signal to the process *tid* to that thread, where it may have it.

@@ -38,13 +38,15 @@ class State(IntFlag):
     """It answers SIGURG with its stacks."""
     LOADED = 2
     """The application is imported."""
+    TICKING = 4
+    """An event loop stamps the time."""
 
 
 class Moment(NamedTuple):
     """The numbers of one worker at one moment, in their order on the page."""
 
     tick: float = 0.0
-    """When the event loop last ran; 0 where there is none to watch."""
+    """When the event loop last ran; 0 where none has."""
     computing_seconds: float = 0.0
     """CPU time of the main thread at that tick."""
     queued_seconds: float = 0.0
@@ -88,10 +90,6 @@ class Stamps:
         self._numbers[_COMPUTING] = computing_seconds
         self._numbers[_QUEUED] = queued_seconds
         self._numbers[_TICK] = now
-
-    def stop_ticking(self) -> None:
-        """Note that there is no event loop any more."""
-        self._numbers[_TICK] = 0.0
 
     def collecting(self, now: float) -> None:
         """Note that a garbage collection begins."""

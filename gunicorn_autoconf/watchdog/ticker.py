@@ -7,6 +7,10 @@ a second the tick also runs the watchers: what needs the interpreter and finds i
 full thread pools or what a start awaits, is seen from inside, at hardly any cost. Workers without
 a loop have their watchers run by their heartbeat, `notify`, in the main thread as well. Nothing
 here raises into the worker.
+
+Several requests that block for a short time each, one after the other, make a loop wait as one
+long one does, though a tick comes in between. So a late tick is not stamped: the page shows when
+the loop was last well, up to `MAX_RUN` thresholds ago, and the arbiter sees one stall.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.watchdog.clocks import parse_schedstat
+from gunicorn_autoconf.watchdog.stamps import State, tick_seconds
 
 if TYPE_CHECKING:
     import asyncio  # A worker without a loop has no use for it.
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.watchdog.stamps import Stamps
 
 WATCHERS_SECONDS = 1.0
+# A tick is late from this share of the threshold on.
+LATE_FRACTION = 0.2
+# For so many thresholds late ticks are one stall.
+MAX_RUN = 4.0
 
 Watcher = Callable[[float], None]
 
@@ -41,7 +50,7 @@ class Ticker:
         worker: The worker, whose application is loaded.
         stamps: Where to.
         listener: What answers the arbiter.
-        tick_seconds: How often an event loop stamps; 0 for never.
+        stall_seconds: How long an event loop may be blocked; 0 for no ticks.
         watchers: Run about once a second, with the time.
     """
 
@@ -51,13 +60,15 @@ class Ticker:
         stamps: Stamps,
         listener: Listener,
         *,
-        tick_seconds: float,
+        stall_seconds: float,
         watchers: Sequence[Watcher],
     ) -> None:
         self._worker = worker
         self._stamps = stamps
         self._listener = listener
-        self._tick_seconds = tick_seconds
+        self._stall_seconds = stall_seconds
+        self._tick_seconds = tick_seconds(stall_seconds)
+        self._due = self._stamped_at = 0.0
         self._watchers = list(watchers)
         self._watched_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,16 +79,18 @@ class Ticker:
         """Begin: with the loop, as soon as it runs, or with the heartbeat."""
         gc.callbacks.append(self._collect)
         os.register_at_fork(after_in_child=self._forget)
-        loop = getattr(self._worker, "loop", None)  # Gunicorn's own ASGI worker has one already.
+        loop: Any = getattr(self._worker, "loop", None)  # Gunicorn's own ASGI worker has one already.
         if hasattr(loop, "call_soon"):
             loop.call_soon(self._begin, loop)
         else:
             self._follow_heartbeat()
 
     def stop(self) -> None:
-        """Expect no tick any more; the worker ends."""
+        """Stamp a last tick; the loop has ended."""
+        if self._loop is not None and self._stall_seconds > 0:
+            self._stamps.tick(time.monotonic(), *self._read_clocks())
         self._loop = None
-        self._stamps.stop_ticking()
+        self._stamps.leave(State.TICKING)
 
     def _follow_heartbeat(self) -> None:
         """
@@ -102,8 +115,10 @@ class Ticker:
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        if self._tick_seconds > 0:
+        if self._stall_seconds > 0:
+            self._due = time.monotonic()
             self._tick()
+            self._stamps.reach(State.TICKING)
         else:
             loop.call_later(WATCHERS_SECONDS, self._watch_only)
 
@@ -114,7 +129,11 @@ class Ticker:
         now = time.monotonic()
         if now - self._watched_at >= WATCHERS_SECONDS:
             self._watch(now)
-        self._stamps.tick(now, *self._read_clocks())
+        late_seconds, self._due = now - self._due, now + self._tick_seconds
+        is_late = LATE_FRACTION * self._stall_seconds <= late_seconds < self._stall_seconds
+        if not is_late or now - self._stamped_at > MAX_RUN * self._stall_seconds:
+            self._stamped_at = now
+            self._stamps.tick(now, *self._read_clocks())
 
     def _watch_only(self) -> None:
         if self._loop is None:
@@ -135,7 +154,7 @@ class Ticker:
     def _read_clocks(self) -> tuple[float, float]:
         if self._schedstat is None:
             return time.thread_time(), 0.0
-        return parse_schedstat(os.pread(self._schedstat, 100, 0).decode())
+        return parse_schedstat(os.pread(self._schedstat, 100, 0).decode())[:2]
 
     def _collect(self, phase: str, info: dict[str, Any]) -> None:
         """Stamp a garbage collection; the collector calls it twice for each, in any thread."""

@@ -46,6 +46,8 @@ REPORT_FRACTION = 0.8
 # After so long a start or an end is reported; an end earlier where `graceful_timeout` is short.
 SLOW_SECONDS = 5.0
 SLOW_FRACTION = 0.5
+# How long all threads are waited for: a crowded machine lets a worker run only now and then.
+PATIENCE_SECONDS, SHORTEST_SECONDS = 1.0, 0.1
 
 INFO, WARNING, ERROR = "info", "warning", "error"
 Say = Callable[[str, str, dict[str, object]], None]
@@ -134,9 +136,13 @@ class WorkerWatch:
                 self._look_at_loop(moment, now)
             if self.settings.timeout_seconds > 0:
                 self._look_at_heartbeat(moment, now)
-        ending_since = moment.ending_since or stopping_since
-        if ending_since and not moment.tick:
+        ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
+        if ending_since and not moment.has(State.TICKING):
             self._look_at_end(moment, now - ending_since)
+
+    def age_seconds(self, now: float) -> float:
+        """Return since when the worker is there."""
+        return now - self._forked_at
 
     def booting_seconds(self, now: float) -> float:
         """Return for how long the worker has been booting; 0 once it has."""
@@ -144,9 +150,12 @@ class WorkerWatch:
 
     def close(self) -> None:
         """Log what was counted; the worker is gone."""
-        self.line.close()
-        if stall := self._stall:
+        stall, moment = self._stall, self.stamps.read()
+        if stall and moment.tick != stall.before.tick:
+            self._end(stall, self.line.forget(), moment, moment.tick)
+        elif stall:  # It was killed.
             self._count(stall, Evidence(max(0.0, stall.last_look - self._due(stall.before))))
+        self.line.close()
         if counted := self._tally.render():
             self._say(WARNING if self._tally.has_blocked else INFO, counted, {"event": "stalls"})
 
@@ -159,11 +168,10 @@ class WorkerWatch:
         stall = self._stall
         if stall and moment.tick != stall.before.tick:
             self._stall = None
-            self.line.forget()
-            if moment.tick:
-                self._end(stall, moment, now)
+            self._end(stall, self.line.forget(), moment, now)
         late_seconds = now - self._due(moment)
-        if not moment.tick or late_seconds < LATE_FRACTION * self.settings.stall_seconds:
+        is_ticking = moment.has(State.TICKING)
+        if not is_ticking or late_seconds < LATE_FRACTION * self.settings.stall_seconds:
             return
         clock = read_clock(self.worker.pid, self.worker.pid)
         if self._stall is None:
@@ -238,8 +246,10 @@ class WorkerWatch:
         fields = {"event": "stall", "place": suspect.place, "blocked_seconds": seconds}
         self._say(WARNING, text, fields)
 
-    def _end(self, stall: _Stall, moment: Moment, now: float) -> None:
-        """Report the end of a stall, or what it was; count it."""
+    def _end(
+        self, stall: _Stall, late: list[ThreadStack], moment: Moment, now: float
+    ) -> None:
+        """Report the end of a stall, or what it was; count it. *late* is an answer after it."""
         clock = Clock(moment.computing_seconds, moment.queued_seconds)
         stall.queued_seconds = 0.0
         blocked_seconds = max(0.0, moment.tick - self._due(stall.before))
@@ -248,8 +258,10 @@ class WorkerWatch:
         if cause is Cause.CODE and stall.samples and not stall.is_told:
             self._report(stall, evidence, now)
         if stall.suspect:
-            self._say(INFO, render_end(blocked_seconds, stall.suspect.place), {"event": "resumed"})
-        elif cause not in {None, Cause.CODE} and self._tally.is_due(cause.value, now):
+            request = next((sample.request for sample in late if sample.request), None)
+            text = render_end(blocked_seconds, stall.suspect.place, request)
+            self._say(INFO, text, {"event": "resumed"})
+        elif cause and cause is not Cause.CODE and self._tally.is_due(cause.value, now):
             self._tally.report(cause.value, cause, now)
             stall.is_told = True
             throttling = since(stall.quota, self._read_quota())
@@ -264,9 +276,9 @@ class WorkerWatch:
         elif cause is Cause.CODE:
             stacks = [sample.stack for sample in stall.samples]
             place = find_suspect(stacks, self.settings.origins).place if stacks else NO_LINE
-        elif cause is not None:
-            place = cause.value
         else:
+            place = cause.value if cause else ""
+        if cause is None:
             return
         self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_told)
 
@@ -294,7 +306,7 @@ class WorkerWatch:
             f"no heartbeat from this worker for {silent_seconds:.1f} s{ending}: Gunicorn will kill "
             f"it in {left_seconds:.1f} s (timeout {timeout_seconds:g})",
             *self._render_clock(),
-            *self._render_all(moment),
+            *self._render_all(moment, patience_seconds=left_seconds / 2),
         ]
         self._say(ERROR, join(lines), {"event": "silent", "silent_seconds": silent_seconds})
 
@@ -310,9 +322,15 @@ class WorkerWatch:
             f"{queued:.1f} s{stopped}"
         ]
 
-    def _render_all(self, moment: Moment) -> list[str]:
+    def _render_all(
+        self, moment: Moment, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> list[str]:
         """Return what every thread does, as lines."""
-        threads = self.line.ask_all(self.worker.pid, listens=moment.has(State.LISTENING))
+        threads = self.line.ask_all(
+            self.worker.pid,
+            listens=moment.has(State.LISTENING),
+            patience_seconds=min(max(patience_seconds, SHORTEST_SECONDS), PATIENCE_SECONDS),
+        )
         if not threads:
             return ["  no stack: the worker did not answer"]
         request = threads[0].request or self.stamps.request()
