@@ -22,6 +22,8 @@ from gunicorn_autoconf.watchdog.stacks import (
 )
 
 NO_LINE = "no single line"
+# The clocks that are compared are read one after the other: so much of a stall may be their error.
+DOUBT_FRACTION = 0.05
 
 
 class Cause(Enum):
@@ -82,7 +84,7 @@ class Evidence(NamedTuple):
         <Cause.MACHINE: 'a crowded machine'>
         >>> Evidence(0.3, queued_seconds=0.1).cause(0.25)
         """
-        if self.code_seconds >= threshold_seconds:
+        if self.code_seconds >= max(threshold_seconds, DOUBT_FRACTION * self.blocked_seconds):
             return Cause.CODE
         if self.blocked_seconds < threshold_seconds:
             return None

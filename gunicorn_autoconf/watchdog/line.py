@@ -101,9 +101,11 @@ class Line:
         """Whether a question is not answered yet."""
         return self._question is not None
 
-    def ask(self, pid: int, clock: Clock | None) -> None:
+    def ask(self, pid: int, clock: Clock | None, *, listens: bool) -> None:
         """
         Ask process *pid* for its stacks; *clock* is its main thread's now.
+
+        Where it does not listen, as SIGURG is the application's, nothing is sent but later.
 
         Raises:
             PermissionError: The worker runs as another user.
@@ -111,7 +113,7 @@ class Line:
         self._take()  # A late answer to an earlier question.
         self._question = _Question(time.monotonic(), clock)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, ASKING)
+            os.kill(pid, ASKING if listens else 0)
 
     def read(self, pid: int, *, listens: bool) -> list[ThreadStack]:
         """Return the answer, if it is there; ask again, by the second signal, if that is due."""
@@ -142,7 +144,7 @@ class Line:
             PermissionError: As `ask`.
         """
         before = {tid: read_clock(pid, tid) for tid in list_threads(pid)[:MAX_THREADS]}
-        self.ask(pid, before.get(pid))
+        self.ask(pid, before.get(pid), listens=listens)
         self._question = None
         ends = time.monotonic() + patience_seconds
         asked: dict[int, Asked] = {}

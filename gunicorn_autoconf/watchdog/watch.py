@@ -186,7 +186,7 @@ class WorkerWatch:
             return
         is_frozen = clock is not None and clock.state in "Tt"
         if not self.line.is_waiting and len(stall.samples) < MAX_SAMPLES and not is_frozen:
-            self.line.ask(self.worker.pid, clock)
+            self.line.ask(self.worker.pid, clock, listens=moment.has(State.LISTENING))
         late_seconds = now - self._due(moment)
         is_seen = len(stall.samples) >= ENOUGH_SAMPLES
         if not is_seen and late_seconds < 2 * self.settings.stall_seconds + SLOW_FRACTION:

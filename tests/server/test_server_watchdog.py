@@ -333,7 +333,7 @@ def test_long_request_in_a_thread_is_reported(gunicorn: Launcher) -> None:
         r"^  thread ThreadPoolExecutor-\S+, serving GET /held, at \S+/app\.py:1[34] in stuck\(\)"
     )
     assert len(server.lines("a request has run")) == 1
-    assert not server.lines("no heartbeat")
+    assert not server.lines(SILENT)
     assert "secret" not in server.log
 
 
@@ -460,7 +460,7 @@ def test_stopped_process_is_not_blamed_on_the_code(
 
 @pytest.fixture
 def small_quota(gunicorn: Launcher) -> Iterator[tuple[Launcher, Path]]:
-    """Starts the server in a cgroup of its own with a tenth of a core, once it is written there."""
+    """Starts the server in a cgroup of its own with little of a core, once it is written there."""
     name = f"autoconf_{uuid.uuid4().hex[:8]}"
     group: Path | None = None
     try:
@@ -508,17 +508,13 @@ def _removed(directory: Path) -> bool:
 @pytest.mark.cgroup
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 def test_quota_is_not_blamed_on_the_code(small_quota: tuple[Launcher, Path]) -> None:
-    """0.1 s of computing in a tenth of a core take a second."""
+    """0.1 s of computing in a twentieth of a core take two seconds."""
     launcher, group = small_quota
     launcher.write("app.py", HARD)
     server = launcher.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
     server.wait_for_workers(1)
-    set_quota(group, 10_000)
-
-    began = time.monotonic()
-    for _ in range(2):
-        assert server.get("/little").status == 200
-    assert time.monotonic() - began > 0.5, "the quota had no effect"
+    set_quota(group, 5_000)
+    assert server.get("/little").status == 200
 
     server.wait_for(
         NOT_THE_CODE
