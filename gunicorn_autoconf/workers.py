@@ -187,11 +187,15 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         """End the processes of a pool, which would outlive the worker for good."""
         multiprocessing: Any = sys.modules.get("multiprocessing")
         children = multiprocessing.active_children() if multiprocessing else []
+        if not children:
+            return
+        pids = [child.pid for child in children]
+        self.log.warning("Worker (pid:%s) ends its child processes: %s", self.pid, pids)
         for child in children:
             child.terminate()
-        if children:
-            pids = [child.pid for child in children]
-            self.log.warning("Worker (pid:%s) ends its child processes: %s", self.pid, pids)
+        for child in children:  # A forked one has the handlers of the worker, and goes on.
+            child.join(END_SECONDS / 10)
+            child.kill()
 
     def _log_tasks(self, tasks: set[asyncio.Task[Any]]) -> None:
         """Name the application's own tasks, which end with the loop and are not waited for."""
