@@ -2,7 +2,7 @@
 
 `uvicorn_worker.UvicornWorker` hands few of Gunicorn's settings to uvicorn, sends no heartbeat while
 it drains, and is ended by the signal that it was sent before Gunicorn's hooks have run. This is
-that class with Gunicorn's promises kept. It needs nothing else of this package:
+that class with Gunicorn's promises kept. It works without the rest of this package:
 ``gunicorn -k gunicorn_autoconf.workers.UvicornWorker app:app``.
 """
 
@@ -24,6 +24,8 @@ from typing import Any
 import uvicorn
 import uvicorn_worker
 from gunicorn.arbiter import Arbiter
+
+from gunicorn_autoconf.fleet.leftovers import describe_thread, end_children, log_tasks
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -153,7 +155,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             self._status = int(end.code or 0)
         finally:
             self._limit_the_end()
-            self._log_tasks(asyncio.all_tasks(loop))
+            log_tasks(self, asyncio.all_tasks(loop))
             _close(loop)
         sys.exit(self._status)
 
@@ -175,33 +177,13 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         main = threading.main_thread()
         threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
         if threads:
-            names = [_describe(thread) for thread in threads]
+            names = [describe_thread(thread) for thread in threads]
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
-            self._end_children()
+            end_children(self)
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(AttributeError, OSError, ValueError):
                     stream.flush()
             os._exit(self._status)
-
-    def _end_children(self) -> None:
-        """End the processes of a pool, which would outlive the worker for good."""
-        multiprocessing: Any = sys.modules.get("multiprocessing")
-        children = multiprocessing.active_children() if multiprocessing else []
-        if not children:
-            return
-        pids = [child.pid for child in children]
-        self.log.warning("Worker (pid:%s) ends its child processes: %s", self.pid, pids)
-        for child in children:
-            child.terminate()
-        for child in children:  # A forked one has the handlers of the worker, and goes on.
-            child.join(END_SECONDS / 10)
-            child.kill()
-
-    def _log_tasks(self, tasks: set[asyncio.Task[Any]]) -> None:
-        """Name the application's own tasks, which end with the loop and are not waited for."""
-        names = [_name(task) for task in tasks if not task.done()]
-        if names:
-            self.log.warning("Worker (pid:%s) cancels tasks that still run: %s", self.pid, names)
 
 
 class _Server(uvicorn.Server):
@@ -301,21 +283,6 @@ def _receives_head(connection: Any) -> bool:
         return bool(parser.trailing_data[0])
     scope = getattr(connection, "scope", None) or {}  # httptools, which fills it piece by piece.
     return scope.get("type") == "http" and "method" not in scope
-
-
-def _describe(thread: threading.Thread) -> str:
-    """The name of *thread* and the line that it is at, outside of Python's own library."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for debuggers
-    library = os.path.dirname(os.__file__)
-    while frame and frame.f_back and frame.f_code.co_filename.startswith(library):
-        frame = frame.f_back
-    return f"{thread.name} at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else thread.name
-
-
-def _name(task: asyncio.Task[Any]) -> str:
-    """The name of *task* and of the function that it runs."""
-    function = getattr(task.get_coro(), "__qualname__", "")
-    return f"{task.get_name()} ({function.replace('.<locals>.', '.')})"
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

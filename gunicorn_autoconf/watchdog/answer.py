@@ -65,4 +65,4 @@ def _from_json(line: str) -> tuple[str, str | None, list[Frame]] | None:
 
 
 def _unescape(text: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[0][2:], 16)), text)
+    return _ESCAPED.sub(lambda found: chr(int(f"0x{found[0][2:]}", 0)), text)

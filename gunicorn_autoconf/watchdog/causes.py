@@ -128,7 +128,7 @@ def find_suspect(samples: Sequence[Stack], origins: Origins) -> Suspect:
     return Suspect(frame.place, frame, culprits.index(frame))
 
 
-def render_stall(
+def render_stall(  # noqa: PLR0913
     evidence: Evidence,
     suspect: Suspect,
     stack: Stack,

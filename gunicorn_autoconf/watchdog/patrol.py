@@ -20,15 +20,11 @@ from typing import TYPE_CHECKING
 from gunicorn_autoconf.fleet.shared_page import Region
 from gunicorn_autoconf.watchdog.line import Line
 from gunicorn_autoconf.watchdog.listener import Listener
+from gunicorn_autoconf.watchdog.loop import Settings
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
 from gunicorn_autoconf.watchdog.sources import find_origins
-from gunicorn_autoconf.watchdog.stamps import Stamps, State, tick_seconds
-from gunicorn_autoconf.watchdog.watch import (
-    SLOW_SECONDS,
-    WARNING,
-    Settings,
-    WorkerWatch,
-)
+from gunicorn_autoconf.watchdog.stamps import SLOW_SECONDS, Stamps, tick_seconds
+from gunicorn_autoconf.watchdog.watch import WorkerWatch
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -264,8 +260,4 @@ class Patrol:
 
 def is_much(found: Throttling) -> bool:
     """Return whether a quota throttles more than its work requires."""
-    return (
-        found.throttled >= QUOTA_FRACTION * found.periods and found.seconds >= QUOTA_LOST_SECONDS
-    )
-
-
+    return found.throttled >= QUOTA_FRACTION * found.periods and found.seconds >= QUOTA_LOST_SECONDS

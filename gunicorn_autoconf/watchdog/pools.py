@@ -110,9 +110,10 @@ def read_pools() -> Iterator[Pool]:
 
 def _anyio_pool() -> Iterator[Pool]:
     asyncio = sys.modules.get("asyncio")
-    if "anyio" not in sys.modules or asyncio is None or asyncio._get_running_loop() is None:
+    loop = asyncio._get_running_loop() if asyncio else None  # noqa: SLF001 - raises nothing
+    if asyncio is None or loop is None or "anyio" not in sys.modules:
         return
-    limiter = _limiters.get(id(asyncio._get_running_loop()))
+    limiter = _limiters.get(id(loop))
     if limiter is None:
         asyncio.ensure_future(_find_limiter())
         return

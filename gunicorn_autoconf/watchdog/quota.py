@@ -46,7 +46,9 @@ def since(before: dict[str, Throttling], now: dict[str, Throttling]) -> Throttli
         for path, row in now.items()
         if path in before
     )
-    return max((row for row in rows if row.throttled > 0), key=lambda row: row.seconds, default=None)
+    return max(
+        (row for row in rows if row.throttled > 0), key=lambda row: row.seconds, default=None
+    )
 
 
 def _cpu_stat_files(root: str) -> list[str]:

@@ -19,6 +19,14 @@ TICKS_PER_THRESHOLD = 5
 SHORTEST_TICK_SECONDS = 0.005
 LONGEST_TICK_SECONDS = 0.5
 
+# After so long a start or an end is reported; an end earlier where `graceful_timeout` is short.
+SLOW_SECONDS = 5.0
+
+
+def slow_end_seconds(graceful_seconds: float) -> float:
+    """Return after how long the end of a worker is reported."""
+    return min(SLOW_SECONDS, graceful_seconds / 2)
+
 
 def tick_seconds(threshold_seconds: float) -> float:
     """

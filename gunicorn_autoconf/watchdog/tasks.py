@@ -24,11 +24,8 @@ from gunicorn_autoconf.watchdog.stacks import (
     join,
     render_threads,
 )
-from gunicorn_autoconf.watchdog.stamps import Stamps
+from gunicorn_autoconf.watchdog.stamps import SLOW_SECONDS, Stamps, slow_end_seconds
 
-# After so long a start or an end is reported; an end earlier where `graceful_timeout` is short.
-SLOW_SECONDS = 5.0
-SLOW_FRACTION = 0.5
 MAX_DEPTH = 100
 
 # What stands between an ``await`` and the coroutine, generator or task that is awaited.
@@ -81,14 +78,15 @@ class TaskWatcher:
             self._report("warning", head, starting)
 
     def _look_at_end(self, seconds: float) -> None:
-        limit = min(SLOW_SECONDS, SLOW_FRACTION * self._worker.cfg.graceful_timeout)
-        if self._is_end_told or seconds < limit:
+        if self._is_end_told or seconds < slow_end_seconds(self._worker.cfg.graceful_timeout):
             return
         self._is_end_told = True
         waiting = [task for task in read_tasks() if self._holds_up(task)]
         if waiting:
             level = "info" if all(task.request for task in waiting) else "warning"
-            self._report(level, f"this worker has not ended after {seconds:.1f} s; it awaits", waiting)
+            self._report(
+                level, f"this worker has not ended after {seconds:.1f} s; it awaits", waiting
+            )
 
     def _holds_up(self, task: _Task) -> bool:
         is_servers = task.stack and any(name in task.stack[-1].path for name in _SERVERS)

@@ -79,7 +79,9 @@ class Ticker:
         """Begin: with the loop, as soon as it runs, or with the heartbeat."""
         gc.callbacks.append(self._collect)
         os.register_at_fork(after_in_child=self._forget)
-        loop: Any = getattr(self._worker, "loop", None)  # Gunicorn's own ASGI worker has one already.
+        loop: Any = getattr(
+            self._worker, "loop", None
+        )  # Gunicorn's own ASGI worker has one already.
         if hasattr(loop, "call_soon"):
             loop.call_soon(self._begin, loop)
         else:

@@ -24,12 +24,13 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 MODULES = {
     "guard",
     "lines",
-    "stall",
-    "loop",
-    "heartbeat",
+    "causes",
+    "pools",
+    "requests",
     "stacks",
-    "threads",
     "tally",
+    "tasks",
+    "watch",
 }
 
 # Functions of other modules whose words go to the log: the start-up table and the warnings.

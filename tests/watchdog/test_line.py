@@ -23,7 +23,7 @@ from gunicorn_autoconf.watchdog.line import Asked, Line, stands_still
 from gunicorn_autoconf.watchdog.stacks import Frame, ThreadStack
 
 # Python 3.11 and 3.14, a path with a quote, a name that is not ASCII, a stack that was cut off.
-DUMP = r'''Thread 0x00007f1 (most recent call first):
+DUMP = r"""Thread 0x00007f1 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 982 in run
 
 Current thread 0x00007f2 [MainThread] (most recent call first):
@@ -31,13 +31,15 @@ Current thread 0x00007f2 [MainThread] (most recent call first):
   File "/srv/a "b"/app.py", line 12 in gr\xfc\xdfe
   File "/srv/app.py", line 3 in <module>
   ...
-  File "/srv/cut'''
+  File "/srv/cut"""
 
 
 def test_dump_of_faulthandler() -> None:
     other, current = parse_answer(DUMP)
 
-    assert other == ThreadStack("0x00007f1", (Frame("/usr/lib/python3.11/threading.py", 982, "run"),))
+    assert other == ThreadStack(
+        "0x00007f1", (Frame("/usr/lib/python3.11/threading.py", 982, "run"),)
+    )
     assert current.name == "0x00007f2"
     assert current.stack == (
         Frame('/srv/a "b"/app.py', 12, "grüße"),
