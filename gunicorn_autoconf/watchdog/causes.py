@@ -138,12 +138,14 @@ def render_stall(  # noqa: PLR0913
     unreported: int = 0,
 ) -> str:
     """Return the warning about code that blocks the loop; *stack* has the text of its lines."""
-    lines = [f"the event loop has been blocked for {evidence.blocked_seconds:.2f} s"]
+    seconds = f"{evidence.blocked_seconds:.2f}"
     if suspect.frame is None:
-        lines[0] += "; no single line is to blame: the loop is overloaded"
+        none = "no single line is to blame: the loop is overloaded"
+        lines = [f"the event loop has been blocked for {seconds} s; {none}"]
         lines.append("  Cure: more workers, or less work for each request")
     else:
-        lines[0] += f" by {find_culprit(stack, origins) or suspect.frame}"
+        line = find_culprit(stack, origins) or suspect.frame
+        lines = [f"the event loop has been blocked for {seconds} s by {line}"]
         lines += [f"  request: {request}"] if request else []
         lines.append(f"  {_cure(evidence)}")
     if evidence.blocked_seconds - evidence.code_seconds >= 0.1 * evidence.blocked_seconds:
@@ -187,15 +189,15 @@ def render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> s
             f"{late}: the garbage collector took {evidence.collecting_seconds:.2f} s. "
             "`gc.freeze()` once everything is loaded makes collections shorter"
         )
-    lost = f"for {evidence.lost_seconds:.2f} s"
+    lost = f"{evidence.lost_seconds:.2f}"
     if cause is Cause.QUOTA:
         return (
-            f"{late}: its thread got no CPU {lost}, {evidence.quota_seconds:.2f} s of it because "
-            f"the CPU quota throttled ({quota_path}). Raise the limit or run fewer workers"
+            f"{late}: its thread got no CPU for {lost} s, {evidence.quota_seconds:.2f} s of it "
+            f"because the CPU quota throttled ({quota_path}). Raise the limit or run fewer workers"
         )
     if cause is Cause.MACHINE:
         return (
-            f"{late}: its thread was ready to run and got no CPU {lost}. The machine has more to "
-            "do than cores"
+            f"{late}: its thread was ready to run and got no CPU for {lost} s. The machine has "
+            "more to do than cores"
         )
-    return f"{late}: the process did not run {lost}: stopped, frozen, or a suspended machine"
+    return f"{late}: the process did not run for {lost} s: stopped, frozen, or a suspended machine"

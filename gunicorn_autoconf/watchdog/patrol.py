@@ -233,10 +233,10 @@ class Patrol:
             self._quota_quiet_until = now + QUOTA_QUIET_SECONDS
             self._server.log.warning(
                 "gunicorn-autoconf: the CPU quota throttled %d of %d periods in the last minute, "
-                "%.1f s over all cores (%s). Raise the limit or run fewer workers",
+                "%s s over all cores (%s). Raise the limit or run fewer workers",
                 found.throttled,
                 found.periods,
-                found.seconds,
+                f"{found.seconds:.1f}",
                 found.path,
                 extra={"event": "throttled", "throttled_periods": found.throttled},
             )

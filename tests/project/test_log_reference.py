@@ -52,7 +52,7 @@ FUNCTIONS = {
 }
 
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "as planned", "gunicorn-autoconf watchdog"}
+UNSAID = {"no worker is measured", "as planned", "gunicorn-autoconf watchdog", "AnyIO worker"}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 
