@@ -101,9 +101,9 @@ class Line:
         """Whether a question is not answered yet."""
         return self._question is not None
 
-    def ask(self, pid: int, clock: Clock | None, *, listens: bool) -> None:
+    def ask(self, pid: int, *, listens: bool) -> None:
         """
-        Ask process *pid* for its stacks; *clock* is its main thread's now.
+        Ask process *pid* for its stacks.
 
         Where it does not listen, as SIGURG is the application's, nothing is sent but later.
 
@@ -111,18 +111,19 @@ class Line:
             PermissionError: The worker runs as another user.
         """
         self._take()  # A late answer to an earlier question.
-        self._question = _Question(time.monotonic(), clock)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, ASKING if listens else 0)
+        # In this order: what the thread has run before it was asked does not count.
+        self._question = _Question(time.monotonic(), read_clock(pid, pid))
 
     def read(self, pid: int, *, listens: bool) -> list[ThreadStack]:
         """Return the answer, if it is there; ask again, by the second signal, if that is due."""
         question = self._question
         if question is None:
             return []
-        text = self._take()
         is_late = time.monotonic() - question.at_seconds > PATIENCE_SECONDS
         now = read_clock(pid, pid)
+        text = self._take()  # After the clock: what it has not answered by then it will not.
         if not text and question.clock and now and (is_late or not listens):
             asked = {pid: Asked(question.clock, now)}
             text = self._ask_native(pid, pid) if stands_still(pid, pid, asked) else ""
@@ -143,19 +144,22 @@ class Line:
         Raises:
             PermissionError: As `ask`.
         """
-        before = {tid: read_clock(pid, tid) for tid in list_threads(pid)[:MAX_THREADS]}
-        self.ask(pid, before.get(pid), listens=listens)
+        self.ask(pid, listens=listens)
         self._question = None
+        before = {tid: read_clock(pid, tid) for tid in list_threads(pid)[:MAX_THREADS]}
         ends = time.monotonic() + patience_seconds
         asked: dict[int, Asked] = {}
         while time.monotonic() < ends:
-            if text := self._take(PATIENCE_SECONDS):
-                return parse_answer(text)
+            time.sleep(PATIENCE_SECONDS)
             asked = {
                 tid: Asked(clock, now)
                 for tid, clock in before.items()
                 if clock and (now := read_clock(pid, tid))
             }
+            if text := self._take():  # After the clocks, as in `read`.
+                return parse_answer(text)
+            if pid not in asked:
+                return []
             if not listens or all(stands_still(pid, tid, asked) for tid in asked):
                 break
         found = []

@@ -140,7 +140,7 @@ class LoopWatch:
             return
         is_frozen = clock is not None and clock.state in "Tt"
         if not self._line.is_waiting and len(stall.samples) < MAX_SAMPLES and not is_frozen:
-            self._line.ask(pid, clock, listens=moment.has(State.LISTENING))
+            self._line.ask(pid, listens=moment.has(State.LISTENING))
         late_seconds = now - self._due(moment)
         is_seen = len(stall.samples) >= ENOUGH_SAMPLES
         if not is_seen and late_seconds < self._threshold_seconds + UNSEEN_SECONDS:

@@ -170,7 +170,7 @@ def test_main_thread_is_seen_whatever_it_does(what: str) -> None:
 
         def answered() -> bool:
             if not line.is_waiting:
-                line.ask(pid, read_clock(pid, pid), listens=True)
+                line.ask(pid, listens=True)
             found.extend(line.read(pid, listens=True))
             return any(what in [frame.function for frame in t.stack] for t in found)
 
@@ -195,7 +195,7 @@ def test_asking_a_thousand_times_harms_nobody() -> None:
     with working("compute") as (line, pid):
         answers = 0
         for _ in range(1000):
-            line.ask(pid, read_clock(pid, pid), listens=True)
+            line.ask(pid, listens=True)
             time.sleep(0.001)
             answers += len(line.read(pid, listens=True))
 
@@ -207,7 +207,7 @@ def test_process_without_handlers_is_left_alone() -> None:
     line = Line()
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        line.ask(process.pid, Clock(state="S"), listens=True)
+        line.ask(process.pid, listens=True)
         assert line.ask_all(process.pid, listens=True, patience_seconds=0.1) == []
         assert not catches(process.pid, signal.SIGTERM)
         assert process.poll() is None
