@@ -181,10 +181,15 @@ def test_main_thread_is_seen_whatever_it_does(what: str) -> None:
 @linux
 def test_all_threads_answer_with_their_names() -> None:
     with working("both") as (line, pid):
-        main, other = line.ask_all(pid, listens=True, patience_seconds=20)
+        found: list[ThreadStack] = []
 
+        def serves() -> bool:
+            found[:] = line.ask_all(pid, listens=True, patience_seconds=20)
+            return "compute" in [frame.function for frame in found[0].stack]
+
+        wait_until(serves, "the main thread has come to its request")
+        main, other = found
         assert (main.name, main.request) == ("MainThread", "GET /x")
-        assert "compute" in [frame.function for frame in main.stack]
         assert other.name.startswith("Thread-1")
         assert "wait" in [frame.function for frame in other.stack]
 
