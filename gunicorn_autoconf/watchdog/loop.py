@@ -97,6 +97,7 @@ class LoopWatch:
         self._tick_seconds = tick_seconds(settings.stall_seconds)
         self._tally = Tally()
         self._stall: _Stall | None = None
+        self._last = Moment()
         self._quota = read_quota()
         self._quota_at = 0.0
 
@@ -121,13 +122,15 @@ class LoopWatch:
         if stall and moment.tick != stall.before.tick:
             self._stall = None
             self._end(stall, self._line.forget(), moment, now)
+        if moment.tick != self._last.tick:
+            self._last = moment
         late_seconds = now - self._due(moment)
         is_ticking = moment.has(State.TICKING)
         if not is_ticking or late_seconds < LATE_FRACTION * self._threshold_seconds:
             return
         clock = read_clock(pid, pid)
         if self._stall is None:
-            self._stall = _Stall(moment, self._quota, clock)
+            self._stall = _Stall(self._last, self._quota, clock)
         self._examine(self._stall, pid, moment, clock, now)
 
     def _examine(
