@@ -170,7 +170,7 @@ class Line:
         return found
 
     def _ask_native(self, pid: int, tid: int) -> str:
-        if not catches(pid, NATIVE):
+        if NATIVE is None or not catches(pid, NATIVE):
             return ""
         with contextlib.suppress(ProcessLookupError):
             # Linux gives a signal to the process *tid* to that thread, where it may have it.

@@ -27,11 +27,9 @@ from gunicorn_autoconf.watchdog.frames import read_threads
 from gunicorn_autoconf.watchdog.stamps import Stamps, State
 
 ASKING = signal.SIGURG
-# Any other that nobody uses. Where there are no real-time signals, BSD's and macOS' SIGINFO, whose
-# default is to be ignored.
-NATIVE: int = (
-    signal.SIGRTMIN + 11 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", ASKING)
-)
+# One that programs hardly use. Its default ends a process: it is sent to none that has no handler
+# for it, which only Linux' /proc tells. macOS has no such signals.
+NATIVE: int | None = signal.SIGRTMIN + 11 if hasattr(signal, "SIGRTMIN") else None
 
 
 class Listener:
@@ -48,7 +46,7 @@ class Listener:
             signal.signal(ASKING, self._answer)
             signal.siginterrupt(ASKING, False)
             self._stamps.reach(State.LISTENING)
-        if NATIVE != ASKING and signal.getsignal(NATIVE) is signal.SIG_DFL:
+        if NATIVE is not None and signal.getsignal(NATIVE) is signal.SIG_DFL:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
                 faulthandler.register(NATIVE, self._write_fd, all_threads=False, chain=False)
 

@@ -103,10 +103,14 @@ class Patrol:
         self._forking = None
         if numbers is None or line is None or (self.stall_seconds <= 0 and timeout_seconds <= 0):
             return
+        try:
+            pipe = Line()
+        except OSError:  # too many open files: nobody watches this worker
+            return
         self._forking = WorkerWatch(
             worker,
             Stamps(numbers, line),
-            Line(),
+            pipe,
             Settings(
                 self.stall_seconds,
                 timeout_seconds,
@@ -198,20 +202,20 @@ class Patrol:
         if not server.LISTENERS and not server.cfg.reuse_port and self._stopping_since is None:
             self._stopping_since = now  # Gunicorn has closed them: it stops.
         watches = [watch for watch in self._watches.values() if watch.worker.pid in server.WORKERS]
-        for watch in watches:
-            if self._may_signal:
-                self._look_at(watch, now)
-        self._report_boots(watches, now)
+        if self._may_signal:
+            try:
+                for watch in watches:
+                    watch.look(now, stopping_since=self._stopping_since)
+                self._report_boots(watches, now)
+            except PermissionError as error:
+                self._may_signal = False
+                server.log.warning(
+                    "gunicorn-autoconf: the watchdog is off: the arbiter may not send signals to "
+                    "its workers (%s)",
+                    error,
+                )
         self._report_quota(watches, now)
         return ASKING_SECONDS if any(watch.line.is_waiting for watch in watches) else self._period
-
-    def _look_at(self, watch: WorkerWatch, now: float) -> None:
-        try:
-            watch.look(now, stopping_since=self._stopping_since)
-        except PermissionError as error:
-            self._may_signal = False
-            text = f"the watchdog is off: the arbiter may not send signals to its workers ({error})"
-            self._server.log.warning("gunicorn-autoconf: %s", text)
 
     def _report_boots(self, watches: list[WorkerWatch], now: float) -> None:
         booting = [watch for watch in watches if watch.booting_seconds(now) >= SLOW_SECONDS]

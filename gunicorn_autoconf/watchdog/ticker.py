@@ -15,6 +15,7 @@ the loop was last well, up to `MAX_RUN` thresholds ago, and the arbiter sees one
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -173,7 +174,8 @@ class Ticker:
         """Leave the page alone in a child of the worker."""
         self._loop = None
         self._watchers = []
-        gc.callbacks.remove(self._collect)
+        with contextlib.suppress(ValueError):  # A child of a child has none.
+            gc.callbacks.remove(self._collect)
 
 
 def _open_schedstat() -> int | None:
