@@ -16,47 +16,19 @@ nox.options.sessions = ["lint", "types", "docs", "tests", "versions"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 
-# Without those that take long or make cgroups; the README's command runs them all.
-QUICK = ("-n", "4", "-m", "not slow and not cgroup")
-# What differs from one Python to the next: all that needs no server, and a few that do.
-WATCHDOG, MEMORY = (
-    "--ignore=tests/server/test_server_watchdog.py",
-    "--ignore=tests/server/test_server_memory.py",
-)
-UVICORN, SIGNALS = (
-    "--ignore=tests/server/test_server_uvicorn.py",
-    "--ignore=tests/server/test_server_signals.py",
-)
-TOP, PASTE = "--ignore=tests/cli/test_server_top.py", "--ignore=tests/cli/test_server_paste.py"
-# Pages and examples say the same everywhere; simulations and measurements take their time.
-DOCS, EXAMPLES = "--ignore=tests/project/test_docs.py", "--ignore=tests/project/test_examples.py"
-SIMULATION, HOSTILE = (
-    "--ignore=tests/memory/test_guard_simulation.py",
-    "--ignore=tests/app/test_hostile.py",
-)
-COMPARE, TRUST = (
-    "--ignore=tests/project/test_compare.py",
-    "--ignore=tests/server/test_server_least_trust.py",
-)
-NOT_ON_EACH = (WATCHDOG, MEMORY, UVICORN, SIGNALS, TOP, PASTE, TRUST, DOCS, EXAMPLES)
-EACH_PYTHON = ("tests", *QUICK, *NOT_ON_EACH, SIMULATION, HOSTILE, COMPARE)
-# What differs from one Gunicorn or Uvicorn to the next.
-ONLY_SERVERS = ("-n", "4", "-m", "server and not slow and not cgroup")
-SERVERS = ("tests", *ONLY_SERVERS, WATCHDOG, MEMORY, TOP, TRUST, DOCS, EXAMPLES)
-CROSS = (
-    "tests/server/test_server_frameworks.py",
-    "tests/plan/test_ignored.py",
-    "tests/server/test_gunicorn_settings.py",
-    *QUICK,
-)
+# Which tests a session runs, by their markers; the README's command runs all.
+QUICK = "not slow and not cgroup"
+EACH_PYTHON = f"{QUICK} and not one_python"
+OLDEST = f"{QUICK} and each_gunicorn"
+CROSS = f"{OLDEST} and not one_python"
 
 # The oldest that pyproject.toml allows with the newest there is; newest with newest is what every
 # other session has.
 OLDEST_GUNICORN, OLDEST_UVICORN = "gunicorn==23.0.0", "uvicorn==0.36.0"
 VERSIONS = [
-    nox.param(OLDEST_GUNICORN, OLDEST_UVICORN, SERVERS, id="oldest"),
-    nox.param(OLDEST_GUNICORN, "uvicorn", (), id="oldest-gunicorn"),
-    nox.param("gunicorn", OLDEST_UVICORN, (), id="oldest-uvicorn"),
+    nox.param(OLDEST_GUNICORN, OLDEST_UVICORN, OLDEST, id="oldest"),
+    nox.param(OLDEST_GUNICORN, "uvicorn", CROSS, id="oldest-gunicorn"),
+    nox.param("gunicorn", OLDEST_UVICORN, CROSS, id="oldest-uvicorn"),
 ]
 
 
@@ -90,20 +62,15 @@ def docs(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the quick tests on each Python that is present, against the built wheel."""
     session.install(".[test]")
-    session.run("pytest", *(session.posargs or EACH_PYTHON))
+    run_pytest(session, EACH_PYTHON)
 
 
 @nox.session
-@nox.parametrize(("gunicorn", "uvicorn", "more"), VERSIONS)
-def versions(session: nox.Session, gunicorn: str, uvicorn: str, more: tuple[str, ...]) -> None:
+@nox.parametrize(("gunicorn", "uvicorn", "markers"), VERSIONS)
+def versions(session: nox.Session, gunicorn: str, uvicorn: str, markers: str) -> None:
     """Run the quick tests on the oldest Gunicorn and Uvicorn that are supported."""
     session.install(".[test]", gunicorn, uvicorn)
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-        return
-    session.run("pytest", *CROSS)
-    if more:
-        session.run("pytest", *more)
+    run_pytest(session, markers)
 
 
 @nox.session
@@ -114,3 +81,8 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+def run_pytest(session: nox.Session, markers: str) -> None:
+    """Run what the command line names, or else the tests with these *markers*."""
+    session.run("pytest", *(session.posargs or ("tests", "-n", "4", "-m", markers)))

@@ -6,6 +6,7 @@ import ast
 import inspect
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,12 @@ from typing import Any
 import click
 from click.testing import CliRunner
 from gunicorn.config import KNOWN_SETTINGS
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 import gunicorn_autoconf
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top.screen import draw_screen
-from gunicorn_autoconf.cli.top.terminal import export, render_svg
 from gunicorn_autoconf.cli.top.view import (
     MemorySample,
     Order,
@@ -35,12 +35,11 @@ from gunicorn_autoconf.machine.facts import (
     Origin,
     ProcessMemory,
 )
-from gunicorn_autoconf.plan.ignored import IGNORED
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
 from gunicorn_autoconf.server.hooks import ServerHooks
-from gunicorn_autoconf.worker_classes import Interface, class_name
+from gunicorn_autoconf.worker_classes import FAMILIES, Interface, class_name
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -108,9 +107,9 @@ def ignored() -> str:
     return table(
         ("Worker class", "Settings", "Why"),
         (
-            (f"`{worker_class}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
-            for worker_class, rows in IGNORED.items()
-            for row in rows
+            (f"`{family.name}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
+            for family in FAMILIES.values()
+            for row in family.ignored
         ),
     )
 
@@ -190,20 +189,30 @@ def changes() -> str:
 
 
 def modules() -> str:
-    """Return the table of modules, each with the sentence by which it introduces itself."""
-
-    def introduction(path: Path) -> str:
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        return " ".join(docstring.partition("\n\n")[0].replace("``", "`").split())
-
+    """Return a table of modules for each folder of the package, under what the folder is for."""
     package = ROOT / "gunicorn_autoconf"
-    return table(
-        ("Module", "Introduces itself as"),
-        (
-            (f"`{path.relative_to(package).as_posix()}`", introduction(path))
-            for path in sorted(package.rglob("*.py"))
-        ),
+    inits = [path for path in package.rglob("__init__.py") if path.parent != package]
+    top = _modules_of(package, "The top: what you import, and what every folder uses.")
+    return "\n".join([top, *(_modules_of(i.parent, _introduction(i)) for i in sorted(inits))])
+
+
+def _modules_of(folder: Path, title: str) -> str:
+    package = ROOT / "gunicorn_autoconf"
+    rows = [
+        (f"`{path.name}`", _introduction(path))
+        for path in sorted(folder.glob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    name = folder.relative_to(package.parent).as_posix()
+    return f"### `{name}/`\n\n{title}\n\n" + (
+        table(("Module", "What it does"), rows) if rows else ""
     )
+
+
+def _introduction(path: Path) -> str:
+    """Return the sentence by which a module introduces itself."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.partition("\n\n")[0].replace("``", "`").split())
 
 
 def top() -> str:
@@ -239,16 +248,32 @@ def top() -> str:
     view = follow(None, sample(0))
     for at in range(2, 25, 2):
         view = follow(view, sample(at))
-    return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
+    return picture(draw_screen(view, Order(), 80, 14), "top")
 
 
 def explain() -> str:
     """Return a picture of what `explain` prints on the machine that builds the documentation."""
     options = "--cpus 2 --memory 1GiB --workload io gunicorn_autoconf.demo:app"
     printed = CliRunner().invoke(main, ["explain", *options.split()], color=True).stdout
-    console = Console(file=io.StringIO(), width=80, record=True, force_terminal=True)
-    console.print(Text.from_ansi(printed))
-    return export(console, "gunicorn-autoconf explain", "explain")
+    return picture(Text.from_ansi(printed), "explain")
+
+
+def picture(shown: RenderableType, name: str) -> str:
+    """Return *shown* as a picture of a terminal, the same on every machine."""
+    console = Console(
+        file=io.StringIO(),
+        width=80,
+        record=True,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        _environ={},
+    )
+    console.print(shown)
+    # The id tells two pictures on one page apart.
+    svg = console.export_svg(title=f"gunicorn-autoconf {name}", unique_id=name)
+    # A page must not load its fonts from elsewhere.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def command(name: str) -> str:

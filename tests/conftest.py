@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cgroups import Cgroup, limited
 from columns import render_columns
-from harness import Launcher
+from harness import Launcher, launching
 from hypothesis import settings
 
 # How long an example takes says nothing on a machine that is busy with servers.
@@ -39,6 +41,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """
+    Let a process that is done take tests from another one.
+
+    By itself `-n 4` deals them out in large portions, of which one may be all of the slow ones.
+    """
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what each worker class has lived through, side by side."""
     columns = [
@@ -57,10 +71,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def gunicorn(tmp_path: Path) -> Iterator[Launcher]:
     """Starts the real server; what still runs at the end must stop cleanly."""
-    launcher = Launcher(folder=tmp_path, servers=[])
-    yield launcher
-    with ExitStack() as each_of_them:
-        for server in launcher.servers:
-            # pytest shows this beside a failure, and only there.
-            print(f"--- {server.log_path}\n{server.log}")
-            each_of_them.callback(server.close)
+    with launching(tmp_path) as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    """A memory cgroup with a limit of 300 MiB."""
+    with limited("memory", memory_bytes=300 * 1024 * 1024) as made:
+        yield made
+
+
+@pytest.fixture
+def confined(cgroup: Cgroup, gunicorn: Launcher) -> Launcher:
+    """Starts the server in *cgroup*; it is stopped before that is removed."""
+    return replace(gunicorn, wrapper=cgroup.wrapper)
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """The event loop that the worker runs."""
+    name: str = request.param
+    if name == "uvloop":
+        pytest.importorskip("uvloop")
+    return name

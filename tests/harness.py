@@ -17,7 +17,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from typing import NamedTuple
 import gunicorn.config
 import psutil
 import pytest
+from patience import QUIET_SECONDS, Patience, stretched
 
 import gunicorn_autoconf
 
@@ -36,8 +37,6 @@ GUNICORN_SCRIPT = (sys.executable, str(Path(sys.executable).with_name("gunicorn"
 
 MODULE_DOOR = ("-c", "python:gunicorn_autoconf.conf")
 
-# Long enough for a loaded machine; a condition that holds is seen at once.
-DEADLINE_SECONDS = 20.0
 POLL_SECONDS = 0.02
 
 # What a worker that lost its SIGTERM between fork and handlers takes, where our hooks around the
@@ -54,14 +53,14 @@ _NAMES = frozenset({"WEB_CONCURRENCY", "DYNO", "PORT", "NOTIFY_SOCKET", "FORWARD
 def wait_until(
     condition: Callable[[], bool],
     what: str | Callable[[], str],
-    deadline: float = DEADLINE_SECONDS,
+    quiet_seconds: float = QUIET_SECONDS,
 ) -> None:
-    """Return as soon as *condition* holds; fail, naming *what*, after *deadline* seconds."""
-    ends = time.monotonic() + deadline
+    """Return as soon as *condition* holds; fail, naming *what*, when patience is over."""
+    patience = Patience(quiet_seconds)
     while not condition():
-        if time.monotonic() > ends:
+        if patience.is_over():
             name = what() if callable(what) else what
-            pytest.fail(f"not within {deadline:g} s: {name}", pytrace=False)
+            pytest.fail(f"not within {patience.waited_seconds:.0f} s: {name}", pytrace=False)
         time.sleep(POLL_SECONDS)
 
 
@@ -139,7 +138,7 @@ class Launcher:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=DEADLINE_SECONDS,
+            timeout=stretched(),
             check=False,
         )
 
@@ -181,6 +180,18 @@ class Launcher:
         server = self.launch(*arguments, program=program, bind=bind, **variables)
         server.wait_for("Listening at: ")
         return server
+
+
+@contextmanager
+def launching(folder: Path) -> Iterator[Launcher]:
+    """Start servers in *folder*; what still runs after the block must stop cleanly."""
+    launcher = Launcher(folder=folder, servers=[])
+    yield launcher
+    with ExitStack() as each_of_them:
+        for server in launcher.servers:
+            # pytest shows this beside a failure, and only there.
+            print(f"--- {server.log_path}\n{server.log}")
+            each_of_them.callback(server.close)
 
 
 class Server:
@@ -229,13 +240,13 @@ class Server:
         return len(self.log)
 
     def wait_for(
-        self, pattern: str, deadline: float = DEADLINE_SECONDS, *, since: int = 0
+        self, pattern: str, quiet_seconds: float = QUIET_SECONDS, *, since: int = 0
     ) -> re.Match[str]:
         """Return the first match of *pattern* in the log, once it is there."""
-        ends = time.monotonic() + deadline
+        patience = Patience(quiet_seconds)
         while True:
             # In this order: what a process printed before its end is seen.
-            running, late = not self.has_ended, time.monotonic() > ends
+            running, late = not self.has_ended, patience.is_over()
             if found := re.compile(pattern, re.MULTILINE).search(self.log, since):
                 return found
             if not running:
@@ -243,7 +254,10 @@ class Server:
                     f"{pattern!r} never came, exit status {self.process.returncode}", pytrace=False
                 )
             if late:
-                pytest.fail(f"{pattern!r} did not come within {deadline:g} s", pytrace=False)
+                pytest.fail(
+                    f"{pattern!r} did not come within {patience.waited_seconds:.0f} s",
+                    pytrace=False,
+                )
             time.sleep(POLL_SECONDS)
 
     # The processes
@@ -260,7 +274,7 @@ class Server:
 
     def worker_pids(self) -> set[int]:
         """Return the workers that the arbiter has now."""
-        return {child.pid for child in self.arbiter.children() if _lives(child.pid)}
+        return {pid for pid in children(self.pid) if _lives(pid)}
 
     def wait_for_workers(self, count: int, *, replacing: set[int] | None = None) -> set[int]:
         """Return the pids once *count* workers are booted, none of them one of *replacing*."""
@@ -269,7 +283,7 @@ class Server:
         def complete() -> bool:
             nonlocal pids
             pids = self.worker_pids()
-            booted = {int(pid) for pid in re.findall(r"worker (\d+) booted", self.log)}
+            booted = {int(pid) for pid in re.findall(r"worker (\d+) (?:booted|ready)", self.log)}
             return len(pids) == count and pids <= booted and not pids & (replacing or set())
 
         what = f"{count} booted workers"
@@ -287,21 +301,21 @@ class Server:
     def processes(self) -> list[psutil.Process]:
         """Return every living process of this server, orphans too."""
         return [
-            process
-            for process in psutil.process_iter()
-            if _session(process.pid) in self.sessions and _lives(process.pid)
+            psutil.Process(pid)
+            for pid in psutil.pids()
+            if _session(pid) in self.sessions and _lives(pid)
         ]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the arbiter."""
         os.kill(self.pid, number)
 
-    def wait(self, deadline: float = DEADLINE_SECONDS) -> int:
+    def wait(self) -> int:
         """Return the exit status of the process that was started, once it has ended."""
-        wait_until(lambda: self.process.poll() is not None, "the server ends", deadline)
+        wait_until(lambda: self.process.poll() is not None, "the server ends")
         return self.process.wait()
 
-    def stop(self, deadline: float = DEADLINE_SECONDS) -> None:
+    def stop(self, quiet_seconds: float = QUIET_SECONDS) -> None:
         """
         Stop the server by SIGTERM; fail unless that is clean and leaves nothing behind.
 
@@ -310,10 +324,10 @@ class Server:
         holds up the end for ``graceful_timeout``.
         """
         self.signal(signal.SIGTERM)
-        wait_until(lambda: self.has_ended, "the arbiter ends", deadline)
+        wait_until(lambda: self.has_ended, "the arbiter ends", quiet_seconds)
         if self.process.returncode != 0:
             pytest.fail(f"SIGTERM ended in exit status {self.process.returncode}", pytrace=False)
-        wait_until(lambda: not self.processes(), "no process is left", deadline)
+        wait_until(lambda: not self.processes(), "no process is left", quiet_seconds)
 
     def close(self) -> None:
         """Stop the server where it still runs, whatever has become of it."""
@@ -374,7 +388,7 @@ class _Connection(http.client.HTTPConnection):
 
     def __init__(self, address: tuple[str, int] | str) -> None:
         host, port = ("localhost", 80) if isinstance(address, str) else address
-        super().__init__(host, port, timeout=DEADLINE_SECONDS)
+        super().__init__(host, port, timeout=stretched())
         self._path = address if isinstance(address, str) else None
 
     def connect(self) -> None:
@@ -384,6 +398,17 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of the main thread of *pid*, zombies too."""
+    try:
+        # psutil would read the files of all processes, which many waits do fifty times a second.
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        with suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(pid).children()]
+        return []
 
 
 def _lives(pid: int) -> bool:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGHUP, SIGTERM, SIGTTIN, SIGTTOU
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
@@ -24,9 +22,9 @@ from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.fleet.sampler import Sampler, WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
-from gunicorn_autoconf.memory import executor
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
+from gunicorn_autoconf.memory.timing import Timing
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
@@ -67,6 +65,7 @@ class Member:
 class Arbiter:
     """Gunicorn's arbiter, as far as the count of its workers goes."""
 
+    pid = ARBITER_PID
     reexec_pid = 0
     master_pid = 0
     LISTENERS: tuple[str, ...] = ("a socket",)
@@ -142,14 +141,6 @@ class Arbiter:
         self.forked(member)
 
 
-@contextmanager
-def signals_to(arbiter: Arbiter) -> Iterator[None]:
-    """Let *arbiter* get every signal that the executor sends."""
-    system = SimpleNamespace(kill=arbiter.kill, getpid=lambda: ARBITER_PID)
-    with mock.patch.object(executor, "os", system):
-        yield
-
-
 # -- laws: MiB by the seconds since a worker has booted ----------------------------------------
 
 Law = Callable[[float], float]
@@ -205,6 +196,7 @@ class Fleet:
     stop_seconds: float = 1
     sidecar: Law = lambda seconds: 0
     arbiter_mib: float = 20
+    timing: Timing = field(default_factory=Timing)
     environ: dict[str, str] = field(default_factory=dict)
     physical_mib: tuple[float, float] = (64 * 1024, 0)
     """What the host has and what is in use of it."""
@@ -227,37 +219,44 @@ class Fleet:
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
-        nobody: Any = SimpleNamespace(forget_unclaimed=lambda now: 0)
+        records: Any = SimpleNamespace(forks=self.forks, seen=lambda sample, pids: None)
+        # A test may put others in the place of these two.
+        self.look: Callable[[], None] = lambda: None
+        """Called in the middle of each step."""
+        self.unclaimed_kills: Callable[[], int] = lambda: 0
+        kills: Any = SimpleNamespace(forget_unclaimed=lambda now: self.unclaimed_kills())
+        self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
-            self.arbiter, lambda: final, self._records(), nobody, replaced=lambda: self.replaced
+            self.arbiter,
+            lambda: final,
+            records,
+            kills,
+            replaced=lambda: self.replaced,
+            timing=self.timing,
+            executor=self.arbiter.executor,
+            sampler=Sampler(
+                self.machine,
+                read_memory=self.memory_of,
+                read_rss=lambda pid: self.memory_of(pid).rss_bytes,
+                clock=lambda: self.now,
+            ),
         )
-        self.supervisor._sampler = Sampler(
-            self.machine,
-            read_memory=self.memory_of,
-            read_rss=lambda pid: self.memory_of(pid).rss_bytes,
-            clock=lambda: self.now,
-        )
-        self.arbiter.executor = self.supervisor.executor
-        self._begin = self.supervisor.executor.start
-        self.supervisor.executor.start = self._started  # type: ignore[method-assign]
 
     def run(self, seconds: float, at: dict[float, Callable[[], None]] | None = None) -> Fleet:
         """Let so many *seconds* pass, and do what is to be done *at* some of them."""
         due = sorted((at or {}).items())
-        next_look = self.supervisor._interval()
+        next_look = self.now + self.timing.fastest_seconds
         goes_on = threading.Event()
-        with signals_to(self.arbiter):
-            self.arbiter.manage_workers()
-            for tick in range(round(seconds * TICKS_A_SECOND)):
-                self.now = tick / TICKS_A_SECOND
-                while due and due[0][0] <= self.now:
-                    due.pop(0)[1]()
-                self._reap()
-                self.arbiter.handle()
-                self._check()
-                if self.now >= next_look:
-                    self.supervisor._step(goes_on)
-                    next_look = self.now + self.supervisor._interval()
+        self.arbiter.manage_workers()
+        for tick in range(round(seconds * TICKS_A_SECOND)):
+            self.now = tick / TICKS_A_SECOND
+            while due and due[0][0] <= self.now:
+                due.pop(0)[1]()
+            self._reap()
+            self.arbiter.handle()
+            self._check()
+            if self.now >= next_look:
+                next_look = self.now + self.supervisor.step(goes_on)
         return self
 
     @property
@@ -320,17 +319,16 @@ class Fleet:
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
-    def _records(self) -> Any:
-        def forks(workers: dict[int, Member]) -> dict[int, WorkerRecord]:
-            return {pid: WorkerRecord(self.lives[pid].forked_at, report(pid)) for pid in workers}
+    def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+        """What the arbiter's records say of the workers."""
+        self.look()
+        return {pid: WorkerRecord(self.lives[pid].forked_at, self._report(pid)) for pid in workers}
 
-        def report(pid: int) -> BootReport | None:
-            if not self._is_booted(pid):
-                return None
-            size = round(self.lives[pid].law(0) * MIB)
-            return BootReport(pid, self.boot_seconds, size, size, size)
-
-        return SimpleNamespace(forks=forks, seen=lambda sample, pids: None)
+    def _report(self, pid: int) -> BootReport | None:
+        if not self._is_booted(pid):
+            return None
+        size = round(self.lives[pid].law(0) * MIB)
+        return BootReport(pid, self.boot_seconds, size, size, size)
 
     def _forked(self, member: Member) -> None:
         self.lives[member.pid] = Life(self.now, self.laws[min(member.age, len(self.laws) - 1)])
@@ -339,7 +337,8 @@ class Fleet:
         life = self.lives[member.pid]
         life.ends_at = min(life.ends_at, self.now + self.stop_seconds)
 
-    def _started(self, action: Action, sample: Sample) -> None:
+    def started(self, action: Action) -> None:
+        """Note that the guard begins *action*, and whether it should not."""
         self.actions.append((self.now, action))
         if any(member.is_told_to_end for member in self.arbiter.WORKERS.values()):
             self.mistakes.append(f"{self.now} s: {action} while another worker ends")
@@ -350,7 +349,6 @@ class Fleet:
             # To spare it must have been safe, with two seconds for its end.
             if too_young > 0 and self.in_use_in(too_young + 2) < self.limit:
                 self.mistakes.append(f"{self.now} s: {action} of a young worker")
-        self._begin(action, sample)
 
     def _reap(self) -> None:
         for pid in [pid for pid, life in self.lives.items() if life.ends_at <= self.now]:
@@ -373,3 +371,16 @@ class Fleet:
             self.mistakes.append(f"{self.now} s: no worker")
         if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > 1:
             self.mistakes.append(f"{self.now} s: two workers end at once")
+
+
+class WatchedExecutor(Executor):
+    """Tells its fleet what begins."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        server: Any = fleet.arbiter
+        super().__init__(server, fleet.timing, kill=fleet.arbiter.kill)
+        self._fleet = fleet
+
+    def start(self, action: Action, sample: Sample) -> None:
+        self._fleet.started(action)
+        super().start(action, sample)

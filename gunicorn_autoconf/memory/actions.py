@@ -1,4 +1,4 @@
-"""What the memory guard may do, and what it says is to be done. Pure."""
+"""What the memory guard may do, and what it decides to do. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Kind(str, Enum):
-    """What is to be done."""
+    """What kind of thing the guard decides to do."""
 
     KEEP = "keep"
     GROW = "grow"
@@ -23,9 +23,9 @@ class Action(NamedTuple):
     add: int = 0
     """Grow: how many workers to add."""
     pid: int = 0
-    """Recycle: which worker. Keep: which one would go if that helped; 0 for none."""
+    """Recycle: the worker. Keep: the worker that recycling would not help; 0 for none."""
     replacement_first: bool = False
-    """Recycle: whether there is room for the replacement beside it."""
+    """Recycle: whether the replacement boots before the worker is told to exit."""
 
 
 class Permissions(NamedTuple):
@@ -33,12 +33,13 @@ class Permissions(NamedTuple):
     What the guard may do at this time.
 
     Attributes:
-        resizing: Whether the count is ours; not after the operator has set it.
-        shrinking: Whether the count may come down to the plan for the largest worker: after a
-            start, a reload and a change of the limit, until it is there.
-        growing: Whether it may go up: until no worker is so small that more are planned, and
-            nothing was retired on the way. Later on it only comes down, so that it cannot swing.
-        churning: Whether recycles come so often that they help nobody.
+        resizing: Whether it may change the worker count; not after an operator has set it.
+        shrinking: Whether the count may come down to the plan for the largest worker. True after a
+            start, a reload and a change of the limit, until the count is that plan.
+        growing: Whether the count may go up. True from the same moments on, until the count is the
+            plan for the smallest worker or the guard has shrunk. After that the count only comes
+            down, so that it cannot swing.
+        churning: Whether recycles come so often that they do not help.
     """
 
     resizing: bool = True

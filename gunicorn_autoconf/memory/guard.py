@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS, Sample, WorkerSample
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
 from gunicorn_autoconf.units import format_bytes
 
-# Below this share of the limit free, something has to go.
-LOW_FRACTION = 0.10
 # Below this share even the only worker may go before its replacement is there.
 CRITICAL_FRACTION = 0.05
 # Unless to wait for that age would leave less time than this: until then it has drained and ended.
@@ -21,13 +20,12 @@ DECISION_SECONDS = 4.0
 # Headroom that will last so long at the present rate does not shrink to speak of.
 CALM_SECONDS = 60.0
 
-SLOWEST_SECONDS = 5.0
-BOOTING_SECONDS = 1.0
-FASTEST_SECONDS = 0.5
-
 
 def decide(
-    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
+    history: Sequence[Sample],
+    permissions: Permissions,
+    workers_for: Callable[[int], int],
+    timing: Timing = DEFAULT,
 ) -> Action:
     """
     Return the one thing to do after the last sample of *history*.
@@ -36,6 +34,7 @@ def decide(
         history: Samples, the newest last.
         permissions: What the guard may do.
         workers_for: The plan's count for workers that were measured to use so many bytes.
+        timing: How patient the guard is, and how early it acts.
     """
     now = history[-1]
     if not now.workers:
@@ -43,26 +42,28 @@ def decide(
     waits = _waits_for_proof(history, permissions, workers_for)
     return (
         _shrink(history, permissions, workers_for)
-        or (None if waits else _recycle(history, permissions, workers_for))
+        or (None if waits else _recycle(history, permissions, workers_for, timing))
         or _follow(history, permissions, workers_for)
         or Action(Kind.KEEP, "as planned")
     )
 
 
-def next_interval(history: Sequence[Sample]) -> float:
+def next_interval(history: Sequence[Sample], timing: Timing = DEFAULT) -> float:
     """
     Return the seconds until the next sample is due.
 
     Sooner while workers boot, and the sooner the closer the limit is at the present rate.
     """
     now = history[-1]
-    usual = SLOWEST_SECONDS if now.is_settled else BOOTING_SECONDS
-    if now.headroom_fraction < LOW_FRACTION:
-        return FASTEST_SECONDS
+    usual = timing.slowest_seconds if now.is_settled else timing.booting_seconds
+    if now.headroom_fraction < timing.low_fraction:
+        return timing.fastest_seconds
     if len(history) < 2 or _has_freed(*history[-2:]):
-        return BOOTING_SECONDS  # The rate of growth is not known yet, or hidden by what was freed.
+        return (
+            timing.booting_seconds
+        )  # The rate of growth is not known yet, or hidden by what was freed.
     left = _seconds_left(history)
-    return usual if left is None else max(FASTEST_SECONDS, min(usual, left / 8))
+    return usual if left is None else max(timing.fastest_seconds, min(usual, left / 8))
 
 
 def _follow(
@@ -168,10 +169,13 @@ def _waits_for_proof(
 
 
 def _recycle(
-    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
+    history: Sequence[Sample],
+    permissions: Permissions,
+    workers_for: Callable[[int], int],
+    timing: Timing,
 ) -> Action | None:
     """Replace the largest worker that has grown, where the limit is near in two samples running."""
-    if len(history) < 2 or not (_is_pressed(history) and _is_pressed(history[:-1])):
+    if len(history) < 2 or not all(_is_pressed(part, timing) for part in (history, history[:-1])):
         return None
     now = history[-1]
     grown = [worker for worker in now.workers if worker.is_booted and worker.has_grown]
@@ -183,7 +187,7 @@ def _recycle(
         wanted = workers_for(round(largest.pss_bytes / GROWTH_ALLOWANCE))
         if wanted < now.target:
             return Action(Kind.SHRINK, f"{again}, the plan is {wanted}")
-    victim = _victim(history, grown, permissions)
+    victim = _victim(history, grown, permissions, timing)
     if victim is None:
         return Action(Kind.KEEP, again, pid=largest.pid) if permissions.churning else None
     room = _has_room(history)
@@ -201,7 +205,10 @@ def _recycle(
 
 
 def _victim(
-    history: Sequence[Sample], grown: Sequence[WorkerSample], permissions: Permissions
+    history: Sequence[Sample],
+    grown: Sequence[WorkerSample],
+    permissions: Permissions,
+    timing: Timing,
 ) -> WorkerSample | None:
     """Return the largest that is old enough and grows on; a young one only if it cannot wait."""
     left = _seconds_left(history)
@@ -211,13 +218,13 @@ def _victim(
         steady = [worker for worker in grown if not worker.is_slowing]
     if permissions.churning and _will_last(history):
         return None
-    old = [worker for worker in steady if worker.age_seconds >= MIN_AGE_SECONDS]
+    old = [worker for worker in steady if worker.age_seconds >= timing.min_age_seconds]
     if old:
         return max(old, key=lambda worker: worker.uss_bytes)
     if left is None or len(steady) < len(grown):
         return None  # A young one among others that end their growth will do so too.
     young = max(steady, key=lambda worker: worker.uss_bytes)
-    waits_seconds = MIN_AGE_SECONDS - young.age_seconds + END_SECONDS
+    waits_seconds = timing.min_age_seconds - young.age_seconds + END_SECONDS
     return young if left < waits_seconds else None
 
 
@@ -228,9 +235,9 @@ def _will_last(history: Sequence[Sample]) -> bool:
     return any((left := _seconds_left(pair)) is None or left >= enough for pair in pairs)
 
 
-def _is_pressed(history: Sequence[Sample]) -> bool:
+def _is_pressed(history: Sequence[Sample], timing: Timing) -> bool:
     """Whether the last sample's headroom is low, or gone before a replacement could be up."""
-    if history[-1].headroom_fraction < LOW_FRACTION:
+    if history[-1].headroom_fraction < timing.low_fraction:
         return True
     left = _seconds_left(history)
     return left is not None and left < _replacement_seconds(history)

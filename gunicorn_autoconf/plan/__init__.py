@@ -1,1 +1,1 @@
-"""What is declared and what the machine grants, to a plan with a reason for each number."""
+"""From declaration and machine to a plan with a reason for each number."""

@@ -1,4 +1,4 @@
-"""What bounds the plan: the declared bounds, and how far the guard may take the count. Pure."""
+"""The declared bounds on the plan, and the count up to which the guard may go. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.plan import Given, Plan, Reason, choose
+from gunicorn_autoconf.plan.plan import Given, Plan, choose
 from gunicorn_autoconf.plan.workload import MemoryGuard
 
-# The fewest of an event loop's pool: with one, our UvicornWorker leaves the pools as they are.
+# The fewest threads of an event loop's pool: with 1, UvicornWorker leaves the pools as they are.
 POOL_THREADS = 2
 
 
@@ -28,38 +28,27 @@ def bound_workers(result: Plan, given: Given) -> Plan:
         if bound is not None and (bounded := pick(workers, bound)) != workers:
             inputs = {"bound": getattr(declaration, name), "wanted": workers}
             source = declaration.sources[name]
-            result = choose(result, "workers", bounded, rule, source=source, **inputs)
+            result = choose(result, "workers", bounded, rule, source=source, inputs=inputs)
     return result
 
 
 def bound_threads(result: Plan, given: Given) -> Plan:
-    """Keep the threads of all workers, also of those that the guard may add, to max_concurrency."""
-    bound = given.declaration.max_concurrency
-    threads, workers = result.settings["threads"], result.most_workers
+    """Keep the threads of all workers, with those that the guard may add, to max_concurrency."""
+    bound, workers = given.declaration.max_concurrency, result.most_workers
     if bound is None or given.declaration.explicit("threads") or not workers:
         return result
     fitting = max(bound // workers, 1)
-    added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
-    if fitting >= threads:
+    if fitting >= result.settings["threads"]:
         return result
-    return choose(
-        result,
-        "threads",
-        fitting,
-        f"max_concurrency // workers{added}",
-        source=given.declaration.sources["max_concurrency"],
-        max_concurrency=bound,
-        workers=workers,
-    )
-
-
-def is_memory_cut(reason: Reason) -> bool:
-    """Whether memory, and not the cores or a bound, is why there are no more workers."""
-    return "budget_bytes" in reason.inputs
+    added = ", with those that the guard may add" if workers > result.settings["workers"] else ""
+    rule = f"max_concurrency // workers{added}"
+    source = given.declaration.sources["max_concurrency"]
+    inputs = {"max_concurrency": bound, "workers": workers}
+    return choose(result, "threads", fitting, rule, source=source, inputs=inputs)
 
 
 def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
-    """Return what the guard may do: as declared, else to act where a limit is ours alone."""
+    """Return what the guard may do: as declared; else act if there is a limit, else observe."""
     if declaration.memory_guard is not None:
         return declaration.memory_guard
     limited = machine.memory.limits or declaration.memory_bytes
@@ -75,15 +64,15 @@ def fewest_threads(given: Given) -> int:
 
 
 def workers_within_concurrency(given: Given) -> int | None:
-    """Return how many workers max_concurrency bears, each with its fewest threads; at least 1."""
+    """Return how many workers max_concurrency allows with their fewest threads; at least 1."""
     bound = given.declaration.max_concurrency
     return None if bound is None else max(bound // fewest_threads(given), 1)
 
 
 def workers_without_cut(result: Plan, given: Given) -> int:
-    """Return the count within its bounds, had memory not cut it; at least the planned one."""
+    """Return the count that the bounds alone would allow; at least the planned one."""
     workers: int = result.settings["workers"]
-    cuts = [reason for reason in result.reasons_for("workers") if is_memory_cut(reason)]
+    cuts = [reason for reason in result.reasons_for("workers") if reason.is_memory_cut]
     if not cuts or given.declaration.explicit("workers"):
         return workers
     bounds = (workers_within_concurrency(given), given.declaration.max_workers)
@@ -92,7 +81,7 @@ def workers_without_cut(result: Plan, given: Given) -> int:
 
 
 def most_workers(result: Plan, given: Given) -> int:
-    """Return the count that the guard may come to: more than planned where a guess has cut it."""
+    """Return the count up to which the guard may go: more than planned if a guess has cut it."""
     is_guess = result.memory is not None and result.memory.is_guess
     if is_guess and guard_mode(given.machine, given.declaration) is MemoryGuard.ACT:
         return workers_without_cut(result, given)

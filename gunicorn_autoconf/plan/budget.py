@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gunicorn_autoconf.machine.facts import MemorySupply
@@ -15,8 +14,6 @@ from gunicorn_autoconf.units import MIB, format_bytes
 # workers of 60 and of 150 MiB lost neither a worker nor a request in 256, 512 and 1024 MiB, where
 # other formulas had hundreds of OOM kills (`benchmarks/results/two-cores-limited`).
 FIRST_GUESS_BYTES = 256 * MIB
-
-_GUESS = "a guess until measured"
 
 # A worker grows after its boot: caches fill, threads get stacks, the heap fragments. After 15 s
 # of load on the applications of `benchmarks.compare` the PSS of the largest, as a multiple of that
@@ -37,6 +34,7 @@ class MemoryBudget:
         source: The file or variable that gave the limit.
         worker_memory_bytes: What one worker is taken to need.
         worker_memory_source: How that is known.
+        is_guess: Whether what a worker needs is neither declared nor measured.
         granted_bytes: The lowest limit of the machine, whatever was declared; None where unknown.
     """
 
@@ -47,6 +45,7 @@ class MemoryBudget:
     worker_memory_bytes: int
     worker_memory_source: str
     granted_bytes: int | None
+    is_guess: bool = False
 
     @property
     def budget_bytes(self) -> int:
@@ -57,27 +56,6 @@ class MemoryBudget:
     def fits(self) -> int:
         """How many workers fit; 0 where not even one does."""
         return self.budget_bytes // self.worker_memory_bytes
-
-    @property
-    def is_guess(self) -> bool:
-        """Whether what a worker needs is neither declared nor measured."""
-        return self.worker_memory_source == _GUESS
-
-    def concerns(self, workers: int) -> Iterator[str]:
-        """What is wrong with running *workers* under this budget, one sentence each."""
-        if self.granted_bytes is not None and self.limit_bytes > self.granted_bytes:
-            yield (
-                f"{self.source} declares {format_bytes(self.limit_bytes)}, but the machine "
-                f"grants only {format_bytes(self.granted_bytes)}"
-            )
-        over = workers * self.worker_memory_bytes - self.budget_bytes
-        if over > 0:
-            yield (
-                f"{workers} worker{'s' * (workers != 1)} of "
-                f"{format_bytes(self.worker_memory_bytes)} ({self.worker_memory_source}) "
-                f"exceed{'s' * (workers == 1)} the memory budget of "
-                f"{format_bytes(self.budget_bytes)} ({self.source}) by {format_bytes(over)}"
-            )
 
 
 def memory_budget(
@@ -113,6 +91,7 @@ def memory_budget(
             worker_memory_bytes=worker_bytes,
             worker_memory_source=worker_source,
             granted_bytes=granted,
+            is_guess=declaration.worker_memory_bytes is None and measured_bytes is None,
         )
         for limit, others, source in levels
     ]
@@ -126,4 +105,4 @@ def _worker_memory(declaration: Declaration, measured_bytes: int | None) -> tupl
         return max(math.ceil(measured_bytes * GROWTH_ALLOWANCE), 1), (
             f"measured {format_bytes(measured_bytes)} x {GROWTH_ALLOWANCE}"
         )
-    return FIRST_GUESS_BYTES, _GUESS
+    return FIRST_GUESS_BYTES, "a guess until measured"

@@ -1,4 +1,4 @@
-"""What is declared: environment, arguments and command line to one value. Pure."""
+"""The operator's declaration: environment, arguments and command line as one value. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
 from gunicorn_autoconf.units import Reserve
 from gunicorn_autoconf.worker_classes import Interface
 
-# What Gunicorn itself keeps in the environment under our prefix.
+# Variables of Gunicorn itself that begin with our prefix.
 _GUNICORNS_OWN = frozenset({"CMD_ARGS", "PID", "FD", "DIRTY_SOCKET"})
 
-# More are a pattern, not a slip, and the search for a name that is near takes 0.4 ms.
+# More of them are no typing errors, and to search for a similar name takes 0.4 ms.
 MAX_UNKNOWN_NAMES = 20
 
 # What Kubernetes sets in every pod for a service whose name begins with "gunicorn".
@@ -37,12 +37,12 @@ _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
 
 class Explicit(NamedTuple):
     """
-    A Gunicorn setting that somebody has set.
+    A value that the operator set for one of Gunicorn's settings.
 
     Attributes:
-        value: As Gunicorn's validator returned it.
-        source: Who set it: ``--workers``, ``GUNICORN_CMD_ARGS``, ``GUNICORN_WORKERS``, ...
-        applied: Whether Gunicorn applies it by itself, as it does with its own command line.
+        value: The value, as Gunicorn's validator returned it.
+        source: Where it was set: ``--workers``, ``GUNICORN_CMD_ARGS``, ``GUNICORN_WORKERS``, ...
+        applied: Whether Gunicorn applies it itself, as it does with its own command line.
     """
 
     value: Any
@@ -53,12 +53,12 @@ class Explicit(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
     """
-    What the operator has said; None where nothing was.
+    What the operator declared; None for what is not declared.
 
     Attributes:
-        settings: Gunicorn's settings, each with all who set it, the strongest first.
-        sources: Which variable or argument declared a field.
-        warnings: What was said in a way that has no effect.
+        settings: Gunicorn's settings, each with all values that were set, the strongest first.
+        sources: The variable or argument that declared a field, by the name of the field.
+        warnings: What was declared in a way that has no effect.
     """
 
     workload: Workload | None = None
@@ -78,7 +78,7 @@ class Declaration:
     warnings: tuple[str, ...] = ()
 
     def explicit(self, setting: str) -> Explicit | None:
-        """Who has the last word on *setting*, or None where nobody has set it."""
+        """The value of *setting* that wins, or None if it is not set."""
         return next(iter(self.settings.get(setting, ())), None)
 
 
@@ -98,9 +98,9 @@ def read_declaration(
     Args:
         environ: The environment; empty values count as unset.
         arguments: Values by keyword of `autoconf` or by option of the command line, None as unset;
-            stronger than the environment.
+            they win over the environment.
         setting_parsers: For each setting that the installed Gunicorn knows, text to value.
-        command_line: Settings from Gunicorn's command line; stronger than everything else.
+        command_line: Settings from Gunicorn's command line; they win over everything else.
 
     Raises:
         DeclarationError: A known variable or argument has a value that is not allowed.
@@ -123,7 +123,7 @@ def read_declaration(
 def _declared(
     environ: Mapping[str, str], arguments: Mapping[str, object]
 ) -> Iterable[tuple[str, str, Variable]]:
-    """Each row of the table that has a value, with the name under which it was given."""
+    """Yield each variable that has a value: the name it was given by, the text, its row."""
     by_keyword = {
         label.lstrip("-").replace("-", "_"): (label, value)
         for label, value in arguments.items()
@@ -183,7 +183,7 @@ def _settings(
 
 
 def _misnamed(environ: Mapping[str, str], parsers: Mapping[str, SettingParser]) -> Iterable[str]:
-    """Warn of each ``GUNICORN_*`` name that nobody reads."""
+    """Yield a warning for each ``GUNICORN_*`` name that nothing reads."""
     known = {variable.keyword.upper() for variable in VARIABLES}
     known |= {setting.upper() for setting in parsers}
     unknown = 0
@@ -208,7 +208,7 @@ def _is_service(rest: str, value: str) -> bool:
 
 
 def _suggestion(rest: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # Needed only by those who mistyped.
+    from difflib import get_close_matches  # Imported only if a name is unknown.
 
     nearest = get_close_matches(rest, known, n=1)
     return f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""

@@ -1,12 +1,12 @@
-"""The plan as a value: settings with their reasons, and the ways a step adds to it. Pure."""
+"""The plan as a value: settings, their reasons, remarks; and how a step adds a choice. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.plan.declaration import Declaration
@@ -25,6 +25,8 @@ class Reason:
         rule: The rule in words or as a formula over *inputs*.
         inputs: The numbers that the rule was applied to.
         source: Where they come from: a file, a variable, an option.
+        is_set: Whether the operator set the value. Then *inputs* are the values that it overrides.
+        is_memory_cut: Whether the value is as low as it is because memory has no room for more.
     """
 
     setting: str
@@ -32,6 +34,36 @@ class Reason:
     rule: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    is_set: bool = False
+    is_memory_cut: bool = False
+
+
+class Severity(str, Enum):
+    """What a remark asks for: to mend something, to drop a setting, or to consider a change."""
+
+    PROBLEM = "problem"
+    WITHOUT_EFFECT = "without-effect"
+    ADVICE = "advice"
+
+
+class Remark(NamedTuple):
+    """
+    Something that the operator should know.
+
+    Attributes:
+        topic: What it is about; a name for programs.
+        severity: Problems and settings without effect are warnings; advice is not logged.
+        text: One or two sentences.
+    """
+
+    topic: str
+    severity: Severity
+    text: str
+
+
+def warnings_of(remarks: Iterable[Remark]) -> tuple[str, ...]:
+    """Return the texts of *remarks* that are more than advice."""
+    return tuple(each.text for each in remarks if each.severity is not Severity.ADVICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +76,17 @@ class Plan:
         interface: What the application is taken to speak.
         interface_evidence: What showed it.
         reasons: Every choice in the order in which it was made; the last one for a setting holds.
-        warnings: What the operator should know, one sentence each.
-        memory: The budget that the count was fitted to, or None where no memory size is known.
-        most_workers: The count that the guard may come to. Threads are planned once and stay, for
-            the workers that are added as well.
+        remarks: What the operator should know: problems, settings without effect, advice.
+        memory: The budget that the count was fitted to, or None if no memory size is known.
+        most_workers: The count up to which the guard may go. It does not change the threads, so
+            they are planned for this count.
     """
 
     workload: Workload
     interface: Interface
     interface_evidence: str
     reasons: tuple[Reason, ...] = ()
-    warnings: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     memory: MemoryBudget | None = None
     most_workers: int = 1
 
@@ -63,50 +95,54 @@ class Plan:
         """Gunicorn's settings by name."""
         return {reason.setting: reason.value for reason in self.reasons}
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The remarks that are more than advice, one sentence each."""
+        return warnings_of(self.remarks)
+
     def reasons_for(self, setting: str) -> tuple[Reason, ...]:
         """The reasons for *setting*, the one that holds last."""
         return tuple(reason for reason in self.reasons if reason.setting == setting)
 
 
 class Given(NamedTuple):
-    """What every step of the plan may look at."""
+    """
+    What every step of the plan may look at.
+
+    Attributes:
+        machine: What the kernel grants.
+        declaration: What the operator said.
+        shape: The row of the workload table, adapted to the operator's worker class.
+        cores: The cores to plan for.
+        cores_source: Where *cores* comes from: a file, a variable, an option.
+    """
 
     machine: Machine
     declaration: Declaration
-    application: Finding | None
     shape: Shape
     cores: float
     cores_source: str
-    http_parser: str
 
     @property
     def plans_pools(self) -> bool:
-        """Whether the threads that are to be planned are those of an event loop's pools."""
+        """Whether the threads to plan are those of an event loop's pools."""
         planned = self.declaration.explicit("threads") is None
         return planned and self.shape.worker_class == UVICORN and self.shape.threads > 1
 
 
-def choose(
-    result: Plan, setting: str, value: Any, rule: str, *, source: str = "", **inputs: Any
-) -> Plan:
-    """Return *result* with one more choice."""
-    reason = Reason(setting=setting, value=value, rule=rule, inputs=inputs, source=source)
+def choose(result: Plan, setting: str, value: Any, rule: str, **more: Any) -> Plan:
+    """Return *result* with one more choice; *more* are the other fields of its `Reason`."""
+    reason = Reason(setting=setting, value=value, rule=rule, **more)
     return replace(result, reasons=(*result.reasons, reason))
 
 
-def warn(result: Plan, warning: str) -> Plan:
-    """Return *result* with one more warning."""
-    return replace(result, warnings=(*result.warnings, warning))
-
-
 def obey(result: Plan, given: Given, setting: str) -> Plan:
-    """Set *setting* to what the operator wants, where something is wanted."""
+    """Return *result* with the value that the operator set, if there is one."""
     explicit = given.declaration.explicit(setting)
     if explicit is None:
         return result
-    inputs = {}
-    if setting in result.settings:
-        inputs["planned"] = result.settings[setting]
+    overridden = {"planned": result.settings[setting]} if setting in result.settings else {}
     weaker = given.declaration.settings[setting][1:]
-    inputs.update({other.source: other.value for other in weaker})
-    return choose(result, setting, explicit.value, "set", source=explicit.source, **inputs)
+    overridden.update({other.source: other.value for other in weaker})
+    more = {"source": explicit.source, "is_set": True}
+    return choose(result, setting, explicit.value, "set", inputs=overridden, **more)

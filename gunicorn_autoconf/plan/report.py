@@ -1,4 +1,4 @@
-"""Plan and machine to the lines of the log, and the phrases that other texts share. Pure."""
+"""The start-up log of a plan, and the phrases that other texts share with it. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def render_table(
     """
     Return the start-up log: one line on what was found, one for each planned setting.
 
-    Under uvicorn *loop_and_parser* has a line of its own.
+    *loop_and_parser* are those of uvicorn, if it serves the requests.
     """
+    cores, sources, memory = declaration.cpus or machine.cpu.cores, declaration.sources, plan.memory
     found = (
-        _cores(machine, declaration),
-        _memory(plan),
-        f"workload {_workload(declaration, plan)}",
+        f"{plural(cores, 'core')} ({sources.get('cpus', machine.cpu.origin.path)})",
+        f"{format_bytes(memory.limit_bytes)} ({memory.source})" if memory else "memory unknown",
+        f"workload {plan.workload.value} ({sources.get('workload', 'not declared')})",
         interface_text(plan),
     )
     lines = [f"{NAME}: {'; '.join(found)}", *_setting_lines(plan)]
@@ -37,7 +38,7 @@ def render_table(
 
 
 def render_final(plan: Plan, values: Mapping[str, Any]) -> str:
-    """Return one line with the *values* that hold and who overrode the plan."""
+    """Return one line with the *values* in force and what overrode the plan."""
     parts = []
     for name in PLANNED_SETTINGS:
         value = value_text(name, values[name])
@@ -49,7 +50,7 @@ def _override(plan: Plan, name: str, value: Any) -> str:
     if name in plan.settings and value != plan.settings[name]:
         return f" (changed after planning {value_text(name, plan.settings[name])})"
     reasons = plan.reasons_for(name)
-    if not reasons or reasons[-1].rule != "set":
+    if not reasons or not reasons[-1].is_set:
         return ""
     others = [f"{who}={value_text(name, what)}" for who, what in reasons[-1].inputs.items()]
     return f" ({reasons[-1].source}{' over ' if others else ''}{', '.join(others)})"
@@ -66,24 +67,8 @@ def render_change(before: Plan, after: Plan) -> str:
 
 
 def _planned(name: str, value: Any) -> str:
-    """A value of the plan; what it does not hold stays as Gunicorn has it."""
+    """A planned value; what is not planned stays as Gunicorn has it."""
     return "unplanned" if value is None else value_text(name, value)
-
-
-def _cores(machine: Machine, declaration: Declaration) -> str:
-    cores = declaration.cpus or machine.cpu.cores
-    source = declaration.sources.get("cpus", machine.cpu.origin.path)
-    return f"{plural(cores, 'core')} ({source})"
-
-
-def _memory(plan: Plan) -> str:
-    if plan.memory is None:
-        return "memory unknown"
-    return f"{format_bytes(plan.memory.limit_bytes)} ({plan.memory.source})"
-
-
-def _workload(declaration: Declaration, plan: Plan) -> str:
-    return f"{plan.workload.value} ({declaration.sources.get('workload', 'not declared')})"
 
 
 def interface_text(plan: Plan) -> str:
@@ -104,13 +89,13 @@ def _setting_lines(plan: Plan) -> Iterator[str]:
 
 def describe(reason: Reason) -> str:
     """
-    Return *reason* as one phrase: the rule, its inputs, where they come from.
+    Return *reason* as one phrase: the rule, its inputs and their source.
 
     >>> describe(Reason(setting="workers", value=9, rule="floor(2 * c) + 1", inputs={"c": 4.0},
     ...                 source="GUNICORN_CPUS"))
     'floor(2 * c) + 1, c = 4 (GUNICORN_CPUS)'
     """
-    if reason.rule == "set":
+    if reason.is_set:
         others = [
             f"{who} = {value_text(reason.setting, what)}" for who, what in reason.inputs.items()
         ]
@@ -124,14 +109,14 @@ def describe(reason: Reason) -> str:
 
 
 def input_text(name: str, value: Any) -> str:
-    """A number that a rule was applied to; its name says its unit."""
+    """An input of a rule, in the unit that its name ends with."""
     if name.endswith("_bytes"):
         return format_bytes(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def value_text(name: str, value: Any) -> str:
-    """The value of a setting as it may be shown."""
+    """The value of a setting, unless it may hold secrets."""
     if name in SECRET_SETTINGS:
         return "(not shown)"
     if name == "worker_class":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from gunicorn_autoconf.plan.plan import Given, Plan, choose, obey, warn
+from gunicorn_autoconf.plan.plan import Given, Plan, choose
 from gunicorn_autoconf.plan.workload import Workload
-from gunicorn_autoconf.worker_classes import UVICORN, class_name, is_sync
+from gunicorn_autoconf.worker_classes import Family, Slots, family_of
 
-# Usual load balancers give up after 60 s; computing requests are given twice that.
+# Most load balancers give up after 60 s; requests that compute get twice as long.
 TIMEOUT_SECONDS = 60
 CPU_TIMEOUT_SECONDS = 120
 
@@ -16,23 +16,20 @@ CPU_TIMEOUT_SECONDS = 120
 GRACEFUL_TIMEOUT_SECONDS = 30
 PLATFORM_GRACEFUL_TIMEOUT_SECONDS = 25
 
-# Most workers send no heartbeat while they drain (gthread does in Gunicorn 27, not in 23): they
-# have to end before `timeout` strikes.
+# What a worker that sends no heartbeat while it drains needs to end before `timeout` kills it.
 DRAIN_MARGIN_SECONDS = 2
 
-# Usual load balancers reuse a connection for 60 s; one that we close earlier is a 502.
+# Most load balancers reuse a connection for 60 s. If a worker closes it earlier, that is a 502.
 KEEPALIVE_SECONDS = 65
 
 
 def timeout(result: Plan, given: Given) -> Plan:
-    """Seconds of silence after which the arbiter kills a worker."""
-    if given.declaration.explicit("timeout"):
-        return obey(result, given, "timeout")
-    name = class_name(result.settings["worker_class"])
+    """Seconds without a heartbeat after which the arbiter kills a worker."""
+    family = _family(result)
     if result.workload is Workload.CPU:
         seconds, rule = CPU_TIMEOUT_SECONDS, "seconds for requests that compute"
-    elif name == UVICORN:
-        # The loop sends the heartbeat, whatever its requests wait for.
+    elif family and family.slots is Slots.UNBOUNDED:
+        # The loop sends the heartbeat, however long its requests wait.
         seconds, rule = TIMEOUT_SECONDS, "seconds for which the event loop may be blocked"
     else:
         seconds, rule = TIMEOUT_SECONDS, "usual load balancers give up at 60 s"
@@ -40,52 +37,42 @@ def timeout(result: Plan, given: Given) -> Plan:
 
 
 def graceful_timeout(result: Plan, given: Given) -> Plan:
-    """
-    Seconds that a worker has to finish its requests.
-
-    Below `timeout`, which goes on counting, but where the worker sends its heartbeat meanwhile: a
-    request that takes longer than `timeout` is served there, so it is finished there, too.
-    """
+    """Seconds that a worker has to finish its requests, below `timeout` where that matters."""
+    seconds, rule = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own"
+    if platform := given.machine.platform:
+        seconds, rule = PLATFORM_GRACEFUL_TIMEOUT_SECONDS, f"{platform} kills after 30 s"
+    result = choose(result, "graceful_timeout", seconds, rule)
     timeout = result.settings["timeout"]
-    silent = timeout and class_name(result.settings["worker_class"]) != UVICORN
-    fitting = max(timeout - DRAIN_MARGIN_SECONDS, 1) if silent else math.inf
-    if given.declaration.explicit("graceful_timeout"):
-        result = obey(result, given, "graceful_timeout")
-        graceful = result.settings["graceful_timeout"]
-        if graceful <= fitting:
-            return result
-        return warn(
-            result,
-            f"graceful_timeout {graceful} s leaves no margin under timeout {timeout} s: "
-            "a draining worker may be killed with a request in flight",
-        )
-    platform = given.machine.platform
-    if platform:
-        chosen, rule = PLATFORM_GRACEFUL_TIMEOUT_SECONDS, f"{platform} kills after 30 s"
-    else:
-        chosen, rule = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own"
-    result = choose(result, "graceful_timeout", chosen, rule)
-    if chosen <= fitting:
+    longest = longest_drain_seconds(timeout, _family(result))
+    if seconds <= longest:
         return result
-    return choose(
-        result,
-        "graceful_timeout",
-        fitting,
-        "timeout - 2: most draining workers send no heartbeat",
-        source=result.reasons_for("timeout")[-1].source,
-        timeout=timeout,
-    )
+    rule = "timeout - 2: most draining workers send no heartbeat"
+    source = result.reasons_for("timeout")[-1].source
+    inputs = {"timeout": timeout}
+    return choose(result, "graceful_timeout", longest, rule, source=source, inputs=inputs)
+
+
+def longest_drain_seconds(timeout: int, family: Family | None) -> float:
+    """
+    Return how long a worker may finish its requests before *timeout* kills it.
+
+    There is no such limit if it sends its heartbeat meanwhile. A worker of an unknown *family* is
+    taken to send none.
+    """
+    heartbeats = family is not None and family.heartbeats_while_draining
+    if not timeout or heartbeats:
+        return math.inf
+    return max(timeout - DRAIN_MARGIN_SECONDS, 1)
 
 
 def keepalive(result: Plan, given: Given) -> Plan:
     """Seconds that an idle connection stays open."""
-    if given.declaration.explicit("keepalive"):
-        return obey(result, given, "keepalive")
-    if is_sync(class_name(result.settings["worker_class"])) and result.settings["threads"] == 1:
-        return result  # sync closes every connection after its response.
-    return choose(
-        result,
-        "keepalive",
-        KEEPALIVE_SECONDS,
-        "longer than the 60 s idle timeout of load balancers",
-    )
+    family = _family(result)
+    if family and family.ignores("keepalive"):
+        return result
+    rule = "longer than the 60 s idle timeout of load balancers"
+    return choose(result, "keepalive", KEEPALIVE_SECONDS, rule)
+
+
+def _family(result: Plan) -> Family | None:
+    return family_of(result.settings["worker_class"], result.settings["threads"])

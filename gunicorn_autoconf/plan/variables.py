@@ -1,4 +1,7 @@
-"""The environment contract: one table that drives parsing, help, docs and tests. Pure."""
+"""The table of environment variables, which drives parsing, help, docs and tests. Pure.
+
+A new variable is a row of `VARIABLES`, a field of `Declaration` and a keyword of `autoconf`.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from gunicorn_autoconf.worker_classes import Interface
 
 PREFIX = "GUNICORN_"
 
-# Their values hold what is nobody's business in a log.
+# Settings whose values may hold secrets and are never shown.
 SECRET_SETTINGS = frozenset({"logconfig_dict", "raw_env", "raw_paste_global_conf"})
 
 
 def _one_of(kind: type[Enum]) -> Callable[[str], Any]:
-    """A parser for the values of *kind*, in any case."""
+    """Return a parser for the values of *kind*, in upper or lower case."""
     by_text = {str(member.value): member for member in kind}
 
     def parse(text: str) -> Any:
@@ -40,15 +43,16 @@ def _interface(text: str) -> Interface | None:
 
 class Variable(NamedTuple):
     """
-    One row of the environment contract.
+    One row of the table.
 
     Attributes:
-        keyword: The name without its prefix in lower case: the argument of `autoconf`.
+        keyword: The keyword of `autoconf`: the variable's name in lower case, without its prefix.
         field: The field of `Declaration` that takes the value.
-        parse: Text to value; raises ValueError, with a reason where it knows more than "no".
-        allowed: What may stand there, for error messages, help and docs.
-        default: What holds where nothing is declared.
-        meaning: One phrase.
+        parse: Text to value; raises ValueError, with a reason if there is one to give.
+        allowed: The values that are allowed, for error messages, help and docs.
+        default: What applies if the variable is unset, for help and docs.
+        meaning: What the variable is for, one phrase.
+        prefix: What the variable's name begins with.
     """
 
     keyword: str

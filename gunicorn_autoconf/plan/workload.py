@@ -29,14 +29,13 @@ class MemoryGuard(str, Enum):
 
 class CountRule(NamedTuple):
     """
-    How many workers *c* cores want, and the other way round.
+    How many workers are planned for *c* cores, and the other way round.
 
     Attributes:
-        formula: What the reader of a log sees.
+        formula: The rule as the log shows it.
         count: Cores to workers.
-        cores_formula: As *formula*, for *cores*; *least* are the fewest that are given.
-        cores: Workers to the cores that they are worth; `count` of these gives them back, or the
-            fewest there are.
+        cores_formula: As *formula*, for *cores*; *least* is the smallest number of cores.
+        cores: Workers to cores; `count` of these gives the workers back, or the fewest there are.
     """
 
     formula: str
@@ -45,9 +44,7 @@ class CountRule(NamedTuple):
     cores: Callable[[int], float]
 
 
-PER_CORE = CountRule(
-    formula="ceil(c)", count=math.ceil, cores_formula="workers", cores=lambda workers: workers
-)
+PER_CORE = CountRule("ceil(c)", math.ceil, "workers", lambda workers: workers)
 WITH_SPARE = CountRule(
     formula="ceil(c) + 1",
     count=lambda cores: math.ceil(cores) + 1,
@@ -70,12 +67,12 @@ ONE_THREAD = "one thread a worker"
 
 class Shape(NamedTuple):
     """
-    One row of the workload table: the worker class and how much of it.
+    One row of the workload table: the worker class, how many workers and threads.
 
     Attributes:
         why: The reason for the class and the count.
-        threads: Of each worker; for an event loop the size of its pools for synchronous code, and 1
-            where they stay as they are.
+        threads: Of each worker. For an event loop the size of its pools for synchronous code; 1
+            leaves these as they are.
         threads_why: The reason for the threads.
     """
 
@@ -93,78 +90,59 @@ class Shape(NamedTuple):
 #   5 ms of computing, 20 ms of waiting, 200 clients: 2 x 16 1.00 0.99, 3 x 64 0.98 0.98
 IO_THREADS = 100
 
-# For requests that do both: enough to fill the waits, and no more connections to a database.
+# For requests that do both: enough to fill the waits, with few connections to a database.
 MIXED_THREADS = 8
 
 _LOOP = "that of the event loop; its pools for synchronous code keep their own size"
-
-# What is planned where nothing is declared. Whether the code bears threads is not known then.
-UNDECLARED: Mapping[Interface, Shape] = {
-    Interface.WSGI: Shape(
-        worker_class=SYNC,
-        workers=CLASSIC,
-        why="one computes while one waits, one spare",
-        threads_why="threads only for what is declared",
-    ),
-    Interface.ASGI: Shape(
-        worker_class=UVICORN,
-        workers=CLASSIC,
-        why="one computes while one waits, one spare",
-        threads_why=_LOOP,
-    ),
-}
-
+_SPARE = "one computes while one waits, one spare"
 _COMPUTE = "a computing process fills one core; more only switch contexts"
 
+# What is planned if no workload is declared: then nothing says that the code is thread-safe.
+UNDECLARED: Mapping[Interface, Shape] = {
+    Interface.WSGI: Shape(SYNC, CLASSIC, _SPARE, threads_why="threads only for what is declared"),
+    Interface.ASGI: Shape(UVICORN, CLASSIC, _SPARE, threads_why=_LOOP),
+}
+
+_WAIT = Shape(
+    GTHREAD,
+    WITH_SPARE,
+    "waiting costs a thread, not a process",
+    threads=IO_THREADS,
+    threads_why="each made only when a request has to wait for one",
+)
+
 WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
-    (Workload.CPU, Interface.WSGI): Shape(worker_class=SYNC, workers=PER_CORE, why=_COMPUTE),
-    (Workload.CPU, Interface.ASGI): Shape(
-        worker_class=UVICORN, workers=PER_CORE, why=_COMPUTE, threads_why=_LOOP
-    ),
+    (Workload.CPU, Interface.WSGI): Shape(SYNC, PER_CORE, _COMPUTE),
+    (Workload.CPU, Interface.ASGI): Shape(UVICORN, PER_CORE, _COMPUTE, threads_why=_LOOP),
     (Workload.MIXED, Interface.WSGI): Shape(
-        worker_class=GTHREAD,
-        workers=WITH_SPARE,
+        GTHREAD,
+        WITH_SPARE,
+        "some threads wait while one computes; a spare where all of a worker's wait",
         threads=MIXED_THREADS,
-        why="some threads wait while one computes; a spare where all of a worker's wait",
         threads_why="enough to fill the waits, few connections to a database",
     ),
     (Workload.MIXED, Interface.ASGI): UNDECLARED[Interface.ASGI],
-    (Workload.IO, Interface.WSGI): Shape(
-        worker_class=GTHREAD,
-        workers=WITH_SPARE,
-        threads=IO_THREADS,
-        why="waiting costs a thread, not a process",
-        threads_why="each made only when a request has to wait for one",
-    ),
+    (Workload.IO, Interface.WSGI): _WAIT,
     (Workload.IO, Interface.ASGI): Shape(
-        worker_class=UVICORN,
-        workers=CLASSIC,
+        UVICORN,
+        CLASSIC,
+        "spares for what blocks a loop",
         threads=IO_THREADS,
-        why="spares for what blocks a loop",
         threads_why="synchronous code waits in threads",
     ),
-    (Workload.ASYNC, Interface.WSGI): Shape(
-        worker_class=GTHREAD,
-        workers=WITH_SPARE,
-        threads=IO_THREADS,
-        why="as io: async needs an ASGI application",
-        threads_why="each made only when a request has to wait for one",
-    ),
+    (Workload.ASYNC, Interface.WSGI): _WAIT._replace(why="as io: async needs an ASGI application"),
     (Workload.ASYNC, Interface.ASGI): Shape(
-        worker_class=UVICORN,
-        workers=PER_CORE,
-        why="one event loop per core holds thousands of waits",
-        threads_why=_LOOP,
+        UVICORN, PER_CORE, "one event loop per core holds thousands of waits", threads_why=_LOOP
     ),
 }
 
 
 def shape_for(workload: Workload | None, interface: Interface, threads: int | None = None) -> Shape:
     """
-    The row of the table for what was declared; None where nothing was.
+    Return the row of the table for what was declared.
 
-    *threads* of a worker that somebody wants, where one does, say what WSGI code bears: with one
-    the count is that of workers which serve one request at a time, with more it is not.
+    *threads* are those that the operator wants of each worker. They show whether WSGI code is
+    thread-safe: with one, workers serve one request at a time, and the count is for that.
     """
     shape = UNDECLARED[interface] if workload is None else WORKLOADS[workload, interface]
     if threads is None or interface is not Interface.WSGI:

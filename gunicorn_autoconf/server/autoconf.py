@@ -13,6 +13,7 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.plan.declaration import read_declaration
 from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.server.compose import compose
 from gunicorn_autoconf.server.gunicorn import (
     is_reading_conf_file,
@@ -106,20 +107,8 @@ def autoconf(
         DeclarationError: A declared value is not allowed. In a running server, on SIGHUP, this is
             logged instead and what ran before goes on.
     """
-    arguments = {
-        "workload": workload,
-        "interface": interface,
-        "cpus": cpus,
-        "memory": memory,
-        "worker_memory": worker_memory,
-        "memory_reserve": memory_reserve,
-        "min_workers": min_workers,
-        "max_workers": max_workers,
-        "max_concurrency": max_concurrency,
-        "memory_log_interval": memory_log_interval,
-        "memory_guard": memory_guard,
-        "stall_warning": stall_warning,
-    }
+    given = locals()
+    arguments = {variable.keyword: given[variable.keyword] for variable in VARIABLES}
     return build(
         arguments,
         dict(os.environ if environ is None else environ),

@@ -16,19 +16,21 @@ from gunicorn_autoconf.app.loaded import interface_of
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
-from gunicorn_autoconf.plan.ignored import STOCK_UVICORN, ignoring
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, parts_of
+from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.replan import loop_and_parser, replan
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
 from gunicorn_autoconf.watchdog.inside import Inside
-from gunicorn_autoconf.worker_classes import Interface, class_interface
+from gunicorn_autoconf.worker_classes import Interface, family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.server.planned import Planned
 
 # The exit status by which a worker tells the arbiter to give up, not to fork another one.
@@ -58,13 +60,16 @@ class ServerHooks:
     The hooks that one reading of the configuration hands to Gunicorn.
 
     They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its part of the watchdog.
+    once forked, adds its part of the watchdog and its meter.
     """
 
-    def __init__(self, loaded: Planned) -> None:
+    def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
+        """Hand over what was *loaded*; a test may have another *timing* of the memory guard."""
         self._loaded = loaded
+        self._timing = timing
         self._state: ServerState | None = None
         self._watchdog: Inside | None = None
+        self._meter: Meter | None = None
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -124,14 +129,15 @@ class ServerHooks:
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Check the application against the worker class; tell what the boot took; watch."""
+        """Check the application against the worker class; tell what the boot took; count; watch."""
         self._check_interface(worker)
+        records = self._state.records if self._state else None
+        self._meter = records.meter(worker) if records else None
         memory = read_process_memory()
-        if memory is not None:
-            seconds = self._state.records.booted(worker, memory) if self._state else None
-            worker.log.info("%s", render_boot(worker.pid, seconds, memory))
-        else:  # No /proc, or one that hides us.
-            worker.log.info("worker %d booted: its memory is not told", worker.pid)
+        if records and memory:
+            records.booted(worker, memory)
+        if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
+            self._ready(worker, "booted")
         if self._state and self._state.patrol:
             self._watchdog = Inside(worker, self._state.patrol)
             self._watchdog.start()
@@ -146,8 +152,8 @@ class ServerHooks:
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
         """Say why a worker ended and what it used."""
         heard = self.worker_exit in parts_of(server.cfg.worker_exit)
-        # Uvicorn's own worker skips the hook when it is told to end.
-        tells_end = heard and ignoring(server.worker_class) != STOCK_UVICORN
+        family = family_of(server.worker_class)
+        tells_end = heard and (family is None or family.calls_worker_exit)
         self._state_of(server).ended(server, worker, tells_end=tells_end)
 
     @_harmless
@@ -161,6 +167,8 @@ class ServerHooks:
         """Tell the arbiter what the worker uses at its end, and that it ends."""
         if worker.pid != os.getpid():
             return  # The arbiter calls it for a worker that it finds gone.
+        if self._meter:
+            self._meter.exiting()
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
@@ -172,8 +180,20 @@ class ServerHooks:
         return self._state.final if self._state else self._loaded
 
     def _state_of(self, server: Arbiter) -> ServerState:
-        self._state = state_of(server) or create_state(server, self._loaded)
+        self._state = state_of(server) or create_state(server, self._loaded, self._timing)
         return self._state
+
+    def _ready(self, worker: Worker, what: str) -> None:
+        """Tell that *worker* can serve, and what it took until then. Never raises."""
+        try:
+            memory = read_process_memory()
+            if memory is None:  # No /proc, or one that hides us.
+                worker.log.info("worker %d %s: its memory is not told", worker.pid, what)
+                return
+            seconds = self._state.records.ready(worker, memory) if self._state else None
+            worker.log.info("%s", render_boot(worker.pid, what, seconds, memory))
+        except Exception:
+            worker.log.exception("gunicorn-autoconf: a worker's size is not told")
 
     def _check_interface(self, worker: Worker) -> None:
         """End the start where application and worker class do not speak the same."""
@@ -218,5 +238,5 @@ def _served_by(worker: Worker) -> Interface | None:
     """What the class of *worker* serves, or None where that is unknown."""
     if getattr(getattr(worker, "config", None), "interface", None) == "wsgi":
         return Interface.WSGI  # A UvicornWorker that was told to wrap a WSGI application.
-    known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
-    return next(filter(None, known), None)
+    family = family_of(type(worker))
+    return family.interface if family else None

@@ -15,11 +15,20 @@ from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.app.loaded import interface_of
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
-from gunicorn_autoconf.plan.ignored import HTTPTOOLS, IGNORABLE, ignoring, without_effect
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.server.gunicorn import assigned_names, running_arbiter, taken_settings
 from gunicorn_autoconf.server.state import state_of
-from gunicorn_autoconf.worker_classes import UVICORN, Interface, class_name
+from gunicorn_autoconf.worker_classes import (
+    FAMILIES,
+    HTTPTOOLS,
+    IGNORABLE,
+    UVICORN,
+    Interface,
+    class_name,
+    family_of,
+)
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -68,21 +77,20 @@ def replan(loaded: Planned, server: Arbiter) -> Planned:
     """
     declaration = _with_file_lines(loaded, server)
     application = _application(loaded, server)
-    final = replace(
-        loaded,
-        declaration=declaration,
-        application=application,
-        plan=plan(loaded.machine, declaration, application=application, http_parser=http_parser()),
+    chosen = plan(loaded.machine, declaration, application=application)
+    _apply(chosen, server)
+    # The worker class is loaded now. It shows from what a class of the operator's own descends.
+    loaded_class = server.worker_class
+    known = Known(
+        loaded.machine,
+        declaration,
+        chosen,
+        application,
+        http_parser=http_parser(loaded_class),
+        worker_class=loaded_class,
     )
-    _apply(final.plan, server)
-    if ignoring(final.plan.settings["worker_class"]) is None:
-        # A class of the operator's own: what it descends from is known now that it is loaded.
-        threads = final.plan.settings["threads"]
-        parser = http_parser(server.worker_class)
-        ignored = tuple(without_effect(declaration, server.worker_class, threads, parser))
-        final_plan = replace(final.plan, warnings=(*final.plan.warnings, *ignored))
-        final = replace(final, plan=final_plan)
-    return final
+    chosen = replace(chosen, remarks=remarks(known))
+    return replace(loaded, declaration=declaration, application=application, plan=chosen)
 
 
 def keep_running(error: Exception) -> Planned | None:
@@ -130,7 +138,7 @@ def loop_and_parser(server: Arbiter) -> str | None:
     if options is None:
         return None
     known = server.cfg.settings.get("asgi_loop")  # Since Gunicorn 25.
-    heeded = known and ignoring(server.worker_class) == UVICORN
+    heeded = known and family_of(server.worker_class) is FAMILIES[UVICORN]
     loop = options.get("loop", known.get() if heeded else "auto")
     return f"{_taken(loop, 'uvloop', 'asyncio')}, {http_parser(server.worker_class)}"
 

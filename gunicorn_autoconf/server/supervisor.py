@@ -1,15 +1,26 @@
-"""The arbiter's thread: sample, log, ask the guard, let the executor act. Reads /proc, logs.
+"""The arbiter's own look at its workers: sample, log, ask the guard, let the executor act.
 
-Should it fail, it logs that once and ends; the server goes on without it.
+Reads /proc, logs.
+
+Theory of operation. One `Supervisor` belongs to one arbiter process. Its `step` runs in a thread
+(`PausedThread`) that is never there while the arbiter forks. A step takes one sample and does then
+what is due, in this order: it logs, it lets the executor go on with the action under way, and only
+when none is under way does it ask the guard for another one. So there is never more than one action
+at a time.
+
+Each part keeps its own state: `History` what the guard's next decision depends on, the executor
+what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
+supply as it was found last. The arbiter's main thread calls `start`, `pause`, `reloaded` and
+`stop`; of these only `reloaded` changes a part, while the thread is paused. `step` runs in the
+supervisor's thread and makes all other changes.
+
+A step that fails is logged once and ends the thread; the server goes on without the guard.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,22 +29,16 @@ from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
-from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
-from gunicorn_autoconf.memory.churn import Churn
+from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.memory.executor import Executor
-from gunicorn_autoconf.memory.guard import (
-    BOOTING_SECONDS,
-    FASTEST_SECONDS,
-    decide,
-    is_full,
-    is_reached,
-    next_interval,
-)
-from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
+from gunicorn_autoconf.memory.guard import decide, next_interval
+from gunicorn_autoconf.memory.history import History
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.workload import MemoryGuard
-from gunicorn_autoconf.units import format_bytes
+from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.paused_thread import PausedThread
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -41,266 +46,177 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.memory.oom import OomWatch
+    from gunicorn_autoconf.plan.budget import MemoryBudget
     from gunicorn_autoconf.plan.plan import Plan
     from gunicorn_autoconf.server.planned import Planned
 
-# How long a fork waits for a sample to end; one takes milliseconds.
-PAUSE_SECONDS = 1.0
-
-# Two samples running decide, a third gives the rate before the first of them.
-HISTORY = 3
-
-
-class _CountedHost(Host):
-    """A host whose processes of ours were measured already."""
-
-    def __init__(self, own_bytes: int) -> None:
-        self._own_bytes = own_bytes
-
-    def own_memory(self, environ: Mapping[str, str]) -> int:
-        """Return what was measured."""
-        return self._own_bytes
+# Time between two looks at an action under way.
+ACTING_SECONDS = 0.1
 
 
 class Supervisor:
-    """One arbiter's thread. Held still across every fork, so that none copies it half-way."""
+    """Watches one arbiter's workers, in a thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are what a simulation replaces
         self,
         server: Arbiter,
         final: Callable[[], Planned],
         records: WorkerRecords,
         oom: OomWatch,
         replaced: Callable[[], Sequence[str]],
+        *,
+        timing: Timing = DEFAULT,
+        executor: Executor | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
-        """Take over what is known; *replaced* names our hooks that a user's own have replaced."""
+        """
+        Prepare to watch *server*.
+
+        *final* returns the plan that holds, *replaced* the names of our hooks that the user's own
+        hooks replace.
+        """
         self._server = server
         self._final = final
         self._records = records
         self._oom = oom
         self._replaced = replaced
+        self._timing = timing
+        self._sampler = sampler or Sampler(self._detect)
+        self._history = History()
+        self._log = GuardLog(server.log)
+        self._thread = PausedThread(self._try_step, timing.fastest_seconds)
+        self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
-        self._pid = os.getpid()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._has_started = False
-        self._sampler = Sampler(self._detect)
-        self._history: deque[Sample] = deque(maxlen=HISTORY)
-        self._is_shrinking = True
-        self._is_growing = True
-        self._churn = Churn()
-        self._said_replaced: tuple[str, ...] = ()
-        self._limit_bytes: int | None = None
-        self._began_at = time.monotonic()
-        self._logged_at: float | None = None
-        self._observed: tuple[Kind, int] | None = None
-        self._said_stood_down = False
-        self._has_acted = False
-        self._due = time.monotonic() + FASTEST_SECONDS
-        self.executor = Executor(server)
 
     def start(self) -> None:
         """Start the thread, once; from here on it pauses for each fork."""
-        os.register_at_fork(before=self.pause, after_in_parent=self._resume)
-        self._begin()
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread for good."""
-        self.pause()
-        self._pid = -1
-
-    def reloaded(self) -> None:
-        """Begin anew with what a reload has planned; in the main thread."""
-        self.pause()
-        self.executor.reloaded()
-        self._is_shrinking = self._is_growing = True
-        self._said_stood_down = False
-        self._churn = Churn()
-        self._history.clear()
-        if self._has_started:
-            self._resume()
+        self._thread.stop()
 
     def pause(self) -> None:
-        """Wait for the thread to end its step; a fork or `reloaded` starts it again."""
-        if os.getpid() == self._pid and self._thread:
-            self._stopping.set()
-            # Never wait for good: one that is held up ends by itself, another takes its place.
-            self._thread.join(PAUSE_SECONDS)
-            self._thread = None
+        """Wait for the thread to end its step, until `reloaded` or the next fork starts it."""
+        self._thread.pause()
 
-    def _resume(self) -> None:
-        if os.getpid() == self._pid and self._thread is None:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._has_started = True
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._stopping,), name="gunicorn-autoconf", daemon=True
-        )
-        self._thread.start()
-
-    def _run(self, stopping: threading.Event) -> None:
-        try:
-            # The time that is due outlasts a fork: where forks are many, it comes all the same.
-            while not stopping.wait(max(self._due - time.monotonic(), 0)):
-                self._step(stopping)
-                if stopping.is_set():
-                    return  # A sample that was cut short stays due.
-                self._due = time.monotonic() + self._interval()
-        except Exception:
-            self._pid = -1
-            self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
-            with suppress(OSError):
-                self.executor.abandon()
-
-    def _interval(self) -> float:
-        if self.executor.is_busy:
-            return 0.1
-        history = tuple(self._history)
-        if not history:
-            return 0.5
-        seconds = next_interval(history)
-        if self._has_acted:
-            # The next step, where there is one, is due as soon as this one is done.
-            seconds = min(seconds, BOOTING_SECONDS)
-        if log_seconds := self._final().declaration.memory_log_interval_seconds:
-            seconds = min(seconds, max(log_seconds, FASTEST_SECONDS))
-        return seconds
-
-    def _step(self, stopping: threading.Event) -> None:
-        server, declaration = self._server, self._final().declaration
-        if not server.LISTENERS and not server.cfg.reuse_port:
-            return  # The server stops: Gunicorn has closed them, and its workers end.
-        forks = self._records.forks(server.WORKERS)
-        machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
-        if stopping.is_set() or sample is None:
-            return  # A fork did not wait for so slow a sample: another thread goes on.
-        self.memory = machine.memory
-        self._records.seen(sample, forks)
-        self._history.append(sample)
-        self._log_memory(sample, machine)
-        self._log_unclaimed(sample)
-        self._has_acted = self.executor.is_busy
-        self.executor.advance(sample)
-        if not self._has_acted and self.mode is not MemoryGuard.OFF:
-            self._say_replaced()
-            self._follow_limit(machine)
-            self._guard(sample, machine)
+    def reloaded(self) -> None:
+        """Begin again with what a reload has planned."""
+        self._thread.pause()
+        self.executor.reloaded()
+        self._history.clear()
+        self._history.begin_again()
+        self._log.begin_again()
+        self._thread.resume()
 
     @property
     def mode(self) -> MemoryGuard:
-        """What was declared or what suits; to act, we have to hear of each worker and change."""
+        """What the guard may do. To act, we must be told of each worker and each new count."""
         wanted = self._wanted_mode
         return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
 
-    @property
-    def _wanted_mode(self) -> MemoryGuard:
-        return guard_mode(self._final().machine, self._final().declaration)
+    def step(self, stopping: threading.Event) -> float:
+        """
+        Take one sample and do what is due; return the seconds until the next step.
 
-    def _say_replaced(self) -> None:
-        """Say why the guard only observes where it would act; again when that changes."""
-        before, self._said_replaced = self._said_replaced, tuple(self._replaced())
-        if self._said_replaced not in ((), before) and self._wanted_mode is MemoryGuard.ACT:
-            self._server.log.warning(
-                "gunicorn-autoconf: the guard only observes, as your own %s replaced ours",
-                " and ".join(self._said_replaced),
-            )
+        Once *stopping* is set, another thread may go on: this one does nothing more.
+        """
+        server, declaration = self._server, self._final().declaration
+        if not server.LISTENERS and not server.cfg.reuse_port:
+            return self._interval()  # Gunicorn has closed them: the server stops.
+        forks = self._records.forks(server.WORKERS)
+        machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
+        if stopping.is_set() or sample is None:
+            return self._interval()
+        self.memory = machine.memory
+        self._records.seen(sample, forks)
+        self._history.add(sample)
+        self._write_log(sample, machine)
+        was_busy = self.executor.is_busy
+        self.executor.advance(sample)
+        if not was_busy and self.mode is not MemoryGuard.OFF:
+            self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
+            self._follow_limit(machine)
+            self._guard(sample, machine)
+        return self._interval(was_busy=was_busy)
+
+    def _interval(self, *, was_busy: bool = False) -> float:
+        timing = self._timing
+        if self.executor.is_busy:
+            return ACTING_SECONDS
+        samples = self._history.samples
+        if not samples:
+            return timing.fastest_seconds
+        seconds = next_interval(samples, timing)
+        if was_busy:
+            # The next action, if there is one, is due as soon as this one is done.
+            seconds = min(seconds, timing.booting_seconds)
+        if log_seconds := self._final().declaration.memory_log_interval_seconds:
+            seconds = min(seconds, max(log_seconds, timing.fastest_seconds))
+        return seconds
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
-        """Ask what is to be done, and do it or say it."""
+        """Ask the guard what to do, and do it or log it."""
 
         def workers_for(measured_bytes: int) -> int:
             workers: int = self._plan(machine, measured_bytes).settings["workers"]
             return workers
 
-        permissions = Permissions(
-            resizing=self._may_resize(),
-            shrinking=self._is_shrinking,
-            growing=self._is_growing,
-            churning=self._churn.is_on(sample.at_seconds),
-        )
-        history = tuple(self._history)
-        if not history:
-            return  # A reload did not wait for us.
-        self._is_shrinking = self._is_shrinking and not is_reached(history, workers_for)
-        self._is_growing = self._is_growing and not is_full(history, workers_for)
-        action = decide(history, permissions, workers_for)
-        acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
-        if action.kind is Kind.KEEP:
-            self._observed = None
-            if action.pid and self._churn.spared(sample.at_seconds):
-                self._server.log.warning("%s", render_action(action))
-        elif acts:
-            say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
-            say("%s", render_action(action))
-            self._history.clear()
-            self._remember(action, sample)
-            self.executor.start(action, sample)
-        elif self._observed != (action.kind, action.pid):
-            self._observed = action.kind, action.pid
-            self._server.log.info("%s", render_action(action, would=True))
-
-    def _remember(self, action: Action, sample: Sample) -> None:
-        """Keep of *action* what later decisions depend on."""
-        if action.kind is Kind.SHRINK:
-            self._is_growing = False
-            self._churn = Churn()
-        ages = {worker.pid: worker.age_seconds for worker in sample.workers}
-        if action.kind is Kind.RECYCLE:
-            self._churn.recycled(ages[action.pid], sample.at_seconds)
+        permissions = self._history.permissions(sample.at_seconds, resizing=self._may_resize())
+        samples = self._history.samples
+        if not samples:
+            return  # A reload did not wait for this step.
+        self._history.compare(workers_for)
+        action = decide(samples, permissions, workers_for, self._timing)
+        is_keep = action.kind is Kind.KEEP
+        if is_keep or self.mode is not MemoryGuard.ACT or self._server.master_pid != 0:
+            self._log.would_act(action)
+            if is_keep and action.pid and self._history.spared(sample.at_seconds):
+                self._log.action(action)
+            return
+        self._log.action(action)
+        self._history.acted(action, sample)
+        self.executor.start(action, sample)
 
     def _may_resize(self) -> bool:
-        """Whether the count is ours: nobody has set it, and no upgrade is under way."""
-        if self.executor.is_stood_down and not self._said_stood_down:
-            self._said_stood_down = True
-            self._server.log.info(
-                "gunicorn-autoconf: an operator set the count to %d; it stays so until a reload",
-                self._server.num_workers,
-            )
-        explicit = self._final().declaration.explicit("workers")
-        upgrading = self._server.reexec_pid != 0 or self._server.master_pid != 0
-        return not (self.executor.is_stood_down or explicit or upgrading)
+        """Whether the count is ours: no operator set it, and no upgrade is under way."""
+        server, is_stood_down = self._server, self.executor.is_stood_down
+        if is_stood_down:
+            self._log.stood_down(server.num_workers)
+        is_upgrading = server.reexec_pid != 0 or server.master_pid != 0
+        is_explicit = self._final().declaration.explicit("workers") is not None
+        return not (is_stood_down or is_explicit or is_upgrading)
 
     def _follow_limit(self, machine: Machine) -> None:
         """Go to the plan again where the limit has changed."""
         lowest = machine.memory.lowest
         limit_bytes = lowest.limit_bytes if lowest else None
-        before, self._limit_bytes = self._limit_bytes, limit_bytes
-        if None in (before, limit_bytes) or before == limit_bytes:
-            return
-        self._is_shrinking = self._is_growing = True
-        self._churn = Churn()
-        self._server.log.info(
-            "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
-            format_bytes(before or 0),
-            format_bytes(limit_bytes or 0),
-        )
+        before_bytes = self._history.follow_limit(limit_bytes)
+        if before_bytes is not None:
+            self._log.limit_changed(before_bytes, limit_bytes or 0)
 
-    def _log_memory(self, sample: Sample, machine: Machine) -> None:
-        interval = self._final().declaration.memory_log_interval_seconds
-        since = self._began_at if self._logged_at is None else self._logged_at
-        is_first = self._logged_at is None and sample.is_settled
-        if not interval or not (is_first or sample.at_seconds - since >= interval):
-            return
-        self._logged_at = sample.at_seconds
-        largest = max((worker.pss_bytes for worker in sample.workers), default=None)
-        budget = self._plan(machine, largest).memory
-        self._server.log.info("%s", render_memory(sample, budget))
-        for metric, value in metrics(sample, budget):
-            extra = {"metric": metric, "value": value, "mtype": "gauge"}
-            self._server.log.debug("%s: %d", metric, value, extra=extra)
+    def _write_log(self, sample: Sample, machine: Machine) -> None:
+        def budget() -> MemoryBudget | None:
+            largest = max((worker.pss_bytes for worker in sample.workers), default=None)
+            return self._plan(machine, largest).memory
 
-    def _log_unclaimed(self, sample: Sample) -> None:
-        if "child_exit" in self._replaced():
-            return  # Nobody tells which of them were workers.
-        unclaimed = self._oom.forget_unclaimed(sample.at_seconds)
-        if unclaimed:
-            self._server.log.warning(
-                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this container "
-                "that were no workers",
-                unclaimed,
-            )
+        self._log.memory(sample, self._final().declaration.memory_log_interval_seconds, budget)
+        # Without our child_exit it is not known which of the killed processes were workers.
+        if "child_exit" not in self._replaced():
+            self._log.unclaimed(self._oom.forget_unclaimed(sample.at_seconds))
+
+    def _try_step(self, stopping: threading.Event) -> float | None:
+        try:
+            return self.step(stopping)
+        except Exception:
+            self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
+            with suppress(OSError):
+                self.executor.abandon()
+            return None
+
+    @property
+    def _wanted_mode(self) -> MemoryGuard:
+        return guard_mode(self._final().machine, self._final().declaration)
 
     def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
         memory = machine.memory
@@ -316,5 +232,5 @@ class Supervisor:
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()
-        host = _CountedHost(own_bytes)
+        host = Host(own_bytes=own_bytes)
         return detect_machine(final.root, environ=final.environ, host=host)

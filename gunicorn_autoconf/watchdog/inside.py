@@ -9,7 +9,7 @@ from gunicorn_autoconf.watchdog.pools import PoolWatcher
 from gunicorn_autoconf.watchdog.requests import LongRequests, stamp_requests
 from gunicorn_autoconf.watchdog.stamps import Stamps, State
 from gunicorn_autoconf.watchdog.ticker import Ticker, Watcher
-from gunicorn_autoconf.worker_classes import Interface, class_interface, class_name
+from gunicorn_autoconf.worker_classes import Interface, Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -32,15 +32,15 @@ class Inside:
             getattr(worker.log, level)("gunicorn-autoconf: %s", text)
 
         watchers: list[Watcher] = [PoolWatcher(origins, say)]
-        classes = [class_name(ancestor).rpartition(".")[2] for ancestor in type(worker).__mro__]
-        has_loop = _interface(worker) is not Interface.WSGI
+        family = family_of(type(worker))
+        has_loop = family is None or family.interface is not Interface.WSGI
         if has_loop:
             from gunicorn_autoconf.watchdog.tasks import TaskWatcher
 
             watchers.append(TaskWatcher(worker, own.stamps, origins, say))
-        elif "ThreadWorker" in classes and timeout_seconds > 0:
+        elif family and family.slots is Slots.THREADS and timeout_seconds > 0:
             watchers.append(LongRequests(worker, timeout_seconds, origins, say))
-        elif "SyncWorker" in classes:
+        elif family and family.slots is Slots.ONE:
             stamp_requests(worker, own.stamps)
         self._stamps = own.stamps
         self._ticker = Ticker(
@@ -62,8 +62,3 @@ class Inside:
         if self._stamps and self._ticker:
             self._ticker.stop()
             self._stamps.end(time.monotonic())
-
-
-def _interface(worker: Worker) -> Interface | None:
-    known = (class_interface(ancestor) for ancestor in type(worker).__mro__)
-    return next(filter(None, known), None)

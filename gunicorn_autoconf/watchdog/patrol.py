@@ -1,19 +1,18 @@
 """
-The arbiter's thread that looks at every worker. Starts a thread, logs, prepares workers at forks.
+The arbiter's look at every worker. Logs, and prepares workers at forks.
 
-Theory of operation. There is one `Patrol` for each arbiter. Gunicorn's main thread makes it, tells
-it of each fork and each end, and pauses its thread around every fork, so that no child copies a
-lock that the thread holds; the thread alone looks at workers. In a forked worker the copy of the
-patrol has one more part, the worker's own side, and no thread. Should the thread fail, it logs
-that once and ends: the server goes on without it.
+Theory of operation. There is one `Patrol` for each arbiter. Gunicorn's main thread makes it and
+tells it of each fork and each end, while the thread is paused that repeats `step`; that thread
+alone looks at workers. In a forked worker the copy of the patrol has one more part, the worker's
+own side, and no thread. Should a step fail, that is logged once and is the last: the server goes on
+without it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import os
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
 
-# How long a fork waits for the thread, which may be writing to a slow log.
-JOIN_SECONDS = 1.0
 # How often workers are looked at in a threshold, and at most while nothing is late.
 LOOKS_PER_THRESHOLD = 4
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.005, 0.5
@@ -64,7 +61,6 @@ class Patrol:
         self._server = server
         self._records = records
         self.stall_seconds = stall_seconds
-        self._pid = os.getpid()
         self._watches: dict[int, WorkerWatch] = {}
         self._forking: WorkerWatch | None = None
         self.own: WorkerWatch | None = None
@@ -76,22 +72,18 @@ class Patrol:
         self._quota_quiet_until = 0.0
         self._stopping_since: float | None = None
         self._may_signal = True
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Lock()
+        self._due = math.inf
+        self._has_skipped = False
 
     def start(self) -> None:
         """Take care of each fork from now on."""
-        os.register_at_fork(
-            before=self._pause, after_in_parent=self._forked, after_in_child=self._begin_worker
-        )
+        os.register_at_fork(after_in_parent=self._forked, after_in_child=self._begin_worker)
 
     def stop(self) -> None:
-        """End the thread for good and log what was counted."""
-        if os.getpid() == self._pid:
-            self._pause()
-            self._pid = -1
-            for watch in self._watches.values():
-                watch.close()
+        """Log what was counted; the server ends."""
+        for watch in self._watches.values():
+            watch.close()
+        self._watches = {}
 
     # The workers, in the main thread
 
@@ -124,18 +116,14 @@ class Patrol:
 
     def ended(self, worker: Worker) -> None:
         """Log what was counted of *worker*, which is gone."""
-        if watch := self._watches.get(worker.age):
-            self._pause()
-            del self._watches[worker.age]
+        if watch := self._watches.pop(worker.age, None):
             watch.close()
-            self._resume()
 
     def _forked(self) -> None:
         watch, self._forking = self._forking, None
         if watch:
             watch.line.forked()
             self._watches[watch.worker.age] = watch
-        self._resume()
 
     def _begin_worker(self) -> None:
         """Listen from the fork on, in the worker; an import that hangs is seen, too."""
@@ -149,47 +137,21 @@ class Patrol:
         self.listener = Listener(watch.stamps, watch.line.write_fd)
         self.listener.listen()
 
-    # The thread
+    # The step, in the thread
 
-    def _pause(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is None or os.getpid() != self._pid or thread is threading.current_thread():
-            return
-        with contextlib.suppress(RuntimeError):  # It is open already.
-            self._wake.release()
-        # Never wait for good: one that is held up ends as soon as it sees another in its place.
-        thread.join(JOIN_SECONDS)
-
-    def _resume(self) -> None:
-        if self._thread is not None or os.getpid() != self._pid or not self._watches:
-            return
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self._thread = threading.Thread(
-            target=self._run, name="gunicorn-autoconf watchdog", daemon=True
-        )
+    def step(self, _stopping: object) -> float | None:
+        """Look at every worker; return after how many seconds to look again, None for never."""
+        now = time.monotonic()
+        late_seconds, period = now - self._due, self._period
+        # What kept this thread may have kept the workers: they get time for one tick.
+        self._has_skipped = not self._has_skipped and late_seconds > period / 2
         try:
-            self._thread.start()
-        except RuntimeError:  # no more threads, or the interpreter ends
-            self._thread = None
-
-    def _run(self) -> None:
-        wake, me = self._wake, threading.current_thread()
-        seconds = 0.0
-        skipped = False
-        try:
-            while self._thread is me:
-                due = time.monotonic() + seconds
-                wake.acquire(timeout=seconds)
-                now = time.monotonic()
-                if self._thread is not me:
-                    return
-                # What kept this thread may have kept the workers: they get time for one tick.
-                skipped = not skipped and now - due > self._period / 2
-                seconds = tick_seconds(self.stall_seconds) if skipped else self._look(now)
+            seconds = tick_seconds(self.stall_seconds) if self._has_skipped else self._look(now)
         except Exception:
-            self._pid = -1
             self._server.log.exception("gunicorn-autoconf: the watchdog crashed and is off")
+            return None
+        self._due = time.monotonic() + seconds
+        return seconds
 
     @property
     def _period(self) -> float:

@@ -11,7 +11,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,11 +20,10 @@ from typing import NamedTuple
 
 import psutil
 from accounts import Begun, Loss
-from harness import GUNICORN_SCRIPT, Launcher, Server, wait_until
+from cgroups import Cgroup, make_cgroup
+from harness import GUNICORN_SCRIPT, Launcher, Server, children, wait_until
+from namespaces import may_unshare
 from tail import Tail
-from test_server_cgroup import Cgroup, _make
-from test_server_least_trust import _may_unshare
-from test_server_memory import oom_kills
 
 MIB = 2**20
 
@@ -44,7 +42,7 @@ LIMIT_BYTES, LOWER_LIMIT_BYTES = 800 * MIB, 295 * MIB
 
 # A recycle, a reload with growth from the guess, a kill by `timeout`: the longest of what is waited
 # for takes some 10 s on a machine that has nothing else to do.
-DEADLINE_SECONDS = 60.0
+LONGEST_SECONDS = 60.0
 
 CONF = """
     from gunicorn_autoconf import compose
@@ -83,7 +81,7 @@ class Arena:
         self.cgroup = cgroup
         self.tmp = self.folder / "tmp"
         self.tmp.mkdir()
-        self.has_own_tmp = _may_unshare()
+        self.has_own_tmp = may_unshare()
         launcher.write("gunicorn.conf.py", CONF)
         self.log = Tail(self.folder / "error.log")
         self.journal = Tail(self.folder / "journal")
@@ -138,7 +136,7 @@ class Arena:
 
     def booted(self, arbiter: int | None = None) -> set[int]:
         """Return those that have booted."""
-        return self.workers(arbiter) & self.log.pids(r"worker (\d+) booted")
+        return self.workers(arbiter) & self.log.pids(r"worker (\d+) (?:booted|ready)")
 
     def wait_for_workers(self, count: int, *, replacing: set[int] | None = None) -> set[int]:
         """Return the workers once *count* are booted, and no other is there."""
@@ -147,7 +145,7 @@ class Arena:
             pids = self.workers()
             return len(pids) == count and pids == self.booted() and not pids & (replacing or set())
 
-        wait_until(are_there, f"there are {count} booted workers", DEADLINE_SECONDS)
+        wait_until(are_there, f"there are {count} booted workers", LONGEST_SECONDS)
         return self.workers()
 
     def wait_for_calm(self) -> None:
@@ -156,7 +154,7 @@ class Arena:
         for _ in range(2):
             # Each worker has a size there, none of them is "booting".
             calm = rf"memory workers={WORKERS} (?!.*booting)"
-            self.log.wait_for(calm, self.log.mark(), DEADLINE_SECONDS)
+            self.log.wait_for(calm, self.log.mark(), LONGEST_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the arbiter."""
@@ -240,7 +238,7 @@ class Arena:
 
     def oom_kills(self) -> int:
         """Return how often the kernel's OOM killer struck; without a cgroup nothing asks it to."""
-        return oom_kills(self.cgroup) if self.cgroup else 0
+        return self.cgroup.oom_kills if self.cgroup else 0
 
     def seen(self, path: str | Path) -> Path:
         """Return *path* as the server sees it."""
@@ -251,26 +249,17 @@ class Arena:
 def memory_cgroup() -> Iterator[Cgroup | None]:
     """Make a memory cgroup; None where we may not."""
     try:
-        version, directory = _make("memory", f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}")
-        made = Cgroup(version=version, cpu=directory, memory=directory)
+        made = make_cgroup("memory")
     except OSError:
         yield None
         return
     try:
         made.set_limit(LIMIT_BYTES)
         with suppress(OSError):  # Cgroups v2 on a machine that swaps: what is too much is killed.
-            (directory / "memory.swap.max").write_text("0")
+            (made.memory / "memory.swap.max").write_text("0")
         yield made
     finally:
         made.remove()
-
-
-def children(pid: int) -> list[int]:
-    """Return the children of the main thread of *pid*, zombies too."""
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def links(pid: int) -> Iterator[tuple[str, str]]:

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from accounts import Loss
 from arena import (
-    DEADLINE_SECONDS,
     FEWER_WORKERS,
     GRACEFUL_SECONDS,
     LIMIT_BYTES,
+    LONGEST_SECONDS,
     LOWER_LIMIT_BYTES,
     WORKERS,
     Arena,
@@ -64,7 +64,7 @@ def stop(arena: Arena, load: Load, rng: random.Random) -> None:
 def freeze(arena: Arena, load: Load, rng: random.Random) -> None:
     pid = pick(arena, rng)
     if arena.stop(pid, "SIGSTOP until timeout"):
-        wait_until(lambda: not lives(pid), f"{pid} is killed by timeout", DEADLINE_SECONDS)
+        wait_until(lambda: not lives(pid), f"{pid} is killed by timeout", LONGEST_SECONDS)
 
 
 def pick(arena: Arena, rng: random.Random) -> int:
@@ -83,7 +83,7 @@ def pick(arena: Arena, rng: random.Random) -> int:
         found[:] = sorted(workers & served)
         return bool(found)
 
-    wait_until(is_there, "a worker that is booted", DEADLINE_SECONDS)
+    wait_until(is_there, "a worker that is booted", LONGEST_SECONDS)
     return rng.choice(found)
 
 
@@ -120,7 +120,7 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
             leaking = load.ask("/leak").answered_by
         return bool(arena.log.lines(r"worker \d+ was retired by the memory guard", since))
 
-    wait_until(is_retired, "the guard has retired the worker that leaks", DEADLINE_SECONDS)
+    wait_until(is_retired, "the guard has retired the worker that leaks", LONGEST_SECONDS)
 
 
 def hog(arena: Arena, load: Load, rng: random.Random) -> None:
@@ -135,7 +135,7 @@ def run_out_of_memory(arena: Arena, load: Load) -> bool:
     wait_until(
         lambda: len(oom_killed(arena, since)) == arena.oom_kills() - counted,
         "each OOM kill is told",
-        DEADLINE_SECONDS,
+        LONGEST_SECONDS,
     )
     killed = oom_killed(arena, since)
     began = {one.pid for one in arena.begun().get(asked.id, ())}
@@ -166,7 +166,7 @@ def reload(arena: Arena, load: Load, rng: random.Random) -> None:
     wait_until(
         lambda: bool(arena.booted()) and not arena.workers() & before,
         "a reload has replaced every worker",
-        DEADLINE_SECONDS,
+        LONGEST_SECONDS,
     )
 
 
@@ -174,7 +174,7 @@ def upgrade(arena: Arena, load: Load, rng: random.Random) -> None:
     new, old = start_successor(arena), arena.server.pid
     since = arena.log.mark()
     os.kill(old, signal.SIGTERM)
-    wait_until(lambda: not lives(old), "the old arbiter ends", DEADLINE_SECONDS)
+    wait_until(lambda: not lives(old), "the old arbiter ends", LONGEST_SECONDS)
     arena.server.process.poll()  # No zombie of ours.
     arena.server.adopt(new)
     arena.log.wait_for("Master has been promoted", since)
@@ -183,7 +183,7 @@ def upgrade(arena: Arena, load: Load, rng: random.Random) -> None:
 def roll_back(arena: Arena, load: Load, rng: random.Random) -> None:
     new = start_successor(arena)
     os.kill(new, signal.SIGTERM)
-    wait_until(lambda: not Path(f"/proc/{new}").exists(), "the new arbiter ends", DEADLINE_SECONDS)
+    wait_until(lambda: not Path(f"/proc/{new}").exists(), "the new arbiter ends", LONGEST_SECONDS)
 
 
 def start_successor(arena: Arena) -> int:
@@ -191,7 +191,7 @@ def start_successor(arena: Arena) -> int:
     since = arena.log.mark()
     arena.signal(signal.SIGUSR2)
     new = int(arena.log.wait_for(r"Listening at: \S+ \((\d+)\)", since).group(1))
-    wait_until(lambda: bool(arena.booted(new)), "the new arbiter serves", DEADLINE_SECONDS)
+    wait_until(lambda: bool(arena.booted(new)), "the new arbiter serves", LONGEST_SECONDS)
     return new
 
 

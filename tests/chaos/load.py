@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from accounts import Attempt
+from patience import stretched
 
 # Longer than a worker is stopped or blocked: what is answered late is answered.
-PATIENCE_SECONDS = 40.0
+QUIET_SECONDS = 40.0
 
 # Clients that keep their connection, and as many that take a new one each time; a third of the
 # requests waits for something. Two cores are not busy with that.
@@ -129,7 +130,7 @@ class Client:
         if self._connection is None:
             self._connecting_at = time.monotonic()
             self._connection = http.client.HTTPConnection(
-                *self._load.address, timeout=PATIENCE_SECONDS
+                *self._load.address, timeout=stretched(QUIET_SECONDS)
             )
             self._connection.connect()
         return self._connection
@@ -156,7 +157,7 @@ class Raw:
         self._request = load.next_id()
         self._connecting_at = time.monotonic()
         self._socket = socket.socket()
-        self._socket.settimeout(PATIENCE_SECONDS)
+        self._socket.settimeout(stretched(QUIET_SECONDS))
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._received = b""
@@ -225,7 +226,7 @@ def flood(load: Load, connections: int) -> None:
 
     def one() -> None:
         raw = Raw(load, "/work")
-        gate.wait(PATIENCE_SECONDS)
+        gate.wait(stretched(QUIET_SECONDS))
         raw.finish()
 
     threads = [threading.Thread(target=one) for _ in range(connections)]

@@ -54,13 +54,13 @@ class Tail:
             self._found[pattern] = len(text), found
             return {int(pid) for groups in found for pid in groups if pid}
 
-    def wait_for(self, pattern: str, since: int = 0, deadline: float = 30.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, since: int = 0, quiet_seconds: float = 30.0) -> re.Match[str]:
         """Return the first match of *pattern*, once it is there."""
         compiled = re.compile(pattern, re.MULTILINE)
         wait_until(
             lambda: compiled.search(self.text, since) is not None,
             f"{pattern!r} in {self.path.name}",
-            deadline,
+            quiet_seconds,
         )
         match = compiled.search(self.text, since)
         assert match

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from arena import children, lives
-from harness import Launcher, wait_until
+from arena import lives
+from harness import Launcher, children, wait_until
 from invariants import MIB, Vitals, descriptors, growth, leaks, slots_taken, zombies
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="everything is seen in /proc")

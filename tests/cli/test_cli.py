@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from patience import stretched
 
 import gunicorn_autoconf
 from gunicorn_autoconf.cli.main import main
@@ -122,6 +123,21 @@ def test_an_application_that_is_there_and_does_not_tell(project: Path) -> None:
     shown = explain("dark:app", "--cpus", "2")
     assert shown["application"]["missing_module"] is None
     assert shown["warnings"][0].startswith("could not tell ASGI from WSGI, planned for WSGI: ")
+
+
+def test_an_application_that_is_neither(project: Path) -> None:
+    source = "from aiohttp import web\n\nsite = web.Application()\n"
+    (project / "wsgi.py").write_text(source, encoding="utf-8")
+    shown = explain("wsgi:site", "--cpus", "2")
+    assert shown["application"]["is_neither"] is True
+    assert shown["application"]["worker_class"] == "aiohttp.GunicornWebWorker"
+    assert shown["warnings"][0] == (
+        "the application is neither ASGI nor WSGI, planned for WSGI: Application() at wsgi.py:3: "
+        "aiohttp speaks neither ASGI nor WSGI, worker class aiohttp.GunicornWebWorker serves it; "
+        "set GUNICORN_WORKER_CLASS=aiohttp.GunicornWebWorker"
+    )
+    served = explain("wsgi:site", GUNICORN_WORKER_CLASS="aiohttp.GunicornWebWorker")
+    assert not [row for row in served["warnings"] if "neither" in row]
 
 
 def test_what_is_declared_needs_no_application() -> None:
@@ -310,7 +326,7 @@ def test_as_a_module(project: Path) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=stretched(60),
         check=False,
     )
 
@@ -360,5 +376,5 @@ def on_a_terminal(folder: Path, variables: dict[str, str]) -> str:
                 output += chunk
         except OSError:  # Linux: no process has the terminal any more.
             pass
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=stretched(60)) == 0
     return output.decode()

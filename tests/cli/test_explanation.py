@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import click
 import pytest
-from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory
+from builders import GIB, MIB, WSGI, declare, limit, machine, memory
 from hypothesis import given
 from hypothesis import strategies as st
-from test_roots import CASES, ROOTS, FolderHost
+from machine_roots import CASES, machine_of
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.cli.explain.text import render_explanation
-from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, MemorySupply, Origin
-from gunicorn_autoconf.plan.advice import Advice, Facts, advise
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.plan.steps import plan
 
 POD = machine(
@@ -33,11 +35,17 @@ def explanation(
     environ: Mapping[str, str],
     argv: Sequence[str] = (),
     app: Finding | None = WSGI,
-    advice: Sequence[Advice] = (),
+    advice: Sequence[Remark] = (),
 ) -> str:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=app)
-    return render_explanation(on, declaration, planned, planned.warnings, advice=advice)
+    said = [each for each in planned.remarks if each.severity is not Severity.ADVICE]
+    return plain(on, declaration, planned, [*said, *advice])
+
+
+def plain(*parts: Any) -> str:
+    """The report without its colours."""
+    return click.unstyle(render_explanation(*parts))
 
 
 def section(title: str, text: str) -> list[str]:
@@ -56,7 +64,7 @@ def test_of_a_pod() -> None:
         "WEB_CONCURRENCY": "3",
         "GUNICORN_TIMEOUT": "10",
     }
-    advice = [Advice("topic", "Do this.")]
+    advice = [Remark("topic", Severity.ADVICE, "Do this.")]
     shown = explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"], advice=advice)
     assert shown == (
         """\
@@ -216,25 +224,6 @@ def test_a_path_that_leaves_no_room_beside_it_goes_below() -> None:
     ]
 
 
-def test_colour_changes_nothing_but_colour() -> None:
-    declaration = declare({"GUNICORN_WORKLOAD": "io"})
-    planned = plan(POD, declaration, application=ASGI)
-    advice = [Advice("topic", "Do this.")]
-    painted = render_explanation(
-        POD,
-        declaration,
-        planned,
-        (),
-        advice=advice,
-        paint=lambda text, style: f"<{style}>{text}</{style}>",
-    )
-    plain = painted
-    for style in ("title", "setting", "reserve", "others", "workers", "free"):
-        assert f"<{style}>" in painted
-        plain = plain.replace(f"<{style}>", "").replace(f"</{style}>", "")
-    assert plain == render_explanation(POD, declaration, planned, (), advice=advice)
-
-
 DECLARATIONS = [
     {},
     {"GUNICORN_WORKLOAD": "io", "WEB_CONCURRENCY": "64", "GUNICORN_MAX_CONCURRENCY": "9"},
@@ -246,17 +235,17 @@ DECLARATIONS = [
 @pytest.mark.parametrize("environ", DECLARATIONS, ids=["nothing", "io", "async", "sizes"])
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_longer_than_80_columns(case: str, environ: dict[str, str]) -> None:
-    inputs = json.loads((ROOTS / case / "expected.json").read_text(encoding="utf-8"))["inputs"]
-    on = detect_machine(str(ROOTS / case), environ=inputs["environ"], host=FolderHost(inputs))
+    on = machine_of(case)
     declaration = declare(environ)
     app = Finding(interface=None, evidence=f"{'deep/' * 30}app.py:3 calls get({'x' * 90})")
     planned = plan(on, declaration, application=app)
-    problems = [f"{problem.path}: {problem.message}" for problem in on.problems]
-    facts = Facts(on, declaration, planned, has_uvloop=False, conf_file="./gunicorn.conf.py")
+    problems = [
+        Remark("machine", Severity.PROBLEM, f"{problem.path}: {problem.message}")
+        for problem in on.problems
+    ]
+    known = Known(on, declaration, planned, app, has_uvloop=False, conf_file="./gunicorn.conf.py")
 
-    shown = render_explanation(
-        on, declaration, planned, (*problems, *planned.warnings), advice=advise(facts)
-    )
+    shown = plain(on, declaration, planned, [*problems, *remarks(known)])
 
     long = [line.strip() for line in shown.splitlines() if len(line) > 80]
     # A path is never cut: who copies it wants all of it.

@@ -10,42 +10,33 @@ import pytest
 from builders import ASGI, WSGI, declare, machine, memory
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator, ValidationError
-from test_roots import CASES, ROOTS, FolderHost
+from machine_roots import CASES, machine_of
+from schemas import closed
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.cli.explain.document import SCHEMA, to_json
 from gunicorn_autoconf.cli.main import main
-from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan.advice import TOPICS, Facts, advise
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.remarks import RULES, remarks
 from gunicorn_autoconf.plan.steps import plan
 
 PATH = Path(__file__).parents[2] / "docs" / "reference" / "explain.schema.json"
 PUBLISHED = json.loads(PATH.read_text(encoding="utf-8"))
 
 
-def closed(schema: Any) -> Any:
-    """The schema with every object held to the names that it gives."""
-    if isinstance(schema, list):
-        return [closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {name: closed(value) for name, value in schema.items()}
-    if isinstance(schema.get("properties"), dict):
-        inner.setdefault("additionalProperties", False)
-    return inner
-
-
 VALIDATOR = Draft202012Validator(closed(PUBLISHED))
 
 
 def document(
-    on: Machine, environ: dict[str, str], app: Finding | None = WSGI, warnings: tuple[str, ...] = ()
+    on: Machine, environ: dict[str, str], app: Finding | None = WSGI, problems: tuple[str, ...] = ()
 ) -> Any:
     declaration = declare(environ)
     planned = plan(on, declaration, application=app)
-    advice = advise(Facts(on, declaration, planned, has_uvloop=False, conf_file="gunicorn.conf.py"))
-    shown = to_json(on, declaration, planned, app, (*warnings, *planned.warnings), advice)
+    known = Known(on, declaration, planned, app, has_uvloop=False, conf_file="gunicorn.conf.py")
+    told = [Remark("machine", Severity.PROBLEM, text) for text in problems]
+    shown = to_json(on, declaration, planned, app, [*told, *remarks(known)])
     return json.loads(json.dumps(shown))
 
 
@@ -72,8 +63,7 @@ def test_version() -> None:
 @pytest.mark.parametrize("environ", [{}, DECLARED], ids=["nothing", "much"])
 @pytest.mark.parametrize("case", CASES)
 def test_every_machine(case: str, environ: dict[str, str]) -> None:
-    inputs = json.loads((ROOTS / case / "expected.json").read_text(encoding="utf-8"))["inputs"]
-    on = detect_machine(str(ROOTS / case), environ=inputs["environ"], host=FolderHost(inputs))
+    on = machine_of(case)
 
     VALIDATOR.validate(document(on, environ, ASGI))
 
@@ -91,7 +81,8 @@ def test_what_the_command_prints() -> None:
 
 def test_topics() -> None:
     items = PUBLISHED["properties"]["advice"]["items"]
-    assert tuple(items["properties"]["topic"]["enum"]) == TOPICS
+    topics = [topic for topic, severity, _ in RULES if severity is Severity.ADVICE]
+    assert items["properties"]["topic"]["enum"] == topics
 
 
 @pytest.mark.parametrize("name", ["schema", "machine", "plan", "advice"])

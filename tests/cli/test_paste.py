@@ -16,7 +16,8 @@ from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory
 from gunicorn.config import KNOWN_SETTINGS, Config
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kubernetes import container_of
+from machine_roots import machine_of
+from schemas import container_of
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.cli.paste import FORMS, Content, Pasted, render
@@ -124,6 +125,12 @@ def from_python(text: str, folder: Path) -> dict[str, Any]:
     path.write_text(text, encoding="utf-8")
     names = runpy.run_path(str(path))
     return taken({name: value for name, value in names.items() if not name.startswith("__")})
+
+
+def read_back(form: str, text: str, folder: Path) -> dict[str, Any]:
+    """The settings that a reader of *text* finds in it."""
+    readers = {"args": from_args, "env": from_env, "dockerfile": from_dockerfile}
+    return readers[form](text) if form in readers else from_python(text, folder)
 
 
 IO = {"GUNICORN_WORKLOAD": "io"}
@@ -245,10 +252,48 @@ env:
 def test_every_setting_is_read_back(form: str, tmp_path: Path) -> None:
     shown = paste(form, IO, settings=AWKWARD)
 
-    readers = {"args": from_args, "env": from_env, "dockerfile": from_dockerfile}
-    found = readers[form](shown.text) if form in readers else from_python(shown.text, tmp_path)
-    assert found == PLANNED | VALUES
+    assert read_back(form, shown.text, tmp_path) == PLANNED | VALUES
     assert shown.left_out == ()
+
+
+# A root, the application and what is declared.
+ON_ROOTS: list[tuple[str, Finding, dict[str, str]]] = [
+    ("kubernetes-guaranteed-v2", ASGI, {"GUNICORN_WORKLOAD": "io"}),
+    ("docker-v1", WSGI, {"GUNICORN_WORKLOAD": "io", "GUNICORN_BIND": ":81 unix:/run/a.sock"}),
+    ("heroku", WSGI, {"GUNICORN_WORKLOAD": "cpu", "WEB_CONCURRENCY": "3"}),
+    (
+        "bare-metal",
+        ASGI,
+        {
+            "GUNICORN_WORKLOAD": "async",
+            "GUNICORN_ACCESSLOG": "-",
+            "GUNICORN_PROC_NAME": "-the $shop's-",
+            "GUNICORN_PRELOAD_APP": "1",
+            "GUNICORN_UMASK": "027",
+            "GUNICORN_STATSD_HOST": "localhost:8125",
+            "GUNICORN_FORWARDED_ALLOW_IPS": "10.0.0.1,10.0.0.2",
+        },
+    ),
+    ("fractional-quota", WSGI, {}),
+    ("docker-v2", ASGI, {"GUNICORN_WORKLOAD": "mixed"}),
+    ("docker-v2", ASGI, {"GUNICORN_WORKLOAD": "cpu"}),
+]
+
+
+@pytest.mark.parametrize("form", ["args", "env", "dockerfile", "python"])
+@pytest.mark.parametrize(("root", "app", "declared"), ON_ROOTS)
+def test_plan_for_a_root_is_read_back(
+    root: str, app: Finding, declared: dict[str, str], form: str, tmp_path: Path
+) -> None:
+    machine, declaration = machine_of(root), declare(declared)
+    planned = plan(machine, declaration, application=app)
+    ours = {name: text for name, text in declared.items() if name == "GUNICORN_WORKLOAD"}
+
+    pasted = render(form, Content(machine, declaration, planned, ours, SPELLINGS))
+
+    found = read_back(form, pasted.text, tmp_path)
+    assert pasted.left_out == ()
+    assert {name: found[name] for name in planned.settings} == taken(planned.settings)
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(

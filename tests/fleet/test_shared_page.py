@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import warnings
@@ -11,13 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from gunicorn_autoconf.fleet import shared_page
-from gunicorn_autoconf.fleet.shared_page import BootReport, ReadyReport, Region, SharedPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 REPORT = BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
 
 
-READY = ReadyReport(6.2, 293_601_280, 251_658_240, 242_221_056)
+READY = BootReport(4711, 6.2, 293_601_280, 251_658_240, 242_221_056)
 
 
 def in_a_fork(do: Callable[[], object]) -> int:
@@ -167,16 +166,17 @@ class TestHalfWritten:
     def page(self, monkeypatch: pytest.MonkeyPatch) -> SharedPage:
         """A page on which the state of a slot can no longer be set."""
 
-        class Struct:
-            size = shared_page._STATE.size
-            unpack_from = staticmethod(shared_page._STATE.unpack_from)
-
-            def pack_into(self, page: mmap.mmap, offset: int, state: int) -> None:
+        class Words:
+            def __setitem__(self, index: int, state: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+            def __getitem__(self, index: int) -> int:
+                return words[index]
 
         page = SharedPage(2)
         page.take()
-        monkeypatch.setattr(shared_page, "_STATE", Struct())
+        words = page._words
+        monkeypatch.setattr(page, "_words", Words())
         return page
 
     def test_is_not_ready(self, page: SharedPage) -> None:
@@ -217,9 +217,8 @@ def test_layout() -> None:
     sizes = {region.name: region.value for region in Region}
     assert sizes == {"COUNTERS": (128, 128), "STAMPS": (256, 64), "REQUEST_LINE": (320, 256)}
     assert shared_page._SLOT_BYTES == 576
-    assert shared_page._BOOT_AT + shared_page._BOOT.size == shared_page._READY_AT
-    assert shared_page._READY_AT + shared_page._READY.size == shared_page._EXIT_AT
-    assert shared_page._EXIT_AT + shared_page._EXIT.size <= 128
+    assert (shared_page._BOOT_AT, shared_page._READY_AT, shared_page._EXIT_AT) == (0, 48, 96)
+    assert (8 + shared_page._REPORT.size, 8 + shared_page._SIZES.size) == (48, 32)
     assert all(begin % 64 == 0 for begin in (128, 256, 320, 576))
     page = SharedPage(2)
     assert len(page.doubles(1, Region.COUNTERS)) == 16
@@ -227,8 +226,8 @@ def test_layout() -> None:
     assert len(page.raw(1, Region.REQUEST_LINE)) == 256
 
 
-@pytest.mark.parametrize("report", [READY, ReadyReport(0.5, 4096, None, None)])
-def test_worker_is_ready_after_it_has_booted(report: ReadyReport) -> None:
+@pytest.mark.parametrize("report", [READY, BootReport(4711, 0.5, 4096, None, None)])
+def test_worker_is_ready_after_it_has_booted(report: BootReport) -> None:
     page = SharedPage(2)
     slot = page.take()
     assert slot is not None

@@ -7,46 +7,12 @@ system answers by call (``inputs``) and, as literals, what `detect_machine` find
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import pytest
+from machine_roots import CASES, OWN_BYTES, ROOTS, expected_of, machine_of
 
-from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.machine.host import Host
-
-ROOTS = Path(__file__).parents[1] / "roots"
-CASES = sorted(folder.name for folder in ROOTS.iterdir())
-OWN_BYTES = 52_428_800
-
-
-class FolderHost(Host):
-    """The host of a folder: what its ``inputs`` say."""
-
-    affinity_call = "os.sched_getaffinity"
-
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        self.inputs = inputs
-
-    def affinity(self) -> int:
-        return int(self.inputs["affinity"])
-
-    def online(self) -> int:
-        return int(self.inputs["online"])
-
-    def physical_memory(self) -> tuple[int, int]:
-        if self.inputs["physical_memory"] is None:
-            raise NotImplementedError("no physical memory in this case")
-        total_bytes, available_bytes = self.inputs["physical_memory"]
-        return total_bytes, available_bytes
-
-    def own_memory(self, environ: Mapping[str, str]) -> int:
-        assert environ == self.inputs["environ"]
-        return OWN_BYTES
 
 
 def describe(machine: Machine) -> dict[str, object]:
@@ -71,10 +37,10 @@ def test_folder_is_complete(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_machine_of_root(case: str) -> None:
-    expected = json.loads((ROOTS / case / "expected.json").read_text(encoding="utf-8"))
+    expected = expected_of(case)
     inputs = expected["inputs"]
 
-    machine = detect_machine(str(ROOTS / case), environ=inputs["environ"], host=FolderHost(inputs))
+    machine = machine_of(case)
 
     found = describe(machine)
     assert found.keys() == expected["machine"].keys()
@@ -88,13 +54,8 @@ def test_machine_of_root(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_root_is_never_shown(case: str) -> None:
-    expected = json.loads((ROOTS / case / "expected.json").read_text(encoding="utf-8"))
-    inputs = expected["inputs"]
-
     # A trailing slash must not matter either.
-    machine = detect_machine(
-        str(ROOTS / case) + "/", environ=inputs["environ"], host=FolderHost(inputs)
-    )
+    machine = machine_of(case, suffix="/")
 
     assert str(ROOTS) not in repr(machine)
     assert "10.96.0.1" not in repr(machine)

@@ -13,6 +13,8 @@ from simulation import Fleet, Law, leak, plateau, spike, tide
 
 from gunicorn_autoconf.memory.actions import Kind
 
+pytestmark = pytest.mark.one_python
+
 MINUTES, HOUR = 60, 3600
 THREE = {"GUNICORN_WORKERS": "3"}
 
@@ -326,7 +328,7 @@ class TestOperator:
 # Each example is ten minutes; a slow machine may take its time.
 RANDOM = settings(
     deadline=None,
-    max_examples=25,
+    max_examples=15,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
@@ -401,7 +403,7 @@ def test_count_never_swings(make: Callable[[], Fleet]) -> None:
     assert Kind.SHRINK not in kinds or Kind.GROW not in kinds[kinds.index(Kind.SHRINK) :]
 
 
-@settings(RANDOM, max_examples=30)
+@settings(RANDOM, max_examples=15)
 @given(
     fleets(most_stop_seconds=150, is_explicit=True),
     st.dictionaries(st.integers(1, 400), st.sampled_from([SIGTTIN, SIGTTOU]), max_size=6),
@@ -435,7 +437,7 @@ def test_same_fleet_has_the_same_story(make: Callable[[], Fleet]) -> None:
     assert make().run(3 * MINUTES).actions == make().run(3 * MINUTES).actions
 
 
-@settings(RANDOM, max_examples=50)
+@settings(RANDOM, max_examples=25)
 @given(
     workers=st.integers(2, 6),
     limit_mib=st.integers(150, 2000),

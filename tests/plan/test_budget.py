@@ -80,7 +80,6 @@ class TestLimit:
         budget = budget_of(memory(None), {"GUNICORN_MEMORY": "2GiB"})
         assert budget.source == "GUNICORN_MEMORY"
         assert budget.granted_bytes is None
-        assert list(budget.concerns(1)) == []
 
 
 class TestOthers:
@@ -135,42 +134,4 @@ class TestWorkerMemory:
         budget = budget_of(memory(), {"GUNICORN_WORKER_MEMORY": declared}, measured)
         assert budget.worker_memory_bytes == value
         assert budget.worker_memory_source == source
-
-
-class TestConcerns:
-    @pytest.mark.parametrize(
-        ("environ", "workers", "concerns"),
-        [
-            ({"GUNICORN_MEMORY": "1GiB"}, 3, []),
-            (
-                {"GUNICORN_MEMORY": "128MiB"},
-                1,
-                [
-                    (
-                        "1 worker of 256 MiB (a guess until measured) exceeds the memory budget of "
-                        "115.2 MiB (GUNICORN_MEMORY) by 140.8 MiB"
-                    )
-                ],
-            ),
-            (
-                {"GUNICORN_MEMORY": "1GiB", "GUNICORN_WORKER_MEMORY": "512MiB"},
-                4,
-                [
-                    (
-                        "4 workers of 512 MiB (GUNICORN_WORKER_MEMORY) exceed the memory budget of "
-                        "921.6 MiB (GUNICORN_MEMORY) by 1.1 GiB"
-                    )
-                ],
-            ),
-            (
-                {"GUNICORN_MEMORY": "16GiB"},
-                4,
-                ["GUNICORN_MEMORY declares 16 GiB, but the machine grants only 8 GiB"],
-            ),
-            ({"GUNICORN_MEMORY": "8GiB"}, 4, []),
-            ({"GUNICORN_MEMORY": "128MiB"}, 0, []),
-        ],
-        ids=["fits", "one-too-many", "too-many", "not-granted", "all-of-it", "no-workers"],
-    )
-    def test_what_is_said(self, environ: dict[str, str], workers: int, concerns: list[str]) -> None:
-        assert list(budget_of(memory(8 * GIB), environ).concerns(workers)) == concerns
+        assert budget.is_guess is (not declared and measured is None)

@@ -1,8 +1,9 @@
 """
 The table of settings without effect, held against the source of the installed Gunicorn.
 
-A setting has an effect under a worker class where the modules that this class runs read it. What
-no such module reads, while those of another class do, must stand in the table, and nothing else.
+A setting has an effect under a worker class if the modules that this class runs read it. Of the
+settings that the table names for any class, a class has to name those that no module of its own
+reads while those of another class do, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import pytest
 import uvicorn_worker
 from builders import ASGI, WSGI, plan_for
 from gunicorn.config import KNOWN_SETTINGS
+from gunicorn.workers.sync import SyncWorker
 from harness import MODULE_DOOR, Launcher
+from patience import stretched
 
 from gunicorn_autoconf import autoconf, workers
-from gunicorn_autoconf.plan.ignored import IGNORED, ignoring
 from gunicorn_autoconf.server import replan
-from gunicorn_autoconf.worker_classes import UVICORN
+from gunicorn_autoconf.worker_classes import FAMILIES, IGNORABLE, UVICORN, family_of
+
+pytestmark = pytest.mark.each_gunicorn
 
 STOCK = "uvicorn_worker.UvicornWorker"
 KNOWN = {setting.name for setting in KNOWN_SETTINGS}
@@ -102,6 +106,12 @@ READS = {
     STOCK: reads_of(UVICORN_WORKER),
     UVICORN: reads_of(UVICORN_WORKER) | reads_of(OURS) | {"worker_abort", "worker_int"},
 }
+if (SOURCE / "workers" / "geventlet.py").exists():
+    READS["eventlet"] = (
+        in_modules("workers/geventlet.py", "workers/base_async.py", "http2/*.py")
+        | HTTP
+        | OWN_SERVER
+    )
 if (SOURCE / "workers" / "gasgi.py").exists():
     READS["asgi"] = (
         reads_of(SOURCE / "workers" / "gasgi.py", without=WARNS_ONLY)
@@ -121,10 +131,11 @@ READ_IN_VAIN = {
 @pytest.mark.parametrize("worker_class", READS)
 def test_table_is_what_the_source_says(worker_class: str) -> None:
     somewhere = set().union(*READS.values())
-    expected = somewhere - ALWAYS - READS[worker_class] | READ_IN_VAIN.get(worker_class, set())
-    rows = [name for row in IGNORED[worker_class] for name in row.settings]
+    unread = somewhere - ALWAYS - READS[worker_class] | READ_IN_VAIN.get(worker_class, set())
+    expected = (unread & IGNORABLE) - sync_becomes_gthread(worker_class)
+    rows = [name for row in FAMILIES[worker_class].ignored for name in row.settings]
 
-    assert {name for name in rows if name in KNOWN} == expected - sync_becomes_gthread(worker_class)
+    assert {name for name in rows if name in KNOWN} == expected
     assert len(rows) == len(set(rows))
 
 
@@ -133,7 +144,9 @@ def sync_becomes_gthread(worker_class: str) -> set[str]:
 
 
 def test_every_class_of_the_table_is_held_against_its_source() -> None:
-    assert set(IGNORED) - set(READS) <= {"asgi"}  # Gunicorn 23 and 24 have no such class.
+    compared = {name for name, family in FAMILIES.items() if family.ignored}
+    # Gunicorn 23 has no class asgi, Gunicorn 26 and later have no class eventlet.
+    assert compared - set(READS) <= {"asgi", "eventlet"}
 
 
 def test_native_asgi_stores_worker_connections_and_never_looks_at_it() -> None:
@@ -161,6 +174,7 @@ def test_native_asgi_stores_worker_connections_and_never_looks_at_it() -> None:
         ("gunicorn.workers.gthread.ThreadWorker", "gthread"),
         ("gevent", "gevent"),
         ("gunicorn.workers.ggevent.GeventPyWSGIWorker", "gevent"),
+        ("eventlet", "eventlet"),
         ("tornado", "tornado"),
         ("asgi", "asgi"),
         ("uvicorn_worker.UvicornWorker", STOCK),
@@ -171,12 +185,25 @@ def test_native_asgi_stores_worker_connections_and_never_looks_at_it() -> None:
         (workers.UvicornWorker, UVICORN),
         (uvicorn_worker.UvicornWorker, STOCK),
         (type("Mine", (workers.UvicornWorker,), {}), UVICORN),
+        (type("UvicornWorker", (workers.UvicornWorker,), {}), UVICORN),
+        ("mine.UvicornWorker", "UvicornWorker"),
+        ("mine.MySyncWorker", "sync"),
+        ("mine.ThreadWorker", "gthread"),
         ("mine.Worker", None),
         (object, None),
     ],
 )
 def test_row_of_a_class(name: str | type, row: str | None) -> None:
-    assert ignoring(name) == row
+    family = family_of(name)
+    assert (family.name if family else None) == row
+
+
+def test_sync_with_threads_is_gthread_where_it_is_given_by_name() -> None:
+    """Source: gunicorn.config.Config.worker_class."""
+    assert family_of("sync", threads=4) is FAMILIES["gthread"]
+    assert family_of("gunicorn.workers.sync.SyncWorker", threads=4) is FAMILIES["gthread"]
+    assert family_of(SyncWorker, threads=4) is FAMILIES["sync"]
+    assert family_of("gevent", threads=4) is FAMILIES["gevent"]
 
 
 KEEPALIVE = "has no effect under sync: sync closes every connection after its response"
@@ -296,7 +323,7 @@ def test_sync_closes_every_connection(gunicorn: Launcher) -> None:
     server.wait_for_workers(1)
     address = server.address
     assert not isinstance(address, str)
-    connection = http.client.HTTPConnection(*address, timeout=20)
+    connection = http.client.HTTPConnection(*address, timeout=stretched())
     connection.request("GET", "/")
     assert connection.getresponse().getheader("Connection") == "close"
     connection.close()

@@ -285,6 +285,7 @@ class TestMemory:
                 "wanted": 9,
             },
             source="GUNICORN_MEMORY; GUNICORN_WORKER_MEMORY",
+            is_memory_cut=True,
         )
 
     def test_measured_workers_replace_the_guess(self) -> None:
@@ -421,6 +422,9 @@ class TestBounds:
             # An explicit count beats them all.
             ({"GUNICORN_MAX_WORKERS": "3", "WEB_CONCURRENCY": "5"}, ("sync", 5, 1)),
             ({"GUNICORN_MIN_WORKERS": "8", "GUNICORN_WORKERS": "2"}, ("sync", 2, 1)),
+            # As many threads as without the bound.
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_WORKERS": "2"}, ("gthread", 2, 100)),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MIN_WORKERS": "6"}, ("gthread", 6, 100)),
         ],
     )
     def test_of_workers(self, environ: dict[str, str], shaped: tuple[str, int, int]) -> None:
@@ -715,6 +719,7 @@ class TestExplicitCount:
             setting="workers",
             value=7,
             rule="set",
+            is_set=True,
             inputs={"planned": 9, "GUNICORN_WORKERS": 5, "WEB_CONCURRENCY": 3},
             source="--workers",
         )
@@ -933,6 +938,18 @@ class TestTimeouts:
         assert planned.settings["graceful_timeout"] == graceful
         assert planned.warnings == ()
 
+    @pytest.mark.parametrize(
+        ("worker_class", "graceful"),
+        [("gevent", 30), ("eventlet", 8), ("gthread", 8), ("mine.Worker", 8)],
+    )
+    def test_draining_gevent_worker_sends_its_heartbeat(
+        self, worker_class: str, graceful: int
+    ) -> None:
+        """Source: the run() of Gunicorn's ggevent, geventlet and, before 27.0, gthread."""
+        planned = plan_for({"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_TIMEOUT": "10"})
+
+        assert planned.settings["graceful_timeout"] == graceful
+
     def test_reason_for_a_graceful_timeout_names_the_timeout(self) -> None:
         planned = plan_for({}, argv=["gunicorn", "--timeout", "10"])
         assert planned.settings["timeout"] == 10
@@ -1019,7 +1036,13 @@ class TestOtherSettings:
         assert planned.settings["max_requests"] == 1000
         assert planned.settings["preload_app"] is True
         assert planned.reasons_for("max_requests") == (
-            Reason(setting="max_requests", value=1000, rule="set", source="GUNICORN_MAX_REQUESTS"),
+            Reason(
+                setting="max_requests",
+                value=1000,
+                rule="set",
+                source="GUNICORN_MAX_REQUESTS",
+                is_set=True,
+            ),
         )
 
     def test_of_the_command_line_are_left_to_gunicorn(self) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import click
 import pytest
 from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory, plan_for
 
@@ -57,13 +58,13 @@ def explanation(
 ) -> str:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=app)
-    return render_explanation(on, declaration, planned, planned.warnings)
+    return click.unstyle(render_explanation(on, declaration, planned, planned.remarks))
 
 
 def document(on: Machine, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Any:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=WSGI)
-    shown = to_json(on, declaration, planned, WSGI, planned.warnings)
+    shown = to_json(on, declaration, planned, WSGI, planned.remarks)
     return json.loads(json.dumps(shown))
 
 
@@ -197,6 +198,7 @@ class TestJson:
             "worker_memory_bytes": 524_288_000,
             "worker_memory_source": "GUNICORN_WORKER_MEMORY",
             "granted_bytes": 17_179_869_184,
+            "is_guess": False,
             "budget_bytes": 566_231_040,
             "fits": 1,
         }
@@ -253,6 +255,10 @@ class TestJson:
             "interface": "wsgi",
             "evidence": "app.wsgi calls get_wsgi_application()",
             "missing_module": None,
+            "is_neither": False,
+            "worker_class": None,
+            "depends_on_version": False,
+            "makes_own_threads": False,
         }
 
     def test_warnings(self) -> None:

@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import stretched
+
+pytestmark = pytest.mark.one_python
 
 TOP = Path(__file__).parents[2]
 # At the end: the package under test may be an installed one, the benchmarks are always these.
@@ -440,7 +443,7 @@ def run_compare(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=stretched(120),
         check=False,
     )
 

@@ -21,7 +21,6 @@ A block without such a comment fails the tests.
 from __future__ import annotations
 
 import doctest
-import json
 import os
 import re
 import shlex
@@ -29,84 +28,25 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from harness import Launcher
-from test_roots import ROOTS, FolderHost
+from machine_roots import machine_of
+from pages import PAGES, TOP, Block, blocks_of, chosen
+from patience import stretched
 
-from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf.cli.main import main as cli
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.server import autoconf
 
-TOP = Path(__file__).parents[2]
-PAGES = [
-    TOP / "README.md",
-    TOP / "CONTRIBUTING.md",
-    TOP / "examples" / "README.md",
-    *sorted(
-        path
-        for path in (TOP / "docs").rglob("*.md")
-        if not {"_build", "_generated"} & set(path.parts)
-    ),
-]
+pytestmark = pytest.mark.one_python
 
 # Commands and output; "" is a fence without a language. What is neither needs no comment: a
 # Dockerfile, a unit of systemd.
 WITH_COMMENT = {"", "bash", "console", "sh", "shell", "text"}
 COMMENTS = re.compile(r"run(: \S+)?|serve(: \S+ /\S*)?|test|explain: .+|step: .+|not run: .+")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block and the comment on the line before it."""
-
-    place: str
-    language: str
-    comment: str | None
-    text: str
-
-    def __str__(self) -> str:
-        return self.place
-
-
-def blocks_of(text: str, name: str) -> Iterator[Block]:
-    """Each fenced block in a page; Sphinx's directives, ``{include}`` and the like, are none."""
-    comment = None
-    lines = iter(enumerate(text.splitlines(), start=1))
-    for number, line in lines:
-        if fence := re.fullmatch(r" *(`{3,})(\S*).*", line):
-            body = []
-            for _, inner in lines:
-                if inner.strip() == fence[1]:
-                    break
-                body.append(inner)
-            if not fence[2].startswith("{"):
-                content = "".join(f"{row}\n" for row in body)
-                yield Block(f"{name}:{number}", fence[2], comment, content)
-        found = re.fullmatch(r" *<!-- (.+) -->", line)
-        comment = found[1] if found else None
-
-
-BLOCKS = [
-    block
-    for page in PAGES
-    for block in blocks_of(page.read_text(encoding="utf-8"), str(page.relative_to(TOP)))
-]
-
-
-def chosen(*languages: str, comment: str | None = None) -> list[Block]:
-    """The blocks in one of *languages*, any where none is named, with a *comment*."""
-    return [
-        block
-        for block in BLOCKS
-        if (not languages or block.language in languages)
-        and (comment is None or (block.comment or "").partition(":")[0] == comment)
-    ]
 
 
 def test_blocks_are_found() -> None:
@@ -209,7 +149,7 @@ def test_commands(block: Block, quiet_place: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=stretched(60),
             check=False,
         )
         assert result.returncode == 0, result.stdout
@@ -219,11 +159,10 @@ def test_commands(block: Block, quiet_place: Path) -> None:
 def explain(words: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """What ``gunicorn-autoconf explain`` prints for the comment ``explain: words``."""
     case, *rest = words.split()
-    inputs = json.loads((ROOTS / case / "expected.json").read_text(encoding="utf-8"))["inputs"]
 
     def detect(root: str, **_: object) -> Machine:
         assert root == "/"
-        return detect_machine(str(ROOTS / case), environ=inputs["environ"], host=FolderHost(inputs))
+        return machine_of(case)
 
     monkeypatch.setattr(autoconf, "detect_machine", detect)
     variables = dict(word.split("=", 1) for word in rest if "=" in word)

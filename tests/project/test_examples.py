@@ -17,9 +17,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from harness import DEADLINE_SECONDS, MODULE_DOOR, PYTHON_GUNICORN, Launcher, Server
+from harness import MODULE_DOOR, PYTHON_GUNICORN, Launcher, Server
+from patience import stretched
 
 from gunicorn_autoconf import autoconf
+
+pytestmark = pytest.mark.one_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
@@ -35,7 +38,12 @@ def text_of(name: str) -> str:
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=stretched(60),
+        check=False,
     )
 
 
@@ -285,7 +293,7 @@ def test_service_tells_systemd_that_it_is_ready(gunicorn: Launcher) -> None:
     assert service("Type") == ["notify"]
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.settimeout(DEADLINE_SECONDS)
+        systemd.settimeout(stretched())
         systemd.bind(str(path))
         server = gunicorn.start(*arguments, **environ, GUNICORN_CPUS="1", NOTIFY_SOCKET=str(path))
         assert systemd.recv(4096).startswith(b"READY=1\n")

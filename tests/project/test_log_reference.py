@@ -8,11 +8,14 @@ one in the code stands on the page, every one in the page's first column stands 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import gunicorn_autoconf
+from gunicorn_autoconf.plan.plan import Severity
+from gunicorn_autoconf.plan.remarks import RULES
 
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "log.md"
@@ -41,18 +44,15 @@ FUNCTIONS = {
     "_override",
     "_setting_lines",
     "_interface",
-    "concerns",
-    "_about_application",
-    "_about_kept_connections",
-    "_about_pools",
-    "without_effect",
     "_misnamed",
     "_suggestion",
-    "warn",
 }
 
+# What remarks on a plan are logged.
+LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
+
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "as planned", "gunicorn-autoconf watchdog", "AnyIO worker"}
+UNSAID = {"no worker is measured", "as planned", "AnyIO worker"}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 
@@ -101,14 +101,13 @@ def _logs(tree: ast.AST) -> bool:
 
 
 def _speaks(node: ast.AST) -> bool:
-    """Whether *node* is one of the functions whose words go to the log, or calls one with words."""
-    if isinstance(node, ast.FunctionDef):
-        return node.name in FUNCTIONS
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "warn"
+    """Whether *node* is one of the functions whose words go to the log."""
+    return isinstance(node, ast.FunctionDef) and node.name in FUNCTIONS
 
 
 def said_in_the_log() -> set[str]:
-    phrases = set()
+    rules = [ast.parse(inspect.getsource(rule)) for rule in LOGGED]
+    phrases = {phrase for rule in rules for text in _strings(rule) for phrase in _phrases(text)}
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         whole = path.stem in MODULES or _logs(tree)

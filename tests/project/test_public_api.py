@@ -37,7 +37,9 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
 
 DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
 
-Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None) -> None
+Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None,
+    is_neither: bool = False, worker_class: str | None = None, depends_on_version: bool = False,
+    makes_own_threads: bool = False) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 
@@ -48,11 +50,11 @@ Machine(*, cpu: CpuSupply, memory: MemorySupply, container: Origin | None = None
 MalformedFileError(AutoconfError, ValueError)(self, expected: str, text: str) -> None
 
 Plan(*, workload: Workload, interface: Interface, interface_evidence: str, reasons:
-    tuple[Reason, ...] = (), warnings: tuple[str, ...] = (), memory: MemoryBudget | None = None,
+    tuple[Reason, ...] = (), remarks: tuple[Remark, ...] = (), memory: MemoryBudget | None = None,
     most_workers: int = 1) -> None
 
 Reason(*, setting: str, value: Any, rule: str, inputs: Mapping[str, Any] = <factory>, source:
-    str = ) -> None
+    str = , is_set: bool = False, is_memory_cut: bool = False) -> None
 
 Workload: CPU=cpu, MIXED=mixed, IO=io, ASYNC=async
 
@@ -78,18 +80,20 @@ read_declaration(environ: Mapping[str, str], *, arguments: Mapping[str, object] 
 """
 
 ATTRIBUTES = {
-    "Autoconf": "settings warnings",
+    "Autoconf": "remarks settings warnings",
     "Declaration": "explicit",
     "Finding": "",
     "Machine": "",
-    "Plan": "reasons_for settings",
+    "Plan": "reasons_for settings warnings",
     "Reason": "",
 }
 
 JSON_NAMES = {
     "explain": """
-        advice advice[].text advice[].topic application application.evidence
-        application.interface application.missing_module declaration declaration.settings
+        advice advice[].text advice[].topic application application.depends_on_version
+        application.evidence application.interface application.is_neither
+        application.makes_own_threads application.missing_module application.worker_class
+        declaration declaration.settings
         declaration.settings.<name>[].source declaration.settings.<name>[].value
         declaration.values declaration.values.<name>.source declaration.values.<name>.value
         machine machine.container machine.container.certain machine.container.path
@@ -107,7 +111,7 @@ JSON_NAMES = {
         machine.memory.physical.working_set_bytes machine.platform machine.problems
         machine.problems[].message machine.problems[].path machine.worker_tmp_dir plan
         plan.interface plan.interface_evidence plan.memory plan.memory.budget_bytes
-        plan.memory.fits plan.memory.granted_bytes plan.memory.limit_bytes
+        plan.memory.fits plan.memory.granted_bytes plan.memory.is_guess plan.memory.limit_bytes
         plan.memory.others_bytes plan.memory.reserve_bytes plan.memory.source
         plan.memory.worker_memory_bytes plan.memory.worker_memory_source plan.reasons
         plan.reasons[].inputs plan.reasons[].rule plan.reasons[].setting plan.reasons[].source

@@ -24,7 +24,10 @@ from collections.abc import Iterator
 
 import pytest
 from harness import STOP_SECONDS, Launcher, Server
-from test_docs import BLOCKS, Block
+from pages import BLOCKS, Block
+from patience import stretched
+
+pytestmark = pytest.mark.one_python
 
 STEPS = [
     block
@@ -95,7 +98,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=stretched(120),
             check=False,
         )
         assert result.returncode == 0, result.stdout

@@ -13,6 +13,8 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.server.gunicorn import load_hook, read_command_line, setting_parsers
 
+pytestmark = pytest.mark.each_gunicorn
+
 SETTINGS = [setting for setting in KNOWN_SETTINGS if "Hooks" not in setting.section]
 SWITCHES = sorted(s.name for s in KNOWN_SETTINGS if s.validator is validate_bool)
 NUMBERS = sorted(

@@ -6,17 +6,20 @@ import json
 import os
 import platform
 import tempfile
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
 
 import click
 
 from gunicorn_autoconf.cli.explain.document import to_json
 from gunicorn_autoconf.cli.explain.text import render_explanation
+from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf.cli.paste import FORMS, Content, render
 from gunicorn_autoconf.machine.detect import find_file_system
-from gunicorn_autoconf.plan.advice import Advice, Facts, advise
+from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.plan import Remark
+from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.server.autoconf import Autoconf, build
 from gunicorn_autoconf.server.gunicorn import (
     assigned_names,
@@ -24,20 +27,10 @@ from gunicorn_autoconf.server.gunicorn import (
     spellings,
     taken_settings,
 )
+from gunicorn_autoconf.server.replan import http_parser
 
-# What Gunicorn reads where no -c tells it otherwise.
+# The file that Gunicorn reads by default.
 CONF_FILE = "./gunicorn.conf.py"
-
-# By what `render_explanation` paints: titles, settings and the parts of the bar.
-_STYLES: dict[str, dict[str, Any]] = {
-    "title": {"bold": True},
-    "setting": {"fg": "cyan"},
-    "reserve": {"fg": "yellow"},
-    "others": {"fg": "magenta"},
-    "workers": {"fg": "blue"},
-    "free": {"fg": "green"},
-    "missing": {"fg": "red", "bold": True},
-}
 
 
 @click.command()
@@ -68,47 +61,42 @@ def explain(app: str | None, as_json: bool, form: str | None, **options: str | N
         return
     parts = (result.machine, result.declaration, result.plan)
     if as_json:
-        document = to_json(*parts, result.application, result.warnings, _advice(result))
+        document = to_json(*parts, result.application, _remarks(result))
         click.echo(json.dumps(document, indent=2))
         return
-    text = render_explanation(*parts, result.warnings, advice=_advice(result), paint=_paint)
-    # click leaves out colour where nobody would see it. Source: no-color.org.
-    click.echo(text, nl=False, color=False if environ.get("NO_COLOR") else None)
+    echo(render_explanation(*parts, _remarks(result)))
 
 
-def _paint(text: str, style: str) -> str:
-    return click.style(text, **_STYLES[style])
-
-
-def _advice(result: Autoconf) -> tuple[Advice, ...]:
+def _remarks(result: Autoconf) -> tuple[Remark, ...]:
+    """All remarks, with those on what only this command looks up."""
     exists = os.path.exists(CONF_FILE)
     assigned = assigned_names(CONF_FILE) & taken_settings({}).keys()
     heartbeat = result.plan.settings.get("worker_tmp_dir") or _temporary_directory()
-    return advise(
-        Facts(
-            machine=result.machine,
-            declaration=result.declaration,
-            plan=result.plan,
-            application=result.application,
-            has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
-            heartbeat_directory=heartbeat,
-            heartbeat_file_system=find_file_system(heartbeat),
-            conf_file=CONF_FILE if exists else None,
-            conf_file_assigns=tuple(sorted(assigned)),
-        )
+    known = Known(
+        machine=result.machine,
+        declaration=result.declaration,
+        plan=result.plan,
+        application=result.application,
+        http_parser=http_parser(),
+        has_uvloop=bool(find_spec("uvloop")) or platform.python_implementation() != "CPython",
+        heartbeat_directory=heartbeat,
+        heartbeat_file_system=find_file_system(heartbeat),
+        conf_file=CONF_FILE if exists else None,
+        conf_file_assigns=tuple(sorted(assigned)),
     )
+    return replace(result, plan=replace(result.plan, remarks=remarks(known))).remarks
 
 
 def _temporary_directory() -> str:
-    """Where Gunicorn makes its files unless told otherwise."""
+    """Return the directory in which Gunicorn creates its files by default."""
     try:
         return tempfile.gettempdir()
-    except FileNotFoundError:  # None can be written to: a file system that is read-only.
+    except FileNotFoundError:  # none is writable, as on a read-only file system
         return "/tmp"  # noqa: S108 - no file is made here
 
 
 def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> None:
-    """Print nothing but what is to be pasted; all else goes to stderr."""
+    """Print only what is to be pasted to stdout, and all notes to stderr."""
     parts = (result.machine, result.declaration, result.plan)
     pasted = render(form, Content(*parts, declared, spellings()))
     notes = [*result.warnings, *pasted.notes]
