@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,7 @@ class Patrol:
 
     # The step, in the thread
 
-    def step(self, _stopping: object) -> float | None:
+    def step(self, stopping: threading.Event) -> float | None:
         """Look at every worker; return after how many seconds to look again, None for never."""
         now = time.monotonic()
         late_seconds, period = now - self._due, self._period
@@ -148,6 +149,8 @@ class Patrol:
         try:
             seconds = tick_seconds(self.stall_seconds) if self._has_skipped else self._look(now)
         except Exception:
+            if stopping.is_set():
+                return 0.0  # A fork or an end did not wait: what was looked at may be gone.
             self._server.log.exception("gunicorn-autoconf: the watchdog crashed and is off")
             return None
         self._due = time.monotonic() + seconds

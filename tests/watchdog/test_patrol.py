@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -91,3 +92,16 @@ def test_starts_that_are_slow_at_once_are_one_line() -> None:
         patrol._report_boots(cast("list[WorkerWatch]", watches), 10.0)
 
     assert first.told == [(1, False)]
+
+
+def test_crash_is_logged_once_and_ends_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    patrol = make_patrol(Log())
+    patrol._server.log.exception = patrol._server.log.error_log.exception
+    patrol._server.LISTENERS = None
+    patrol._server.cfg = cast("Any", None)
+
+    assert patrol.step(threading.Event()) is None
+    assert caplog.text.count("the watchdog crashed and is off") == 1
+    cut_short = threading.Event()
+    cut_short.set()
+    assert patrol.step(cut_short) == 0.0
