@@ -22,8 +22,9 @@ from gunicorn_autoconf.watchdog.stacks import (
 )
 
 NO_LINE = "no single line"
-# The clocks that are compared are read one after the other: so much of a stall may be their error.
-DOUBT_FRACTION = 0.05
+# Where several have a share in a stall, so much of it may be the error of their clocks: these are
+# read one after the other, and the kernel brings them up to date every few milliseconds.
+DOUBT_FRACTION, DOUBT_SECONDS = 0.05, 0.02
 
 
 class Cause(Enum):
@@ -84,7 +85,11 @@ class Evidence(NamedTuple):
         <Cause.MACHINE: 'a crowded machine'>
         >>> Evidence(0.3, queued_seconds=0.1).cause(0.25)
         """
-        if self.code_seconds >= max(threshold_seconds, DOUBT_FRACTION * self.blocked_seconds):
+        others_seconds = self.blocked_seconds - self.code_seconds
+        is_shared = others_seconds > DOUBT_FRACTION * self.blocked_seconds
+        doubt_seconds = DOUBT_SECONDS if is_shared else 0.0
+        code_seconds = self.code_seconds - doubt_seconds
+        if code_seconds >= max(threshold_seconds, DOUBT_FRACTION * self.blocked_seconds):
             return Cause.CODE
         if self.blocked_seconds < threshold_seconds:
             return None

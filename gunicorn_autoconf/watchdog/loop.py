@@ -177,7 +177,7 @@ class LoopWatch:
         return Evidence(
             blocked_seconds=blocked_seconds,
             computing_seconds=max(0.0, clock.computing_seconds - before.computing_seconds),
-            collecting_seconds=max(0.0, collecting),
+            collecting_seconds=min(max(0.0, collecting), blocked_seconds),
             queued_seconds=max(0.0, queued),
             throttled_seconds=throttling.seconds if throttling else 0.0,
             stopped_seconds=stall.stopped_seconds,
