@@ -123,8 +123,9 @@ class Stamps:
 
     def begin_request(self, now: float, method: object, path: object) -> None:
         """Note the request that the worker's only thread begins to serve."""
-        text = render_request(method, path).encode()[: len(self._line) - 1] + b"\0"
-        self._line[: len(text)] = text
+        # Rendered where it is read: this is done for each request.
+        text = f"{method} {path}".encode(errors="replace")[: len(self._line) - 1]
+        self._line[: len(text) + 1] = text + b"\0"
         self._numbers[_BUSY] = now
 
     def end_request(self) -> None:
@@ -135,4 +136,6 @@ class Stamps:
         """Return the request that is being served, where the worker class tells."""
         began = self._numbers[_BUSY]
         text = bytes(self._line).partition(b"\0")[0].decode(errors="replace")
-        return text if began and began == self._numbers[_BUSY] else None
+        method, _, path = text.partition(" ")
+        is_same = began and began == self._numbers[_BUSY]
+        return render_request(method, path) if is_same else None

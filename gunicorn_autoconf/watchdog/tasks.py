@@ -120,7 +120,9 @@ class _Task:
 
 def read_tasks() -> list[_Task]:
     """Return the tasks of the running loop that are suspended."""
-    asyncio = sys.modules["asyncio"]
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - raises nothing
+        return []  # A worker class that we do not know, without a loop.
     return [_Task(task) for task in asyncio.all_tasks() if not task.done()]
 
 

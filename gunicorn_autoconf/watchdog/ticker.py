@@ -109,7 +109,9 @@ class Ticker:
             asyncio = sys.modules.get("asyncio")
             loop = asyncio._get_running_loop() if asyncio else None  # noqa: SLF001
             if loop is None:
-                self._watch(time.monotonic())
+                now = time.monotonic()
+                if now - self._watched_at >= WATCHERS_SECONDS:  # Sync beats with each request.
+                    self._watch(now)
             elif worker.__dict__.get("notify") is notify:
                 del worker.notify
                 self._begin(loop)

@@ -278,3 +278,22 @@ def test_applications_package_is_its_own() -> None:
     assert not demo.is_own(str(package / "hooks.py"))
     assert demo.is_own(str(package / "demo.py"))
     assert not find_origins("no.such.module").is_own(threading.__file__)
+
+
+def test_heartbeat_with_each_request_looks_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now, thread_time=lambda: 0.0)
+    monkeypatch.setattr(ticker_module, "time", clock)
+    seen: list[float] = []
+    beats: list[float] = []
+    worker = cast("Any", SimpleNamespace(notify=lambda: beats.append(now)))
+    listener = cast("Listener", SimpleNamespace(check=lambda: None))
+    Ticker(
+        worker, make_stamps(), listener, stall_seconds=0.0, watchers=[seen.append]
+    )._follow_heartbeat()
+    for _ in range(25):
+        worker.notify()
+        now += 0.125
+
+    assert len(beats) == 25
+    assert seen == [100.0, 101.0, 102.0, 103.0]
