@@ -20,7 +20,7 @@ from unittest import mock
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler, WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
@@ -31,6 +31,7 @@ from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
 FIRST_PID = 11
+FIRST_HELPER = 100_000
 TICKS_A_SECOND = 10
 
 
@@ -185,6 +186,9 @@ class Life:
     forked_at: float
     law: Law
     ends_at: float = math.inf
+    asked_at: float | None = None
+    """When its first request came."""
+    answered: float = 0
 
 
 @dataclass
@@ -206,6 +210,18 @@ class Fleet:
     sidecar: Law = lambda seconds: 0
     arbiter_mib: float = 20
     environ: dict[str, str] = field(default_factory=dict)
+    high: Law | None = None
+    """What the kernel tells as the limit, in MiB, where it differs from the one that it enforces."""
+    is_lazy: bool = False
+    """Whether workers grow from their first request on, not from their boot on."""
+    traffic: Law = lambda seconds: 10
+    """How many requests a second each worker gets, by the seconds since the start."""
+    answers_after: float = 0
+    """How long a worker's first request takes; the others wait for it."""
+    counts_requests: bool = True
+    """Whether the worker class tells how many requests it has answered."""
+    helpers: dict[int, Law] = field(default_factory=dict)
+    """What the child processes of a worker use, by its pid and the seconds since its boot."""
     physical_mib: tuple[float, float] = (64 * 1024, 0)
     """What the host has and what is in use of it."""
     replaced: tuple[str, ...] = ()
@@ -220,6 +236,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.lives: dict[int, Life] = {}
+        self.seen: dict[int, WorkerSample] = {}
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
@@ -235,6 +252,8 @@ class Fleet:
             self.machine,
             read_memory=self.memory_of,
             read_rss=lambda pid: self.memory_of(pid).rss_bytes,
+            read_swapped=lambda pid: 0,
+            list_helpers=self._helpers_of,
             clock=lambda: self.now,
         )
         self.arbiter.executor = self.supervisor.executor
@@ -254,6 +273,7 @@ class Fleet:
                     due.pop(0)[1]()
                 self._reap()
                 self.arbiter.handle()
+                self._serve()
                 self._check()
                 if self.now >= next_look:
                     self.supervisor._step(goes_on)
@@ -283,7 +303,8 @@ class Fleet:
     @property
     def in_use(self) -> float:
         """What all together use, in MiB."""
-        return self.arbiter_mib + self.sidecar(self.now) + sum(map(self._size, self.lives))
+        workers = sum(self._size(pid) + self._helper_size(pid) for pid in self.lives)
+        return self.arbiter_mib + self.sidecar(self.now) + workers
 
     def in_use_in(self, seconds: float) -> float:
         """What all together would use in so many *seconds* if nobody did anything, in MiB."""
@@ -300,29 +321,59 @@ class Fleet:
 
     def machine(self, own_bytes: int) -> Machine:
         """The machine as the probe would find it."""
-        level = limit(round(self.limit * MIB), round(self.in_use * MIB) if self.lives else 0)
+        told = self.limit if self.high is None else self.high(self.now)
+        level = limit(round(told * MIB), round(self.in_use * MIB) if self.lives else 0)
         size, in_use = (round(mib * MIB) for mib in self.physical_mib)
         supply = memory(size, level, in_use=in_use, own=own_bytes)
         return machine(self.cores, supply=supply, container=True)
 
     def memory_of(self, pid: int) -> ProcessMemory:
         """What one process uses."""
-        size = round(MIB * (self._size(pid) if pid in self.lives else self.arbiter_mib))
-        return ProcessMemory(size, size, size)
+        if pid >= FIRST_HELPER:
+            mib = self._helper_size(pid - FIRST_HELPER)
+        else:
+            mib = self._size(pid) if pid in self.lives else self.arbiter_mib
+        return ProcessMemory(round(MIB * mib), round(MIB * mib), round(MIB * mib))
 
     def _size(self, pid: int) -> float:
         life = self.lives[pid]
         age = self.now - life.forked_at - self.boot_seconds
         if age < 0:
             return life.law(0) * (1 + age / self.boot_seconds)
+        if self.is_lazy:
+            age = 0 if life.asked_at is None else self.now - life.asked_at
         return life.law(age)
+
+    def _helper_size(self, pid: int) -> float:
+        law = self.helpers.get(pid)
+        life = self.lives.get(pid)
+        if law is None or life is None:
+            return 0
+        return law(max(self.now - life.forked_at - self.boot_seconds, 0))
+
+    def _helpers_of(self, pid: int) -> list[int]:
+        return [FIRST_HELPER + pid] if self._helper_size(pid) else []
+
+    def _serve(self) -> None:
+        """Let each worker that has booted answer its requests."""
+        rate = self.traffic(self.now)
+        for pid, life in self.lives.items():
+            if rate and self._is_booted(pid):
+                life.asked_at = self.now if life.asked_at is None else life.asked_at
+                if self.now - life.asked_at >= self.answers_after:
+                    life.answered += rate / TICKS_A_SECOND
 
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
     def _records(self) -> Any:
         def forks(workers: dict[int, Member]) -> dict[int, WorkerRecord]:
-            return {pid: WorkerRecord(self.lives[pid].forked_at, report(pid)) for pid in workers}
+            return {pid: record(pid) for pid in workers}
+
+        def record(pid: int) -> WorkerRecord:
+            life = self.lives[pid]
+            answered = int(life.answered) if self.counts_requests else None
+            return WorkerRecord(life.forked_at, report(pid), answered)
 
         def report(pid: int) -> BootReport | None:
             if not self._is_booted(pid):
@@ -330,7 +381,10 @@ class Fleet:
             size = round(self.lives[pid].law(0) * MIB)
             return BootReport(pid, self.boot_seconds, size, size, size)
 
-        return SimpleNamespace(forks=forks, seen=lambda sample, pids: None)
+        def seen(sample: Sample, pids: object) -> None:
+            self.seen.update({worker.pid: worker for worker in sample.workers})
+
+        return SimpleNamespace(forks=forks, seen=seen)
 
     def _forked(self, member: Member) -> None:
         self.lives[member.pid] = Life(self.now, self.laws[min(member.age, len(self.laws) - 1)])
@@ -343,7 +397,10 @@ class Fleet:
         self.actions.append((self.now, action))
         if any(member.is_told_to_end for member in self.arbiter.WORKERS.values()):
             self.mistakes.append(f"{self.now} s: {action} while another worker ends")
-        if action.kind is not Kind.RECYCLE and not all(map(self._is_booted, self.lives)):
+        boots = not all(map(self._is_booted, self.lives))
+        if boots and (
+            action.kind is Kind.GROW or (action.kind is Kind.SHRINK and not self.oom_kills)
+        ):
             self.mistakes.append(f"{self.now} s: {action} while a worker boots")
         if action.kind is Kind.RECYCLE:
             too_young = 10 - (self.now - self.lives[action.pid].forked_at)
@@ -360,11 +417,15 @@ class Fleet:
         del self.lives[pid]
         self.arbiter.reap(pid)
 
+    def _kill(self, pid: int) -> None:
+        self.supervisor.worker_oom_killed(self.seen.get(pid))
+        self._end(pid)
+
     def _check(self) -> None:
         """Do what the kernel does, and note what must never be."""
         if self.in_use > self.limit:
             self.oom_kills.append(self.now)
-            self._end(max(self.lives, key=self._size))
+            self._kill(max(self.lives, key=lambda pid: self._size(pid) + self._helper_size(pid)))
             self.arbiter.manage_workers()
         count = self.arbiter.num_workers
         if not self.counts or self.counts[-1][1] != count:

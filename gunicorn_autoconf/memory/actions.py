@@ -28,20 +28,30 @@ class Action(NamedTuple):
     """Recycle: whether there is room for the replacement beside it."""
 
 
+class TooMany(NamedTuple):
+    """A count that OOM kills have shown to be too high."""
+
+    fits: int
+    """The count to go down to."""
+    reason: str
+
+
 class Permissions(NamedTuple):
     """
     What the guard may do at this time.
 
     Attributes:
         resizing: Whether the count is ours; not after the operator has set it.
-        shrinking: Whether the count may come down to the plan for the largest worker: after a
-            start, a reload and a change of the limit, until it is there.
-        growing: Whether it may go up: until no worker is so small that more are planned, and
-            nothing was retired on the way. Later on it only comes down, so that it cannot swing.
+        growing: Whether it may go up; not for some time after it went down.
+        most: The highest count to grow to; None where nothing has shown that more is too many.
+        too_many: Why the count has to come down at once; None where it has not.
+        leaking: Whether a worker had to be recycled since the last start or reload.
         churning: Whether recycles come so often that they help nobody.
     """
 
     resizing: bool = True
-    shrinking: bool = True
     growing: bool = True
+    most: int | None = None
+    too_many: TooMany | None = None
+    leaking: bool = False
     churning: bool = False

@@ -72,6 +72,11 @@ class Executor:
         ends = any(pid in self._server.WORKERS for pid in tuple(self.retired))
         return self._doing is not None or bool(self._sent) or bool(self._owed) or ends
 
+    @property
+    def exiting(self) -> frozenset[int]:
+        """The workers that we told to exit and that are still there."""
+        return frozenset(pid for pid in tuple(self.retired) if pid in self._server.WORKERS)
+
     def start(self, action: Action, sample: Sample) -> None:
         """Begin *action*."""
         self._now_seconds = sample.at_seconds

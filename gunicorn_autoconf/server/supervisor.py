@@ -12,24 +12,22 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.churn import Churn
+from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
-from gunicorn_autoconf.memory.guard import (
-    BOOTING_SECONDS,
-    FASTEST_SECONDS,
-    decide,
-    is_full,
-    is_reached,
-    next_interval,
-)
+from gunicorn_autoconf.memory.guard import Plans, decide, next_interval
 from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
+from gunicorn_autoconf.memory.need import Need
+from gunicorn_autoconf.memory.steps import Steps
+from gunicorn_autoconf.memory.timing import DEFAULT
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.workload import MemoryGuard
@@ -47,8 +45,10 @@ if TYPE_CHECKING:
 # How long a fork waits for a sample to end; one takes milliseconds.
 PAUSE_SECONDS = 1.0
 
-# Two samples running decide, a third gives the rate before the first of them.
-HISTORY = 3
+# Two samples running decide; the longest rate is taken over 15 s, at 0.5 s between two samples.
+HISTORY = 40
+# After a step that failed.
+RETRY_SECONDS = 5.0
 
 
 class _CountedHost(Host):
@@ -86,9 +86,10 @@ class Supervisor:
         self._has_started = False
         self._sampler = Sampler(self._detect)
         self._history: deque[Sample] = deque(maxlen=HISTORY)
-        self._is_shrinking = True
-        self._is_growing = True
-        self._churn = Churn()
+        self._forget()
+        # Filled in the main thread, emptied in ours.
+        self._killed: deque[WorkerSample | None] = deque()
+        self._ends = Ends()
         self._said_replaced: tuple[str, ...] = ()
         self._limit_bytes: int | None = None
         self._began_at = time.monotonic()
@@ -96,7 +97,7 @@ class Supervisor:
         self._observed: tuple[Kind, int] | None = None
         self._said_stood_down = False
         self._has_acted = False
-        self._due = time.monotonic() + FASTEST_SECONDS
+        self._due = time.monotonic() + DEFAULT.fastest_seconds
         self.executor = Executor(server)
 
     def start(self) -> None:
@@ -113,12 +114,22 @@ class Supervisor:
         """Begin anew with what a reload has planned; in the main thread."""
         self.pause()
         self.executor.reloaded()
-        self._is_shrinking = self._is_growing = True
+        self._forget()
         self._said_stood_down = False
-        self._churn = Churn()
         self._history.clear()
         if self._has_started:
             self._resume()
+
+    def worker_oom_killed(self, last: WorkerSample | None) -> None:
+        """Hear of a worker that the kernel killed, and what it used *last*; in the main thread."""
+        self._killed.append(last)
+
+    def _forget(self) -> None:
+        """Begin anew: the workers are other ones."""
+        self._need = Need()
+        self._steps = Steps()
+        self._churn = Churn()
+        self._is_leaking = False
 
     def pause(self) -> None:
         """Wait for the thread to end its step; a fork or `reloaded` starts it again."""
@@ -163,9 +174,9 @@ class Supervisor:
         seconds = next_interval(history)
         if self._has_acted:
             # The next step, where there is one, is due as soon as this one is done.
-            seconds = min(seconds, BOOTING_SECONDS)
+            seconds = min(seconds, DEFAULT.booting_seconds)
         if log_seconds := self._final().declaration.memory_log_interval_seconds:
-            seconds = min(seconds, max(log_seconds, FASTEST_SECONDS))
+            seconds = min(seconds, max(log_seconds, DEFAULT.fastest_seconds))
         return seconds
 
     def _step(self, stopping: threading.Event) -> None:
@@ -177,6 +188,8 @@ class Supervisor:
         if stopping.is_set() or sample is None:
             return  # A fork did not wait for so slow a sample: another thread goes on.
         self.memory = machine.memory
+        self._ends.see(self.executor.exiting, sample.at_seconds)
+        sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
         self._records.seen(sample, forks)
         self._history.append(sample)
         self._log_memory(sample, machine)
@@ -209,27 +222,31 @@ class Supervisor:
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
         """Ask what is to be done, and do it or say it."""
-
-        def workers_for(measured_bytes: int) -> int:
-            workers: int = self._plan(machine, measured_bytes).settings["workers"]
-            return workers
-
-        permissions = Permissions(
-            resizing=self._may_resize(),
-            shrinking=self._is_shrinking,
-            growing=self._is_growing,
-            churning=self._churn.is_on(sample.at_seconds),
-        )
-        history = tuple(self._history)
+        history, now = tuple(self._history), sample.at_seconds
         if not history:
             return  # A reload did not wait for us.
-        self._is_shrinking = self._is_shrinking and not is_reached(history, workers_for)
-        self._is_growing = self._is_growing and not is_full(history, workers_for)
-        action = decide(history, permissions, workers_for)
+        plans = self._plans(machine)
+        self._need.saw(history)
+        killed = [self._killed.popleft() for _ in range(len(self._killed))]
+        for last in killed:
+            self._need.oom_killed(last, now)
+        needed = self._need.needed(history, self._final().declaration.worker_memory_bytes)
+        beside, alone = plans.beside(needed.largest), plans.alone(needed.largest)
+        for _ in killed:
+            self._steps.oom_killed(sample.target, beside=beside, alone=alone, now=now)
+        permissions = Permissions(
+            resizing=self._may_resize(),
+            growing=self._steps.may_grow(now),
+            most=self._steps.most(now),
+            too_many=self._steps.too_many(sample.target),
+            leaking=self._is_leaking,
+            churning=self._churn.is_on(now),
+        )
+        action = decide(history, permissions, needed, plans)
         acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
         if action.kind is Kind.KEEP:
             self._observed = None
-            if action.pid and self._churn.spared(sample.at_seconds):
+            if action.pid and self._churn.spared(now):
                 self._server.log.warning("%s", render_action(action))
         elif acts:
             say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
@@ -241,13 +258,36 @@ class Supervisor:
             self._observed = action.kind, action.pid
             self._server.log.info("%s", render_action(action, would=True))
 
+    def _plans(self, machine: Machine) -> Plans:
+        """Return how many workers are planned, beside what others use and without it."""
+        limits = (replace(level, working_set_bytes=None) for level in machine.memory.limits)
+        physical = machine.memory.physical
+        if physical is not None:
+            physical = replace(physical, working_set_bytes=None)
+        empty = replace(machine.memory, limits=tuple(limits), physical=physical)
+        alone = replace(machine, memory=empty)
+
+        def workers_for(where: Machine, size_bytes: int) -> int:
+            workers: int = self._plan(where, size_bytes, is_proved=True).settings["workers"]
+            return workers
+
+        budget = self._plan(alone, None).memory
+        return Plans(
+            beside=partial(workers_for, machine),
+            alone=partial(workers_for, alone),
+            budget_bytes=budget.budget_bytes if budget else 0,
+        )
+
     def _remember(self, action: Action, sample: Sample) -> None:
         """Keep of *action* what later decisions depend on."""
-        if action.kind is Kind.SHRINK:
-            self._is_growing = False
+        if action.kind is Kind.GROW:
+            self._steps.grew(sample.target, sample.at_seconds)
+        elif action.kind is Kind.SHRINK:
+            self._steps.shrank(sample.at_seconds)
             self._churn = Churn()
-        ages = {worker.pid: worker.age_seconds for worker in sample.workers}
-        if action.kind is Kind.RECYCLE:
+        else:
+            self._is_leaking = True
+            ages = {worker.pid: worker.age_seconds for worker in sample.workers}
             self._churn.recycled(ages[action.pid], sample.at_seconds)
 
     def _may_resize(self) -> bool:
@@ -269,7 +309,7 @@ class Supervisor:
         before, self._limit_bytes = self._limit_bytes, limit_bytes
         if None in (before, limit_bytes) or before == limit_bytes:
             return
-        self._is_shrinking = self._is_growing = True
+        self._steps = Steps()
         self._churn = Churn()
         self._server.log.info(
             "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
@@ -302,7 +342,9 @@ class Supervisor:
                 unclaimed,
             )
 
-    def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
+    def _plan(
+        self, machine: Machine, measured_bytes: int | None, *, is_proved: bool = False
+    ) -> Plan:
         memory = machine.memory
         if memory.limits:
             # A host that fills up after the start is no reason to change what our limit grants.
@@ -312,6 +354,7 @@ class Supervisor:
             self._final().declaration,
             application=self._final().application,
             worker_memory_bytes=measured_bytes,
+            is_proved=is_proved,
         )
 
     def _detect(self, own_bytes: int) -> Machine:
