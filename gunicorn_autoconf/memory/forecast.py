@@ -13,6 +13,7 @@ from itertools import pairwise
 from gunicorn_autoconf.fleet.sample import Sample
 
 WINDOW_FRACTION = 0.25
+BITES_SECONDS = 15.0
 # A headroom that lasts longer is not worth a word.
 TOLD_SECONDS = 60
 
@@ -23,25 +24,53 @@ def is_short(history: Sequence[Sample], seconds: float) -> bool:
     return left is not None and left < seconds
 
 
-def seconds_left(history: Sequence[Sample], window_seconds: float) -> float | None:
-    """When the headroom will be gone at the present rate; None where it does not shrink."""
-    bytes_a_second = rate(history, window_seconds)
-    return history[-1].headroom_bytes / bytes_a_second if bytes_a_second > 0 else None
+def seconds_left(history: Sequence[Sample], window_seconds: float = 0) -> float | None:
+    """
+    Return when the headroom will be gone; None where it does not shrink.
+
+    By the lower one of two rates: of the last *window_seconds*, and of the last two samples. What
+    one request has taken is in the first one for some time, and only once in the second. A leak
+    in bites shows in neither: it is what was lost in the last quarter of a minute but for the
+    largest bite.
+    """
+    evenly = min(_rate(history, window_seconds), _rate(history[-2:], 0))
+    rate = max(evenly, _rate_of_bites(history))
+    return history[-1].headroom_bytes / rate if rate > 0 else None
 
 
-def rate(history: Sequence[Sample], window_seconds: float) -> float:
-    """Bytes a second by which the headroom shrank, over *window_seconds* or the last two samples."""
-    now, lost_bytes = history[-1], 0
-    at_seconds = now.at_seconds
+def loss(history: Sequence[Sample], seconds: float) -> float:
+    """Return what will be lost of the headroom in so many *seconds*, in bytes, at least 0."""
+    return max(_rate(history, seconds * WINDOW_FRACTION), 0) * seconds
+
+
+def _rate(history: Sequence[Sample], window_seconds: float) -> float:
+    """Bytes a second by which the headroom shrank, over the last two samples or more."""
+    now = history[-1]
+    lost_bytes, since_seconds = 0, now.at_seconds
     for before, after in reversed(list(pairwise(history))):
-        if before.limit_bytes != now.limit_bytes or before.at_seconds >= at_seconds:
-            break
-        if now.at_seconds - at_seconds >= max(window_seconds, 1e-9):
+        is_enough = since_seconds < now.at_seconds - window_seconds or (
+            since_seconds < now.at_seconds and not window_seconds
+        )
+        if is_enough or before.limit_bytes != now.limit_bytes:
             break
         lost_bytes += _lost_bytes(before, after)
-        at_seconds = before.at_seconds
-    passed = now.at_seconds - at_seconds
+        since_seconds = before.at_seconds
+    passed = now.at_seconds - since_seconds
     return lost_bytes / passed if passed > 0 else 0.0
+
+
+def _rate_of_bites(history: Sequence[Sample]) -> float:
+    """Bytes a second by which the headroom shrank, but for the largest loss at one time."""
+    now, losses, since_seconds = history[-1], [0], history[-1].at_seconds
+    for before, after in reversed(list(pairwise(history))):
+        if now.at_seconds - before.at_seconds > BITES_SECONDS:
+            break
+        if before.limit_bytes != now.limit_bytes:
+            break
+        losses.append(_lost_bytes(before, after))
+        since_seconds = before.at_seconds
+    passed = now.at_seconds - since_seconds
+    return (sum(losses) - max(losses)) / passed if passed > 0 else 0.0
 
 
 def _lost_bytes(before: Sample, now: Sample) -> int:
@@ -60,5 +89,5 @@ def _lost_bytes(before: Sample, now: Sample) -> int:
 
 def render_left(history: Sequence[Sample]) -> str:
     """Return when the memory will be gone, to be added to a line; empty where it lasts."""
-    left = seconds_left(history, 1)
+    left = seconds_left(history)
     return f", gone in {max(left, 0):.1f} s" if left is not None and left < TOLD_SECONDS else ""

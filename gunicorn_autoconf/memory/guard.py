@@ -34,13 +34,7 @@ from typing import NamedTuple
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
-from gunicorn_autoconf.memory.forecast import (
-    WINDOW_FRACTION,
-    is_short,
-    rate,
-    render_left,
-    seconds_left,
-)
+from gunicorn_autoconf.memory.forecast import is_short, loss, render_left, seconds_left
 from gunicorn_autoconf.memory.need import Needed
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
@@ -116,7 +110,7 @@ def next_interval(history: Sequence[Sample], timing: Timing = DEFAULT) -> float:
         return timing.fastest_seconds
     if len(history) < 2:
         return timing.booting_seconds  # The rate of growth is not known yet.
-    left = seconds_left(history, 0)
+    left = seconds_left(history)
     return usual if left is None else max(timing.fastest_seconds, min(usual, left / 8))
 
 
@@ -249,7 +243,9 @@ def _recycle(
 
 def _is_expected(worker: WorkerSample, now: Sample, needed: Needed, plans: Plans) -> bool:
     """Whether *worker* is no larger than it has to be: a replacement would grow to this again."""
-    if needed.is_proved and worker.size_bytes <= needed.reached * EXPECTED_FACTOR:
+    peers = [other.size_bytes for other in now.workers if other.is_slowing and other != worker]
+    reached = max([*peers, needed.reached if needed.is_proved else 0])
+    if worker.size_bytes <= reached * EXPECTED_FACTOR:
         return True
     if needed.is_proved and needed.declared is None:
         return False
@@ -306,6 +302,5 @@ def _has_room(history: Sequence[Sample]) -> bool:
     if not sizes:
         return False
     seconds = _replacement_seconds(now)
-    grows = max(rate(history, seconds * WINDOW_FRACTION), 0) * seconds
-    left = now.headroom_bytes - max(sizes) * GROWTH_ALLOWANCE - grows
+    left = now.headroom_bytes - max(sizes) * GROWTH_ALLOWANCE - loss(history, seconds)
     return left > now.limit_bytes * CRITICAL_FRACTION / 2

@@ -1,6 +1,6 @@
 """The arbiter's thread: sample, log, ask the guard, let the executor act. Reads /proc, logs.
 
-Should it fail, it logs that once and ends; the server goes on without it.
+A step that fails is logged and skipped; the next one follows some seconds later.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ PAUSE_SECONDS = 1.0
 
 # Two samples running decide; the longest rate is taken over 15 s, at 0.5 s between two samples.
 HISTORY = 40
-# After a step that failed.
+# Until the next step after one that failed: a bad sample does not end the guard.
 RETRY_SECONDS = 5.0
+# After so many in a row, what the guard has begun is taken back.
+MAX_FAILURES = 3
 
 
 class _CountedHost(Host):
@@ -98,6 +100,8 @@ class Supervisor:
         self._said_stood_down = False
         self._has_acted = False
         self._due = time.monotonic() + DEFAULT.fastest_seconds
+        self._failures = 0
+        self._failure = ""
         self.executor = Executor(server)
 
     def start(self) -> None:
@@ -152,16 +156,28 @@ class Supervisor:
         self._thread.start()
 
     def _run(self, stopping: threading.Event) -> None:
-        try:
-            # The time that is due outlasts a fork: where forks are many, it comes all the same.
-            while not stopping.wait(max(self._due - time.monotonic(), 0)):
+        # The time that is due outlasts a fork: where forks are many, it comes all the same.
+        while not stopping.wait(max(self._due - time.monotonic(), 0)):
+            try:
                 self._step(stopping)
-                if stopping.is_set():
-                    return  # A sample that was cut short stays due.
-                self._due = time.monotonic() + self._interval()
-        except Exception:
-            self._pid = -1
-            self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
+                seconds = self._interval()
+                self._failures = 0
+            except Exception as error:
+                self._failed(error)
+                seconds = RETRY_SECONDS
+            if stopping.is_set():
+                return  # A sample that was cut short stays due.
+            self._due = time.monotonic() + seconds
+
+    def _failed(self, error: Exception) -> None:
+        """Log the *error* of a step that is skipped, once; after some leave nothing half-done."""
+        self._failures += 1
+        if self._failure != repr(error):
+            self._failure = repr(error)
+            self._server.log.exception(
+                "gunicorn-autoconf: the memory guard failed; it tries again in %d s", RETRY_SECONDS
+            )
+        if self._failures == MAX_FAILURES:
             with suppress(OSError):
                 self.executor.abandon()
 

@@ -12,6 +12,7 @@ import pytest
 from simulation import Fleet, leak, plateau, signals_to
 
 from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.server import supervisor as supervisor_module
 
 THREE = {"GUNICORN_WORKERS": "3"}
 
@@ -69,10 +70,36 @@ class TestReplacedHooks:
         assert "as your own child_exit replaced ours" in "".join(fleet.arbiter.log.lines)
 
 
-def test_failure_takes_the_replacement_back() -> None:
+def test_failure_is_told_once_and_the_next_step_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad sample does not end the guard."""
+    monkeypatch.setattr(supervisor_module, "RETRY_SECONDS", 0)
     fleet = leaking().run(10)
+    steps, stopping = list[str](), threading.Event()
+
+    def step(stopping: threading.Event) -> None:
+        steps.append("step")
+        if len(steps) < 3:
+            raise ZeroDivisionError("a limit of 0")
+        stopping.set()
+
+    fleet.supervisor._step = step  # type: ignore[method-assign]
+    fleet.supervisor._due = time.monotonic()
+    fleet.supervisor._run(stopping)
+    assert steps == ["step", "step", "step"]
+    assert fleet.arbiter.log.lines == [
+        "gunicorn-autoconf: the memory guard failed; it tries again in 0 s"
+    ]
+
+
+def test_failures_take_the_replacement_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "RETRY_SECONDS", 0)
+    fleet = leaking().run(10)
+    steps, stopping = list[str](), threading.Event()
 
     def fail(stopping: threading.Event) -> None:
+        steps.append("step")
+        if len(steps) == 3:
+            stopping.set()
         raise RuntimeError("a mistake of ours")
 
     with signals_to(fleet.arbiter):
@@ -81,9 +108,8 @@ def test_failure_takes_the_replacement_back() -> None:
         fleet.supervisor.executor.start(recycle, sample)
         fleet.supervisor._step = fail  # type: ignore[method-assign]
         fleet.supervisor._due = time.monotonic()
-        fleet.supervisor._run(threading.Event())
+        fleet.supervisor._run(stopping)
     assert fleet.arbiter.queue == [SIGTTIN, SIGTTOU]
-    assert fleet.arbiter.log.lines == ["gunicorn-autoconf: the memory guard failed and ends"]
 
 
 def test_thread_whose_place_another_one_took_does_nothing() -> None:
