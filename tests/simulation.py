@@ -21,7 +21,7 @@ from unittest import mock
 from builders import MIB, WSGI, declare, limit, machine, memory
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.fleet.sampler import Sampler, WorkerRecord
+from gunicorn_autoconf.fleet.sampler import Readers, Sampler, WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory import executor
@@ -211,7 +211,7 @@ class Fleet:
     arbiter_mib: float = 20
     environ: dict[str, str] = field(default_factory=dict)
     high: Law | None = None
-    """What the kernel tells as the limit, in MiB, where it differs from the one that it enforces."""
+    """The limit that is told, in MiB, where that is not the one that the kernel enforces."""
     is_lazy: bool = False
     """Whether workers grow from their first request on, not from their boot on."""
     traffic: Law = lambda seconds: 10
@@ -250,10 +250,12 @@ class Fleet:
         )
         self.supervisor._sampler = Sampler(
             self.machine,
-            read_memory=self.memory_of,
-            read_rss=lambda pid: self.memory_of(pid).rss_bytes,
-            read_swapped=lambda pid: 0,
-            list_helpers=self._helpers_of,
+            readers=Readers(
+                memory=self.memory_of,
+                rss=lambda pid: self.memory_of(pid).rss_bytes,
+                swapped=lambda pid: 0,
+                descendants=self._helpers_of,
+            ),
             clock=lambda: self.now,
         )
         self.arbiter.executor = self.supervisor.executor

@@ -45,6 +45,20 @@ class _Used(NamedTuple):
     has_uss: bool
 
 
+class Readers(NamedTuple):
+    """How a process is looked at, by its pid."""
+
+    memory: Callable[[int], ProcessMemory | None] = read_process_memory
+    rss: Callable[[int], int | None] = read_rss
+    """In bytes, cheaply; None where that is not told."""
+    swapped: Callable[[int], int] = read_swapped
+    """In bytes."""
+    descendants: Callable[[int], Sequence[int]] = list_descendants
+
+
+DEFAULT_READERS = Readers()
+
+
 class WorkerRecord(NamedTuple):
     """A worker as the arbiter knows it."""
 
@@ -95,10 +109,7 @@ class Sampler:
         self,
         detect: Callable[[int], Machine],
         *,
-        read_memory: Callable[[int], ProcessMemory | None] = read_process_memory,
-        read_rss: Callable[[int], int | None] = read_rss,
-        read_swapped: Callable[[int], int] = read_swapped,
-        list_helpers: Callable[[int], Sequence[int]] = list_descendants,
+        readers: Readers = DEFAULT_READERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -106,17 +117,11 @@ class Sampler:
 
         Args:
             detect: The machine, given what our own processes use.
-            read_memory: A process's memory.
-            read_rss: Its RSS in bytes, cheaply; None where that is not told.
-            read_swapped: What of it is swapped out, in bytes.
-            list_helpers: Its child processes, and theirs.
+            readers: How a process is looked at.
             clock: Seconds that never jump.
         """
         self._detect = detect
-        self._read_memory = read_memory
-        self._read_rss = read_rss
-        self._read_swapped = read_swapped
-        self._list_helpers = list_helpers
+        self._readers = readers
         self._clock = clock
         self._pasts: dict[int, WorkerPast] = {}
         self._looks: dict[int, _Look] = {}
@@ -163,7 +168,7 @@ class Sampler:
         return used
 
     def _look(self, pid: int, now: float) -> _Used | None:
-        rss_bytes = self._read_rss(pid)
+        rss_bytes = self._readers.rss(pid)
         last = self._looks.get(pid)
         if (
             last is not None
@@ -172,10 +177,10 @@ class Sampler:
             and now - last.at_seconds < LOOK_SECONDS
         ):
             return last.memory
-        memory = self._read_memory(pid)
+        memory = self._readers.memory(pid)
         if memory is None:
             return None
-        swapped = self._read_swapped(pid)
+        swapped = self._readers.swapped(pid)
         used = _Used(
             uss_bytes=(memory.uss_bytes or memory.rss_bytes) + swapped,
             pss_bytes=(memory.pss_bytes or memory.rss_bytes) + swapped,
@@ -193,7 +198,7 @@ class Sampler:
         age = now - fork.forked_at_seconds
         past = self._pasts.setdefault(pid, WorkerPast())
         if past.listed_at is None or now - past.listed_at >= HELPERS_SECONDS:
-            past.listed_at, past.helpers = now, tuple(self._list_helpers(pid))
+            past.listed_at, past.helpers = now, tuple(self._readers.descendants(pid))
         looks = (self._memory_of(helper, now) for helper in past.helpers)
         helpers = [look.pss_bytes for look in looks if look]
         past.add(age, used.uss_bytes + sum(helpers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 from gunicorn_autoconf.fleet.sample import END_SECONDS
 
@@ -20,7 +20,7 @@ class Ends:
         self._since: dict[int, float] = {}
         self._ends: deque[tuple[float, float]] = deque(maxlen=MAX_ENDS)
 
-    def see(self, exiting: Set[int], now: float) -> None:
+    def see(self, exiting: AbstractSet[int], now: float) -> None:
         """Hear which workers are *exiting* now."""
         for pid in self._since.keys() - exiting:
             self._ends.append((now, now - self._since.pop(pid)))

@@ -5,9 +5,9 @@ Theory of operation. Each call looks at the samples since the last action and re
 the first of these rules that applies:
 
 1. A sample with a limit of 0 decides nothing: nothing that we could do would fit.
-2. Shrink at once where OOM kills have shown the count to be too high (`steps`).
+2. Shrink at once where OOM kills have shown the count to be too high (`steps`, `count`).
 3. Shrink where workers have reached a size (`need`) of which fewer fit, whatever others use.
-4. Recycle a worker that grows beyond what workers need while the memory runs out.
+4. Recycle a worker that grows beyond what workers need while the memory runs out (`forecast`).
 5. Shrink where the memory is gone because of what others use. The count comes back by rule 6.
 6. Grow on evidence of work: as many as run, where all have worked and stop growing. Before that
    one at a time, and only as far as the first guess (or what is declared) leaves room.
@@ -15,7 +15,7 @@ the first of these rules that applies:
 | threshold | value | reason |
 |---|---|---|
 | planned up to | 90 % of the limit | the reserve; rule 6 |
-| too many from | 95 % of the limit | half a reserve above what rule 6 plans for: no swinging; rule 3 |
+| too many from | 95 % of the limit | half a reserve above rule 6: no swinging; rule 3 |
 | low | 10 % free | the reserve is in use: something has to go; rule 4 |
 | critical | 5 % free | even the only worker may go before its replacement is there; rule 4 |
 | gone | 2 % free | next is an OOM kill, whoever took the memory; rule 5 |
@@ -29,42 +29,25 @@ known to fit, while its growth slows down to what fits, and where its replacemen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
+from gunicorn_autoconf.memory.count import give_way, grow, shrink
 from gunicorn_autoconf.memory.forecast import is_short, loss, render_left, seconds_left
 from gunicorn_autoconf.memory.need import Needed
+from gunicorn_autoconf.memory.plans import Plans
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
 from gunicorn_autoconf.units import format_bytes
 
 CRITICAL_FRACTION = 0.05
-GONE_FRACTION = 0.02
-# Workers smaller by this factor would have to fit for a count to be kept: 95 % of the limit.
-SLACK = 0.90 / 0.95
 EXPECTED_FACTOR = 1.10
 # From the first sample that shows the need until the worker is told to exit.
 DECISION_SECONDS = 2.0
 HORIZON_SECONDS = 60.0
 # What is still to come of a growth that slows down, as a multiple of the last quarter's.
 REST_FACTOR = 2
-
-
-class Plans(NamedTuple):
-    """How many workers are planned, by what each needs in bytes."""
-
-    beside: Callable[[int], int]
-    """Beside what others use now."""
-    alone: Callable[[int], int]
-    """If others used nothing."""
-    budget_bytes: int
-    """What there is for workers if others used nothing: the limit less the reserve."""
-
-    def fits(self, size_bytes: int, count: int) -> bool:
-        """Whether *count* workers of this size fit, if others used nothing."""
-        return size_bytes * count <= self.budget_bytes
 
 
 def decide(
@@ -90,10 +73,10 @@ def decide(
     if now.limit_bytes <= 0:
         return Action(Kind.KEEP, "the limit is 0")
     return (
-        _shrink(now, permissions, needed, plans)
+        shrink(history, permissions, needed, plans)
         or _recycle(history, permissions, needed, plans, timing)
-        or _give_way(history, permissions, needed, plans)
-        or _grow(now, permissions, needed, plans)
+        or give_way(history, permissions, needed, plans)
+        or grow(now, permissions, needed, plans)
         or Action(Kind.KEEP, "as planned")
     )
 
@@ -112,80 +95,6 @@ def next_interval(history: Sequence[Sample], timing: Timing = DEFAULT) -> float:
         return timing.booting_seconds  # The rate of growth is not known yet.
     left = seconds_left(history)
     return usual if left is None else max(timing.fastest_seconds, min(usual, left / 8))
-
-
-# -- the count ---------------------------------------------------------------------------------
-
-
-def _shrink(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) -> Action | None:
-    """Retire one where the sizes that were seen, or OOM kills, show that fewer fit."""
-    if not permissions.resizing or now.target < 2:
-        return None
-    too_many = permissions.too_many
-    if too_many and too_many.fits < now.target:
-        return Action(Kind.SHRINK, f"{too_many.reason}, the plan is {too_many.fits}")
-    if not now.is_settled or not needed.reached:
-        return None
-    size_bytes = max(needed.reached, needed.declared or 0)
-    if max(plans.alone(round(size_bytes * SLACK)), 1) >= now.target:
-        return None
-    # Once there are too many, down to what is planned.
-    wanted = max(plans.alone(size_bytes), 1)
-    reason = f"workers need {format_bytes(size_bytes)}, the plan is {wanted}"
-    return Action(Kind.SHRINK, reason)
-
-
-def _give_way(
-    history: Sequence[Sample], permissions: Permissions, needed: Needed, plans: Plans
-) -> Action | None:
-    """Retire one where the memory is gone, and our workers alone would fit."""
-    now = history[-1]
-    if not permissions.resizing or now.target < 2 or not now.is_settled or len(history) < 2:
-        return None
-    if any(sample.headroom_fraction >= GONE_FRACTION for sample in history[-2:]):
-        return None
-    wanted = max(plans.beside(needed.largest), 1)
-    if wanted >= now.target:
-        return None
-    own_bytes = sum(worker.size_bytes for worker in now.workers)
-    others_bytes = max(now.limit_bytes - now.headroom_bytes - own_bytes, 0)
-    return Action(
-        Kind.SHRINK,
-        f"{format_bytes(max(now.headroom_bytes, 0))} left of {format_bytes(now.limit_bytes)}, "
-        f"others use {format_bytes(others_bytes)}; the plan is {wanted}",
-    )
-
-
-def _grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) -> Action | None:
-    """Add workers where more are planned."""
-    if not (permissions.resizing and permissions.growing and now.is_settled):
-        return None
-    largest = max(_with_growth(worker) for worker in now.workers)
-    has_evidence = _have_worked(now, leaking=permissions.leaking)
-    # Before there is evidence, no idle worker is small: the first guess holds.
-    size_bytes = max(needed.largest, largest if has_evidence else needed.first)
-    wanted = plans.beside(size_bytes)
-    if permissions.most is not None:
-        wanted = min(wanted, permissions.most)
-    if wanted <= now.target:
-        return None
-    add = min(now.target, wanted - now.target) if has_evidence else 1
-    known = f"need up to {format_bytes(size_bytes)}" if has_evidence else "have not worked yet"
-    return Action(Kind.GROW, f"{now.target} workers {known}, the plan is {wanted}", add=add)
-
-
-def _with_growth(worker: WorkerSample) -> int:
-    """What one like *worker* may come to: as it is where that has proved to be flat."""
-    return round(worker.size_bytes * (1 if worker.is_flat else GROWTH_ALLOWANCE))
-
-
-def _have_worked(now: Sample, *, leaking: bool) -> bool:
-    """Whether all workers have worked and stop growing; half of them where one leaks for ever."""
-    known = sum(worker.has_worked and worker.is_slowing for worker in now.workers)
-    return known == now.target or (leaking and known * 2 >= now.target)
-
-
-# -- one worker --------------------------------------------------------------------------------
 
 
 def _recycle(

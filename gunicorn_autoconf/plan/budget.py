@@ -23,7 +23,7 @@ _GUESS = "a guess until measured"
 # at boot: FastAPI 1.01, Django on WSGI 1.06, 100 threads that wait 1.11, a pool of them under ASGI
 # 1.16; Django on ASGI 1.59, of 35 MiB at boot. There the guard corrects the count.
 #
-# The rule: a size is multiplied by this until it is proved, which means that a worker has worked
+# The rule: a size is multiplied by this until it is proved. It is proved once the worker has worked
 # and has stopped growing; from then on it counts as it is. The reserve is for what is left: of 21
 # real applications 19 came to at most 1.12 times their settled size at boot under light load.
 GROWTH_ALLOWANCE = 1.3
@@ -85,11 +85,7 @@ class MemoryBudget:
 
 
 def memory_budget(
-    memory: MemorySupply,
-    declaration: Declaration,
-    measured_bytes: int | None = None,
-    *,
-    is_proved: bool = False,
+    memory: MemorySupply, declaration: Declaration, measured_bytes: int | None = None
 ) -> MemoryBudget | None:
     """
     Return the budget of the level that leaves least, or None where no memory size is known.
@@ -99,9 +95,8 @@ def memory_budget(
         declaration: A declared memory counts as wholly ours; under a detected limit others use
             the working set less what our own processes use.
         measured_bytes: What a worker was measured to use.
-        is_proved: Whether that has proved to be all that it comes to use.
     """
-    worker_bytes, worker_source = _worker_memory(declaration, measured_bytes, is_proved=is_proved)
+    worker_bytes, worker_source = _worker_memory(declaration, measured_bytes)
     granted = memory.lowest.limit_bytes if memory.lowest else None
     levels = [
         (
@@ -128,18 +123,11 @@ def memory_budget(
     return min(budgets, key=lambda budget: budget.budget_bytes, default=None)
 
 
-def _worker_memory(
-    declaration: Declaration, measured_bytes: int | None, *, is_proved: bool
-) -> tuple[int, str]:
-    declared_bytes = declaration.worker_memory_bytes
-    if declared_bytes is not None and declared_bytes >= (measured_bytes or 0):
-        return declared_bytes, declaration.sources["worker_memory_bytes"]
-    if measured_bytes is None:
-        return FIRST_GUESS_BYTES, _GUESS
-    measured = f"measured {format_bytes(measured_bytes)}"
-    if is_proved:
-        return max(measured_bytes, 1), measured
-    return (
-        max(math.ceil(measured_bytes * GROWTH_ALLOWANCE), 1),
-        f"{measured} x {GROWTH_ALLOWANCE}",
-    )
+def _worker_memory(declaration: Declaration, measured_bytes: int | None) -> tuple[int, str]:
+    if declaration.worker_memory_bytes is not None:
+        return declaration.worker_memory_bytes, declaration.sources["worker_memory_bytes"]
+    if measured_bytes is not None:
+        return max(math.ceil(measured_bytes * GROWTH_ALLOWANCE), 1), (
+            f"measured {format_bytes(measured_bytes)} x {GROWTH_ALLOWANCE}"
+        )
+    return FIRST_GUESS_BYTES, _GUESS

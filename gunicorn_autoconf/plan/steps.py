@@ -62,7 +62,6 @@ def plan(
     *,
     application: Finding | None = None,
     worker_memory_bytes: int | None = None,
-    is_proved: bool = False,
     http_parser: str = HTTPTOOLS,
 ) -> Plan:
     """
@@ -73,7 +72,6 @@ def plan(
         declaration: What `read_declaration` found; nothing declared where None.
         application: What is known of the application's interface.
         worker_memory_bytes: What a worker was measured to use.
-        is_proved: Whether that has proved to be all that it comes to use.
         http_parser: The one that uvicorn takes where it may choose.
 
     The same arguments give the same plan. More cores or more memory never give fewer workers.
@@ -90,7 +88,7 @@ def plan(
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
         http_parser=http_parser,
     )
-    budget = memory_budget(machine.memory, declaration, worker_memory_bytes, is_proved=is_proved)
+    budget = memory_budget(machine.memory, declaration, worker_memory_bytes)
     result = Plan(
         workload=workload, interface=interface, interface_evidence=evidence, memory=budget
     )

@@ -11,25 +11,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
-from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
-from gunicorn_autoconf.memory.churn import Churn
+from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
-from gunicorn_autoconf.memory.guard import Plans, decide, next_interval
+from gunicorn_autoconf.memory.experience import Experience
+from gunicorn_autoconf.memory.guard import decide, next_interval
 from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
-from gunicorn_autoconf.memory.need import Need
-from gunicorn_autoconf.memory.steps import Steps
+from gunicorn_autoconf.memory.plans import budget_beside, plans_for
 from gunicorn_autoconf.memory.timing import DEFAULT
 from gunicorn_autoconf.plan.bounds import guard_mode
-from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.units import format_bytes
 
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.memory.oom import OomWatch
-    from gunicorn_autoconf.plan.plan import Plan
     from gunicorn_autoconf.server.planned import Planned
 
 # How long a fork waits for a sample to end; one takes milliseconds.
@@ -88,7 +83,7 @@ class Supervisor:
         self._has_started = False
         self._sampler = Sampler(self._detect)
         self._history: deque[Sample] = deque(maxlen=HISTORY)
-        self._forget()
+        self._experience = Experience()
         # Filled in the main thread, emptied in ours.
         self._killed: deque[WorkerSample | None] = deque()
         self._ends = Ends()
@@ -118,7 +113,7 @@ class Supervisor:
         """Begin anew with what a reload has planned; in the main thread."""
         self.pause()
         self.executor.reloaded()
-        self._forget()
+        self._experience = Experience()
         self._said_stood_down = False
         self._history.clear()
         if self._has_started:
@@ -127,13 +122,6 @@ class Supervisor:
     def worker_oom_killed(self, last: WorkerSample | None) -> None:
         """Hear of a worker that the kernel killed, and what it used *last*; in the main thread."""
         self._killed.append(last)
-
-    def _forget(self) -> None:
-        """Begin anew: the workers are other ones."""
-        self._need = Need()
-        self._steps = Steps()
-        self._churn = Churn()
-        self._is_leaking = False
 
     def pause(self) -> None:
         """Wait for the thread to end its step; a fork or `reloaded` starts it again."""
@@ -163,20 +151,21 @@ class Supervisor:
                 seconds = self._interval()
                 self._failures = 0
             except Exception as error:
-                self._failed(error)
+                if self._failure != repr(error):
+                    self._server.log.exception(
+                        "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
+                        RETRY_SECONDS,
+                    )
+                self._skip(error)
                 seconds = RETRY_SECONDS
             if stopping.is_set():
                 return  # A sample that was cut short stays due.
             self._due = time.monotonic() + seconds
 
-    def _failed(self, error: Exception) -> None:
-        """Log the *error* of a step that is skipped, once; after some leave nothing half-done."""
+    def _skip(self, error: Exception) -> None:
+        """Go on after a step that failed; after some in a row leave nothing half-done."""
+        self._failure = repr(error)
         self._failures += 1
-        if self._failure != repr(error):
-            self._failure = repr(error)
-            self._server.log.exception(
-                "gunicorn-autoconf: the memory guard failed; it tries again in %d s", RETRY_SECONDS
-            )
         if self._failures == MAX_FAILURES:
             with suppress(OSError):
                 self.executor.abandon()
@@ -238,73 +227,29 @@ class Supervisor:
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
         """Ask what is to be done, and do it or say it."""
-        history, now = tuple(self._history), sample.at_seconds
+        history = tuple(self._history)
         if not history:
             return  # A reload did not wait for us.
-        plans = self._plans(machine)
-        self._need.saw(history)
+        declaration = self._final().declaration
+        plans = plans_for(machine, declaration, self._final().application)
         killed = [self._killed.popleft() for _ in range(len(self._killed))]
-        for last in killed:
-            self._need.oom_killed(last, now)
-        needed = self._need.needed(history, self._final().declaration.worker_memory_bytes)
-        beside, alone = plans.beside(needed.largest), plans.alone(needed.largest)
-        for _ in killed:
-            self._steps.oom_killed(sample.target, beside=beside, alone=alone, now=now)
-        permissions = Permissions(
-            resizing=self._may_resize(),
-            growing=self._steps.may_grow(now),
-            most=self._steps.most(now),
-            too_many=self._steps.too_many(sample.target),
-            leaking=self._is_leaking,
-            churning=self._churn.is_on(now),
-        )
+        needed = self._experience.learn(history, killed, plans, declaration.worker_memory_bytes)
+        permissions = self._experience.permissions(sample, resizing=self._may_resize())
         action = decide(history, permissions, needed, plans)
         acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
         if action.kind is Kind.KEEP:
             self._observed = None
-            if action.pid and self._churn.spared(now):
+            if action.pid and self._experience.spared(sample):
                 self._server.log.warning("%s", render_action(action))
         elif acts:
             say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
             say("%s", render_action(action))
             self._history.clear()
-            self._remember(action, sample)
+            self._experience.acted(action, sample)
             self.executor.start(action, sample)
         elif self._observed != (action.kind, action.pid):
             self._observed = action.kind, action.pid
             self._server.log.info("%s", render_action(action, would=True))
-
-    def _plans(self, machine: Machine) -> Plans:
-        """Return how many workers are planned, beside what others use and without it."""
-        limits = (replace(level, working_set_bytes=None) for level in machine.memory.limits)
-        physical = machine.memory.physical
-        if physical is not None:
-            physical = replace(physical, working_set_bytes=None)
-        empty = replace(machine.memory, limits=tuple(limits), physical=physical)
-        alone = replace(machine, memory=empty)
-
-        def workers_for(where: Machine, size_bytes: int) -> int:
-            workers: int = self._plan(where, size_bytes, is_proved=True).settings["workers"]
-            return workers
-
-        budget = self._plan(alone, None).memory
-        return Plans(
-            beside=partial(workers_for, machine),
-            alone=partial(workers_for, alone),
-            budget_bytes=budget.budget_bytes if budget else 0,
-        )
-
-    def _remember(self, action: Action, sample: Sample) -> None:
-        """Keep of *action* what later decisions depend on."""
-        if action.kind is Kind.GROW:
-            self._steps.grew(sample.target, sample.at_seconds)
-        elif action.kind is Kind.SHRINK:
-            self._steps.shrank(sample.at_seconds)
-            self._churn = Churn()
-        else:
-            self._is_leaking = True
-            ages = {worker.pid: worker.age_seconds for worker in sample.workers}
-            self._churn.recycled(ages[action.pid], sample.at_seconds)
 
     def _may_resize(self) -> bool:
         """Whether the count is ours: nobody has set it, and no upgrade is under way."""
@@ -325,8 +270,7 @@ class Supervisor:
         before, self._limit_bytes = self._limit_bytes, limit_bytes
         if None in (before, limit_bytes) or before == limit_bytes:
             return
-        self._steps = Steps()
-        self._churn = Churn()
+        self._experience.limit_changed()
         self._server.log.info(
             "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
             format_bytes(before or 0),
@@ -340,8 +284,7 @@ class Supervisor:
         if not interval or not (is_first or sample.at_seconds - since >= interval):
             return
         self._logged_at = sample.at_seconds
-        largest = max((worker.pss_bytes for worker in sample.workers), default=None)
-        budget = self._plan(machine, largest).memory
+        budget = budget_beside(machine, self._final().declaration)
         self._server.log.info("%s", render_memory(sample, budget))
         for metric, value in metrics(sample, budget):
             extra = {"metric": metric, "value": value, "mtype": "gauge"}
@@ -357,21 +300,6 @@ class Supervisor:
                 "that were no workers",
                 unclaimed,
             )
-
-    def _plan(
-        self, machine: Machine, measured_bytes: int | None, *, is_proved: bool = False
-    ) -> Plan:
-        memory = machine.memory
-        if memory.limits:
-            # A host that fills up after the start is no reason to change what our limit grants.
-            memory = replace(memory, physical=None)
-        return plan(
-            replace(machine, memory=memory),
-            self._final().declaration,
-            application=self._final().application,
-            worker_memory_bytes=measured_bytes,
-            is_proved=is_proved,
-        )
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()
