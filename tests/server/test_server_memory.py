@@ -548,7 +548,7 @@ def test_operator_signal_ends_resizing_but_not_recycling(
 
 # What the operator does while a recycle is under way: right after the guard has decided, when the
 # replacement is forked, when it has booted and the old one goes.
-MOMENTS = ("guard: recycle worker", "Booting worker with pid", "worker \\d+ booted")
+MOMENTS = ("guard: recycle worker", "Booting worker with pid", "worker \\d+ (booted|ready)")
 
 
 @pytest.fixture
@@ -602,7 +602,8 @@ def test_upgrade_amid_a_recycle_leaves_the_count(recycling: Server, promoted: bo
     server.signal(signal.SIGUSR2)
     new = int(server.wait_for(r"Listening at: \S+ \((\d+)\)", since=since).group(1))
     wait_until(
-        lambda: len(re.findall(r"worker \d+ booted", server.log[since:])) >= 2, "new workers"
+        lambda: len(re.findall(r"worker \d+ (?:booted|ready)", server.log[since:])) >= 2,
+        "new workers",
     )
 
     if promoted:
@@ -688,7 +689,9 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
     draining.start()
     fill(server, cgroup, 0.23)
     server.wait_for(rf"guard: recycle worker {first} after its replacement")
-    wait_until(lambda: len(server.lines(r"worker \d+ booted")) == 2, "the replacement boots")
+    wait_until(
+        lambda: len(server.lines(r"worker \d+ (?:booted|ready)")) == 2, "the replacement boots"
+    )
 
     server.signal(signal.SIGTTOU)
     server.wait_for("Handling signal: ttou")
@@ -1060,7 +1063,7 @@ def test_server_serves_where_nothing_is_told(gunicorn: Launcher, lines: str) -> 
     assert not server.lines("Traceback")
 
 
-def test_memory_is_logged_without_a_status_page(gunicorn: Launcher) -> None:
+def test_memory_is_logged_without_a_shared_page(gunicorn: Launcher) -> None:
     gunicorn.write(
         "gunicorn.conf.py",
         """

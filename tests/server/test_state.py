@@ -33,7 +33,7 @@ class Scene:
         self.state = ServerState(loaded)
         self.worker: Any = SimpleNamespace(pid=11, aborted=False)
         self.state.records.forking(self.worker)
-        self.state.records.booted(self.worker, MEMORY)
+        self.state.records.ready(self.worker, MEMORY)
 
     def kill(self, kills: int) -> None:
         """Let the kernel's counter stand at *kills*."""
