@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGHUP, SIGTERM, SIGTTIN, SIGTTOU
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
@@ -24,9 +22,9 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Readers, Sampler, WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
-from gunicorn_autoconf.memory import executor
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
+from gunicorn_autoconf.memory.timing import Timing
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
@@ -68,6 +66,7 @@ class Member:
 class Arbiter:
     """Gunicorn's arbiter, as far as the count of its workers goes."""
 
+    pid = ARBITER_PID
     reexec_pid = 0
     master_pid = 0
     LISTENERS: tuple[str, ...] = ("a socket",)
@@ -143,14 +142,6 @@ class Arbiter:
         self.forked(member)
 
 
-@contextmanager
-def signals_to(arbiter: Arbiter) -> Iterator[None]:
-    """Let *arbiter* get every signal that the executor sends."""
-    system = SimpleNamespace(kill=arbiter.kill, getpid=lambda: ARBITER_PID)
-    with mock.patch.object(executor, "os", system):
-        yield
-
-
 # -- laws: MiB by the seconds since a worker has booted ----------------------------------------
 
 Law = Callable[[float], float]
@@ -209,8 +200,9 @@ class Fleet:
     stop_seconds: float = 1
     sidecar: Law = lambda seconds: 0
     arbiter_mib: float = 20
+    timing: Timing = field(default_factory=Timing)
     environ: dict[str, str] = field(default_factory=dict)
-    high: Law | None = None
+    told_mib: Law | None = None
     """The limit that is told, in MiB, where that is not the one that the kernel enforces."""
     is_lazy: bool = False
     """Whether workers grow from their first request on, not from their boot on."""
@@ -236,7 +228,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.lives: dict[int, Life] = {}
-        self.seen: dict[int, WorkerSample] = {}
+        self.last_seen: dict[int, WorkerSample] = {}
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
@@ -244,42 +236,49 @@ class Fleet:
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
-        nobody: Any = SimpleNamespace(forget_unclaimed=lambda now: 0)
+        records: Any = SimpleNamespace(forks=self.forks, seen=self._seen)
+        # A test may put others in the place of these two.
+        self.look: Callable[[], None] = lambda: None
+        """Called in the middle of each step."""
+        self.unclaimed_kills: Callable[[], int] = lambda: 0
+        kills: Any = SimpleNamespace(forget_unclaimed=lambda now: self.unclaimed_kills())
+        self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
-            self.arbiter, lambda: final, self._records(), nobody, replaced=lambda: self.replaced
-        )
-        self.supervisor._sampler = Sampler(
-            self.machine,
-            readers=Readers(
-                memory=self.memory_of,
-                rss=lambda pid: self.memory_of(pid).rss_bytes,
-                swapped=lambda pid: 0,
-                descendants=self._helpers_of,
+            self.arbiter,
+            lambda: final,
+            records,
+            kills,
+            replaced=lambda: self.replaced,
+            timing=self.timing,
+            executor=self.arbiter.executor,
+            sampler=Sampler(
+                self.machine,
+                readers=Readers(
+                    memory=self.memory_of,
+                    rss=lambda pid: self.memory_of(pid).rss_bytes,
+                    swapped=lambda pid: 0,
+                    descendants=self._helpers_of,
+                ),
+                clock=lambda: self.now,
             ),
-            clock=lambda: self.now,
         )
-        self.arbiter.executor = self.supervisor.executor
-        self._begin = self.supervisor.executor.start
-        self.supervisor.executor.start = self._started  # type: ignore[method-assign]
 
     def run(self, seconds: float, at: dict[float, Callable[[], None]] | None = None) -> Fleet:
         """Let so many *seconds* pass, and do what is to be done *at* some of them."""
         due = sorted((at or {}).items())
-        next_look = self.supervisor._interval()
+        next_look = self.now + self.timing.fastest_seconds
         goes_on = threading.Event()
-        with signals_to(self.arbiter):
-            self.arbiter.manage_workers()
-            for tick in range(round(seconds * TICKS_A_SECOND)):
-                self.now = tick / TICKS_A_SECOND
-                while due and due[0][0] <= self.now:
-                    due.pop(0)[1]()
-                self._reap()
-                self.arbiter.handle()
-                self._serve()
-                self._check()
-                if self.now >= next_look:
-                    self.supervisor._step(goes_on)
-                    next_look = self.now + self.supervisor._interval()
+        self.arbiter.manage_workers()
+        for tick in range(round(seconds * TICKS_A_SECOND)):
+            self.now = tick / TICKS_A_SECOND
+            while due and due[0][0] <= self.now:
+                due.pop(0)[1]()
+            self._reap()
+            self.arbiter.handle()
+            self._serve()
+            self._check()
+            if self.now >= next_look:
+                next_look = self.now + self.supervisor.step(goes_on)
         return self
 
     @property
@@ -305,8 +304,7 @@ class Fleet:
     @property
     def in_use(self) -> float:
         """What all together use, in MiB."""
-        workers = sum(self._size(pid) + self._helper_size(pid) for pid in self.lives)
-        return self.arbiter_mib + self.sidecar(self.now) + workers
+        return self.arbiter_mib + self.sidecar(self.now) + sum(map(self._whole_size, self.lives))
 
     def in_use_in(self, seconds: float) -> float:
         """What all together would use in so many *seconds* if nobody did anything, in MiB."""
@@ -323,7 +321,7 @@ class Fleet:
 
     def machine(self, own_bytes: int) -> Machine:
         """The machine as the probe would find it."""
-        told = self.limit if self.high is None else self.high(self.now)
+        told = self.limit if self.told_mib is None else self.told_mib(self.now)
         level = limit(round(told * MIB), round(self.in_use * MIB) if self.lives else 0)
         size, in_use = (round(mib * MIB) for mib in self.physical_mib)
         supply = memory(size, level, in_use=in_use, own=own_bytes)
@@ -335,7 +333,8 @@ class Fleet:
             mib = self._helper_size(pid - FIRST_HELPER)
         else:
             mib = self._size(pid) if pid in self.lives else self.arbiter_mib
-        return ProcessMemory(round(MIB * mib), round(MIB * mib), round(MIB * mib))
+        size = round(MIB * mib)
+        return ProcessMemory(size, size, size)
 
     def _size(self, pid: int) -> float:
         life = self.lives[pid]
@@ -347,11 +346,13 @@ class Fleet:
         return life.law(age)
 
     def _helper_size(self, pid: int) -> float:
-        law = self.helpers.get(pid)
-        life = self.lives.get(pid)
-        if law is None or life is None:
+        if pid not in self.helpers or pid not in self.lives:
             return 0
-        return law(max(self.now - life.forked_at - self.boot_seconds, 0))
+        age = self.now - self.lives[pid].forked_at - self.boot_seconds
+        return self.helpers[pid](max(age, 0))
+
+    def _whole_size(self, pid: int) -> float:
+        return self._size(pid) + self._helper_size(pid)
 
     def _helpers_of(self, pid: int) -> list[int]:
         return [FIRST_HELPER + pid] if self._helper_size(pid) else []
@@ -368,25 +369,24 @@ class Fleet:
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
-    def _records(self) -> Any:
-        def forks(workers: dict[int, Member]) -> dict[int, WorkerRecord]:
-            return {pid: record(pid) for pid in workers}
+    def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+        """What the arbiter's records say of the workers."""
+        self.look()
+        return {pid: self._record(pid) for pid in workers}
 
-        def record(pid: int) -> WorkerRecord:
-            life = self.lives[pid]
-            answered = int(life.answered) if self.counts_requests else None
-            return WorkerRecord(life.forked_at, report(pid), answered)
+    def _record(self, pid: int) -> WorkerRecord:
+        life = self.lives[pid]
+        answered = int(life.answered) if self.counts_requests else None
+        return WorkerRecord(life.forked_at, self._report(pid), answered)
 
-        def report(pid: int) -> BootReport | None:
-            if not self._is_booted(pid):
-                return None
-            size = round(self.lives[pid].law(0) * MIB)
-            return BootReport(pid, self.boot_seconds, size, size, size)
+    def _seen(self, sample: Sample, pids: object) -> None:
+        self.last_seen.update({worker.pid: worker for worker in sample.workers})
 
-        def seen(sample: Sample, pids: object) -> None:
-            self.seen.update({worker.pid: worker for worker in sample.workers})
-
-        return SimpleNamespace(forks=forks, seen=seen)
+    def _report(self, pid: int) -> BootReport | None:
+        if not self._is_booted(pid):
+            return None
+        size = round(self.lives[pid].law(0) * MIB)
+        return BootReport(pid, self.boot_seconds, size, size, size)
 
     def _forked(self, member: Member) -> None:
         self.lives[member.pid] = Life(self.now, self.laws[min(member.age, len(self.laws) - 1)])
@@ -395,21 +395,22 @@ class Fleet:
         life = self.lives[member.pid]
         life.ends_at = min(life.ends_at, self.now + self.stop_seconds)
 
-    def _started(self, action: Action, sample: Sample) -> None:
+    def started(self, action: Action) -> None:
+        """Note that the guard begins *action*, and whether it should not."""
         self.actions.append((self.now, action))
         if any(member.is_told_to_end for member in self.arbiter.WORKERS.values()):
             self.mistakes.append(f"{self.now} s: {action} while another worker ends")
-        boots = not all(map(self._is_booted, self.lives))
-        if boots and (
-            action.kind is Kind.GROW or (action.kind is Kind.SHRINK and not self.oom_kills)
-        ):
+        # What the kernel kills boots again and again: that must not hold up the shrink.
+        is_calm = all(map(self._is_booted, self.lives)) or (
+            action.kind is Kind.SHRINK and bool(self.oom_kills)
+        )
+        if action.kind is not Kind.RECYCLE and not is_calm:
             self.mistakes.append(f"{self.now} s: {action} while a worker boots")
         if action.kind is Kind.RECYCLE:
             too_young = 10 - (self.now - self.lives[action.pid].forked_at)
             # To spare it must have been safe, with two seconds for its end.
             if too_young > 0 and self.in_use_in(too_young + 2) < self.limit:
                 self.mistakes.append(f"{self.now} s: {action} of a young worker")
-        self._begin(action, sample)
 
     def _reap(self) -> None:
         for pid in [pid for pid, life in self.lives.items() if life.ends_at <= self.now]:
@@ -419,15 +420,13 @@ class Fleet:
         del self.lives[pid]
         self.arbiter.reap(pid)
 
-    def _kill(self, pid: int) -> None:
-        self.supervisor.worker_oom_killed(self.seen.get(pid))
-        self._end(pid)
-
     def _check(self) -> None:
         """Do what the kernel does, and note what must never be."""
         if self.in_use > self.limit:
             self.oom_kills.append(self.now)
-            self._kill(max(self.lives, key=lambda pid: self._size(pid) + self._helper_size(pid)))
+            victim = max(self.lives, key=self._whole_size)
+            self.supervisor.worker_oom_killed(self.last_seen.get(victim))
+            self._end(victim)
             self.arbiter.manage_workers()
         count = self.arbiter.num_workers
         if not self.counts or self.counts[-1][1] != count:
@@ -436,3 +435,16 @@ class Fleet:
             self.mistakes.append(f"{self.now} s: no worker")
         if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > 1:
             self.mistakes.append(f"{self.now} s: two workers end at once")
+
+
+class WatchedExecutor(Executor):
+    """Tells its fleet what begins."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        server: Any = fleet.arbiter
+        super().__init__(server, fleet.timing, kill=fleet.arbiter.kill)
+        self._fleet = fleet
+
+    def start(self, action: Action, sample: Sample) -> None:
+        self._fleet.started(action)
+        super().start(action, sample)

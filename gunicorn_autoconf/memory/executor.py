@@ -1,6 +1,36 @@
-"""Carries out the guard's actions by the signals that Gunicorn documents.
+"""Carries out the guard's actions by the signals that Gunicorn documents, one action at a time.
 
-Signals the arbiter and its workers. Knows which changes of the worker count are its own.
+Sends signals to the arbiter and to its workers.
+
+Theory of operation. The executor compares what is wanted with what is. `_wanted` is how many
+workers there are to be and, while a worker is replaced, who the victim is: as long as it is set,
+one spare worker more is wanted. What is: Gunicorn's `num_workers`, its `WORKERS`, and the latest
+sample. Nothing else is counted or queued. An operator's signal, a reload, a worker that dies or a
+lost signal therefore needs no case of its own: the next comparison finds what is missing.
+
+States:
+
+- *At rest*: `_wanted` is None. Gunicorn's count is right, whatever it is; no signal is sent.
+- *Under way*: `_wanted` is set. Each `advance` does the first of these that applies:
+
+  1. A signal is pending: wait for it. Signals of one kind sent at once would melt into one.
+  2. `num_workers` differs from the total wanted: send SIGTTIN or SIGTTOU, which is now pending.
+  3. There is a victim, and the spare has booted: send the victim SIGTERM.
+  4. All workers are there and have booted, and none is about to exit: rest.
+
+A signal is pending until `count_changed` reports the change that it makes, until it can change
+nothing (Gunicorn never goes below one worker), or until it counts as lost. Gunicorn 23 drops
+signals when five are waiting. Any other change of the count was made by an operator: it is added to
+what is wanted, and the guard stands down, which means that it resizes no more until a reload.
+
+Threads. `start`, `advance` and `abandon` run in the supervisor's thread; `count_changed`,
+`worker_ended` and `reloaded` in the arbiter's main thread. All of them change state only while
+they hold the lock. Gunicorn 23 reaps workers in a signal handler, so the main thread may enter
+`worker_ended` while it is in another method: hence an RLock, and hence each method leaves a state
+that the next `advance` can make good.
+
+What never happens: two of our signals pending at once, a count below one, SIGTERM to a process
+that Gunicorn does not list as its worker.
 """
 
 from __future__ import annotations
@@ -8,228 +38,230 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.guard import CRITICAL_FRACTION
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
-# What is not done by then is given up, so that a worker that never boots and a signal that is lost
-# do not hold up the guard for good. A worker that was told to end is waited for: Gunicorn ends it.
-PATIENCE_SECONDS = 60.0
 
+class _Wanted(NamedTuple):
+    """What an action is to lead to."""
 
-class _Doing(NamedTuple):
-    """An action under way."""
-
-    action: Action
-    since_seconds: float
-    before: frozenset[int]
-    """The workers that were there."""
-    to_add: int = 0
-    is_victim_told: bool = False
+    workers: int
+    """How many workers are to be left when all is done."""
+    until_seconds: float
+    """When to stop waiting for workers to be added and to boot."""
+    victim: int | None = None
+    """The worker to replace; until it is gone there is to be one spare more."""
+    before: frozenset[int] = frozenset()
+    """The workers that are not the spare, as they were there before it."""
 
     @property
-    def has_spare(self) -> bool:
-        """Whether there is a replacement, or soon will be, whose victim stays so far."""
-        is_recycle = self.action.kind is Kind.RECYCLE
-        return is_recycle and not self.is_victim_told and not self.to_add
+    def total(self) -> int:
+        """How many workers there are to be now."""
+        return self.workers + (self.victim is not None)
+
+
+class _Signal(NamedTuple):
+    """A signal to the arbiter that it has not handled yet."""
+
+    change: int
+    sent_at_seconds: float
 
 
 class Executor:
-    """
-    The one who acts, one action at a time.
+    """What is wanted of one arbiter, and the signal that it has not handled yet."""
 
-    `start`, `advance` and `abandon` run in the supervisor's thread, the others in the arbiter's
-    main thread, where Gunicorn changes its count.
-    """
-
-    def __init__(self, server: Arbiter) -> None:
+    def __init__(
+        self,
+        server: Arbiter,
+        timing: Timing = DEFAULT,
+        *,
+        kill: Callable[[int, int], None] = os.kill,
+    ) -> None:
+        """Begin at rest; *kill* sends a signal to a process."""
         self._server = server
+        self._patience_seconds = timing.patience_seconds
+        self._kill = kill
         self._cfg = server.cfg
-        # Gunicorn 23 reaps inside of a signal handler: the main thread may be in here already.
         self._lock = threading.RLock()
-        self._now_seconds = 0.0
-        self._doing: _Doing | None = None
-        # Signals to ourselves that Gunicorn has not handled yet, as changes of the count.
-        self._sent: list[int] = []
-        self._sent_at_seconds = 0.0
-        # What signals from before a reload changed or will change, to be taken back.
-        self._stale: list[int] = []
-        # By how much the count is to change until it is what it was.
-        self._owed = 0
-        self._surplus: set[int] = set()
-        self.retired: set[int] = set()
+        self._wanted: _Wanted | None = None
+        self._pending: _Signal | None = None
+        self._retired: set[int] = set()
         self.is_stood_down = False
 
     @property
     def is_busy(self) -> bool:
-        """Whether an action is under way, or a worker that we told to end is still there."""
-        ends = any(pid in self._server.WORKERS for pid in tuple(self.retired))
-        return self._doing is not None or bool(self._sent) or bool(self._owed) or ends
+        """Whether an action is under way, or a worker that we told to exit is still there."""
+        return self._wanted is not None or bool(self.exiting)
 
     @property
     def exiting(self) -> frozenset[int]:
         """The workers that we told to exit and that are still there."""
-        return frozenset(pid for pid in tuple(self.retired) if pid in self._server.WORKERS)
+        return frozenset(pid for pid in tuple(self._retired) if pid in self._server.WORKERS)
+
+    # In the supervisor's thread.
 
     def start(self, action: Action, sample: Sample) -> None:
-        """Begin *action*."""
-        self._now_seconds = sample.at_seconds
-        before = frozenset(worker.pid for worker in sample.workers)
-        doing = _Doing(action, sample.at_seconds, before)
-        if action.kind is Kind.GROW:
-            doing = doing._replace(to_add=action.add)
-        elif action.kind is Kind.SHRINK:
-            self._signal_arbiter(-1)
-        elif action.replacement_first:
-            doing = doing._replace(to_add=1)
-        else:
-            self._retire(action.pid)
-            doing = doing._replace(is_victim_told=True)
+        """Begin *action*, which was decided by *sample*."""
         with self._lock:
-            self._doing = doing
+            count = self._server.num_workers
+            wanted = _Wanted(count, sample.at_seconds + self._patience_seconds)
+            if action.kind is Kind.GROW:
+                wanted = wanted._replace(workers=count + action.add)
+            elif action.kind is Kind.SHRINK:
+                wanted = wanted._replace(workers=max(count - 1, 1))
+            elif action.replacement_first:
+                before = frozenset(worker.pid for worker in sample.workers)
+                wanted = wanted._replace(victim=action.pid, before=before)
+            else:
+                self._retire(action.pid)
+            self._wanted = wanted
         self.advance(sample)
 
     def advance(self, sample: Sample) -> None:
-        """Take the next step of the action under way, if it is due."""
-        self._now_seconds = sample.at_seconds
+        """Compare what is wanted with what is, and take the next step."""
         if self._server.cfg is not self._cfg:
-            self.reloaded()  # A user's own on_reload stands in the place of ours.
-        self._forget_lost()
-        doing = self._doing
-        if self._sent:
-            return  # One by one: signals of one kind melt into each other.
-        if self._owed:
-            self._repay()
-        elif doing is None:
-            return
-        elif sample.at_seconds - doing.since_seconds > PATIENCE_SECONDS:
-            self._give_up(doing)
-        elif doing.to_add:
-            self._doing = doing._replace(to_add=doing.to_add - 1)
-            self._signal_arbiter(+1)
-        elif doing.has_spare:
-            booted = {worker.pid for worker in sample.workers if worker.is_booted}
-            if booted - doing.before or sample.headroom_fraction < CRITICAL_FRACTION:
-                self._doing = doing._replace(is_victim_told=True)
-                self._retire_surplus(doing.action.pid)
-        elif sample.is_settled and doing.action.pid not in self._server.WORKERS:
-            self._finish(doing, sample)
+            self.reloaded()  # The user's own on_reload replaces ours.
+        with self._lock:
+            self._retired = {pid for pid in self._retired if not self._is_gone(pid, sample)}
+            pending = self._pending
+            if pending and sample.at_seconds - pending.sent_at_seconds > self._patience_seconds:
+                # Lost. Should it still come, it looks like an operator's, which is safe.
+                self._pending = None
+            if self._wanted and not self._pending:
+                self._wanted = self._next(self._review(self._wanted, sample), sample)
 
     def abandon(self) -> None:
-        """Take back a replacement whose victim stays: nobody will come to tell it to end."""
-        doing, self._doing = self._doing, None
-        if doing and doing.has_spare:
-            self._signal_arbiter(-1)
+        """Take back a spare whose victim stays: nobody will tell the victim to exit."""
+        with self._lock:
+            wanted = self._wanted
+            if wanted is None or wanted.victim in self._retired:
+                return  # `worker_ended` lowers the count.
+            self._wanted = None
+            coming = self._pending.change if self._pending else 0
+            if self._server.num_workers + coming > wanted.workers:
+                self._signal_arbiter(-1, inf)
+
+    # In the arbiter's main thread.
 
     def count_changed(self, new: int, old: int | None) -> None:
-        """Hear that Gunicorn's count changed, and stand down where that was not our doing."""
-        if old is None or self._server.cfg is not self._cfg:
-            return  # A start or a reload, which set the count anew.
-        change = new - old
+        """Take note that Gunicorn's count changed; stand down where an operator changed it."""
         with self._lock:
-            if change in self._sent:
-                self._sent.remove(change)
-                if self._owed * change > 0:
-                    self._owed -= change
-            elif change in self._stale:
-                self._stale.remove(change)
-                self._owed -= change
+            if old is None or self._server.cfg is not self._cfg:
+                return  # A start or a reload, which sets the count anew.
+            change = new - old
+            if self._pending and self._pending.change == change:
+                self._pending = None
             elif change:
                 self.is_stood_down = True
+                if self._wanted:
+                    self._wanted = self._follow_operator(self._wanted, change)
+            self._forget_without_effect(new)
 
     def worker_ended(self, pid: int) -> bool:
-        """Return whether we retired the worker that ended; keep the count as it was."""
+        """Return whether we told the worker to exit; let the spare take a victim's place."""
         with self._lock:
-            has_replacement = pid in self._surplus and self._server.cfg is self._cfg
-            self._surplus.discard(pid)
-            was_ours = pid in self.retired
-            self.retired.discard(pid)
-            # The operator may have lowered the count meanwhile: Gunicorn itself stops at one.
-            if has_replacement and self._server.num_workers > 1:
-                self._sent.append(-1)
-                self._server.num_workers -= 1
+            was_ours = pid in self._retired
+            self._retired.discard(pid)
+            wanted = self._wanted
+            if wanted and wanted.victim == pid and self._server.cfg is self._cfg:
+                self._wanted = wanted._replace(victim=None)
+                # Not where the spare is still to come.
+                if self._server.num_workers > wanted.workers:
+                    self._lower_count()
         return was_ours
 
     def reloaded(self) -> None:
         """Forget what was under way: a reload replaces every worker and sets the count."""
         with self._lock:
             self._cfg = self._server.cfg
-            self._doing = None
-            self._owed = 0
-            self._surplus.clear()
-            # Gunicorn does not go below one worker: what would, changes nothing.
-            alone = self._server.num_workers <= 1
-            self._stale += [change for change in self._sent if not (alone and change < 0)]
-            self._sent = []
             self.is_stood_down = False
+            self._wanted = None
+            count = self._server.num_workers
+            self._forget_without_effect(count)
+            if self._pending:
+                # It will change the new count. There is time for it to come or to be given up, and
+                # then as much to make good for it.
+                until = self._pending.sent_at_seconds + 2 * self._patience_seconds
+                self._wanted = _Wanted(count, until)
 
-    def _forget_lost(self) -> None:
-        """
-        Wait no longer for a signal that Gunicorn has lost: Gunicorn 23 drops it when five wait.
+    # All below runs under the lock.
 
-        Should it still come, it is taken for the operator's: that leaves the count alone.
-        """
-        if self._now_seconds - self._sent_at_seconds <= PATIENCE_SECONDS:
-            return
-        with self._lock:
-            if self._sent:
-                self._doing = None
-            self._sent = []
-            self._stale = []
+    def _review(self, wanted: _Wanted, sample: Sample) -> _Wanted:
+        """Give up what has become pointless or has taken too long."""
+        if wanted.victim is not None and self._is_gone(wanted.victim, sample):
+            # Gunicorn drops a worker that it cannot signal without calling child_exit, so
+            # `worker_ended` was not called. Source: gunicorn/arbiter.py, `kill_worker`.
+            wanted = wanted._replace(victim=None)
+        if sample.at_seconds > wanted.until_seconds and wanted.victim not in self._retired:
+            # Workers that are too many are still taken back.
+            workers = min(wanted.workers, self._server.num_workers)
+            wanted = wanted._replace(workers=workers, victim=None)
+        return wanted
 
-    def _repay(self) -> None:
-        """Bring the count one nearer to what it was, until `count_changed` has heard of it."""
-        if self._owed < 0 and self._server.num_workers <= 1:
-            self._owed = 0  # The operator was there before us.
-        else:
-            self._signal_arbiter(1 if self._owed > 0 else -1)
+    def _next(self, wanted: _Wanted, sample: Sample) -> _Wanted | None:
+        """Take the next step towards *wanted*; return what is wanted after it."""
+        count = self._server.num_workers
+        if count != wanted.total:
+            # Where the count changed since the sample, `count_changed` may be about to be called.
+            if count == sample.target:
+                self._signal_arbiter(1 if count < wanted.total else -1, sample.at_seconds)
+            return wanted
+        if wanted.victim is not None:
+            if wanted.victim not in self._retired and _is_replaceable(wanted, sample):
+                self._retire(wanted.victim)
+            return wanted
+        is_late = sample.at_seconds > wanted.until_seconds
+        return wanted if self._retired or not (sample.is_settled or is_late) else None
 
-    def _finish(self, doing: _Doing, sample: Sample) -> None:
-        """End an action, and lower the count where nobody else will."""
-        pid = doing.action.pid
-        if any(worker.pid == pid for worker in sample.workers):
-            return  # It was there when we looked: `worker_ended` may come yet.
-        self._doing = None
-        with self._lock:
-            # Gunicorn strikes off whom it cannot signal any more, as somebody else has reaped it,
-            # and calls no child_exit then. Source: gunicorn/arbiter.py, `kill_worker`.
-            if pid in self._surplus:
-                self._surplus.discard(pid)
-                self._owed -= 1
-            self.retired.discard(pid)
+    def _follow_operator(self, wanted: _Wanted, change: int) -> _Wanted:
+        """Add an operator's *change* to what is wanted."""
+        workers = wanted.workers + change
+        if workers > 0:
+            return wanted._replace(workers=workers)
+        # One worker is left, the spare: Gunicorn tells the oldest, the victim, to exit.
+        if wanted.victim is not None and wanted.victim in self._server.WORKERS:
+            self._retired.add(wanted.victim)
+        return wanted._replace(workers=1, victim=None)
 
-    def _give_up(self, doing: _Doing) -> None:
-        """Wait no longer for a worker to boot."""
-        self._doing = None
-        if doing.has_spare:
-            with self._lock:
-                self._owed -= 1
-            self._repay()  # The oldest may go in its place.
-
-    def _retire_surplus(self, pid: int) -> None:
-        """End a worker whose replacement is there; `worker_ended` then lowers the count."""
-        self._surplus.add(pid)
-        self._retire(pid)
-        with self._lock:
-            if pid not in self._server.WORKERS and pid in self._surplus:
-                # It ended by itself, and Gunicorn has forked another one in its place.
-                self._surplus.discard(pid)
-                self._owed -= 1
+    def _is_gone(self, pid: int, sample: Sample) -> bool:
+        """Whether a worker ended. One that *sample* has seen may be about to be reported."""
+        is_seen = any(worker.pid == pid for worker in sample.workers)
+        return pid not in self._server.WORKERS and not is_seen
 
     def _retire(self, pid: int) -> None:
-        if pid in self._server.WORKERS:  # Still our child.
-            self.retired.add(pid)
+        """Tell a worker to exit."""
+        if pid in self._server.WORKERS:  # Otherwise the pid may be another process's by now.
+            self._retired.add(pid)
             with suppress(ProcessLookupError):  # It was reaped this very moment.
-                os.kill(pid, signal.SIGTERM)
+                self._kill(pid, signal.SIGTERM)
 
-    def _signal_arbiter(self, change: int) -> None:
-        with self._lock:
-            self._sent.append(change)
-            self._sent_at_seconds = self._now_seconds
-        os.kill(os.getpid(), signal.SIGTTIN if change > 0 else signal.SIGTTOU)
+    def _signal_arbiter(self, change: int, now_seconds: float) -> None:
+        self._pending = _Signal(change, now_seconds)
+        self._kill(self._server.pid, signal.SIGTTIN if change > 0 else signal.SIGTTOU)
+
+    def _lower_count(self) -> None:
+        """Lower Gunicorn's count by one, in its main thread, and recognise the change as ours."""
+        pending, self._pending = self._pending, _Signal(-1, inf)
+        self._server.num_workers -= 1
+        self._pending = pending
+
+    def _forget_without_effect(self, count: int) -> None:
+        """Stop waiting for a SIGTTOU that changes nothing: Gunicorn keeps one worker."""
+        if count <= 1 and self._pending and self._pending.change < 0:
+            self._pending = None
+
+
+def _is_replaceable(wanted: _Wanted, sample: Sample) -> bool:
+    """Whether the victim may go: its spare has booted, or memory leaves no time for that."""
+    booted = {worker.pid for worker in sample.workers if worker.is_booted}
+    return bool(booted - wanted.before) or sample.headroom_fraction < CRITICAL_FRACTION

@@ -13,14 +13,12 @@ from gunicorn_autoconf.machine.cgroup_tree import (
 )
 from gunicorn_autoconf.machine.host import read_text
 from gunicorn_autoconf.machine.kernel_files import parse_memory_stat
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
 # The kernel counts the processes of this cgroup that any OOM killer has killed.
 # Source: Linux, admin-guide/cgroup-v2.rst, memory.events; cgroup-v1/memory.rst, memory.oom_control.
 _COUNTER_FILES = {1: "memory.oom_control", 2: "memory.events"}
 _GROUP_FILE = "memory.oom.group"
-
-# A kill that no worker's end follows within this time was that of another process.
-CLAIM_SECONDS = 10.0
 
 
 class OomFiles(NamedTuple):
@@ -70,8 +68,9 @@ def _kills_all(directory: str) -> bool:
 class OomWatch:
     """The kills that have not been laid to a worker yet."""
 
-    def __init__(self, read: Callable[[], int | None]) -> None:
+    def __init__(self, read: Callable[[], int | None], timing: Timing = DEFAULT) -> None:
         self._read = read
+        self._claim_seconds = timing.claim_seconds
         self._known = read()
         self._unclaimed_since: float | None = None
 
@@ -98,7 +97,7 @@ class OomWatch:
             return 0
         if self._unclaimed_since is None:
             self._unclaimed_since = now
-        if now - self._unclaimed_since < CLAIM_SECONDS:
+        if now - self._unclaimed_since < self._claim_seconds:
             return 0
         unclaimed, self._known, self._unclaimed_since = count - self._known, count, None
         return unclaimed

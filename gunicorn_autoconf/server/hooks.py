@@ -16,6 +16,7 @@ from gunicorn_autoconf.app.loaded import interface_of
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.ignored import STOCK_UVICORN, ignoring
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, parts_of
@@ -63,8 +64,10 @@ class ServerHooks:
     once forked, adds its watchdog and its meter.
     """
 
-    def __init__(self, loaded: Planned) -> None:
+    def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
+        """Hand over what was *loaded*; a test may have another *timing* of the memory guard."""
         self._loaded = loaded
+        self._timing = timing
         self._state: ServerState | None = None
         self._watchdog: Watchdog | None = None
         self._meter: Meter | None = None
@@ -176,7 +179,7 @@ class ServerHooks:
         return self._state.final if self._state else self._loaded
 
     def _state_of(self, server: Arbiter) -> ServerState:
-        self._state = state_of(server) or create_state(server, self._loaded)
+        self._state = state_of(server) or create_state(server, self._loaded, self._timing)
         return self._state
 
     def _ready(self, worker: Worker, what: str) -> None:

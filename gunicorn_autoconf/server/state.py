@@ -21,6 +21,7 @@ from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_exit, render_oom
 from gunicorn_autoconf.memory.oom import OomWatch, find_oom_files, read_oom_kills
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.supervisor import Supervisor
@@ -37,25 +38,26 @@ _NAME = "gunicorn_autoconf"
 class ServerState:
     """The state of one arbiter."""
 
-    def __init__(self, loaded: Planned) -> None:
+    def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
         # Also what a reload falls back to when its declaration is wrong.
         self.loaded = loaded
         self.final = loaded
         self.has_reloaded = False
+        self._timing = timing
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
-        self._supervisor: Supervisor | None = None
+        self.supervisor: Supervisor | None = None
         self._oom_files = find_oom_files(loaded.root)
         files = self._oom_files
-        self._oom = OomWatch(lambda: read_oom_kills(files.counter) if files else None)
+        self._oom = OomWatch(lambda: read_oom_kills(files.counter) if files else None, timing)
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
-        if self._supervisor:
-            self._supervisor.pause()
+        if self.supervisor:
+            self.supervisor.pause()
         self.loaded, self.final = loaded, final
-        if self._supervisor:
-            self._supervisor.reloaded()
+        if self.supervisor:
+            self.supervisor.reloaded()
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
@@ -71,11 +73,13 @@ class ServerState:
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
                 "the container, the arbiter included"
             )
-        supervisor = Supervisor(server, lambda: self.final, self.records, self._oom, replaced)
+        supervisor = Supervisor(
+            server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
+        )
         declaration = self.final.declaration
         if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
             return
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         supervisor.start()
 
     def forking(self, worker: Worker) -> None:
@@ -91,13 +95,13 @@ class ServerState:
 
     def stop(self) -> None:
         """Stop the supervisor; the server ends."""
-        if self._supervisor:
-            self._supervisor.stop()
+        if self.supervisor:
+            self.supervisor.stop()
 
     def count_changed(self, new: int, old: int | None) -> None:
         """Hear of a change of the worker count."""
-        if self._supervisor:
-            self._supervisor.executor.count_changed(new, old)
+        if self.supervisor:
+            self.supervisor.executor.count_changed(new, old)
 
     def ended(self, server: Arbiter, worker: Worker, *, tells_end: bool) -> None:
         """
@@ -106,7 +110,7 @@ class ServerState:
         Where *tells_end*, a worker that ends by itself has said so before.
         """
         last, is_orderly = self.records.ended(worker)
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
         if is_orderly is not True and self._oom.claim():
             if supervisor:
@@ -126,9 +130,9 @@ class ServerState:
         say("%s", render_exit(worker.pid, last, cause))
 
 
-def create_state(server: Arbiter, loaded: Planned) -> ServerState:
+def create_state(server: Arbiter, loaded: Planned, timing: Timing = DEFAULT) -> ServerState:
     """Return a new state, kept on *server*."""
-    state = ServerState(loaded)
+    state = ServerState(loaded, timing)
     setattr(server, _NAME, state)
     return state
 

@@ -1,14 +1,25 @@
-"""The arbiter's thread: sample, log, ask the guard, let the executor act. Reads /proc, logs.
+"""The arbiter's own look at its workers: sample, log, ask the guard, let the executor act.
 
-A step that fails is logged and skipped; the next one follows some seconds later.
+Reads /proc, logs.
+
+Theory of operation. One `Supervisor` belongs to one arbiter process. Its `step` runs in a thread
+(`PausedThread`) that is never there while the arbiter forks. A step takes one sample and does then
+what is due, in this order: it logs, it lets the executor go on with the action under way, and only
+when none is under way does it ask the guard for another one. So there is never more than one action
+at a time.
+
+Each part keeps its own state: `History` what the guard's next decision depends on, the executor
+what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
+supply as it was found last. The arbiter's main thread calls `start`, `pause`, `reloaded` and
+`stop`; of these only `reloaded` changes a part, while the thread is paused. `step` runs in the
+supervisor's thread and makes all other changes.
+
+A step that fails is logged once and skipped; the next one follows some seconds later.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,14 +31,14 @@ from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
-from gunicorn_autoconf.memory.experience import Experience
 from gunicorn_autoconf.memory.guard import decide, next_interval
-from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
+from gunicorn_autoconf.memory.history import History
 from gunicorn_autoconf.memory.plans import budget_beside, plans_for
-from gunicorn_autoconf.memory.timing import DEFAULT
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.workload import MemoryGuard
-from gunicorn_autoconf.units import format_bytes
+from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.paused_thread import PausedThread
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -35,14 +46,12 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.memory.oom import OomWatch
+    from gunicorn_autoconf.plan.budget import MemoryBudget
     from gunicorn_autoconf.server.planned import Planned
 
-# How long a fork waits for a sample to end; one takes milliseconds.
-PAUSE_SECONDS = 1.0
-
-# Two samples running decide; the longest rate is taken over 15 s, at 0.5 s between two samples.
-HISTORY = 40
-# Until the next step after one that failed: a bad sample does not end the guard.
+# Time between two looks at an action under way.
+ACTING_SECONDS = 0.1
+# Until the next step after one that failed: one bad sample does not end the guard.
 RETRY_SECONDS = 5.0
 # After so many in a row, what the guard has begun is taken back.
 MAX_FAILURES = 3
@@ -60,246 +69,180 @@ class _CountedHost(Host):
 
 
 class Supervisor:
-    """One arbiter's thread. Held still across every fork, so that none copies it half-way."""
+    """Watches one arbiter's workers, in a thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are what a simulation replaces
         self,
         server: Arbiter,
         final: Callable[[], Planned],
         records: WorkerRecords,
         oom: OomWatch,
         replaced: Callable[[], Sequence[str]],
+        *,
+        timing: Timing = DEFAULT,
+        executor: Executor | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
-        """Take over what is known; *replaced* names our hooks that a user's own have replaced."""
+        """
+        Prepare to watch *server*.
+
+        *final* returns the plan that holds, *replaced* the names of our hooks that the user's own
+        hooks replace.
+        """
         self._server = server
         self._final = final
         self._records = records
         self._oom = oom
         self._replaced = replaced
-        self.memory = final().machine.memory
-        self._pid = os.getpid()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._has_started = False
-        self._sampler = Sampler(self._detect)
-        self._history: deque[Sample] = deque(maxlen=HISTORY)
-        self._experience = Experience()
-        # Filled in the main thread, emptied in ours.
-        self._killed: deque[WorkerSample | None] = deque()
+        self._timing = timing
+        self._sampler = sampler or Sampler(self._detect)
+        self._history = History()
         self._ends = Ends()
-        self._said_replaced: tuple[str, ...] = ()
-        self._limit_bytes: int | None = None
-        self._began_at = time.monotonic()
-        self._logged_at: float | None = None
-        self._observed: tuple[Kind, int] | None = None
-        self._said_stood_down = False
-        self._has_acted = False
-        self._due = time.monotonic() + DEFAULT.fastest_seconds
+        self._log = GuardLog(server.log)
         self._failures = 0
-        self._failure = ""
-        self.executor = Executor(server)
+        self._thread = PausedThread(self._try_step, timing.fastest_seconds)
+        self.executor = executor or Executor(server, timing)
+        self.memory = final().machine.memory
 
     def start(self) -> None:
         """Start the thread, once; from here on it pauses for each fork."""
-        os.register_at_fork(before=self.pause, after_in_parent=self._resume)
-        self._begin()
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread for good."""
-        self.pause()
-        self._pid = -1
-
-    def reloaded(self) -> None:
-        """Begin anew with what a reload has planned; in the main thread."""
-        self.pause()
-        self.executor.reloaded()
-        self._experience = Experience()
-        self._said_stood_down = False
-        self._history.clear()
-        if self._has_started:
-            self._resume()
+        self._thread.stop()
 
     def worker_oom_killed(self, last: WorkerSample | None) -> None:
-        """Hear of a worker that the kernel killed, and what it used *last*; in the main thread."""
-        self._killed.append(last)
+        """Note a worker that was OOM-killed and how it was last seen; in the main thread."""
+        self._history.oom_killed(last)
 
     def pause(self) -> None:
-        """Wait for the thread to end its step; a fork or `reloaded` starts it again."""
-        if os.getpid() == self._pid and self._thread:
-            self._stopping.set()
-            # Never wait for good: one that is held up ends by itself, another takes its place.
-            self._thread.join(PAUSE_SECONDS)
-            self._thread = None
+        """Wait for the thread to end its step, until `reloaded` or the next fork starts it."""
+        self._thread.pause()
 
-    def _resume(self) -> None:
-        if os.getpid() == self._pid and self._thread is None:
-            self._begin()
+    def reloaded(self) -> None:
+        """Begin again with what a reload has planned."""
+        self._thread.pause()
+        self.executor.reloaded()
+        self._history.clear()
+        self._history.begin_again()
+        self._log.begin_again()
+        self._thread.resume()
 
-    def _begin(self) -> None:
-        self._has_started = True
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._stopping,), name="gunicorn-autoconf", daemon=True
-        )
-        self._thread.start()
+    @property
+    def mode(self) -> MemoryGuard:
+        """What the guard may do. To act, we must be told of each worker and each new count."""
+        wanted = self._wanted_mode
+        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
 
-    def _run(self, stopping: threading.Event) -> None:
-        # The time that is due outlasts a fork: where forks are many, it comes all the same.
-        while not stopping.wait(max(self._due - time.monotonic(), 0)):
-            try:
-                self._step(stopping)
-                seconds = self._interval()
-                self._failures = 0
-            except Exception as error:
-                if self._failure != repr(error):
-                    self._server.log.exception(
-                        "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
-                        RETRY_SECONDS,
-                    )
-                self._skip(error)
-                seconds = RETRY_SECONDS
-            if stopping.is_set():
-                return  # A sample that was cut short stays due.
-            self._due = time.monotonic() + seconds
+    def step(self, stopping: threading.Event) -> float:
+        """
+        Take one sample and do what is due; return the seconds until the next step.
 
-    def _skip(self, error: Exception) -> None:
-        """Go on after a step that failed; after some in a row leave nothing half-done."""
-        self._failure = repr(error)
-        self._failures += 1
-        if self._failures == MAX_FAILURES:
-            with suppress(OSError):
-                self.executor.abandon()
-
-    def _interval(self) -> float:
-        if self.executor.is_busy:
-            return 0.1
-        history = tuple(self._history)
-        if not history:
-            return 0.5
-        seconds = next_interval(history)
-        if self._has_acted:
-            # The next step, where there is one, is due as soon as this one is done.
-            seconds = min(seconds, DEFAULT.booting_seconds)
-        if log_seconds := self._final().declaration.memory_log_interval_seconds:
-            seconds = min(seconds, max(log_seconds, DEFAULT.fastest_seconds))
-        return seconds
-
-    def _step(self, stopping: threading.Event) -> None:
+        Once *stopping* is set, another thread may go on: this one does nothing more.
+        """
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
-            return  # The server stops: Gunicorn has closed them, and its workers end.
+            return self._interval()  # Gunicorn has closed them: the server stops.
         forks = self._records.forks(server.WORKERS)
         machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
         if stopping.is_set() or sample is None:
-            return  # A fork did not wait for so slow a sample: another thread goes on.
+            return self._interval()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
         self._records.seen(sample, forks)
-        self._history.append(sample)
-        self._log_memory(sample, machine)
-        self._log_unclaimed(sample)
-        self._has_acted = self.executor.is_busy
+        self._history.add(sample)
+        self._write_log(sample, machine)
+        was_busy = self.executor.is_busy
         self.executor.advance(sample)
-        if not self._has_acted and self.mode is not MemoryGuard.OFF:
-            self._say_replaced()
+        if not was_busy and self.mode is not MemoryGuard.OFF:
+            self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
             self._follow_limit(machine)
             self._guard(sample, machine)
+        return self._interval(was_busy=was_busy)
 
-    @property
-    def mode(self) -> MemoryGuard:
-        """What was declared or what suits; to act, we have to hear of each worker and change."""
-        wanted = self._wanted_mode
-        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
-
-    @property
-    def _wanted_mode(self) -> MemoryGuard:
-        return guard_mode(self._final().machine, self._final().declaration)
-
-    def _say_replaced(self) -> None:
-        """Say why the guard only observes where it would act; again when that changes."""
-        before, self._said_replaced = self._said_replaced, tuple(self._replaced())
-        if self._said_replaced not in ((), before) and self._wanted_mode is MemoryGuard.ACT:
-            self._server.log.warning(
-                "gunicorn-autoconf: the guard only observes, as your own %s replaced ours",
-                " and ".join(self._said_replaced),
-            )
+    def _interval(self, *, was_busy: bool = False) -> float:
+        timing = self._timing
+        if self.executor.is_busy:
+            return ACTING_SECONDS
+        samples = self._history.samples
+        if not samples:
+            return timing.fastest_seconds
+        seconds = next_interval(samples, timing)
+        if was_busy:
+            # The next action, if there is one, is due as soon as this one is done.
+            seconds = min(seconds, timing.booting_seconds)
+        if log_seconds := self._final().declaration.memory_log_interval_seconds:
+            seconds = min(seconds, max(log_seconds, timing.fastest_seconds))
+        return seconds
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
-        """Ask what is to be done, and do it or say it."""
-        history = tuple(self._history)
-        if not history:
-            return  # A reload did not wait for us.
+        """Ask the guard what to do, and do it or log it."""
+        samples = self._history.samples
+        if not samples:
+            return  # A reload did not wait for this step.
         declaration = self._final().declaration
         plans = plans_for(machine, declaration, self._final().application)
-        killed = [self._killed.popleft() for _ in range(len(self._killed))]
-        needed = self._experience.learn(history, killed, plans, declaration.worker_memory_bytes)
-        permissions = self._experience.permissions(sample, resizing=self._may_resize())
-        action = decide(history, permissions, needed, plans)
-        acts = self.mode is MemoryGuard.ACT and self._server.master_pid == 0
-        if action.kind is Kind.KEEP:
-            self._observed = None
-            if action.pid and self._experience.spared(sample):
-                self._server.log.warning("%s", render_action(action))
-        elif acts:
-            say = self._server.log.info if action.kind is Kind.GROW else self._server.log.warning
-            say("%s", render_action(action))
-            self._history.clear()
-            self._experience.acted(action, sample)
-            self.executor.start(action, sample)
-        elif self._observed != (action.kind, action.pid):
-            self._observed = action.kind, action.pid
-            self._server.log.info("%s", render_action(action, would=True))
+        needed = self._history.needed(plans, declaration.worker_memory_bytes)
+        permissions = self._history.permissions(sample, resizing=self._may_resize())
+        action = decide(samples, permissions, needed, plans, self._timing)
+        is_keep = action.kind is Kind.KEEP
+        if is_keep or self.mode is not MemoryGuard.ACT or self._server.master_pid != 0:
+            self._log.would_act(action)
+            if is_keep and action.pid and self._history.spared(sample.at_seconds):
+                self._log.action(action)
+            return
+        self._log.action(action)
+        self._history.acted(action, sample)
+        self.executor.start(action, sample)
 
     def _may_resize(self) -> bool:
-        """Whether the count is ours: nobody has set it, and no upgrade is under way."""
-        if self.executor.is_stood_down and not self._said_stood_down:
-            self._said_stood_down = True
-            self._server.log.info(
-                "gunicorn-autoconf: an operator set the count to %d; it stays so until a reload",
-                self._server.num_workers,
-            )
-        explicit = self._final().declaration.explicit("workers")
-        upgrading = self._server.reexec_pid != 0 or self._server.master_pid != 0
-        return not (self.executor.is_stood_down or explicit or upgrading)
+        """Whether the count is ours: no operator set it, and no upgrade is under way."""
+        server, is_stood_down = self._server, self.executor.is_stood_down
+        if is_stood_down:
+            self._log.stood_down(server.num_workers)
+        is_upgrading = server.reexec_pid != 0 or server.master_pid != 0
+        is_explicit = self._final().declaration.explicit("workers") is not None
+        return not (is_stood_down or is_explicit or is_upgrading)
 
     def _follow_limit(self, machine: Machine) -> None:
         """Go to the plan again where the limit has changed."""
         lowest = machine.memory.lowest
         limit_bytes = lowest.limit_bytes if lowest else None
-        before, self._limit_bytes = self._limit_bytes, limit_bytes
-        if None in (before, limit_bytes) or before == limit_bytes:
-            return
-        self._experience.limit_changed()
-        self._server.log.info(
-            "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
-            format_bytes(before or 0),
-            format_bytes(limit_bytes or 0),
-        )
+        before_bytes = self._history.follow_limit(limit_bytes)
+        if before_bytes is not None:
+            self._log.limit_changed(before_bytes, limit_bytes or 0)
 
-    def _log_memory(self, sample: Sample, machine: Machine) -> None:
-        interval = self._final().declaration.memory_log_interval_seconds
-        since = self._began_at if self._logged_at is None else self._logged_at
-        is_first = self._logged_at is None and sample.is_settled
-        if not interval or not (is_first or sample.at_seconds - since >= interval):
-            return
-        self._logged_at = sample.at_seconds
-        budget = budget_beside(machine, self._final().declaration)
-        self._server.log.info("%s", render_memory(sample, budget))
-        for metric, value in metrics(sample, budget):
-            extra = {"metric": metric, "value": value, "mtype": "gauge"}
-            self._server.log.debug("%s: %d", metric, value, extra=extra)
+    def _write_log(self, sample: Sample, machine: Machine) -> None:
+        def budget() -> MemoryBudget | None:
+            return budget_beside(machine, self._final().declaration)
 
-    def _log_unclaimed(self, sample: Sample) -> None:
-        if "child_exit" in self._replaced():
-            return  # Nobody tells which of them were workers.
-        unclaimed = self._oom.forget_unclaimed(sample.at_seconds)
-        if unclaimed:
-            self._server.log.warning(
-                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this container "
-                "that were no workers",
-                unclaimed,
-            )
+        self._log.memory(sample, self._final().declaration.memory_log_interval_seconds, budget)
+        # Without our child_exit it is not known which of the killed processes were workers.
+        if "child_exit" not in self._replaced():
+            self._log.unclaimed(self._oom.forget_unclaimed(sample.at_seconds))
+
+    def _try_step(self, stopping: threading.Event) -> float:
+        try:
+            seconds = self.step(stopping)
+        except Exception as error:
+            if self._log.is_new_failure(error):
+                self._server.log.exception(
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
+                    RETRY_SECONDS,
+                )
+            self._failures += 1
+            if self._failures == MAX_FAILURES:
+                with suppress(OSError):
+                    self.executor.abandon()
+            return RETRY_SECONDS
+        self._failures = 0
+        return seconds
+
+    @property
+    def _wanted_mode(self) -> MemoryGuard:
+        return guard_mode(self._final().machine, self._final().declaration)
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from signal import SIGHUP, SIGTTIN, SIGTTOU
+from typing import Any
 
 import pytest
-from simulation import Arbiter, Config, signals_to
+from simulation import Arbiter, Config
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.executor import PATIENCE_SECONDS, Executor
+from gunicorn_autoconf.memory.executor import Executor
+from gunicorn_autoconf.memory.timing import Timing
 
+PATIENCE_SECONDS = 60.0
 GROW = Action(Kind.GROW, "it fits", add=1)
 DEADLINE_SECONDS = 10
 SHRINK = Action(Kind.SHRINK, "too many")
@@ -23,16 +26,28 @@ def recycle(pid: int, *, replacement_first: bool) -> Action:
 
 
 class Scene:
-    """A hand, an arbiter with workers 11, 12, ..., and what of them the supervisor sees."""
+    """An executor, an arbiter with workers 11, 12, ..., and what the supervisor sees of them."""
 
-    def __init__(self, workers: int) -> None:
-        self.arbiter = Arbiter(workers)
+    def __init__(self, workers: int, arbiter: type[Arbiter] = Arbiter) -> None:
+        self.arbiter = arbiter(workers)
         self.arbiter.manage_workers()
-        self.executor = Executor(self.arbiter)
+        server: Any = self.arbiter
+        timing = Timing(patience_seconds=PATIENCE_SECONDS)
+        self.executor = Executor(server, timing, kill=self.kill)
         self.arbiter.executor = self.executor
         self.now = 100.0
         self.booting: set[int] = set()
+        self.killed: list[int] = []
+        self.reaped: set[int] = set()
+        """Whom somebody else has reaped."""
         self.headroom = 200
+
+    def kill(self, pid: int, number: int) -> None:
+        """Take the place of `os.kill`."""
+        self.killed.append(pid)
+        if pid in self.reaped:
+            raise ProcessLookupError(3, "No such process")
+        self.arbiter.kill(pid, number)
 
     def sample(self) -> Sample:
         workers = tuple(
@@ -97,17 +112,13 @@ class Scene:
 
 
 @pytest.fixture
-def two() -> Iterator[Scene]:
-    scene = Scene(2)
-    with signals_to(scene.arbiter):
-        yield scene
+def two() -> Scene:
+    return Scene(2)
 
 
 @pytest.fixture
-def four() -> Iterator[Scene]:
-    scene = Scene(4)
-    with signals_to(scene.arbiter):
-        yield scene
+def four() -> Scene:
+    return Scene(4)
 
 
 # -- grow and shrink ---------------------------------------------------------------------------
@@ -267,8 +278,8 @@ class TestVictimEndsOnItsOwn:
         two.advance()
         self.die(two, 12)
         two.settle()
-        assert two.count == 2
-        assert len(two.pids) == 2
+        # The spare takes its place: no other worker has to go.
+        assert (two.count, two.pids) == (2, [11, 13])
         assert not two.is_busy()
         assert not two.is_stood_down()
 
@@ -289,13 +300,8 @@ class TestVictimEndsOnItsOwn:
 
     def test_as_we_signal_it(self, two: Scene) -> None:
         """It is reaped already, but Gunicorn has not struck it off its list."""
-
-        def nobody(pid: int, signal_number: int) -> None:
-            raise ProcessLookupError(3, "No such process")
-
-        two.arbiter.kill = nobody  # type: ignore[method-assign]
-        with signals_to(two.arbiter):
-            two.start(recycle(12, replacement_first=False))
+        two.reaped.add(12)
+        two.start(recycle(12, replacement_first=False))
         self.die(two, 12)
         two.settle()
         assert two.count == 2
@@ -304,27 +310,29 @@ class TestVictimEndsOnItsOwn:
     def test_one_that_is_gone_is_not_signalled(self, two: Scene) -> None:
         """Its pid may be another process's by now."""
         del two.arbiter.WORKERS[12]
-        killed: list[int] = []
-        two.arbiter.kill = lambda pid, signal_number: killed.append(pid)  # type: ignore[method-assign]
-        with signals_to(two.arbiter):
-            two.start(recycle(12, replacement_first=False))
-        assert killed == []
+        two.start(recycle(12, replacement_first=False))
+        assert two.killed == []
 
+    @pytest.mark.parametrize("drain_seconds", [0.1, PATIENCE_SECONDS + 1])
     @pytest.mark.parametrize("replacement_first", [True, False])
-    def test_without_our_hearing_of_it(self, two: Scene, replacement_first: bool) -> None:
+    def test_without_our_hearing_of_it(
+        self, two: Scene, replacement_first: bool, drain_seconds: float
+    ) -> None:
         """Gunicorn could not signal it, and struck it off its list without a `child_exit`."""
         two.start(recycle(12, replacement_first=replacement_first))
         two.handle()
         two.booting.clear()
         two.advance()
         assert two.told == [12]
+        two.advance(drain_seconds)
         del two.arbiter.WORKERS[12]
         two.settle()
         assert two.count == 2
         assert len(two.pids) == 2
-        assert two.executor.retired == set()
         assert not two.is_busy()
         assert not two.is_stood_down()
+        # Its pid may be another worker's one day.
+        assert not two.executor.worker_ended(12)
 
     def test_as_the_supervisor_looks(self, two: Scene) -> None:
         """It is off the list, and `child_exit` is about to be called."""
@@ -341,34 +349,44 @@ class TestVictimEndsOnItsOwn:
         assert not two.is_busy()
 
 
-class InterruptedSent(list[int]):
-    """Changes that are sent; a look at them is interrupted once by the end of worker 12."""
+class InterruptedArbiter(Arbiter):
+    """Gunicorn 23 reaps inside of a signal handler, wherever the main thread is: here."""
 
-    executor: Executor
+    interruption: Callable[[], None] | None = None
 
-    def __contains__(self, change: object) -> bool:
-        if 12 in self.executor._surplus:
-            self.executor.worker_ended(12)
-        return super().__contains__(change)
+    @property
+    def cfg(self) -> Config:
+        interruption, self.interruption = self.interruption, None
+        if interruption:
+            interruption()
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, value: Config) -> None:
+        self._cfg = value
 
 
-def test_worker_ends_while_the_main_thread_is_in_here(two: Scene) -> None:
-    """Gunicorn 23 reaps inside of a signal handler, wherever the main thread is."""
-    two.start(recycle(12, replacement_first=True))
-    two.handle()
-    two.booting.clear()
-    two.advance()
-    two.executor._sent = InterruptedSent()
-    two.executor._sent.executor = two.executor
+def test_worker_ends_while_the_main_thread_is_in_here() -> None:
+    scene = Scene(2, InterruptedArbiter)
+    assert isinstance(scene.arbiter, InterruptedArbiter)
+    scene.start(recycle(12, replacement_first=True))
+    scene.handle()
+    scene.booting.clear()
+    scene.advance()
+    assert scene.told == [12]
+    scene.arbiter.interruption = lambda: scene.arbiter.reap(12)
 
     def operate() -> None:
-        two.arbiter.num_workers += 1
+        scene.arbiter.num_workers += 1
 
     main = threading.Thread(target=operate, daemon=True)
     main.start()
     main.join(DEADLINE_SECONDS)
     assert not main.is_alive()
-    assert two.is_stood_down()
+    assert scene.is_stood_down()
+    scene.settle()
+    assert (scene.count, len(scene.pids)) == (3, 3)
+    assert not scene.is_busy()
 
 
 # -- patience ----------------------------------------------------------------------------------
@@ -385,6 +403,7 @@ class TestPatience:
         two.handle()
         assert two.count == 2
         two.end()
+        two.advance()
         assert not two.is_busy()
         assert not two.is_stood_down()
 
@@ -411,7 +430,7 @@ class TestPatience:
         assert two.count == 3
 
     @pytest.mark.parametrize(
-        "action", [GROW, SHRINK, recycle(12, replacement_first=True)], ids=lambda a: a.kind.value
+        "action", [GROW, recycle(12, replacement_first=True)], ids=lambda a: a.kind.value
     )
     def test_signal_is_lost(self, two: Scene, action: Action) -> None:
         """Gunicorn 23 drops a signal when five wait; the guard must not wait for it for good."""
@@ -422,6 +441,15 @@ class TestPatience:
             two.queue.clear()
         assert not two.is_busy()
         assert two.count == 2
+
+    def test_signal_that_shrinks_is_lost(self, four: Scene) -> None:
+        """Another one follows."""
+        four.start(SHRINK)
+        four.queue.clear()
+        four.advance(PATIENCE_SECONDS + 1)
+        four.settle()
+        assert (four.is_busy(), four.count) == (False, 3)
+        assert not four.is_stood_down()
 
     def test_signal_that_takes_back_is_lost(self, two: Scene) -> None:
         """The count is too high by one: another signal follows."""
@@ -434,6 +462,7 @@ class TestPatience:
         two.advance(1)
         two.handle()
         two.end()
+        two.advance()
         assert (two.is_busy(), two.count) == (False, 2)
         assert not two.is_stood_down()
 
@@ -459,7 +488,6 @@ class TestFailure:
         assert two.queue == [SIGTTIN, SIGTTOU]
         two.handle()
         assert two.count == 2
-        assert not two.is_stood_down()
 
     def test_victim_that_was_told_goes(self, two: Scene) -> None:
         two.start(recycle(12, replacement_first=True))
@@ -523,14 +551,13 @@ class TestOperator:
     def test_lowers_it_while_the_victim_drains(self, workers: int, count: int) -> None:
         """Never to nothing: Gunicorn would end the replacement too."""
         scene = Scene(workers)
-        with signals_to(scene.arbiter):
-            scene.start(recycle(11, replacement_first=True))
-            scene.handle()
-            scene.booting.clear()
-            scene.advance()
-            scene.queue.append(SIGTTOU)
-            scene.handle()
-            scene.settle()
+        scene.start(recycle(11, replacement_first=True))
+        scene.handle()
+        scene.booting.clear()
+        scene.advance()
+        scene.queue.append(SIGTTOU)
+        scene.handle()
+        scene.settle()
         assert scene.count == count
         assert len(scene.pids) == count
 
@@ -543,6 +570,17 @@ class TestOperator:
         two.settle()
         assert two.count == 1
         assert not two.is_busy()
+
+    def test_takes_the_last_worker_away_while_its_spare_boots(self) -> None:
+        """The guard wanted it to go, whoever told it to."""
+        scene = Scene(1)
+        scene.start(recycle(11, replacement_first=True))
+        scene.handle()
+        scene.queue.append(SIGTTOU)
+        scene.handle()
+        assert scene.told == [11]
+        del scene.arbiter.WORKERS[11]
+        assert scene.executor.worker_ended(11) is True
 
     def test_sets_what_it_was(self, two: Scene) -> None:
         two.arbiter.num_workers = 2

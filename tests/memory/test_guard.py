@@ -216,7 +216,7 @@ class TestFollow:
     FLEET = (worker(11, 50), worker(12, 60), worker(13, 55), worker(14, 50))
 
     @pytest.mark.parametrize(
-        ("plan", "standing", "action"),
+        ("plan", "permissions", "action"),
         [
             (9, Permissions(), "grow 4"),
             (5, Permissions(), "grow 1"),
@@ -590,7 +590,7 @@ class TestNight:
             pytest.param((60, 80, 100), id="morning"),
         ],
     )
-    @pytest.mark.parametrize("standing", [REACHED, STOOD_DOWN])
+    @pytest.mark.parametrize("permissions", [REACHED, STOOD_DOWN])
     def test_nothing_is_done(self, sizes: tuple[int, ...], permissions: Permissions) -> None:
         trace = [
             seen(

@@ -79,15 +79,23 @@ ON_DEMAND = """
         return [b"answered by worker %d" % os.getpid()]
 """
 
-# The guard with less patience, that acts when half of the limit is used.
-QUICK = """
-    from gunicorn_autoconf.memory import guard
-    guard.MIN_AGE_SECONDS = 1.0
-    guard.SLOWEST_SECONDS = guard.BOOTING_SECONDS = 0.2
-    guard.FASTEST_SECONDS = 0.1
-    guard.LOW_FRACTION = 0.5
-    from gunicorn_autoconf.conf import *
+# A configuration with another patience of the guard.
+IMPATIENT = """
+    from gunicorn_autoconf import autoconf
+    from gunicorn_autoconf.memory.timing import Timing
+    from gunicorn_autoconf.server.hooks import ServerHooks
+    found = autoconf()
+    globals().update(found.settings)
+    globals().update(ServerHooks(found, Timing({timing})).by_name())
 """
+SOON = (
+    "min_age_seconds=1.0, slowest_seconds=0.2, booting_seconds=0.2, fastest_seconds=0.1, "
+    "low_fraction={low_fraction}"
+)
+# It acts when half of the limit is used, ...
+QUICK = IMPATIENT.format(timing=SOON.format(low_fraction=0.5))
+# ... or already while plenty is left, so that the replacement boots first.
+EARLY = IMPATIENT.format(timing=SOON.format(low_fraction=0.8))
 
 EVERY_SAMPLE = {"GUNICORN_MEMORY_LOG_INTERVAL": "0.1"}
 TWO_WORKERS = {"GUNICORN_WORKERS": "2", "GUNICORN_WORKLOAD": "cpu"}
@@ -430,11 +438,7 @@ def test_kill_of_another_process_is_told_as_that(cgroup: Cgroup, confined: Launc
         subprocess.Popen([sys.executable, "-c", "b'x' * 2**30"])
         """,
     )
-    confined.write(
-        "gunicorn.conf.py",
-        "import gunicorn_autoconf.memory.oom as oom\n"
-        "oom.CLAIM_SECONDS = 0.5\n" + "from gunicorn_autoconf.conf import *\n",
-    )
+    confined.write("gunicorn.conf.py", IMPATIENT.format(timing="claim_seconds=0.5"))
     server = confined.start("app:app", GUNICORN_WORKERS="1")
     (worker,) = server.wait_for_workers(1)
 
@@ -554,8 +558,7 @@ MOMENTS = ("guard: recycle worker", "Booting worker with pid", "worker \\d+ (boo
 @pytest.fixture
 def recycling(cgroup: Cgroup, confined: Launcher, request: pytest.FixtureRequest) -> Server:
     """A server of two that has come to the moment that the test names."""
-    # Plenty is left when it acts, so that the replacement boots first.
-    confined.write("gunicorn.conf.py", QUICK.replace("LOW_FRACTION = 0.5", "LOW_FRACTION = 0.8"))
+    confined.write("gunicorn.conf.py", EARLY)
     confined.write("app.py", ON_DEMAND)
     cgroup.set_limit(1024 * MIB)
     server = confined.start(
@@ -674,7 +677,7 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
     cgroup: Cgroup, confined: Launcher
 ) -> None:
     """Two run for a moment, and the operator takes one away: the replacement stays."""
-    confined.write("gunicorn.conf.py", QUICK.replace("LOW_FRACTION = 0.5", "LOW_FRACTION = 0.8"))
+    confined.write("gunicorn.conf.py", EARLY)
     confined.write("app.py", ON_DEMAND)
     cgroup.set_limit(1024 * MIB)
     server = confined.start(
@@ -1002,12 +1005,12 @@ def serves_on(server: Server) -> None:
         pytest.param("fleet.records.WorkerRecords.forking", marks=pytest.mark.slow),
         pytest.param("fleet.records.WorkerRecords.booted", marks=pytest.mark.slow),
         "server.supervisor.detect_machine",
-        pytest.param("server.supervisor.Supervisor._interval", marks=pytest.mark.slow),
-        "server.supervisor.Supervisor.pause",
-        pytest.param("server.supervisor.Supervisor._resume", marks=pytest.mark.slow),
+        pytest.param("server.supervisor.Supervisor.step", marks=pytest.mark.slow),
+        "server.paused_thread.PausedThread.pause",
+        pytest.param("server.paused_thread.PausedThread.resume", marks=pytest.mark.slow),
         pytest.param("fleet.sampler.Sampler.sample", marks=pytest.mark.slow),
         pytest.param("server.supervisor.decide", marks=pytest.mark.slow),
-        pytest.param("server.supervisor.render_memory", marks=pytest.mark.slow),
+        pytest.param("server.guard_log.render_memory", marks=pytest.mark.slow),
     ],
 )
 def test_server_serves_whatever_is_broken(gunicorn: Launcher, broken: str) -> None:

@@ -31,9 +31,13 @@ class Scene:
         self.log = Log()
         self.server: Any = SimpleNamespace(log=self.log, WORKERS={12: object()})
         self.state = ServerState(loaded)
-        self.worker: Any = SimpleNamespace(pid=11, aborted=False)
-        self.state.records.forking(self.worker)
-        self.state.records.ready(self.worker, MEMORY)
+        self.worker = self.boot(11)
+
+    def boot(self, pid: int) -> Any:
+        worker: Any = SimpleNamespace(pid=pid, aborted=False)
+        self.state.records.forking(worker)
+        self.state.records.ready(worker, MEMORY)
+        return worker
 
     def kill(self, kills: int) -> None:
         """Let the kernel's counter stand at *kills*."""
@@ -44,8 +48,10 @@ class Scene:
         """Let a supervisor run that sees this limit now."""
         executor = SimpleNamespace(worker_ended=lambda pid: retired)
         supply = memory(16 * GIB, limit(limit_mib * MIB, at=APP))
-        supervisor: Any = SimpleNamespace(executor=executor, memory=supply)
-        self.state._supervisor = supervisor
+        supervisor: Any = SimpleNamespace(
+            executor=executor, memory=supply, worker_oom_killed=lambda last: None
+        )
+        self.state.supervisor = supervisor
 
     def end(self, *, reports: bool = False, tells_end: bool = True) -> str:
         """Let worker 11 end; return what is said of it."""
@@ -86,7 +92,8 @@ def test_orderly_end_after_a_kill_of_another_process(scene: Scene, retired: bool
     scene.kill(1)
     cause = "was retired by the memory guard" if retired else "exited"
     assert scene.end(reports=True).startswith(f"worker 11 {cause}: ")
-    assert scene.state._oom.claim() is True
+    scene.state.ended(scene.server, scene.boot(12), tells_end=True)
+    assert scene.log.lines[-1].startswith("worker 12 was killed by the kernel's OOM killer: ")
 
 
 def test_timeout(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from gunicorn_autoconf.cli.top.view import Order, Row, View
 from gunicorn_autoconf.fleet.sample import GROWN_BYTES, GROWN_FRACTION
-from gunicorn_autoconf.memory.timing import DEFAULT
+from gunicorn_autoconf.memory.timing import LOW_FRACTION
 from gunicorn_autoconf.units import MIB, format_bytes
 
 Style = Literal["", "title", "dim", "head", "server", "others", "free", "low", "grown"]
@@ -167,7 +167,7 @@ def _memory(view: View, width: int) -> Iterator[Line]:
     if memory is None:
         yield (Span(f"server {format_bytes(view.server_bytes)}, limit unknown"),)
         return
-    low = memory.headroom_bytes < memory.limit_bytes * DEFAULT.low_fraction
+    low = memory.headroom_bytes < memory.limit_bytes * LOW_FRACTION
     free: Style = "low" if low else "free"
     yield _bar(view, max(width, 0), free)
     yield (

@@ -1,0 +1,100 @@
+"""The thread that is never there while the process forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness import DEADLINE_SECONDS
+
+from gunicorn_autoconf.server.paused_thread import PausedThread
+
+ENDLESS_SECONDS = 3600.0
+
+
+@contextmanager
+def running(thread: PausedThread) -> Iterator[None]:
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.stop()
+
+
+class Steps:
+    """Steps that take until they are told to stop."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.ended = 0
+
+    def step(self, stopping: threading.Event) -> float:
+        self.begun.release()
+        stopping.wait(DEADLINE_SECONDS)
+        self.ended += 1
+        return ENDLESS_SECONDS
+
+
+def test_pause_waits_for_the_step_that_is_under_way() -> None:
+    """What it looks at is not taken away from under it; afterwards it begins again."""
+    steps = Steps()
+    thread = PausedThread(steps.step, 0)
+    with running(thread):
+        assert steps.begun.acquire(timeout=DEADLINE_SECONDS)
+        thread.pause()
+        assert steps.ended == 1
+        thread.resume()
+        assert steps.begun.acquire(timeout=DEADLINE_SECONDS)
+    assert steps.ended == 2
+
+
+def test_a_fork_finds_no_thread_but_its_own() -> None:
+    """And nothing in the child starts one."""
+    steps = Steps()
+    thread = PausedThread(steps.step, 0)
+    with running(thread):
+        assert steps.begun.acquire(timeout=DEADLINE_SECONDS)
+        before = steps.ended
+        child = os.fork()
+        if child == 0:
+            thread.resume()
+            os._exit(steps.ended * 10 + threading.active_count())
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == (before + 1) * 10 + 1
+        assert steps.begun.acquire(timeout=DEADLINE_SECONDS)
+
+
+def test_step_that_is_due_outlasts_pauses() -> None:
+    steps = Steps()
+    thread = PausedThread(steps.step, 0.2)
+    with running(thread):
+        while not steps.begun.acquire(blocking=False):
+            thread.pause()
+            thread.resume()
+
+
+def test_none_ends_it_for_good() -> None:
+    done = threading.Semaphore(0)
+
+    def step(stopping: threading.Event) -> None:
+        done.release()
+
+    thread = PausedThread(step, 0)
+    with running(thread):
+        assert done.acquire(timeout=DEADLINE_SECONDS)
+        thread.pause()
+        thread.resume()
+        assert not done.acquire(timeout=0.2)
+
+
+def test_nothing_runs_before_the_start_and_after_the_end() -> None:
+    steps = Steps()
+    thread = PausedThread(steps.step, 0)
+    thread.resume()
+    assert not steps.begun.acquire(timeout=0.1)
+    with running(thread):
+        assert steps.begun.acquire(timeout=DEADLINE_SECONDS)
+    thread.resume()
+    assert not steps.begun.acquire(timeout=0.1)
