@@ -157,6 +157,16 @@ def leak(boot: float, rate: float, *, since: float = 0) -> Law:
     return lambda age: boot + rate * max(age - since, 0)
 
 
+def bites(boot: float, size: float, seconds: float) -> Law:
+    """Growth by *size* MiB at once, every *seconds*."""
+    return lambda age: boot + size * (age // seconds)
+
+
+def ramp(boot: float, full: float, seconds: float, *, since: float = 0) -> Law:
+    """Even growth for some *seconds* that begins *since* seconds after the boot, and then none."""
+    return lambda age: boot + (full - boot) * min(max((age - since) / seconds, 0), 1)
+
+
 def spike(law: Law, size: float, *, at: float, seconds: float) -> Law:
     """One request that takes *size* MiB for some *seconds*."""
     return lambda age: law(age) + (size if at <= age < at + seconds else 0)

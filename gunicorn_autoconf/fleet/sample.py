@@ -24,7 +24,7 @@ BOOT_SECONDS = 2.0
 END_SECONDS = 2.0
 # A worker that has answered so many requests shows the size that it works with ...
 WORKED_REQUESTS = 20
-# ... and so does one that has had traffic for so long, or is so old where it cannot tell.
+# ... and so does one that has had traffic for so long.
 WORKED_SECONDS = 60.0
 
 
@@ -76,10 +76,8 @@ class WorkerSample(NamedTuple):
     @property
     def has_worked(self) -> bool:
         """Whether its size is that of a worker at work: an idle size is no size."""
-        if not self.is_booted:
+        if not self.is_booted or self.requests is None:
             return False
-        if self.requests is None:
-            return self._life_seconds >= WORKED_SECONDS
         return self.requests >= WORKED_REQUESTS or self.traffic_seconds >= WORKED_SECONDS
 
     @property

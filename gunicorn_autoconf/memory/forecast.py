@@ -40,7 +40,8 @@ def seconds_left(history: Sequence[Sample], window_seconds: float = 0) -> float 
 
 def loss(history: Sequence[Sample], seconds: float) -> float:
     """Return what will be lost of the headroom in so many *seconds*, in bytes, at least 0."""
-    return max(_rate(history, seconds * WINDOW_FRACTION), 0) * seconds
+    evenly = _rate(history, seconds * WINDOW_FRACTION)
+    return max(evenly, _rate_of_bites(history), 0) * seconds
 
 
 def _rate(history: Sequence[Sample], window_seconds: float) -> float:

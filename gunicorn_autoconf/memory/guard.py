@@ -19,7 +19,7 @@ the first of these rules that applies:
 | low | 10 % free | the reserve is in use: something has to go; rule 4 |
 | critical | 5 % free | even the only worker may go before its replacement is there; rule 4 |
 | gone | 2 % free | next is an OOM kill, whoever took the memory; rule 5 |
-| expected | need + 10 % | real applications grew by up to 12 % under load; rule 4 |
+| expected | need + 10 % until it is critical | real applications grew up to 12 %; rule 4 |
 | last call | 2 s + an end | two samples show it, then the worker drains; rule 4 |
 | replacement | two boots + 2 s + an end, at most 60 s | a longer forecast is wrong; rule 4 |
 
@@ -94,7 +94,11 @@ def next_interval(history: Sequence[Sample], timing: Timing = DEFAULT) -> float:
     if len(history) < 2:
         return timing.booting_seconds  # The rate of growth is not known yet.
     left = seconds_left(history)
-    return usual if left is None else max(timing.fastest_seconds, min(usual, left / 8))
+    if left is None:
+        return usual
+    # Two samples have to show it in time for an end, however long that takes.
+    spare_seconds = (left - _last_call_seconds(now)) / 2
+    return max(timing.fastest_seconds, min(usual, left / 8, spare_seconds))
 
 
 def _recycle(
@@ -154,7 +158,8 @@ def _is_expected(worker: WorkerSample, now: Sample, needed: Needed, plans: Plans
     """Whether *worker* is no larger than it has to be: a replacement would grow to this again."""
     peers = [other.size_bytes for other in now.workers if other.is_slowing and other != worker]
     reached = max([*peers, needed.reached if needed.is_proved else 0])
-    if worker.size_bytes <= reached * EXPECTED_FACTOR:
+    factor = 1 if now.headroom_fraction < CRITICAL_FRACTION else EXPECTED_FACTOR
+    if worker.size_bytes <= reached * factor:
         return True
     if needed.is_proved and needed.declared is None:
         return False
