@@ -789,3 +789,71 @@ def test_one_spike_recycles_nobody(
     ).run(5 * MINUTES)
     assert fleet.story == []
     assert fleet.oom_kills == []
+
+
+@settings(RANDOM, max_examples=40)
+@given(
+    cores=st.integers(1, 6),
+    limit=st.integers(300, 2500),
+    boot=st.integers(20, 120),
+    growth=st.integers(0, 300),
+    seconds=st.floats(0.5, 40),
+    boot_seconds=st.floats(0.2, 30),
+    second=st.integers(0, 150),
+    is_lazy=st.booleans(),
+)
+def test_late_growth_that_fits_is_left_alone(
+    *,
+    cores: int,
+    limit: int,
+    boot: int,
+    growth: int,
+    seconds: float,
+    boot_seconds: float,
+    second: int,
+    is_lazy: bool,
+) -> None:
+    """
+    Nobody is killed where the plan's first count would have fitted, and no worker is recycled.
+
+    The count goes one way.
+    """
+    workers = min(max(int(limit * 0.9 // 256), 1), 2 * cores + 1)
+    assume(workers * (boot + growth) + 20 <= limit * 0.95)
+    fleet = Fleet(
+        [ramp(boot, boot + growth, seconds)],
+        workers=workers,
+        cores=cores,
+        limit_mib=[(0, limit)],
+        boot_seconds=boot_seconds,
+        is_lazy=is_lazy,
+        answers_after=seconds if is_lazy else 0,
+        traffic=asked_from(second),
+    ).run(12 * MINUTES)
+    assert fleet.oom_kills == []
+    assert counted(fleet, Kind.RECYCLE) == 0
+    assert counted(fleet, Kind.SHRINK) == 0
+    assert fleet.mistakes == []
+
+
+@settings(RANDOM, max_examples=10)
+@given(
+    limit=st.integers(300, 1500),
+    boot=st.integers(20, 250),
+    growth=st.integers(0, 40),
+    seconds=st.lists(st.integers(0, 60), min_size=4, max_size=4, unique=True),
+)
+def test_count_does_not_depend_on_the_second_of_the_growth(
+    limit: int, boot: int, growth: int, seconds: list[int]
+) -> None:
+    def last_count(second: int) -> int:
+        fleet = Fleet(
+            [ramp(boot, boot + growth, 2, since=second)],
+            workers=max(int(limit * 0.9 // 256), 1),
+            cores=3,
+            limit_mib=[(0, limit)],
+        )
+        return fleet.run(10 * MINUTES).last_count
+
+    assume(max(int(limit * 0.9 // 256), 1) * (boot + growth) <= limit * 0.85)
+    assert len({last_count(second) for second in seconds}) == 1
