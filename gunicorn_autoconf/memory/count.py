@@ -72,9 +72,10 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
         wanted = min(wanted, permissions.most)
     if wanted <= now.target:
         return None
-    add = min(now.target, wanted - now.target) if has_evidence else 1
-    known = f"need up to {format_bytes(size_bytes)}" if has_evidence else "have not worked yet"
-    return Action(Kind.GROW, f"workers {known}, the plan is {wanted}", add=add)
+    if not has_evidence:
+        return Action(Kind.GROW, f"workers have not worked yet, the plan is {wanted}", add=1)
+    reason = f"workers need up to {format_bytes(size_bytes)}, the plan is {wanted}"
+    return Action(Kind.GROW, reason, add=min(now.target, wanted - now.target))
 
 
 def _with_growth(worker: WorkerSample) -> int:
