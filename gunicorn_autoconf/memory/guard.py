@@ -131,6 +131,14 @@ def _recycle(
         return None
     if not grown:
         return None
+    if permissions.churning and permissions.resizing and suspects:
+        # Recycles do not help: fewer may. What fits is left alone, to show what it comes to.
+        size_bytes = max(worker.size_bytes for worker in suspects)
+        wanted = max(plans.alone(size_bytes), 1)
+        again = f"each replacement has soon grown to {format_bytes(size_bytes)} again"
+        return (
+            Action(Kind.SHRINK, f"{again}, the plan is {wanted}") if wanted < now.target else None
+        )
     victim = _victim(history, suspects, permissions, timing)
     if victim is None:
         largest = max(grown, key=lambda worker: worker.freed_bytes)

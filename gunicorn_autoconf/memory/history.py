@@ -50,6 +50,7 @@ class History:
 
     def begin_again(self) -> None:
         """Forget what was learnt of the workers: others take their place."""
+        self._killed.clear()
         self._need = Need()
         self._steps = Steps()
         self._churn = Churn()

@@ -609,6 +609,26 @@ class TestRecycle:
         ]
         assert decided(trace) == KEEP
 
+    @pytest.mark.parametrize(
+        ("permissions", "alone", "action"),
+        [
+            (Permissions(churning=True), 2, "shrink"),
+            (Permissions(churning=True), 3, KEEP),
+            (Permissions(churning=True, resizing=False), 2, "recycle 12, stop first"),
+            (FREE, 2, "recycle 12, stop first"),
+        ],
+    )
+    def test_fewer_where_recycles_do_not_help(
+        self, permissions: Permissions, alone: int, action: str
+    ) -> None:
+        trace = [leak(0, 29, 160), leak(1, 28, 161), leak(2, 12, 177)]
+        assert decided(trace, always(3), alone=always(alone), permissions=permissions) == action
+
+    def test_says_why_fewer(self) -> None:
+        trace = [leak(0, 29, 160), leak(5, 28, 161)]
+        action = decision(trace, alone=always(2), permissions=Permissions(churning=True))
+        assert action.reason == "each replacement has soon grown to 161 MiB again, the plan is 2"
+
     @pytest.mark.parametrize("permissions", [Permissions(churning=True), FREE])
     def test_keeps_and_tells_why(self, permissions: Permissions) -> None:
         """Where it would be in vain, the log has to have it."""

@@ -99,6 +99,8 @@ EARLY = IMPATIENT.format(timing=SOON.format(low_fraction=0.8))
 
 EVERY_SAMPLE = {"GUNICORN_MEMORY_LOG_INTERVAL": "0.1"}
 TWO_WORKERS = {"GUNICORN_WORKERS": "2", "GUNICORN_WORKLOAD": "cpu"}
+# What is larger is more than workers are said to need.
+SMALL = {"GUNICORN_WORKER_MEMORY": "20MiB"}
 # Enough cores that memory decides.
 BY_MEMORY = {"GUNICORN_CPUS": "8", "GUNICORN_WORKLOAD": "cpu"}
 
@@ -547,7 +549,7 @@ def test_operator_signal_ends_resizing_but_not_recycling(
     server.wait_for("memory limit changed from 1 GiB to 300 MiB")
     stays(server, count)
 
-    fill(server, cgroup)
+    fill(server, cgroup, 0.85)  # Up to 200 MiB a worker is as large as it was said to be.
     recycled = int(server.wait_for(r"guard: recycle worker (\d+)").group(1))
     server.wait_for_workers(count, replacing={recycled})
     stays(server, count)
@@ -567,7 +569,12 @@ def recycling(cgroup: Cgroup, confined: Launcher, request: pytest.FixtureRequest
     confined.write("app.py", ON_DEMAND)
     cgroup.set_limit(1024 * MIB)
     server = confined.start(
-        "app:app", program=GUNICORN_SCRIPT, APP_BOOT_SECONDS="1", **TWO_WORKERS, **EVERY_SAMPLE
+        "app:app",
+        program=GUNICORN_SCRIPT,
+        APP_BOOT_SECONDS="1",
+        **TWO_WORKERS,
+        **EVERY_SAMPLE,
+        **SMALL,
     )
     server.wait_for_workers(2)
     since = server.mark()
@@ -691,6 +698,7 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
         "--threads=4",
         GUNICORN_WORKERS="1",
         **EVERY_SAMPLE,
+        **SMALL,
     )
     (first,) = server.wait_for_workers(1)
     draining = threading.Thread(target=lambda: server.get("/wait"))
