@@ -131,7 +131,7 @@ def _recycle(
         return None
     if not grown:
         return None
-    if permissions.churning and permissions.resizing and suspects:
+    if permissions.churning and permissions.resizing and suspects and now.target > 1:
         # Recycles do not help: fewer may. What fits is left alone, to show what it comes to.
         size_bytes = max(worker.size_bytes for worker in suspects)
         wanted = max(plans.alone(size_bytes), 1)
