@@ -6,6 +6,7 @@ import ast
 import inspect
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,12 @@ from typing import Any
 import click
 from click.testing import CliRunner
 from gunicorn.config import KNOWN_SETTINGS
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 import gunicorn_autoconf
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top.screen import draw_screen
-from gunicorn_autoconf.cli.top.terminal import export, render_svg
 from gunicorn_autoconf.cli.top.view import (
     MemorySample,
     Order,
@@ -249,16 +249,32 @@ def top() -> str:
     view = follow(None, sample(0))
     for at in range(2, 25, 2):
         view = follow(view, sample(at))
-    return render_svg(draw_screen(view, Order(), 80, 14), 80, "gunicorn-autoconf top")
+    return picture(draw_screen(view, Order(), 80, 14), "top")
 
 
 def explain() -> str:
     """Return a picture of what `explain` prints on the machine that builds the documentation."""
     options = "--cpus 2 --memory 1GiB --workload io gunicorn_autoconf.demo:app"
     printed = CliRunner().invoke(main, ["explain", *options.split()], color=True).stdout
-    console = Console(file=io.StringIO(), width=80, record=True, force_terminal=True)
-    console.print(Text.from_ansi(printed))
-    return export(console, "gunicorn-autoconf explain", "explain")
+    return picture(Text.from_ansi(printed), "explain")
+
+
+def picture(shown: RenderableType, name: str) -> str:
+    """Return *shown* as a picture of a terminal, the same on every machine."""
+    console = Console(
+        file=io.StringIO(),
+        width=80,
+        record=True,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        _environ={},
+    )
+    console.print(shown)
+    # The id tells two pictures on one page apart.
+    svg = console.export_svg(title=f"gunicorn-autoconf {name}", unique_id=name)
+    # A page must not load its fonts from elsewhere.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def command(name: str) -> str:

@@ -1,101 +1,60 @@
-"""What a container's entry in a pod says of its resources and its environment, as YAML. Pure."""
+"""The resources and the environment of a container in a pod, as YAML. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+import json
+from collections.abc import Mapping
 
 from gunicorn_autoconf.units import write_bytes, write_cores
 
+# Variables that the kubelet fills with the container's limits. It rounds cores up to a whole
+# multiple of the divisor, so that half a core must be counted in thousandths.
+# Source: Kubernetes, "Downward API", "Information available via resourceFieldRef".
+CPUS_FROM_LIMIT = """\
+  - name: LIMIT_MILLICORES
+    valueFrom:
+      resourceFieldRef:
+        resource: limits.cpu
+        divisor: "1m"
+  - name: GUNICORN_CPUS
+    value: "$(LIMIT_MILLICORES)m"
+"""
+MEMORY_FROM_LIMIT = """\
+  - name: GUNICORN_MEMORY
+    valueFrom:
+      resourceFieldRef:
+        resource: limits.memory
+        divisor: "1"
+"""
 
-class Resource(NamedTuple):
+
+def resources(cores: float, memory_bytes: int | None) -> str:
     """
-    A number that the kubelet hands over by the downward API.
+    Return the ``resources`` of a container that has *cores* and, where known, *memory_bytes*.
 
-    Attributes:
-        resource: Which of the container's numbers, such as ``limits.memory``.
-        divisor: The unit in which it is counted, rounded up: ``1`` is a byte or a core.
-
-    Source:
-        Kubernetes, "Downward API", "Information available via resourceFieldRef".
+    Requests equal limits: when a node has promised its memory twice, the kernel takes it back by
+    killing processes.
     """
-
-    resource: str
-    divisor: str = "1"
-
-
-# Cores come as a whole number only, so that half a core must be counted in thousandths; a variable
-# may refer to one that stands before it.
-_MILLICORES = "LIMIT_MILLICORES"
-FROM_THE_LIMITS: Mapping[str, str | Resource] = {
-    _MILLICORES: Resource("limits.cpu", "1m"),
-    "GUNICORN_CPUS": f"$({_MILLICORES})m",
-    "GUNICORN_MEMORY": Resource("limits.memory"),
-}
-
-
-def resource_lines(cores: float, memory_bytes: int | None) -> list[str]:
-    """
-    Return the ``resources`` of a container that has *cores* and *memory_bytes*, and no more.
-
-    What is asked for is what is granted: memory that a node has promised twice is memory that the
-    kernel takes back by killing. Without a known memory size only cores are asked for.
-    """
-    amounts = [f"cpu: {quoted(write_cores(cores))}"]
+    amounts = f"    cpu: {quoted(write_cores(cores))}\n"
     if memory_bytes is not None:
-        amounts.append(f"memory: {quoted(write_bytes(memory_bytes))}")
-    lines = ["resources:"]
-    for kind in ("requests", "limits"):
-        lines += [f"  {kind}:", *(f"    {amount}" for amount in amounts)]
-    return lines
+        amounts += f"    memory: {quoted(write_bytes(memory_bytes))}\n"
+    return f"resources:\n  requests:\n{amounts}  limits:\n{amounts}"
 
 
-def env_lines(variables: Mapping[str, str | Resource]) -> list[str]:
-    """
-    Return the ``env`` of a container, or nothing where there are no *variables*.
-
-    A text is taken as the kubelet takes it: ``$(NAME)`` refers to a variable before it. `literal`
-    makes one that refers to nothing.
-    """
-    lines = ["env:"] if variables else []
-    for name, value in variables.items():
-        lines.append(f"  - name: {name}")
-        lines += _value_lines(value)
-    return lines
-
-
-def _value_lines(value: str | Resource) -> Iterable[str]:
-    if isinstance(value, str):
-        return [f"    value: {quoted(value)}"]
-    return [
-        "    valueFrom:",
-        "      resourceFieldRef:",
-        f"        resource: {value.resource}",
-        f"        divisor: {quoted(value.divisor)}",
-    ]
-
-
-def literal(text: str) -> str:
-    """Return *text* for `env_lines` with nothing in it that the kubelet would expand."""
-    return text.replace("$", "$$")
+def env_entries(variables: Mapping[str, str]) -> str:
+    """Return the entries of a container's ``env``; the kubelet expands nothing in the values."""
+    # To the kubelet, $$ is a dollar sign.
+    texts = {name: quoted(value.replace("$", "$$")) for name, value in variables.items()}
+    return "".join(f"  - name: {name}\n    value: {text}\n" for name, text in texts.items())
 
 
 def quoted(text: str) -> str:
     """
-    Return *text* as a YAML string in double quotes, which no reader takes for a number or a switch.
+    Return *text* as a YAML string in double quotes, which is never read as a number or a boolean.
 
     >>> quoted("yes")
     '"yes"'
     """
-    return f'"{"".join(map(_escaped, text))}"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if code > 0xFFFF:
-        return f"\\U{code:08x}"
-    return f"\\u{code:04x}"
+    # JSON is YAML, except that YAML wants all that is not printable to be escaped.
+    escaped = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped)

@@ -1,4 +1,4 @@
-"""The ``gunicorn-autoconf`` command: a group, to which each module of `_commands` adds one."""
+"""The ``gunicorn-autoconf`` command: the group of `explain`, `size` and `top`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gunicorn_autoconf.errors import AutoconfError
 
 
 class _Group(click.Group):
-    """A group that tells of a wrong declaration in one line."""
+    """A group whose commands report a wrong declaration in one line, with exit status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

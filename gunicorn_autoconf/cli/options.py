@@ -1,4 +1,4 @@
-"""Options from tables: one for each variable that the environment would declare."""
+"""Command-line options from tables of variables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Command = Callable[..., Any]
 
 
 def option_for_each(rows: Sequence[Variable]) -> Callable[[Command], Command]:
-    """Return what gives a command an option for each of *rows*, as keywords of the row's name."""
+    """Return a decorator that adds an option for each of *rows*; its keyword is the row's."""
 
     def decorate(command: Command) -> Command:
-        for row in reversed(rows):  # click shows first what was added last.
+        for row in reversed(rows):  # click lists the last one added first.
             flag = "--" + row.keyword.replace("_", "-")
             text = f"{row.meaning}: {row.allowed} [{row.default}]"
             command = click.option(flag, row.keyword, metavar="VALUE", help=text)(command)
@@ -29,12 +29,12 @@ declaring = option_for_each(VARIABLES)
 
 
 def by_flag(options: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return what `option_for_each` gave, by the option as its user wrote it."""
+    """Return the values of *options* by the option as its user writes it, such as ``--cpus``."""
     return {"--" + keyword.replace("_", "-"): value for keyword, value in options.items()}
 
 
 def declared_texts(options: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return each declared variable with the text that was given, by an option or in *environ*."""
+    """Return the text of each declared variable, from its option or else from *environ*."""
     texts = {
         variable.name: (options.get(variable.keyword) or environ.get(variable.name, "")).strip()
         for variable in VARIABLES

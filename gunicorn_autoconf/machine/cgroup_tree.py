@@ -210,7 +210,7 @@ def choose_mount(
     ]
     return max(
         fitting,
-        key=lambda mount: (_is_within(mount.point, CGROUP_ROOT), _is_within(path, mount.root)),
+        key=lambda mount: (is_within(mount.point, CGROUP_ROOT), is_within(path, mount.root)),
         default=None,
     )
 
@@ -234,7 +234,7 @@ def list_directories(mount: Mount, path: str) -> tuple[tuple[str, ...], bool]:
     >>> list_directories(mount, "/../c")
     (('/cg',), False)
     """
-    if ".." in path.split("/") or not _is_within(path, mount.root):
+    if ".." in path.split("/") or not is_within(path, mount.root):
         return (mount.point,), False
     relative = path[len(mount.root.rstrip("/")) :]
     names = [name for name in relative.split("/") if name]
@@ -242,7 +242,8 @@ def list_directories(mount: Mount, path: str) -> tuple[tuple[str, ...], bool]:
     return tuple(posixpath.join(mount.point, *names[:depth]) for depth in depths), True
 
 
-def _is_within(path: str, directory: str) -> bool:
+def is_within(path: str, directory: str) -> bool:
+    """Return whether *path* is *directory* or lies below it."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 

@@ -18,14 +18,24 @@ CHUNK_BYTES = 64 * 1024
 
 
 class Host:
-    """What the operating system answers by call rather than by file; a test hands in another."""
+    """
+    What the operating system answers by call rather than by file; a test hands in another.
+
+    Args:
+        pid: The process to ask about instead of this one.
+        own_bytes: The memory of our own processes, where that was measured already.
+    """
 
     affinity_call = "os.sched_getaffinity" if hasattr(os, "sched_getaffinity") else "os.cpu_count"
 
+    def __init__(self, *, pid: int | None = None, own_bytes: int | None = None) -> None:
+        self._pid = pid
+        self._own_bytes = own_bytes
+
     def affinity(self) -> int:
-        """Return the number of cores that the scheduler may run this process on."""
+        """Return the number of cores that the scheduler may run the process on."""
         get_affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS
-        return len(get_affinity(0)) if get_affinity else self.online()
+        return len(get_affinity(self._pid or 0)) if get_affinity else self.online()
 
     def online(self) -> int:
         """Return the number of cores of the whole machine."""
@@ -45,6 +55,8 @@ class Host:
         The sum of their PSS, or of RSS where the kernel denies it. While an upgrade by SIGUSR2 is
         under way, our parent is the old arbiter and its workers, which are to go, are ours too.
         """
+        if self._own_bytes is not None:
+            return self._own_bytes
         parent = os.getppid()
         upgrading = environ.get("GUNICORN_PID") == str(parent)
         top = parent if upgrading else os.getpid()

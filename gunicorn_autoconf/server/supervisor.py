@@ -20,7 +20,7 @@ A step that fails is logged once and skipped; the next one follows some seconds 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -55,17 +55,6 @@ ACTING_SECONDS = 0.1
 RETRY_SECONDS = 5.0
 # After so many in a row, what the guard has begun is taken back.
 MAX_FAILURES = 3
-
-
-class _CountedHost(Host):
-    """A host whose processes of ours were measured already."""
-
-    def __init__(self, own_bytes: int) -> None:
-        self._own_bytes = own_bytes
-
-    def own_memory(self, environ: Mapping[str, str]) -> int:
-        """Return what was measured."""
-        return self._own_bytes
 
 
 class Supervisor:
@@ -246,5 +235,5 @@ class Supervisor:
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()
-        host = _CountedHost(own_bytes)
+        host = Host(own_bytes=own_bytes)
         return detect_machine(final.root, environ=final.environ, host=host)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from gunicorn_autoconf.machine.cgroup_tree import is_within
+
 # Where installed packages live; Debian's own are in dist-packages.
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -80,15 +82,11 @@ class Origins(NamedTuple):
         >>> origins.is_own("/venv/site-packages/django/views.py")
         False
         """
-        if any(_is_within(path, directory) for directory in self.own):
+        if any(is_within(path, directory) for directory in self.own):
             return True
         if path.startswith("<") or not _INSTALLED.isdisjoint(path.split("/")):
             return False
-        return not any(_is_within(path, directory) for directory in self.libraries)
-
-
-def _is_within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
+        return not any(is_within(path, directory) for directory in self.libraries)
 
 
 def find_own(stack: Stack, origins: Origins) -> Frame | None:

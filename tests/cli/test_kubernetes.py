@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gunicorn_autoconf.cli.kubernetes import (
-    FROM_THE_LIMITS,
-    Resource,
-    env_lines,
-    literal,
+    CPUS_FROM_LIMIT,
+    MEMORY_FROM_LIMIT,
+    env_entries,
     quoted,
-    resource_lines,
+    resources,
 )
 
 GIB = 1024**3
@@ -36,46 +35,36 @@ def container_of(text: str) -> Any:
 
 
 def test_resources() -> None:
-    assert resource_lines(1.5, GIB) == [
-        "resources:",
-        "  requests:",
-        '    cpu: "1500m"',
-        '    memory: "1Gi"',
-        "  limits:",
-        '    cpu: "1500m"',
-        '    memory: "1Gi"',
-    ]
+    assert resources(1.5, GIB) == (
+        "resources:\n"
+        "  requests:\n"
+        '    cpu: "1500m"\n'
+        '    memory: "1Gi"\n'
+        "  limits:\n"
+        '    cpu: "1500m"\n'
+        '    memory: "1Gi"\n'
+    )
 
 
 def test_memory_that_is_not_known_is_not_asked_for() -> None:
-    container = container_of("\n".join(resource_lines(2, None)))
+    container = container_of(resources(2, None))
 
     assert container["resources"] == {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}
 
 
 def test_env() -> None:
-    variables: dict[str, str | Resource] = {
-        "GUNICORN_WORKLOAD": "io",
-        "GUNICORN_MEMORY": Resource("limits.memory"),
-    }
-    assert env_lines(variables) == [
-        "env:",
-        "  - name: GUNICORN_WORKLOAD",
-        '    value: "io"',
-        "  - name: GUNICORN_MEMORY",
-        "    valueFrom:",
-        "      resourceFieldRef:",
-        "        resource: limits.memory",
-        '        divisor: "1"',
-    ]
-
-
-def test_no_variables() -> None:
-    assert env_lines({}) == []
+    variables = {"GUNICORN_WORKLOAD": "io", "GUNICORN_PROC_NAME": "$(HOME) $$"}
+    assert env_entries(variables) == (
+        "  - name: GUNICORN_WORKLOAD\n"
+        '    value: "io"\n'
+        "  - name: GUNICORN_PROC_NAME\n"
+        '    value: "$$(HOME) $$$$"\n'  # the kubelet expands nothing
+    )
 
 
 def test_schemas_take_it() -> None:
-    container = container_of("\n".join([*resource_lines(0.25, GIB), *env_lines(FROM_THE_LIMITS)]))
+    env = f"env:\n{CPUS_FROM_LIMIT}{MEMORY_FROM_LIMIT}"
+    container = container_of(resources(0.25, GIB) + env)
 
     assert container["resources"]["limits"] == {"cpu": "250m", "memory": "1Gi"}
     names = [variable["name"] for variable in container["env"]]
@@ -95,7 +84,3 @@ def test_text_that_yaml_would_take_for_something_else(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_read_back(text: str) -> None:
     assert yaml.safe_load(f"value: {quoted(text)}") == {"value": text}
-
-
-def test_the_kubelet_expands_nothing() -> None:
-    assert literal("$(HOME) and $$") == "$$(HOME) and $$$$"

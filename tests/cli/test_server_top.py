@@ -381,7 +381,7 @@ def test_a_program_that_runs_gunicorn_from_within(gunicorn: Launcher) -> None:
 # Without a terminal, without rich.
 
 
-def test_once_needs_no_rich(gunicorn: Launcher) -> None:
+def test_json_needs_no_rich(gunicorn: Launcher) -> None:
     program = """
         import sys
         sys.modules["rich"] = None
@@ -392,14 +392,24 @@ def test_once_needs_no_rich(gunicorn: Launcher) -> None:
     server = plain(gunicorn)
 
     done = gunicorn.run(
-        *("--once", "--pid", str(server.pid)), program=(sys.executable, str(path), "top")
+        *("--json", "--pid", str(server.pid)), program=(sys.executable, str(path), "top")
     )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["arbiter"]["pid"] == server.pid
+
+
+def test_once(gunicorn: Launcher) -> None:
+    server = plain(gunicorn)
+
+    done = gunicorn.run("--once", "--pid", str(server.pid), program=TOP)
 
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"arbiter {server.pid}, up ")
     assert {int(line.split()[0]) for line in lines[-2:]} == server.worker_pids()
     assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_output_that_cannot_hold_blocks(gunicorn: Launcher) -> None:
@@ -411,13 +421,13 @@ def test_output_that_cannot_hold_blocks(gunicorn: Launcher) -> None:
     assert "? server " in done.stdout
 
 
-def test_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--once",)])
+def test_without_rich(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.setattr(top_command, "_can_watch", lambda: True)
-
+    monkeypatch.setattr(top_command, "_has_terminal", lambda: True)
     monkeypatch.setattr(top_command, "find_arbiter", lambda pid, pidfile: psutil.Process())
 
-    result = invoke()
+    result = invoke(*arguments)
 
     message = "Error: top needs rich: pip install 'gunicorn-autoconf[top]'\n"
     assert (result.output, result.exit_code) == (message, 2)

@@ -81,7 +81,7 @@ def test_text() -> None:
         "      (up to a multiple of 16 MiB)\n"
         "\n"
         "Notes\n"
-        "  each thread may hold a connection to a database: up to 400;\n"
+        "  - each thread may hold a connection to a database: up to 400;\n"
         "    GUNICORN_MAX_CONCURRENCY bounds them in each replica\n"
     )
 
@@ -103,10 +103,10 @@ def test_text_of_a_load() -> None:
         "      (Little's law: requests that are there at once, on average)",
     ]
     assert lines[lines.index("Notes") + 1 :] == [
-        "  a worker is taken to need 256 MiB until it is measured; --worker-memory says",
+        "  - a worker is taken to need 256 MiB until it is measured; --worker-memory says",
         "    what yours needs",
-        "  taken for a WSGI application; --interface asgi sizes for the other kind",
-        "  each thread may hold a connection to a database: up to 1,500;",
+        "  - taken for a WSGI application; --interface asgi sizes for the other kind",
+        "  - each thread may hold a connection to a database: up to 1,500;",
         "    GUNICORN_MAX_CONCURRENCY bounds them in each replica",
     ]
 

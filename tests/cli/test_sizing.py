@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import click
 import pytest
 from builders import GIB, MIB, limit, machine, memory, plan_for
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf.cli.size.counts import Step
-from gunicorn_autoconf.cli.size.question import read_question
+from gunicorn_autoconf.cli.size.requirements import read_requirements
 from gunicorn_autoconf.cli.size.sizing import Sizing, size
+from gunicorn_autoconf.cli.size.steps import Step
 from gunicorn_autoconf.cli.size.text import render_sizing, sizing_json, with_numbers
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 from gunicorn_autoconf.plan.plan import Plan
@@ -21,7 +22,9 @@ from gunicorn_autoconf.plan.plan import Plan
 def size_for(**options: str | int) -> Sizing:
     """What `size` answers to options as a user types them."""
     return size(
-        read_question({f"--{name.replace('_', '-')}": str(text) for name, text in options.items()})
+        read_requirements(
+            {f"--{name.replace('_', '-')}": str(text) for name, text in options.items()}
+        )
     )
 
 
@@ -36,11 +39,11 @@ def plan_on(
     """The plan in one of the answer's containers, or in one that was given something else."""
     granted = limit(
         sizing.memory_limit_bytes if limit_bytes is None else limit_bytes,
-        sizing.question.others_bytes if others_bytes is None else others_bytes,
+        sizing.requirements.others_bytes if others_bytes is None else others_bytes,
     )
     pod = machine(
         1024,
-        quota=sizing.cores if cores is None else cores,
+        quota=sizing.counts.cores if cores is None else cores,
         supply=memory(1024 * 1024 * GIB, granted),
         container=True,
         platform="kubernetes",
@@ -61,7 +64,7 @@ def planned(plan: Plan) -> tuple[int, int, str]:
 
 
 def answered(sizing: Sizing) -> tuple[int, int, str]:
-    return sizing.workers, sizing.threads, sizing.worker_class
+    return sizing.counts.workers, sizing.counts.threads, sizing.counts.shape.worker_class
 
 
 COMMON = {
@@ -104,7 +107,7 @@ class TestPlanAgrees:
         plan = plan_on(sizing)
 
         assert planned(plan) == answered(sizing)
-        assert sizing.workers == options["workers"]
+        assert sizing.counts.workers == options["workers"]
         assert not [warning for warning in plan.warnings if "exceed" in warning]
 
     @given(workers=st.integers(1, 400), threads=st.integers(1, 300))
@@ -131,11 +134,11 @@ class TestPlanAgrees:
             seconds(load, "latency"),
             seconds(load, "compute"),
         )
-        busy = sizing.question.utilisation * (1 + 1e-6)
+        busy = sizing.requirements.utilisation * (1 + 1e-6)
 
-        assert rate * compute <= sizing.replicas * sizing.cores * busy
-        if sizing.interface.value == "wsgi":
-            places = sizing.replicas * sizing.workers * sizing.threads
+        assert rate * compute <= sizing.counts.replicas * sizing.counts.cores * busy
+        if sizing.requirements.interface.value == "wsgi":
+            places = sizing.counts.replicas * sizing.counts.workers * sizing.counts.threads
             assert rate * latency <= places * busy
 
     @given(load=LOADS.filter(is_possible))
@@ -143,9 +146,9 @@ class TestPlanAgrees:
         self, load: dict[str, str | int]
     ) -> None:
         sizing = size_for(**load)
-        by_rule = math.floor(2 * sizing.cores) + 1  # The workload's rule that has the most.
+        by_rule = math.floor(2 * sizing.counts.cores) + 1  # The workload's rule that has the most.
 
-        assert sizing.workers <= max(12, by_rule)
+        assert sizing.counts.workers <= max(12, by_rule)
 
     @given(options=WORKERS, measured=st.integers(0, 16 * GIB))
     def test_whatever_workers_are_measured_to_use(
@@ -173,8 +176,8 @@ class TestLessIsTooLittle:
 
         plan = plan_on(sizing, limit_bytes=less)
 
-        if sizing.workers > 1:
-            assert plan.settings["workers"] < sizing.workers
+        if sizing.counts.workers > 1:
+            assert plan.settings["workers"] < sizing.counts.workers
         else:
             assert [warning for warning in plan.warnings if "exceeds the memory" in warning]
 
@@ -182,23 +185,27 @@ class TestLessIsTooLittle:
     def test_cores(self, options: dict[str, str | int]) -> None:
         assume(options["workers"] != 1)
         sizing = size_for(**options)
-        classic = sizing.cores == (sizing.workers - 1) / 2
+        classic = sizing.counts.cores == (sizing.counts.workers - 1) / 2
 
-        less = sizing.cores - (0.001 if classic else 1)
+        less = sizing.counts.cores - (0.001 if classic else 1)
         assume(less > 0)  # The least that any cores have may be two workers.
         plan = plan_on(sizing, cores=less)
 
-        assert plan.settings["workers"] == sizing.workers - 1
+        assert plan.settings["workers"] == sizing.counts.workers - 1
 
 
 def test_four_workers() -> None:
     sizing = size_for(workers=4, worker_memory="180MiB", workload="io", interface="wsgi")
 
-    assert sizing.replicas == 1
-    assert sizing.cores == 3.0
+    assert sizing.counts.replicas == 1
+    assert sizing.counts.cores == 3.0
     # 4 * 180 + 32 = 752, / 0.9 = 835.6, in steps of 16.
     assert sizing.memory_limit_bytes == 848 * MIB
-    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 100)
+    assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
+        "gthread",
+        4,
+        100,
+    )
     assert sizing.variables == {
         "GUNICORN_WORKLOAD": "io",
         "GUNICORN_INTERFACE": "wsgi",
@@ -221,17 +228,28 @@ def test_a_load() -> None:
         # 3 * 180 + 32 = 572, / 0.9 = 635.6, in steps of 16.
         ("memory_limit_bytes", 640 * MIB, "(3 * 180 MiB + 32 MiB) / (1 - 0.1)"),
     ]
-    assert (sizing.replicas, sizing.cores, sizing.workers, sizing.threads) == (5, 2.0, 3, 100)
+    assert (
+        sizing.counts.replicas,
+        sizing.counts.cores,
+        sizing.counts.workers,
+        sizing.counts.threads,
+    ) == (5, 2.0, 3, 100)
 
 
 def test_workers_of_which_nothing_else_is_known() -> None:
     """What is not declared is not made up: a declared mixed would have threads."""
     sizing = size_for(workers=4)
 
-    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("sync", 4, 1)
-    assert (sizing.workload, sizing.cores) == (None, 1.5)
+    assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
+        "sync",
+        4,
+        1,
+    )
+    assert (sizing.counts.workload, sizing.counts.cores) == (None, 1.5)
     assert sizing.variables == {}
-    assert "  workers       4 of 256 MiB (not declared, WSGI)\n" in render_sizing(sizing)
+    assert "  workers       4 of 256 MiB (not declared, WSGI)\n" in click.unstyle(
+        render_sizing(sizing)
+    )
     assert sizing_json(sizing)["workload"] == "mixed"
     assert sizing.steps[0].formula == "max((workers - 1) / 2, least)"
 
@@ -240,8 +258,12 @@ def test_threads_of_which_nothing_else_is_known() -> None:
     """Who asks for them says that the code bears them."""
     sizing = size_for(workers=4, threads=6, interface="wsgi", worker_memory="1Gi")
 
-    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 4, 6)
-    assert sizing.cores == 3.0
+    assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
+        "gthread",
+        4,
+        6,
+    )
+    assert sizing.counts.cores == 3.0
     assert sizing.variables["GUNICORN_THREADS"] == "6"
     assert sizing.notes == ("sized as mixed; --workload says what requests spend their time on",)
 
@@ -255,7 +277,7 @@ def test_more_requests_than_threads_for_synchronous_code() -> None:
     }
     sizing = size_for(**load, workload="io", interface="asgi")
 
-    assert (sizing.replicas, sizing.workers, sizing.threads) == (1, 3, 100)
+    assert (sizing.counts.replicas, sizing.counts.workers, sizing.counts.threads) == (1, 3, 100)
     assert sizing.notes == (
         (
             "14,286 requests are there at once; of those that run synchronous code all but 300 "
@@ -273,8 +295,12 @@ def test_one_worker_with_threads(workload: str, threads: int) -> None:
     """The plan has two workers at least; threads do not make up for the one that is not wanted."""
     sizing = size_for(workers=1, workload=workload, interface="wsgi")
 
-    assert (sizing.worker_class, sizing.workers, sizing.threads) == ("gthread", 1, threads)
-    assert sizing.cores == 1.0
+    assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
+        "gthread",
+        1,
+        threads,
+    )
+    assert sizing.counts.cores == 1.0
     assert sizing.variables == {
         "GUNICORN_WORKLOAD": workload,
         "GUNICORN_INTERFACE": "wsgi",
@@ -285,9 +311,9 @@ def test_one_worker_with_threads(workload: str, threads: int) -> None:
 def test_thread_pools_are_as_the_plan_has_them() -> None:
     sizing = size_for(workers=5, workload="io", interface="asgi")
 
-    assert (sizing.workers, sizing.threads, sizing.cores) == (5, 100, 2.0)
+    assert (sizing.counts.workers, sizing.counts.threads, sizing.counts.cores) == (5, 100, 2.0)
     assert "GUNICORN_THREADS" not in sizing.variables
-    assert size_for(workers=5, threads=8, workload="io", interface="asgi").threads == 8
+    assert size_for(workers=5, threads=8, workload="io", interface="asgi").counts.threads == 8
 
 
 @pytest.mark.parametrize(
@@ -308,7 +334,7 @@ def test_thread_pools_are_as_the_plan_has_them() -> None:
 def test_cores(workload: str, interface: str, workers: int, cores: float) -> None:
     sizing = size_for(workers=workers, workload=workload, interface=interface)
 
-    assert sizing.cores == cores
+    assert sizing.counts.cores == cores
 
 
 @pytest.mark.parametrize(
@@ -316,7 +342,7 @@ def test_cores(workload: str, interface: str, workers: int, cores: float) -> Non
     [("100ms", "cpu"), ("90ms", "cpu"), ("89ms", "mixed"), ("50ms", "mixed"), ("49ms", "io")],
 )
 def test_the_share_of_computing_suggests_the_workload(compute: str, workload: str) -> None:
-    assert size_for(rate=10, latency="100ms", compute=compute).workload == workload
+    assert size_for(rate=10, latency="100ms", compute=compute).counts.workload == workload
 
 
 @pytest.mark.parametrize(
@@ -441,8 +467,8 @@ def test_loads(
 ) -> None:
     sizing = size_for(**options)
 
-    assert (sizing.replicas, sizing.cores) == (replicas, cores)
-    assert (sizing.workers, sizing.threads) == (workers, threads)
+    assert (sizing.counts.replicas, sizing.counts.cores) == (replicas, cores)
+    assert (sizing.counts.workers, sizing.counts.threads) == (workers, threads)
     assert {
         name: value
         for name, value in sizing.variables.items()
@@ -579,7 +605,7 @@ def test_threads_where_there_are_none(options: dict[str, str]) -> None:
 
 @given(options=WORKERS | LOADS.filter(is_possible))
 def test_text_fits_80_columns(options: dict[str, str | int]) -> None:
-    lines = render_sizing(size_for(**options)).splitlines()
+    lines = click.unstyle(render_sizing(size_for(**options))).splitlines()
 
     assert max(map(len, lines)) <= 80
 

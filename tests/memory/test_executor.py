@@ -8,6 +8,8 @@ from signal import SIGHUP, SIGTTIN, SIGTTOU
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from simulation import Arbiter, Config
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
@@ -272,6 +274,16 @@ class TestVictimEndsOnItsOwn:
         assert len(two.pids) == 2
         assert not two.is_busy()
 
+    def test_the_only_one_before_the_replacement_is_forked(self) -> None:
+        """Gunicorn is never told to keep no worker at all."""
+        scene = Scene(1)
+        scene.start(recycle(11, replacement_first=True))
+        scene.arbiter.reap(11)
+        assert scene.count == 1
+        scene.settle()
+        assert (scene.count, len(scene.pids)) == (1, 1)
+        assert not scene.is_busy()
+
     def test_while_the_replacement_boots(self, two: Scene) -> None:
         two.start(recycle(12, replacement_first=True))
         two.handle()
@@ -333,6 +345,19 @@ class TestVictimEndsOnItsOwn:
         assert not two.is_stood_down()
         # Its pid may be another worker's one day.
         assert not two.executor.worker_ended(12)
+
+    def test_where_a_hook_that_tells_of_the_count_fails(self, two: Scene) -> None:
+        two.start(recycle(12, replacement_first=True))
+        two.handle()
+        two.booting.clear()
+        two.advance()
+        del two.arbiter.WORKERS[12]
+        two.arbiter.executor = None
+        assert two.executor.worker_ended(12)
+        two.arbiter.executor = two.executor
+        two.settle()
+        assert (two.count, two.pids) == (2, [11, 13])
+        assert not two.is_busy()
 
     def test_as_the_supervisor_looks(self, two: Scene) -> None:
         """It is off the list, and `child_exit` is about to be called."""
@@ -582,6 +607,33 @@ class TestOperator:
         del scene.arbiter.WORKERS[11]
         assert scene.executor.worker_ended(11) is True
 
+    def test_is_obeyed_where_ours_came_to_nothing(self) -> None:
+        """One worker is left when our signal comes: the next one is not ours."""
+        scene = Scene(3)
+        scene.start(SHRINK)
+        scene.arbiter.num_workers = 1
+        scene.handle()
+        for number in (SIGTTIN, SIGTTOU):
+            scene.queue.append(number)
+            scene.handle()
+        scene.settle()
+        assert scene.count == 1
+
+    def test_sets_it_as_the_supervisor_looks(self, two: Scene) -> None:
+        """The count is set, and `nworkers_changed` is about to be called."""
+        two.start(GROW)
+        two.handle()
+        seen = two.sample()
+        two.arbiter.executor = None
+        two.arbiter.num_workers = 4
+        two.executor.advance(seen)
+        assert two.queue == []
+        two.executor.count_changed(4, 3)
+        two.arbiter.executor = two.executor
+        two.settle()
+        assert two.count == 4
+        assert two.is_stood_down()
+
     def test_sets_what_it_was(self, two: Scene) -> None:
         two.arbiter.num_workers = 2
         assert not two.is_stood_down()
@@ -605,7 +657,7 @@ class TestOperator:
 class TestReload:
     """SIGHUP in the middle: the count is the configuration's, whatever is still in the queue."""
 
-    @pytest.mark.parametrize("workers", [1, 2, 5])
+    @pytest.mark.parametrize("workers", [1, 2, 3, 5])
     @pytest.mark.parametrize(
         "action",
         [
@@ -653,19 +705,20 @@ class TestReload:
         two.settle()
         assert two.count == 3
 
-    def test_victim_is_reaped_amid_the_reload(self, two: Scene) -> None:
+    @pytest.mark.parametrize("workers", [1, 2, 5])
+    def test_victim_is_reaped_amid_the_reload(self, two: Scene, workers: int) -> None:
         """Gunicorn 23 reaps inside of its signal handler, with the new count set already."""
         two.start(recycle(12, replacement_first=True))
         two.handle()
         two.booting.clear()
         two.advance()
-        two.arbiter.cfg = Config(2)
-        two.arbiter.num_workers = 2
+        two.arbiter.cfg = Config(workers)
+        two.arbiter.num_workers = workers
         two.arbiter.reap(12)
         two.executor.reloaded()
         two.settle()
-        assert two.count == 2
-        assert len(two.pids) == 2
+        assert two.count == workers
+        assert len(two.pids) == workers
 
     def test_that_we_do_not_hear_of(self, two: Scene) -> None:
         """It brought an on_reload of the user's own."""
@@ -704,3 +757,57 @@ class TestReload:
         two.settle()
         assert two.count == 3
         assert not two.is_stood_down()
+
+
+# -- anything, in any order --------------------------------------------------------------------
+
+STEPS = (
+    *("recycle", "recycle at once", "supervisor looks", "supervisor looks late"),
+    *("Gunicorn handles signals", "workers boot", "told workers end", "a worker dies"),
+    *("a told worker is dropped", "SIGTTIN", "SIGTTOU", "SIGHUP"),
+)
+
+
+def take(scene: Scene, step: str) -> None:
+    if step.startswith("recycle") and not scene.is_busy():
+        scene.start(recycle(scene.pids[0], replacement_first=step == "recycle"))
+    elif step == "supervisor looks":
+        scene.advance()
+    elif step == "supervisor looks late" and not scene.queue:
+        scene.advance(PATIENCE_SECONDS + 1)
+    elif step == "Gunicorn handles signals":
+        scene.handle()
+    elif step == "workers boot":
+        scene.booting.clear()
+    elif step == "told workers end":
+        scene.end()
+    elif step == "a worker dies":
+        scene.arbiter.reap(scene.pids[-1])
+        scene.handle()
+    elif step == "a told worker is dropped" and scene.told:
+        del scene.arbiter.WORKERS[scene.told[0]]  # Without a child_exit.
+        scene.handle()
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(st.lists(st.sampled_from(STEPS), max_size=25))
+def test_count_is_the_operators_in_the_end(steps: list[str]) -> None:
+    """What was configured and what was changed since, whatever was recycled meanwhile."""
+    scene, expected = Scene(4), 4
+    for step in steps:
+        if step == "SIGTTIN":
+            scene.queue.append(SIGTTIN)
+            expected += 1
+        elif step == "SIGTTOU" and expected > 2:
+            scene.queue.append(SIGTTOU)
+            expected -= 1
+        elif step == "SIGHUP":
+            scene.handle()
+            scene.arbiter.reload(4)
+            expected = 4
+        else:
+            take(scene, step)
+    for _ in range(3):
+        scene.settle()
+        scene.advance(PATIENCE_SECONDS + 1)
+    assert (scene.count, len(scene.pids), scene.is_busy()) == (expected, expected, False)

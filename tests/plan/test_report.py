@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import click
 import pytest
 from builders import ASGI, GIB, MIB, WSGI, declare, limit, machine, memory, plan_for
 
@@ -57,7 +58,7 @@ def explanation(
 ) -> str:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=app)
-    return render_explanation(on, declaration, planned, planned.warnings)
+    return click.unstyle(render_explanation(on, declaration, planned, planned.warnings))
 
 
 def document(on: Machine, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Any:

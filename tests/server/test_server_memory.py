@@ -226,10 +226,11 @@ def stays(server: Server, workers: int, times: int = 3) -> None:
 
     def all_the_same() -> bool:
         lines = server.lines(" memory workers=")[known:][-times:]
-        return len(lines) == times and all(re.search(calm, line) for line in lines)
+        is_calm = len(lines) == times and all(re.search(calm, line) for line in lines)
+        # A signal from before a reload may come late: one more is there then for a moment.
+        return is_calm and len(server.worker_pids()) == workers
 
     wait_until(all_the_same, f"{times} samples of {workers} booted workers", 30)
-    assert len(server.worker_pids()) == workers
 
 
 def last_line(server: Server) -> str:

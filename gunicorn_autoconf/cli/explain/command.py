@@ -7,12 +7,12 @@ import os
 import platform
 import tempfile
 from importlib.util import find_spec
-from typing import Any
 
 import click
 
 from gunicorn_autoconf.cli.explain.document import to_json
 from gunicorn_autoconf.cli.explain.text import render_explanation
+from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf.cli.paste import FORMS, Content, render
 from gunicorn_autoconf.machine.detect import find_file_system
@@ -25,19 +25,8 @@ from gunicorn_autoconf.server.gunicorn import (
     taken_settings,
 )
 
-# What Gunicorn reads where no -c tells it otherwise.
+# The file that Gunicorn reads by default.
 CONF_FILE = "./gunicorn.conf.py"
-
-# By what `render_explanation` paints: titles, settings and the parts of the bar.
-_STYLES: dict[str, dict[str, Any]] = {
-    "title": {"bold": True},
-    "setting": {"fg": "cyan"},
-    "reserve": {"fg": "yellow"},
-    "others": {"fg": "magenta"},
-    "workers": {"fg": "blue"},
-    "free": {"fg": "green"},
-    "missing": {"fg": "red", "bold": True},
-}
 
 
 @click.command()
@@ -71,13 +60,7 @@ def explain(app: str | None, as_json: bool, form: str | None, **options: str | N
         document = to_json(*parts, result.application, result.warnings, _advice(result))
         click.echo(json.dumps(document, indent=2))
         return
-    text = render_explanation(*parts, result.warnings, advice=_advice(result), paint=_paint)
-    # click leaves out colour where nobody would see it. Source: no-color.org.
-    click.echo(text, nl=False, color=False if environ.get("NO_COLOR") else None)
-
-
-def _paint(text: str, style: str) -> str:
-    return click.style(text, **_STYLES[style])
+    echo(render_explanation(*parts, result.warnings, _advice(result)))
 
 
 def _advice(result: Autoconf) -> tuple[Advice, ...]:
@@ -100,15 +83,15 @@ def _advice(result: Autoconf) -> tuple[Advice, ...]:
 
 
 def _temporary_directory() -> str:
-    """Where Gunicorn makes its files unless told otherwise."""
+    """Return the directory in which Gunicorn creates its files by default."""
     try:
         return tempfile.gettempdir()
-    except FileNotFoundError:  # None can be written to: a file system that is read-only.
+    except FileNotFoundError:  # none is writable, as on a read-only file system
         return "/tmp"  # noqa: S108 - no file is made here
 
 
 def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> None:
-    """Print nothing but what is to be pasted; all else goes to stderr."""
+    """Print only what is to be pasted to stdout, and all notes to stderr."""
     parts = (result.machine, result.declaration, result.plan)
     pasted = render(form, Content(*parts, declared, spellings()))
     notes = [*result.warnings, *pasted.notes]

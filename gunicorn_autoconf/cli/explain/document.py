@@ -1,4 +1,4 @@
-"""Plan and machine to values that the json module takes. Pure."""
+"""The JSON document of ``gunicorn-autoconf explain``. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from gunicorn_autoconf.plan.advice import Advice
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan, Reason
 from gunicorn_autoconf.plan.variables import SECRET_SETTINGS
-from gunicorn_autoconf.units import Reserve
 from gunicorn_autoconf.worker_classes import class_name
 
-# Counts up when a name goes or changes its meaning. One that is added leaves it as it is.
+# The version of the document; a change that breaks a reader raises it, a new name does not.
 SCHEMA = 1
 
 
@@ -26,7 +25,7 @@ def to_json(  # noqa: PLR0913, PLR0917 - the parts of the document
     warnings: tuple[str, ...],
     advice: tuple[Advice, ...] = (),
 ) -> dict[str, Any]:
-    """Return everything that was found, heard and chosen, as values that `json.dumps` takes."""
+    """Return what was found, declared and planned, as values that `json.dumps` takes."""
     return {
         "schema": SCHEMA,
         "machine": asdict(machine),
@@ -45,28 +44,22 @@ def _declaration(declaration: Declaration) -> dict[str, Any]:
             for name, source in declaration.sources.items()
         },
         "settings": {
-            name: [
-                {"value": _setting(name, explicit.value), "source": explicit.source}
-                for explicit in explicits
-            ]
-            for name, explicits in declaration.settings.items()
+            name: [{"value": _setting(name, each.value), "source": each.source} for each in values]
+            for name, values in declaration.settings.items()
         },
     }
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
+    memory = plan.memory
     return {
         "workload": plan.workload.value,
         "interface": plan.interface.value,
         "interface_evidence": plan.interface_evidence,
         "settings": {name: _setting(name, value) for name, value in plan.settings.items()},
         "reasons": [_reason(reason) for reason in plan.reasons],
-        "memory": plan.memory
-        and {
-            **asdict(plan.memory),
-            "budget_bytes": plan.memory.budget_bytes,
-            "fits": plan.memory.fits,
-        },
+        "memory": memory
+        and asdict(memory) | {"budget_bytes": memory.budget_bytes, "fits": memory.fits},
     }
 
 
@@ -88,9 +81,7 @@ def _setting(name: str, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers, text and lists as they are; everything else as text."""
+    """Return numbers, text and lists as they are, and everything else as text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, Reserve):
-        return str(value)
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else str(value)
+    return [_plain(item) for item in value] if type(value) in (list, tuple) else str(value)

@@ -1,13 +1,14 @@
-"""Machine, declaration, plan and advice to the text of ``gunicorn-autoconf explain``. Pure."""
+"""The text of ``gunicorn-autoconf explain``: machine, declaration, plan and advice."""
 
 from __future__ import annotations
 
 import posixpath
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from gunicorn_autoconf.cli.bar import divide
+import click
+
+from gunicorn_autoconf.cli.layout import INDENT, WIDTH, divide, hanging, items, sections
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, Origin
 from gunicorn_autoconf.plan.advice import Advice
 from gunicorn_autoconf.plan.budget import MemoryBudget
@@ -17,84 +18,33 @@ from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.report import describe, input_text, interface_text, value_text
 from gunicorn_autoconf.units import format_bytes, plural
 
-WIDTH = 80
 
-# A reason or a source stands this far in where it has a line of its own.
-_INDENT = 6
-
-# Text and the name of a style to what the terminal shows: "title", "setting", or a part of the bar.
-Paint = Callable[[str, str], str]
-
-
-def render_explanation(  # noqa: PLR0913 - what the sections are made of, and how they look
+def render_explanation(
     machine: Machine,
     declaration: Declaration,
     plan: Plan,
     warnings: Sequence[str],
-    *,
     advice: Iterable[Advice] = (),
-    paint: Paint = lambda text, style: text,
 ) -> str:
-    """
-    Return the long form, in lines of at most 80 columns but for a path that is longer.
-
-    *paint* adds colour, no width.
-    """
+    """Return the report, in lines of at most 80 columns unless a single word is longer."""
     settings = plan.settings
     worker_class, threads = settings["worker_class"], settings["threads"]
-    # Of all that may be without effect, what the plan has found to be so with the parser it knows.
+    # These warnings have a section of their own.
     possible = tuple(without_effect(declaration, worker_class, threads, HTTPTOOLS))
-    ignored = [warning for warning in warnings if warning in possible]
-    problems = [warning for warning in warnings if warning not in possible]
-    sections = (
-        ("Machine", _machine_lines(machine)),
-        ("Declared", _declared_lines(declaration)),
-        ("Application", _hanging("  ", interface_text(plan))),
-        ("Memory", _memory_lines(plan, machine, declaration, paint)),
-        ("Plan", _plan_lines(plan, paint)),
-        ("Without effect", _items(ignored)),
-        ("Problems", _items(problems)),
-        ("Advice", _items(text for _, text in advice)),
+    return sections(
+        ("Machine", _machine(machine)),
+        ("Declared", _declared(declaration)),
+        ("Application", hanging("  ", interface_text(plan))),
+        ("Memory", _memory(plan, machine, declaration)),
+        ("Plan", _plan(plan)),
+        ("Without effect", items(text for text in warnings if text in possible)),
+        ("Problems", items(text for text in warnings if text not in possible)),
+        ("Advice", items(text for _, text in advice)),
     )
-    blocks = []
-    for title, lines in sections:
-        body = "\n".join(lines)
-        if body:
-            blocks.append(f"{paint(title, 'title')}\n{body}\n")
-    return "\n".join(blocks)
-
-
-def _hanging(head: str, text: str) -> list[str]:
-    """
-    Return *head* with *text* beside it, wrapped; a word too long for that goes below.
-
-    A word that fits nowhere, such as the path of a cgroup, makes a line of its own that is longer.
-    """
-    longest = max(map(len, text.split()), default=0)
-    if len(head) + longest <= WIDTH:
-        lines = _wrapped(text, " " * len(head))
-        return [(head + "".join(lines[:1]).lstrip()).rstrip(), *lines[1:]]
-    return [head.rstrip(), *_wrapped(text, " " * _INDENT)]
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-        break_long_words=False,  # A path that is cut cannot be copied.
-    )
-
-
-def _items(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        yield from _hanging("  - ", text)
 
 
 def _row(label: str, value: str, text: str = "") -> list[str]:
-    return _hanging(f"  {label:<10} {value:<12} ", text)
+    return hanging(f"  {label:<10} {value:<12} ", text)
 
 
 def _origin(origin: Origin) -> str:
@@ -102,7 +52,7 @@ def _origin(origin: Origin) -> str:
     return f"{origin.path}{text}{'' if origin.certain else ', uncertain'}"
 
 
-def _machine_lines(machine: Machine) -> Iterator[str]:
+def _machine(machine: Machine) -> Iterator[str]:
     cpu, memory = machine.cpu, machine.memory
     yield from _row("affinity", plural(cpu.affinity, "core"), _origin(cpu.affinity_origin))
     if cpu.quota:
@@ -111,11 +61,11 @@ def _machine_lines(machine: Machine) -> Iterator[str]:
         yield from _row("CPU quota", "none")
     for level in memory.limits:
         directory = posixpath.dirname(level.origin.path)
-        yield from _level_lines("limit", level, f"by what runs in {directory}")
+        yield from _level("limit", level, f"by what runs in {directory}")
     if not memory.limits:
         yield from _row("limit", "none")
     if memory.physical:
-        yield from _level_lines("physical", memory.physical, "by everything on the machine")
+        yield from _level("physical", memory.physical, "by everything on the machine")
     else:
         yield from _row("physical", "unknown")
     if machine.container:
@@ -126,19 +76,19 @@ def _machine_lines(machine: Machine) -> Iterator[str]:
         yield from _row("tmpfs", machine.worker_tmp_dir)
 
 
-def _level_lines(label: str, level: MemoryLimit, by_whom: str) -> Iterator[str]:
+def _level(label: str, level: MemoryLimit, used_by: str) -> Iterator[str]:
     yield from _row(label, format_bytes(level.limit_bytes), _origin(level.origin))
     if level.working_set_bytes is not None:
-        yield from _row("  in use", format_bytes(level.working_set_bytes), by_whom)
+        yield from _row("  in use", format_bytes(level.working_set_bytes), used_by)
 
 
-def _declared_lines(declaration: Declaration) -> Iterator[str]:
+def _declared(declaration: Declaration) -> Iterator[str]:
     for name, source in declaration.sources.items():
-        yield from _hanging(f"  {source} = ", _declared_value(name, getattr(declaration, name)))
+        yield from hanging(f"  {source} = ", _declared_value(name, getattr(declaration, name)))
     for name, explicits in declaration.settings.items():
         for explicit in explicits:
             shown = f"{value_text(name, explicit.value)} ({explicit.source})"
-            yield from _hanging(f"  {name} = ", shown)
+            yield from hanging(f"  {name} = ", shown)
     if not declaration.sources and not declaration.settings:
         yield "  nothing"
 
@@ -149,9 +99,7 @@ def _declared_value(name: str, value: Any) -> str:
     return str(getattr(value, "value", None) or input_text(name, value))
 
 
-def _memory_lines(
-    plan: Plan, machine: Machine, declaration: Declaration, paint: Paint
-) -> Iterator[str]:
+def _memory(plan: Plan, machine: Machine, declaration: Declaration) -> Iterator[str]:
     budget = plan.memory
     if budget is None:
         return
@@ -160,46 +108,46 @@ def _memory_lines(
     if declaration.memory_bytes is not None:
         others = "what is declared is all ours"
     yield from _row("limit", format_bytes(budget.limit_bytes), budget.source)
-    yield from _divided(budget, plan.settings["workers"], others, paint)
+    yield from _bar(budget, plan.settings["workers"], others)
     yield from _row("budget", format_bytes(budget.budget_bytes), "limit - reserve - others")
     worker_bytes = format_bytes(budget.worker_memory_bytes)
     yield from _row("a worker", worker_bytes, budget.worker_memory_source)
     yield from _row("fits", plural(budget.fits, "worker"))
 
 
-def _divided(budget: MemoryBudget, workers: int, others: str, paint: Paint) -> Iterator[str]:
-    """The bar, and a row for each of its parts."""
+def _bar(budget: MemoryBudget, workers: int, others: str) -> Iterator[str]:
+    """The limit as a bar, and a row for each of its parts."""
     wanted = workers * budget.worker_memory_bytes
     granted = min(wanted, budget.budget_bytes)
     parts = [
-        ("/", "reserve", budget.reserve_bytes, "never planned for"),
-        ("x", "others", budget.others_bytes, others),
-        ("=", "workers", granted, f"for {plural(workers, 'worker')}"),
+        ("/", "yellow", "reserve", budget.reserve_bytes, "never planned for"),
+        ("x", "magenta", "others", budget.others_bytes, others),
+        ("=", "blue", "workers", granted, f"for {plural(workers, 'worker')}"),
     ]
     if wanted > granted:
-        parts.append(("!", "missing", wanted - granted, "more than there is"))
+        parts.append(("!", "red", "missing", wanted - granted, "more than there is"))
     else:
-        parts.append((".", "free", budget.budget_bytes - granted, ""))
-    widths = divide([amount for _, _, amount, _ in parts], WIDTH - 4)
+        parts.append((".", "green", "free", budget.budget_bytes - granted, ""))
+    widths = divide([amount for *_, amount, _ in parts], WIDTH - 4)
     bar = (
-        paint(glyph * width, style)
-        for (glyph, style, _, _), width in zip(parts, widths, strict=True)
+        click.style(glyph * width, colour)
+        for (glyph, colour, *_), width in zip(parts, widths, strict=True)
     )
     yield f"  |{''.join(bar)}|"
-    for glyph, name, amount, text in parts:
+    for glyph, colour, name, amount, text in parts:
         share = f"{100 * amount / budget.limit_bytes:.0f} %"
-        head = f"{glyph} {name:<8} {format_bytes(amount):<12} {share:>5}  "
-        first, *rest = _hanging(f"  {head}", text)
-        yield first.replace(glyph, paint(glyph, name), 1)
+        head = f"  {glyph} {name:<8} {format_bytes(amount):<12} {share:>5}  "
+        first, *rest = hanging(head, text)
+        yield first.replace(glyph, click.style(glyph, colour), 1)
         yield from rest
 
 
-def _plan_lines(plan: Plan, paint: Paint) -> Iterator[str]:
+def _plan(plan: Plan) -> Iterator[str]:
     for name, value in plan.settings.items():
-        for line in _hanging(f"  {name} = ", value_text(name, value)):
-            yield paint(line, "setting")
+        for line in hanging(f"  {name} = ", value_text(name, value)):
+            yield click.style(line, "cyan")
         reasons = plan.reasons_for(name)
         for reason in reasons:
-            # One reason needs no value: it stands above.
+            # With several reasons, each shows the value that it led to; the last one holds.
             shown = f"{value_text(name, reason.value)}: " if len(reasons) > 1 else ""
-            yield from _hanging(" " * _INDENT, f"{shown}{describe(reason)}")
+            yield from hanging(INDENT, f"{shown}{describe(reason)}")

@@ -6,8 +6,9 @@ import json
 
 import click
 
+from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, option_for_each
-from gunicorn_autoconf.cli.size.question import SIZE_OPTIONS, read_question
+from gunicorn_autoconf.cli.size.requirements import SIZE_OPTIONS, read_requirements
 from gunicorn_autoconf.cli.size.sizing import size as size_for
 from gunicorn_autoconf.cli.size.text import render_kubernetes, render_sizing, sizing_json
 from gunicorn_autoconf.errors import AutoconfError
@@ -32,7 +33,7 @@ def size(as_json: bool, form: str | None, **options: str | None) -> None:
     """
     if as_json and form:
         raise AutoconfError("--json and --as exclude each other: use one")
-    sizing = size_for(read_question(by_flag(options)))
+    sizing = size_for(read_requirements(by_flag(options)))
     if as_json:
         click.echo(json.dumps(sizing_json(sizing), indent=2))
     elif form:
@@ -40,4 +41,4 @@ def size(as_json: bool, form: str | None, **options: str | None) -> None:
             click.echo(f"Note: {note}", err=True)
         click.echo(render_kubernetes(sizing), nl=False)
     else:
-        click.echo(render_sizing(sizing), nl=False)
+        echo(render_sizing(sizing))

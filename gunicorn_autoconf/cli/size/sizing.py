@@ -1,179 +1,147 @@
 """
-Workers or a load to the cores and the memory that they take: `plan` the other way round. Pure.
+Workers or a load to the cores and the memory that they need: the inverse of `plan`. Pure.
 
-What comes back makes `plan` choose exactly these workers and threads: the cores by the inverse of
-the workload's own rule, the memory limit by the inverse of the budget, and a variable for each
-number that neither of the two gives.
+With the returned cores, memory limit and variables, `plan` chooses exactly these workers and
+threads. The cores are the inverse of the workload's rule, the limit is the inverse of the memory
+budget, and each number that follows from neither gets a variable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gunicorn_autoconf.cli.size.counts import (
     Counts,
-    Step,
     counts_for_load,
     counts_for_workers,
-    suggested_workload,
+    suggest_workload,
 )
-from gunicorn_autoconf.cli.size.question import Question, WorkersWanted
+from gunicorn_autoconf.cli.size.requirements import Requirements, WorkersWanted
+from gunicorn_autoconf.cli.size.steps import Calculation, Step
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.budget import FIRST_GUESS_BYTES
-from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload, shape_for
 from gunicorn_autoconf.units import MAX_BYTES, MIB, Reserve, format_bytes, write_bytes
 from gunicorn_autoconf.worker_classes import UVICORN, Interface
 
-# A limit that is easy to read and to compare; a worker's size is not known any better.
+# Limits in steps are easy to read, and the size of a worker is not known more precisely anyway.
 MEMORY_STEP_BYTES = 16 * MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizing:
+class Sizing(NamedTuple):
     """
     What it takes.
 
     Attributes:
-        question: What was asked.
-        workload: As declared or, for a load, as its share of computing suggests; else None.
-        interface: As declared, or WSGI.
-        replicas: How many containers.
-        cores: The CPU limit of each.
-        memory_limit_bytes: The memory limit of each.
-        worker_class: The class that the plan will choose.
-        workers: The workers of each container.
-        threads: The threads of each worker.
-        worker_memory_bytes: What one worker is taken to need.
-        variables: What to declare in each.
-        steps: How it was reckoned, in that order.
+        counts: How many containers, and how many of everything in each.
+        memory_limit_bytes: The limit of each container.
+        variables: The variables to set.
+        steps: The calculation.
         notes: What the reader should know, one sentence each.
     """
 
-    question: Question
-    workload: Workload | None
-    interface: Interface
-    replicas: int
-    cores: float
+    requirements: Requirements
+    counts: Counts
     memory_limit_bytes: int
-    worker_class: str
-    workers: int
-    threads: int
-    worker_memory_bytes: int
     variables: Mapping[str, str]
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
 
 
-def size(question: Question) -> Sizing:
+def size(requirements: Requirements) -> Sizing:
     """
-    Return the containers that *question* takes.
+    Return the containers that meet *requirements*.
 
     Raises:
         AutoconfError: No machine is as large.
-        DeclarationError: The workload has no threads.
+        DeclarationError: Workers for this workload have no threads.
     """
-    declaration = question.declaration
-    interface = declaration.interface or Interface.WSGI
-    if isinstance(question.asked, WorkersWanted):
-        counts = counts_for_workers(question.asked, declaration.workload, interface)
+    calculation = Calculation()
+    if isinstance(requirements.wanted, WorkersWanted):
+        counts = counts_for_workers(requirements, requirements.wanted, calculation)
     else:
-        counts = counts_for_load(
-            question.asked, question.utilisation, declaration.workload, interface
-        )
-    worker_bytes = declaration.worker_memory_bytes or FIRST_GUESS_BYTES
-    memory = _memory_limit(
-        counts.workers, worker_bytes, question.others_bytes, declaration.memory_reserve
-    )
+        counts = counts_for_load(requirements, requirements.wanted, calculation)
     return Sizing(
-        question=question,
-        workload=counts.workload,
-        interface=interface,
-        replicas=counts.replicas,
-        cores=counts.cores,
-        memory_limit_bytes=int(memory.value),
-        worker_class=counts.shape.worker_class,
-        workers=counts.workers,
-        threads=counts.threads,
-        worker_memory_bytes=worker_bytes,
-        variables=_variables(declaration, counts, interface),
-        steps=(*counts.steps, memory),
-        notes=tuple(_notes(question, counts, interface)),
+        requirements,
+        counts,
+        _memory_limit(requirements, counts.workers, calculation),
+        _variables(requirements, counts),
+        tuple(calculation.steps),
+        tuple(_notes(requirements, counts)),
     )
 
 
-def _memory_limit(workers: int, worker_bytes: int, others_bytes: int, reserve: Reserve) -> Step:
-    """The lowest limit whose budget holds the workers, in whole steps."""
-    needed = workers * worker_bytes + others_bytes
-    estimate = (needed + reserve.fixed_bytes) / (1 - reserve.fraction)
-    if not estimate < MAX_BYTES:
+def _memory_limit(requirements: Requirements, workers: int, calculation: Calculation) -> int:
+    """Return the lowest limit whose budget holds the workers, in whole steps."""
+    worker_bytes, others_bytes = requirements.worker_bytes, requirements.others_bytes
+    reserve = requirements.declaration.memory_reserve
+    needed_bytes = workers * worker_bytes + others_bytes
+    estimate_bytes = (needed_bytes + reserve.fixed_bytes) / (1 - reserve.fraction)
+    if not estimate_bytes < MAX_BYTES:
         raise AutoconfError(
             f"{workers} workers of {format_bytes(worker_bytes)} take more memory than any machine "
             "has: use fewer, or smaller ones"
         )
-    # One step too low for sure, whatever the float above has lost.
-    limit = max(int(estimate) // MEMORY_STEP_BYTES - 1, 0) * MEMORY_STEP_BYTES
-    while limit - reserve.of(limit) < needed:
-        limit += MEMORY_STEP_BYTES
-    inputs: dict[str, float] = {
-        "workers": workers,
-        "worker_memory_bytes": worker_bytes,
-        "others_bytes": others_bytes,
-    }
+    # The float may be inexact, so the search begins one step too low.
+    limit_bytes = max(int(estimate_bytes) // MEMORY_STEP_BYTES - 1, 0) * MEMORY_STEP_BYTES
+    while limit_bytes - reserve.of(limit_bytes) < needed_bytes:
+        limit_bytes += MEMORY_STEP_BYTES
+    calculation.know(workers=workers, worker_memory_bytes=worker_bytes, others_bytes=others_bytes)
     formula = "workers * worker_memory + others"
     if reserve.fraction:
-        formula, inputs["reserve"] = f"({formula}) / (1 - reserve)", reserve.fraction
+        calculation.know(reserve=reserve.fraction)
+        formula = f"({formula}) / (1 - reserve)"
     elif reserve.fixed_bytes:
-        formula, inputs["reserve_bytes"] = f"{formula} + reserve", reserve.fixed_bytes
-    return Step(
-        name="memory_limit_bytes",
-        value=limit,
-        formula=formula,
-        inputs=inputs,
-        why=f"up to a multiple of {format_bytes(MEMORY_STEP_BYTES)}",
-    )
+        calculation.know(reserve_bytes=reserve.fixed_bytes)
+        formula = f"{formula} + reserve"
+    why = f"up to a multiple of {format_bytes(MEMORY_STEP_BYTES)}"
+    calculation.add("memory_limit_bytes", limit_bytes, formula, why)
+    return limit_bytes
 
 
-def _variables(declaration: Declaration, counts: Counts, interface: Interface) -> dict[str, str]:
-    """What makes the plan the one that was asked for."""
-    variables = {}
-    if counts.workload:
-        variables[f"{PREFIX}WORKLOAD"] = counts.workload.value
-    if declaration.interface:
-        variables[f"{PREFIX}INTERFACE"] = declaration.interface.value
-    if declaration.worker_memory_bytes:
-        variables[f"{PREFIX}WORKER_MEMORY"] = write_bytes(declaration.worker_memory_bytes)
-    if "memory_reserve" in declaration.sources:
-        reserve = declaration.memory_reserve
-        share = f"{reserve.fraction * 100:.10f}".rstrip("0").rstrip(".") + "%"
-        variables[f"{PREFIX}MEMORY_RESERVE"] = (
-            share if reserve.fraction else write_bytes(reserve.fixed_bytes)
-        )
+def _variables(requirements: Requirements, counts: Counts) -> dict[str, str]:
+    """Return the variables that make the plan choose *counts*, by name."""
+    declaration = requirements.declaration
+    worker_bytes, reserve = declaration.worker_memory_bytes, declaration.memory_reserve
     by_cores = counts.shape.workers.count(counts.cores)
-    if counts.workers != by_cores:
-        bound = "MIN_WORKERS" if counts.workers > by_cores else "MAX_WORKERS"
-        variables[f"{PREFIX}{bound}"] = str(counts.workers)
-    if counts.threads != shape_for(counts.workload, interface).threads:
-        variables[f"{PREFIX}THREADS"] = str(counts.threads)
-    return variables
+    usual_threads = shape_for(counts.workload, requirements.interface).threads
+    has_reserve = "memory_reserve" in declaration.sources
+    values = {
+        "WORKLOAD": counts.workload and counts.workload.value,
+        "INTERFACE": declaration.interface and declaration.interface.value,
+        "WORKER_MEMORY": worker_bytes and write_bytes(worker_bytes),
+        "MEMORY_RESERVE": _reserve_text(reserve) if has_reserve else None,
+        "MIN_WORKERS": counts.workers if counts.workers > by_cores else None,
+        "MAX_WORKERS": counts.workers if counts.workers < by_cores else None,
+        "THREADS": counts.threads if counts.threads != usual_threads else None,
+    }
+    return {PREFIX + name: str(value) for name, value in values.items() if value is not None}
 
 
-def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator[str]:
-    declaration, asked = question.declaration, question.asked
+def _reserve_text(reserve: Reserve) -> str:
+    if not reserve.fraction:
+        return write_bytes(reserve.fixed_bytes)
+    return f"{reserve.fraction * 100:.10f}".rstrip("0").rstrip(".") + "%"
+
+
+def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
+    declaration, wanted = requirements.declaration, requirements.wanted
+    is_wsgi = requirements.interface is Interface.WSGI
     if declaration.worker_memory_bytes is None:
         yield (
             f"a worker is taken to need {format_bytes(FIRST_GUESS_BYTES)} until it is measured; "
             "--worker-memory says what yours needs"
         )
-    if isinstance(asked, WorkersWanted):
+    if isinstance(wanted, WorkersWanted):
         if declaration.workload is None:
-            is_wsgi = interface is Interface.WSGI
             alone = ", without threads" if is_wsgi and counts.threads == 1 else ""
             yield f"sized as mixed{alone}; --workload says what requests spend their time on"
-    elif declaration.workload not in (None, Workload.ASYNC, suggested_workload(asked)):
-        yield f"the share of computing suggests workload {suggested_workload(asked).value}"
+    else:
+        suggested, _ = suggest_workload(wanted.compute_fraction)
+        if declaration.workload not in (None, Workload.ASYNC, suggested):
+            yield f"the share of computing suggests workload {suggested.value}"
     if counts.for_waiting:
         yield (
             "most replicas are there for requests that wait, each of which holds a thread or a "
@@ -181,12 +149,8 @@ def _notes(question: Question, counts: Counts, interface: Interface) -> Iterator
         )
     if declaration.interface is None:
         yield "taken for a WSGI application; --interface asgi sizes for the other kind"
-    if counts.workload is Workload.ASYNC and interface is Interface.WSGI:
+    if counts.workload is Workload.ASYNC and is_wsgi:
         yield "workload async needs an ASGI application; sized as io"
-    yield from _thread_notes(counts)
-
-
-def _thread_notes(counts: Counts) -> Iterator[str]:
     threads = counts.replicas * counts.workers * counts.threads
     if counts.shape.worker_class == UVICORN and counts.threads > 1 and counts.places > threads:
         yield (

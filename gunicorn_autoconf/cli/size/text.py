@@ -1,74 +1,65 @@
-"""A size to text, JSON and Kubernetes' YAML. Pure."""
+"""A size as text, as JSON and as YAML for Kubernetes."""
 
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
-from gunicorn_autoconf.cli.kubernetes import env_lines, literal, resource_lines
-from gunicorn_autoconf.cli.size.counts import Step
-from gunicorn_autoconf.cli.size.question import LoadExpected
+from gunicorn_autoconf.cli.kubernetes import env_entries, resources
+from gunicorn_autoconf.cli.layout import INDENT, hanging, items, sections
+from gunicorn_autoconf.cli.size.requirements import LoadExpected
 from gunicorn_autoconf.cli.size.sizing import Sizing
+from gunicorn_autoconf.cli.size.steps import Step
 from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.units import MIB, format_bytes
 
+# The version of the document that `sizing_json` returns; a change that breaks a reader raises it.
 SCHEMA = 1
-WIDTH = 80
 
-# How far the autoscaler may go beyond what was reckoned.
+# How far the autoscaler may go beyond the calculated count.
 MOST_REPLICAS_FACTOR = 2
 
 
 def render_sizing(sizing: Sizing) -> str:
     """Return what it takes, what to declare and why, in lines of at most 80 columns."""
-    sections: tuple[tuple[str, Iterable[str]], ...] = (
+    return sections(
         ("Takes", _takes(sizing)),
         ("Declare", (f"  {name}={value}" for name, value in sizing.variables.items())),
         ("Why", (line for step in sizing.steps for line in _step_lines(step))),
-        ("Notes", (line for note in sizing.notes for line in _wrapped(note, "  "))),
+        ("Notes", items(sizing.notes)),
     )
-    blocks = []
-    for title, lines in sections:
-        body = "\n".join(lines)
-        if body:
-            blocks.append(f"{title}\n{body}\n")
-    return "\n".join(blocks)
 
 
 def _takes(sizing: Sizing) -> Iterator[str]:
-    threads = f", {sizing.threads} threads each" if sizing.threads > 1 else ""
-    workload = sizing.workload.value if sizing.workload else "not declared"
-    workers = (
-        f"{sizing.workers} of {format_bytes(sizing.worker_memory_bytes)}{threads} "
-        f"({workload}, {sizing.interface.value.upper()})"
-    )
-    rows = (
-        ("replicas", f"{sizing.replicas}{', each with' * (sizing.replicas > 1)}"),
-        ("CPU limit", f"{sizing.cores:.10g} core{'s' * (sizing.cores != 1)}"),
-        ("memory limit", f"{sizing.memory_limit_bytes // MIB} MiB"),
-        ("workers", workers),
-        ("worker class", sizing.worker_class),
-    )
-    return (f"  {label:<13} {value}" for label, value in rows)
+    requirements, counts = sizing.requirements, sizing.counts
+    threads = f", {counts.threads} threads each" if counts.threads > 1 else ""
+    workload = counts.workload.value if counts.workload else "not declared"
+    rows = {
+        "replicas": f"{counts.replicas}{', each with' * (counts.replicas > 1)}",
+        "CPU limit": f"{counts.cores:.10g} core{'s' * (counts.cores != 1)}",
+        "memory limit": f"{sizing.memory_limit_bytes // MIB} MiB",
+        "workers": f"{counts.workers} of {format_bytes(requirements.worker_bytes)}{threads} "
+        f"({workload}, {requirements.interface.value.upper()})",
+        "worker class": counts.shape.worker_class,
+    }
+    return (f"  {label:<13} {value}" for label, value in rows.items())
 
 
 def _step_lines(step: Step) -> Iterator[str]:
     yield f"  {_name(step.name)} = {_number(step.name, step.value)}"
-    yield from _wrapped(step.formula, "      ")
-    yield from _wrapped(f"= {with_numbers(step)}", "      ")
+    yield from hanging(INDENT, step.formula)
+    yield from hanging(INDENT, f"= {with_numbers(step)}")
     if step.why:
-        yield from _wrapped(f"({step.why})", "      ")
+        yield from hanging(INDENT, f"({step.why})")
 
 
 def with_numbers(step: Step) -> str:
     """
-    Return the formula of *step* with its numbers in the place of their names.
+    Return the formula of *step* with its numbers in place of their names.
 
-    >>> with_numbers(Step(name="in_flight", value=24.0, formula="rate * latency",
-    ...                   inputs={"rate": 300.0, "latency_seconds": 0.08}))
+    >>> with_numbers(Step("in_flight", 24.0, "rate * latency",
+    ...                   {"rate": 300.0, "latency_seconds": 0.08}))
     '300 * 0.08 s'
     """
     texts = {_name(name): _number(name, value) for name, value in step.inputs.items()}
@@ -84,87 +75,66 @@ def _number(name: str, value: float | str) -> str:
         return value
     if name.endswith("_bytes"):
         return format_bytes(int(value))
-    number = f"{round(value, 3):.10g}"
-    return f"{value:.10g} s" if name.endswith("_seconds") else number
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
-    )
+    return f"{value:.10g} s" if name.endswith("_seconds") else f"{round(value, 3):.10g}"
 
 
 def sizing_json(sizing: Sizing) -> dict[str, Any]:
-    """Return the size as values that `json.dumps` takes; ``schema`` grows when a name changes."""
-    question = sizing.question
-    asked = question.asked
-    kind = "load" if isinstance(asked, LoadExpected) else "workers"
+    """Return *sizing* as values that `json.dumps` takes."""
+    requirements, counts = sizing.requirements, sizing.counts
+    kind = "load" if isinstance(requirements.wanted, LoadExpected) else "workers"
     return {
         "schema": SCHEMA,
-        "asked": {kind: asdict(asked)},
-        "others_bytes": question.others_bytes,
-        "utilisation": question.utilisation,
-        "workload": (sizing.workload or Workload.MIXED).value,
-        "interface": sizing.interface.value,
-        "replicas": sizing.replicas,
-        "cores": sizing.cores,
+        "asked": {kind: requirements.wanted._asdict()},
+        "others_bytes": requirements.others_bytes,
+        "utilisation": requirements.utilisation,
+        "workload": (counts.workload or Workload.MIXED).value,
+        "interface": requirements.interface.value,
+        "replicas": counts.replicas,
+        "cores": counts.cores,
         "memory_limit_bytes": sizing.memory_limit_bytes,
-        "worker_class": sizing.worker_class,
-        "workers": sizing.workers,
-        "threads": sizing.threads,
-        "worker_memory_bytes": sizing.worker_memory_bytes,
-        "variables": dict(sizing.variables),
-        "steps": [
-            {
-                "name": step.name,
-                "value": step.value,
-                "formula": step.formula,
-                "inputs": dict(step.inputs),
-                "why": step.why,
-            }
-            for step in sizing.steps
-        ],
-        "notes": list(sizing.notes),
+        "worker_class": counts.shape.worker_class,
+        "workers": counts.workers,
+        "threads": counts.threads,
+        "worker_memory_bytes": requirements.worker_bytes,
+        "variables": sizing.variables,
+        "steps": [step._asdict() for step in sizing.steps],
+        "notes": sizing.notes,
     }
 
 
 def render_kubernetes(sizing: Sizing) -> str:
-    """
-    Return two YAML documents: what goes into the container's entry, and a whole autoscaler.
-
-    Source:
-        Kubernetes, "Horizontal Pod Autoscaling": utilisation is a share of what is requested.
-    """
-    variables = {name: literal(value) for name, value in sizing.variables.items()}
-    lines = [
-        "# Into the entry of the container, in a Deployment that says nothing of replicas.",
-        *resource_lines(sizing.cores, sizing.memory_limit_bytes),
-        *env_lines(variables),
-        "---",
-        "# Beside the Deployment, whose name takes the place of web.",
-        *_autoscaler_lines(sizing),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _autoscaler_lines(sizing: Sizing) -> tuple[str, ...]:
-    return (
-        "apiVersion: autoscaling/v2",
-        "kind: HorizontalPodAutoscaler",
-        "metadata:",
-        "  name: web",
-        "spec:",
-        "  scaleTargetRef:",
-        "    apiVersion: apps/v1",
-        "    kind: Deployment",
-        "    name: web",
-        f"  minReplicas: {sizing.replicas}",
-        f"  maxReplicas: {sizing.replicas * MOST_REPLICAS_FACTOR}",
-        "  metrics:",
-        "    - type: Resource",
-        "      resource:",
-        "        name: cpu",
-        "        target:",
-        "          type: Utilization",
-        f"          averageUtilization: {round(sizing.question.utilisation * 100)}",
+    """Return two YAML documents: a part of the container's entry, and a whole autoscaler."""
+    counts, variables = sizing.counts, sizing.variables
+    return _KUBERNETES.format(
+        resources=resources(counts.cores, sizing.memory_limit_bytes),
+        env=f"env:\n{env_entries(variables)}" if variables else "",
+        least=counts.replicas,
+        most=counts.replicas * MOST_REPLICAS_FACTOR,
+        utilisation=round(sizing.requirements.utilisation * 100),
     )
+
+
+# Source: Kubernetes, "Horizontal Pod Autoscaling": utilisation is a share of the request.
+_KUBERNETES = """\
+# Into the entry of the container, in a Deployment that says nothing of replicas.
+{resources}{env}---
+# Beside the Deployment, whose name takes the place of web.
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: web
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: web
+  minReplicas: {least}
+  maxReplicas: {most}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: {utilisation}
+"""

@@ -1,17 +1,18 @@
-"""Which of the running processes are Gunicorn's arbiters and workers. Asks psutil."""
+"""Which of the running processes are arbiters and workers of Gunicorn. Asks psutil."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
 
 from gunicorn_autoconf.errors import AutoconfError
 
-# What Gunicorn calls its processes where setproctitle is installed.
+# The titles of Gunicorn's processes when setproctitle is installed.
 # Source: gunicorn/arbiter.py, `_setproctitle`.
 ARBITER_TITLE = "gunicorn: master ["
 WORKER_TITLE = "gunicorn: worker ["
@@ -19,19 +20,23 @@ WORKER_TITLE = "gunicorn: worker ["
 _PYTHON = re.compile(r"(python|pypy)[\d.]*t?", re.IGNORECASE)  # macOS has a "Python".
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _MODULES = ("gunicorn", "gunicorn.__main__", "gunicorn.app.wsgiapp")
-# The last is what SIGUSR2 runs where Gunicorn was started by ``python -m gunicorn``.
+# The last is what SIGUSR2 runs if Gunicorn was started as ``python -m gunicorn``.
 _SCRIPT = re.compile(r"(.*/)?(gunicorn|gunicorn/app/wsgiapp\.py|gunicorn/__main__\.py)")
 
 
 class Listed(NamedTuple):
-    """A process as the list of processes shows it."""
+    """
+    A process as the list of processes shows it.
+
+    Attributes:
+        command: Its arguments, or the title that it has set for itself.
+        predecessor_pid: The arbiter that it is to replace, from ``GUNICORN_PID``.
+    """
 
     pid: int
     parent_pid: int
     command: tuple[str, ...]
-    """Its arguments, or the title that it has given itself."""
     predecessor_pid: int | None = None
-    """The arbiter that it is told to take over from, as ``GUNICORN_PID`` names it."""
 
     @property
     def text(self) -> str:
@@ -40,9 +45,9 @@ class Listed(NamedTuple):
 
     @property
     def is_successor(self) -> bool:
-        """Whether it is the new arbiter of an upgrade by SIGUSR2 whose parent still runs."""
-        # Workers inherit GUNICORN_PID, but their parent is another one. A title may be written
-        # over the environment, but tells by itself.
+        """Whether it is the new arbiter of an upgrade by SIGUSR2, and its parent still runs."""
+        # Workers inherit GUNICORN_PID, but have another parent. A title may have overwritten the
+        # environment, but says that it is an arbiter.
         return self.predecessor_pid == self.parent_pid or self.text.startswith(ARBITER_TITLE)
 
 
@@ -76,7 +81,7 @@ def is_gunicorn(command: Iterable[str]) -> bool:
 
 
 def select_arbiters(processes: Iterable[Listed]) -> list[Listed]:
-    """Return the arbiters among *processes*: Gunicorns whose parent is none, and successors."""
+    """Return each Gunicorn among *processes* whose parent is none, and the successors."""
     gunicorns = {process.pid: process for process in processes if is_gunicorn(process.command)}
     return [
         process
@@ -89,8 +94,8 @@ def select_workers(arbiter: Listed, children: Iterable[Listed]) -> list[int]:
     """
     Return the pids of those *children* of *arbiter* that are its workers.
 
-    A worker is a fork: its command is the arbiter's. A program that a hook has started has another
-    one, and a successor is an arbiter itself.
+    A worker is a fork, so its command is that of the arbiter. A program that a hook started has
+    another command, and a successor is an arbiter itself.
     """
     return [
         child.pid
@@ -101,57 +106,44 @@ def select_workers(arbiter: Listed, children: Iterable[Listed]) -> list[int]:
 
 
 def list_processes(user_id: int | None) -> list[Listed]:
-    """Return the living processes of *user_id*, of all users where None."""
+    """Return the running processes of *user_id*, or of all users when it is None."""
+    return _read_all(
+        process
+        for process in psutil.process_iter(["uids"])
+        if user_id is None or (process.info["uids"] and process.info["uids"].effective == user_id)
+    )
+
+
+def list_children(parent: psutil.Process) -> list[Listed]:
+    """Return the running children of *parent*; raise psutil.NoSuchProcess when it has ended."""
+    return _read_all(parent.children())
+
+
+def _read_all(processes: Iterable[psutil.Process]) -> list[Listed]:
     found = []
-    for process in psutil.process_iter():
-        try:
-            if user_id is None or process.uids().effective == user_id:
-                found.append(read_listed(process))
-        except psutil.Error:  # it has ended, or may not be looked at
-            continue
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended, or cannot be read
+            found.append(read_listed(process))
     return found
 
 
 def read_listed(process: psutil.Process) -> Listed:
-    """
-    Return how *process* is listed; what another user may not see is missing.
-
-    Raises:
-        psutil.NoSuchProcess: It has ended.
-    """
+    """Return how *process* is listed; raise psutil.NoSuchProcess when it has ended."""
     command: tuple[str, ...] = ()
     predecessor = None
-    try:
+    with suppress(psutil.AccessDenied, OSError):  # a process of another user
         command = tuple(process.cmdline())
         if is_gunicorn(command):
             text = process.environ().get("GUNICORN_PID", "")
             predecessor = int(text) if text.isdecimal() else None
-    except (psutil.AccessDenied, OSError):
-        pass
     return Listed(process.pid, process.ppid(), command, predecessor)
-
-
-def list_children(parent: psutil.Process) -> list[Listed]:
-    """
-    Return the living children of *parent*.
-
-    Raises:
-        psutil.NoSuchProcess: The parent has ended.
-    """
-    children = []
-    for child in parent.children():
-        try:
-            children.append(read_listed(child))
-        except psutil.NoSuchProcess:
-            continue
-    return children
 
 
 def find_arbiter(pid: int | None, pidfile: str | None) -> psutil.Process:
     """
-    Return the arbiter *pid*, the one in *pidfile*, or where neither is given the only one there is.
+    Return the arbiter *pid*, the one in *pidfile*, or without both the only one of this user.
 
-    Those of this user are looked for; root sees everyone's.
+    For root it is the only one of all users.
 
     Raises:
         AutoconfError: There is none, or there are several.
@@ -160,8 +152,7 @@ def find_arbiter(pid: int | None, pidfile: str | None) -> psutil.Process:
         return _open(pid, f"--pid={pid}")
     if pidfile is not None:
         return _open(_read_pidfile(pidfile), f"--pidfile={pidfile!r}")
-    user_id = os.geteuid()
-    arbiters = select_arbiters(list_processes(user_id or None))
+    arbiters = select_arbiters(list_processes(os.geteuid() or None))
     if not arbiters:
         raise AutoconfError("no running Gunicorn was found; name one by --pid or --pidfile")
     if len(arbiters) > 1:
@@ -170,35 +161,31 @@ def find_arbiter(pid: int | None, pidfile: str | None) -> psutil.Process:
     return _open(arbiters[0].pid, f"arbiter {arbiters[0].pid}")
 
 
-def describe(arbiters: Sequence[Listed]) -> list[str]:
-    """Return one line for each of *arbiters*."""
-    commands = {arbiter.pid: printable(arbiter.text) for arbiter in arbiters}
-    return [
-        f"{arbiter.pid}: {commands[arbiter.pid]}"
-        + (f" (to replace {arbiter.parent_pid})" if arbiter.parent_pid in commands else "")
-        for arbiter in arbiters
-    ]
+def describe(arbiters: Sequence[Listed]) -> Iterator[str]:
+    """Yield one line for each of *arbiters*."""
+    pids = {arbiter.pid for arbiter in arbiters}
+    for arbiter in arbiters:
+        successor = f" (to replace {arbiter.parent_pid})" if arbiter.parent_pid in pids else ""
+        yield f"{arbiter.pid}: {printable(arbiter.text)}{successor}"
 
 
 def _open(pid: int, source: str) -> psutil.Process:
-    """Return the arbiter *pid*, which *source* has named."""
+    """Return the arbiter *pid*; *source* is the option that named it."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             raise AutoconfError(f"{source}: process {pid} has ended")
         listed, parent = read_listed(process), process.parent()
-        if parent is not None and _is_worker(listed, read_listed(parent)):
-            raise AutoconfError(f"{source}: that is a worker, its arbiter is {parent.pid}")
-        # A program that runs Gunicorn from within is known by its workers only.
+        if parent is not None:
+            above = read_listed(parent)
+            if is_gunicorn(above.command) and select_workers(above, [listed]):
+                raise AutoconfError(f"{source}: that is a worker, its arbiter is {parent.pid}")
+        # A program that embeds Gunicorn can be recognised by its workers only.
         if not is_gunicorn(listed.command) and not select_workers(listed, list_children(process)):
             raise AutoconfError(f"{source}: process {pid} is no Gunicorn and has no workers")
-    except (psutil.NoSuchProcess, ValueError, OverflowError):  # no pid is below 0 or that high
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # negative, or too large for a pid
         raise AutoconfError(f"{source}: there is no such process") from None
     return process
-
-
-def _is_worker(process: Listed, parent: Listed) -> bool:
-    return is_gunicorn(parent.command) and bool(select_workers(parent, [process]))
 
 
 def _read_pidfile(path: str) -> int:
@@ -214,9 +201,9 @@ def _read_pidfile(path: str) -> int:
 
 def printable(text: str) -> str:
     """
-    Return *text* so that each character takes one column and none commands the terminal.
+    Return *text* with each character one column wide and no control characters.
 
-    Anybody may name a process, and by any bytes.
+    The name of a process may contain any bytes.
     """
     escaped = text.encode("ascii", "backslashreplace").decode("ascii")
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escaped)

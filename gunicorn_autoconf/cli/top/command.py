@@ -13,15 +13,12 @@ import psutil
 
 from gunicorn_autoconf.cli.top.arbiters import find_arbiter
 from gunicorn_autoconf.cli.top.sample import sample_server
-from gunicorn_autoconf.cli.top.screen import draw_once, text_of
 from gunicorn_autoconf.cli.top.view import View, follow, to_json
 from gunicorn_autoconf.errors import AutoconfError
 
 INTERVAL_SECONDS = 2.0
-# CPU time is counted in hundredths of a second: this tells shares of 2 %.
+# CPU time is counted in hundredths of a second: this resolves shares of 2 %.
 ONCE_SECONDS = 0.5
-
-NEEDS_RICH = "top needs rich: pip install 'gunicorn-autoconf[top]'"
 
 
 @click.command()
@@ -44,52 +41,45 @@ def top(
     Any Gunicorn will do. Without --pid and --pidfile the one that runs is found. Keys: m, c, a
     and p sort by memory, CPU, age and pid, r reverses, q quits.
     """
-    server = _Server(find_arbiter(pid, pidfile))
-    if as_json or once:
-        view = server.look_twice(interval or ONCE_SECONDS)
-        click.echo(json.dumps(to_json(view), indent=2) if as_json else _table(view), nl=as_json)
+    arbiter = find_arbiter(pid, pidfile)
+    if as_json:
+        click.echo(json.dumps(to_json(_look(arbiter, interval)), indent=2))
         return
-    if not _can_watch():
+    if not once and not _has_terminal():
         raise AutoconfError("top needs a terminal; --once and --json do without")
     if importlib.util.find_spec("rich") is None:
-        raise AutoconfError(NEEDS_RICH)
+        raise AutoconfError("top needs rich: pip install 'gunicorn-autoconf[top]'")
+    if once:
+        click.echo(_table(_look(arbiter, interval)))
+        return
     from gunicorn_autoconf.cli.top.terminal import watch
 
-    if watch(server.look, interval or INTERVAL_SECONDS) is False:
-        click.echo(f"arbiter {server.pid} has ended")
+    if not watch(lambda: sample_server(arbiter), interval or INTERVAL_SECONDS):
+        click.echo(f"arbiter {arbiter.pid} has ended")
 
 
-class _Server:
-    """A server and what was seen of it last."""
-
-    def __init__(self, arbiter: psutil.Process) -> None:
-        self.pid = arbiter.pid
-        self._arbiter = arbiter
-        self._view: View | None = None
-
-    def look(self) -> View | None:
-        """Return what is to be seen now, or None where the arbiter has ended."""
-        sample = sample_server(self._arbiter)
-        if sample is None:
-            return None
-        self._view = follow(self._view, sample)
-        return self._view
-
-    def look_twice(self, seconds: float) -> View:
-        """Return what is to be seen after *seconds*, for shares of CPU need two looks."""
-        if self.look() is not None:
-            time.sleep(seconds)
-            if (view := self.look()) is not None:
-                return view
-        raise AutoconfError(f"arbiter {self.pid} has ended")
+def _look(arbiter: psutil.Process, interval_seconds: float | None) -> View:
+    """Return the view after two samples, which shares of CPU need."""
+    if (first := sample_server(arbiter)) is not None:
+        time.sleep(interval_seconds or ONCE_SECONDS)
+        if (second := sample_server(arbiter)) is not None:
+            return follow(follow(None, first), second)
+    raise AutoconfError(f"arbiter {arbiter.pid} has ended")
 
 
 def _table(view: View) -> str:
-    # Where the output cannot hold blocks, a question mark is better than a traceback.
+    from rich.console import Console
+
+    from gunicorn_autoconf.cli.top.screen import draw_once
+
+    console = Console(width=shutil.get_terminal_size().columns, color_system=None)
+    with console.capture() as captured:
+        console.print(draw_once(view, console.width))
+    text = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    # Where the output cannot encode the blocks, question marks are better than a traceback.
     encoding = sys.stdout.encoding or "ascii"
-    lines = draw_once(view, shutil.get_terminal_size().columns)
-    return text_of(lines).encode(encoding, "replace").decode(encoding)
+    return text.encode(encoding, "replace").decode(encoding)
 
 
-def _can_watch() -> bool:
+def _has_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,26 +1,33 @@
-"""A view to lines of text, none of them wider than the terminal. Pure."""
+"""A view of a server as something that rich can print. Needs rich."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
 
-from gunicorn_autoconf.cli.top.view import Order, Row, View
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gunicorn_autoconf.cli.layout import divide
+from gunicorn_autoconf.cli.top.view import MAX_POINTS, MemorySample, Order, Row, ServerSample, View
 from gunicorn_autoconf.fleet.sample import GROWN_BYTES, GROWN_FRACTION
 from gunicorn_autoconf.memory.timing import LOW_FRACTION
-from gunicorn_autoconf.units import MIB, format_bytes
-
-Style = Literal["", "title", "dim", "head", "server", "others", "free", "low", "grown"]
+from gunicorn_autoconf.units import MIB, format_bytes, plural
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-# Wider ones would leave the eye nothing to compare.
-MAX_SPARK_COLUMNS = 120
-# A range of less than this share of a worker's memory is drawn as that: noise stays flat.
+# A range below this share of a worker's memory is drawn as if it were that wide: noise stays flat.
 FLAT_FRACTION = 0.1
 
 KEYS = "m memory  c CPU  a age  p pid  r reverse  q quit"
 
-# As ps and top abbreviate the kernel's words, with room for six letters.
+# The columns of the table, and their width in characters. The last one gets what is left.
+_TITLES = ("PID", "AGE", "STATE", "CPU %", "RSS MiB", "PSS MiB", "USS MiB", "GROWTH")
+_WIDTHS = (7, 5, 6, 6, 7, 7, 7, 7)
+_PAST = "MEMORY"
+_GAP = 2
+_TABLE_WIDTH = sum(_WIDTHS) + _GAP * len(_WIDTHS)
+
+# The kernel's words as ps and top abbreviate them, in at most six letters.
 _STATES = {
     "running": "run",
     "sleeping": "sleep",
@@ -29,88 +36,119 @@ _STATES = {
     "tracing-stop": "trace",
 }
 
-
-class Span(NamedTuple):
-    """A piece of a line; each of its characters takes one column."""
-
-    text: str
-    style: Style = ""
+SERVER, OTHERS = "cyan", "magenta"
+FREE, LOW, GROWN = "green", "bold red", "bold yellow"
 
 
-Line = tuple[Span, ...]
+def draw_once(view: View, width: int) -> RenderableType:
+    """Return the summary of *view* and all its workers, for a page *width* columns wide."""
+    return Group(*_head(view, width), _table(Order().apply(view.workers), width))
 
 
-class _Field(NamedTuple):
-    """A column of the table."""
-
-    title: str
-    width: int
-    text: Callable[[Row], str]
-
-
-_FIELDS = (
-    _Field("PID", 7, lambda row: str(row.now.pid)),
-    _Field("AGE", 5, lambda row: format_age(row.now.age_seconds)),
-    _Field("STATE", 6, lambda row: _STATES.get(row.now.state, row.now.state[:6])),
-    _Field("CPU %", 6, lambda row: _percent(row.cpu_percent)),
-    _Field("RSS MiB", 7, lambda row: _mib(row.now.memory.rss_bytes)),
-    _Field("PSS MiB", 7, lambda row: _mib(row.now.memory.pss_bytes)),
-    _Field("USS MiB", 7, lambda row: _mib(row.now.memory.uss_bytes)),
-    _Field("GROWTH", 7, lambda row: _mib(row.growth_bytes, sign="+")),
-)
-_GAP = "  "
-_TABLE_WIDTH = sum(field.width + len(_GAP) for field in _FIELDS)
-
-
-def draw_once(view: View, width: int) -> list[Line]:
-    """Return the whole view, in lines of at most *width* columns."""
-    head = [*_summary(view), *_memory(view, width), (), _titles(width)]
-    return [crop(line, width) for line in (*head, *_rows(view, Order(), width))]
-
-
-def draw_screen(view: View, order: Order, width: int, height: int) -> list[Line]:
+def draw_screen(view: View, order: Order, width: int, height: int) -> RenderableType:
     """
-    Return at most *height* lines of at most *width* columns.
+    Return *view* for a terminal of *width* columns and *height* lines.
 
-    Where the workers are too many, the last of them make place for a line that counts them.
+    When not all workers fit, the last line of the table says how many are missing.
     """
-    head = [*_summary(view), *_memory(view, width), (), _titles(width)]
-    rows = list(_rows(view, order, width))
-    room = max(height - len(head) - 2, 1)
-    if len(rows) > room:
-        rows = [*rows[: room - 1], (Span(f"... and {len(rows) - room + 1} more", "dim"),)]
-    foot = (
-        Span(KEYS, "title"),
-        Span(f"   by {order.column}{', reversed' if order.reverse else ''}", "dim"),
+    head = list(_head(view, width))
+    rows = order.apply(view.workers)
+    # Three more lines are needed: the titles of the table, an empty line and the keys.
+    room = max(height - len(head) - 3, 1)
+    hidden = len(rows) - room + 1 if len(rows) > room else 0
+    return Group(
+        *head,
+        _table(rows[: len(rows) - hidden], width),
+        *([_line((f"... and {hidden} more", "dim"))] if hidden else []),
+        _line(),
+        _line((KEYS, "bold"), (f"   by {order.column}{', reversed' * order.reverse}", "dim")),
     )
-    return [crop(line, width) for line in (*head, *rows, (), foot)][:height]
 
 
-def crop(line: Line, width: int) -> Line:
-    """Return *line* without what does not fit into *width* columns."""
-    spans = []
-    for span in line:
-        if width <= 0:
-            break
-        spans.append(span._replace(text=span.text[:width]))
-        width -= len(span.text)
-    return tuple(spans)
+def _line(*parts: str | tuple[str, str]) -> Text:
+    """Return one line of *parts*, each a text or a text and its style; it is cut, not wrapped."""
+    line = Text.assemble(*parts)
+    line.no_wrap, line.overflow = True, "crop"
+    return line
 
 
-def text_of(lines: Sequence[Line]) -> str:
-    """Return *lines* without their styles."""
-    return "".join("".join(span.text for span in line).rstrip() + "\n" for line in lines)
+def _head(view: View, width: int) -> Iterator[Text]:
+    now = view.now
+    yield _line(
+        (f"arbiter {now.arbiter.pid}", "bold"),
+        f", up {format_age(now.arbiter.age_seconds)}, ",
+        (plural(len(now.workers), "worker"), "bold"),
+        f", {_percent(view.cpu_percent)} % CPU, {plural(now.cores, 'core')}",
+    )
+    yield _line((now.command, "dim"))
+    yield _line()
+    if now.memory is None:
+        yield _line(f"server {format_bytes(now.server_bytes)}, limit unknown")
+    else:
+        yield from _memory(now, now.memory, width)
+    yield _line()
+
+
+def _memory(now: ServerSample, memory: MemorySample, width: int) -> Iterator[Text]:
+    """The bar, the meaning of its parts, and the limit."""
+    limit_bytes, headroom_bytes = memory.limit_bytes, memory.headroom_bytes
+    free = LOW if headroom_bytes < limit_bytes * LOW_FRACTION else FREE
+    left_bytes = min(max(headroom_bytes, 0), limit_bytes)
+    server_bytes = min(now.server_bytes, limit_bytes - left_bytes)
+    reserve_bytes = min(memory.reserve_bytes, left_bytes)
+    others_bytes = limit_bytes - left_bytes - server_bytes
+    amounts = (server_bytes, others_bytes, left_bytes - reserve_bytes, reserve_bytes)
+    parts = zip("█▓░·", divide(amounts, width), (SERVER, OTHERS, free, free), strict=True)
+    yield _line(*((glyph * columns, style) for glyph, columns, style in parts))
+    yield _line(
+        ("█", SERVER),
+        f" server {format_bytes(now.server_bytes)}   ",
+        ("▓", OTHERS),
+        f" others {format_bytes(now.others_bytes)}   ",
+        ("░", free),
+        f" headroom {format_bytes(headroom_bytes)}",
+    )
+    yield _line(
+        (f"limit {format_bytes(limit_bytes)}", "bold"),
+        "  ",
+        ("·", free),
+        f" reserve {format_bytes(memory.reserve_bytes)}",
+        f"  budget {format_bytes(memory.budget_bytes)}",
+        (f"  {memory.source}", "dim"),
+    )
+
+
+def _table(rows: Sequence[Row], width: int) -> Table:
+    columns = width - _TABLE_WIDTH
+    # With a width of its own, the table is cut off at the right where it does not fit. Without one,
+    # rich would make the columns narrower.
+    table = Table(
+        box=None,
+        padding=(0, _GAP, 0, 0),
+        pad_edge=False,
+        header_style="reverse",
+        width=max(width, _TABLE_WIDTH + len(_PAST)),
+    )
+    for title, column_width in zip(_TITLES, _WIDTHS, strict=True):
+        table.add_column(title, width=column_width, justify="right", no_wrap=True, overflow="crop")
+    table.add_column(_PAST, ratio=1, no_wrap=True, overflow="crop", style=SERVER)
+    for row in rows:
+        now, memory = row.now, row.now.memory
+        grown = row.growth_bytes >= max(row.first_bytes * GROWN_FRACTION, GROWN_BYTES)
+        table.add_row(
+            str(now.pid),
+            format_age(now.age_seconds),
+            Text(_STATES.get(now.state, now.state[:6])),
+            _percent(row.cpu_percent),
+            *map(_mib, memory),
+            Text(_mib(row.growth_bytes, sign="+"), GROWN if grown else ""),
+            sparkline(row.points, min(columns, MAX_POINTS)),
+        )
+    return table
 
 
 def sparkline(points: Sequence[int], columns: int) -> str:
-    """
-    Return the last *columns* of *points* as blocks, from the lowest of them to the highest.
-
-    >>> sparkline([100, 120, 160, 200], 3)
-    '▁▅█'
-    >>> sparkline([100, 101, 99], 3)
-    '▂▂▁'
-    """
+    """Return the last *columns* of *points* as blocks, from the lowest of them to the highest."""
     shown = points[-columns:] if columns > 0 else ()
     if not shown:
         return ""
@@ -121,12 +159,7 @@ def sparkline(points: Sequence[int], columns: int) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """
-    Return *seconds* in at most five characters.
-
-    >>> format_age(59.9), format_age(3599), format_age(7260), format_age(190_000)
-    ('59s', '59m', '2h01', '2d04h')
-    """
+    """Return *seconds* in at most five characters, up to 27 years."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -146,79 +179,3 @@ def _mib(value: int | None, sign: str = "") -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1f}"
-
-
-def _summary(view: View) -> Iterator[Line]:
-    arbiter, count = view.arbiter.now, len(view.workers)
-    cores = f"{view.cores:g} core{'' if view.cores == 1 else 's'}"
-    yield (
-        Span(f"arbiter {arbiter.pid}", "title"),
-        Span(f", up {format_age(arbiter.age_seconds)}, "),
-        Span(f"{count} worker{'' if count == 1 else 's'}", "title"),
-        Span(f", {_percent(view.cpu_percent)} % CPU, {cores}"),
-    )
-    yield (Span(view.command, "dim"),)
-    yield ()
-
-
-def _memory(view: View, width: int) -> Iterator[Line]:
-    """The bar, what its parts mean, and the limit."""
-    memory = view.memory
-    if memory is None:
-        yield (Span(f"server {format_bytes(view.server_bytes)}, limit unknown"),)
-        return
-    low = memory.headroom_bytes < memory.limit_bytes * LOW_FRACTION
-    free: Style = "low" if low else "free"
-    yield _bar(view, max(width, 0), free)
-    yield (
-        Span("█", "server"),
-        Span(f" server {format_bytes(view.server_bytes)}   "),
-        Span("▓", "others"),
-        Span(f" others {format_bytes(view.others_bytes)}   "),
-        Span("░", free),
-        Span(f" headroom {format_bytes(memory.headroom_bytes)}"),
-    )
-    yield (
-        Span(f"limit {format_bytes(memory.limit_bytes)}", "title"),
-        Span("  "),
-        Span("·", free),
-        Span(f" reserve {format_bytes(memory.reserve_bytes)}"),
-        Span(f"  budget {format_bytes(memory.budget_bytes)}"),
-        Span(f"  {memory.source}", "dim"),
-    )
-
-
-def _bar(view: View, width: int, free: Style) -> Line:
-    memory = view.memory
-    assert memory is not None
-
-    def column(value: int) -> int:
-        return min(max(round(value / memory.limit_bytes * width), 0), width)
-
-    used_bytes = memory.limit_bytes - memory.headroom_bytes
-    server = column(min(view.server_bytes, used_bytes))
-    used = max(column(used_bytes), server)
-    reserved = max(column(memory.limit_bytes - memory.reserve_bytes), used)
-    return (
-        Span("█" * server, "server"),
-        Span("▓" * (used - server), "others"),
-        Span("░" * (reserved - used), free),
-        Span("·" * (width - reserved), free),
-    )
-
-
-def _titles(width: int) -> Line:
-    titles = _GAP.join(f"{field.title:>{field.width}}" for field in _FIELDS)
-    return (Span(f"{titles}{_GAP}MEMORY".ljust(width), "head"),)
-
-
-def _rows(view: View, order: Order, width: int) -> Iterator[Line]:
-    columns = min(width - _TABLE_WIDTH, MAX_SPARK_COLUMNS)
-    for row in order.apply(view.workers):
-        cells = [f"{field.text(row):>{field.width}}{_GAP}" for field in _FIELDS]
-        grown = row.growth_bytes >= max(row.first_bytes * GROWN_FRACTION, GROWN_BYTES)
-        yield (
-            Span("".join(cells[:-1])),
-            Span(cells[-1], "grown" if grown else ""),
-            Span(sparkline(row.points, columns), "server"),
-        )

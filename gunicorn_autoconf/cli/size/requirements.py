@@ -1,12 +1,12 @@
-"""The options of ``size`` to one question: a table, as the environment contract is one. Pure."""
+"""What ``size`` is asked for: its options as a table, and their values. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
+from gunicorn_autoconf.plan.budget import FIRST_GUESS_BYTES
 from gunicorn_autoconf.plan.declaration import Declaration, parse_declared, read_declaration
 from gunicorn_autoconf.plan.variables import QUANTITY, VARIABLES, Variable
 from gunicorn_autoconf.units import (
@@ -18,32 +18,31 @@ from gunicorn_autoconf.units import (
     parse_rate,
     parse_utilisation,
 )
+from gunicorn_autoconf.worker_classes import Interface
 
-# The arbiter of a small application, its RSS, on Python 3.11: 30 MiB under WSGI, 34 MiB under ASGI.
+# The RSS of a small application's arbiter on Python 3.11: 30 MiB under WSGI, 34 MiB under ASGI.
 # Workers share half of that with it.
 OTHERS_BYTES = 32 * MIB
 
 UTILISATION = 0.7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkersWanted:
-    """So many workers; *threads* None as the workload has them."""
+class WorkersWanted(NamedTuple):
+    """A number of workers. Without *threads*, they have as many as the workload gives them."""
 
     workers: int
     threads: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadExpected:
+class LoadExpected(NamedTuple):
     """
-    So many requests, of that kind.
+    A rate of requests of one kind.
 
     Attributes:
         rate: Requests per second.
         latency_seconds: From a request's arrival to its answer, when nothing queues.
-        compute_seconds: The part of it in which a core is busy.
-        cores_per_replica: None as `size` chooses.
+        compute_seconds: The part of the latency in which it keeps a core busy.
+        cores_per_replica: None lets `size` choose.
     """
 
     rate: float
@@ -51,33 +50,42 @@ class LoadExpected:
     compute_seconds: float
     cores_per_replica: float | None = None
 
+    @property
+    def compute_fraction(self) -> float:
+        """The share of its latency in which a request computes."""
+        return round(self.compute_seconds / self.latency_seconds, 9)  # 0.09 / 0.1 is to be 0.9
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+
+class Requirements(NamedTuple):
     """
     What is to be sized.
 
     Attributes:
-        asked: The one thing or the other.
         declaration: What is known of the work and of a worker's memory.
-        others_bytes: What everybody but the workers uses under the limit, the arbiter included.
-        utilisation: How busy a core, and a place for a request, may be on average; 0 to 1.
+        others_bytes: The memory of everything but the workers under the limit, arbiter included.
+        utilisation: How busy cores, and places for requests, may be on average; 0 to 1.
     """
 
-    asked: WorkersWanted | LoadExpected
+    wanted: WorkersWanted | LoadExpected
     declaration: Declaration
     others_bytes: int = OTHERS_BYTES
     utilisation: float = UTILISATION
 
+    @property
+    def interface(self) -> Interface:
+        """What the application speaks: as declared, or WSGI."""
+        return self.declaration.interface or Interface.WSGI
 
-def _others(text: str) -> int:
-    return 0 if text == "0" else parse_memory(text)
+    @property
+    def worker_bytes(self) -> int:
+        """The memory of one worker: as declared, or the plan's first guess."""
+        return self.declaration.worker_memory_bytes or FIRST_GUESS_BYTES
 
 
 _TIME = "a time above 0 with its unit such as 80ms or 0.08s"
 
-# What the environment can declare and a size depends on, with what holds here where it is unset:
-# there is no application to read and no worker to measure.
+# The variables that a size depends on, with their defaults here: there is no application to read
+# and no worker to measure.
 _UNSET: Mapping[str, Mapping[str, Any]] = {
     "workload": {"default": "mixed, or what the load suggests"},
     "interface": {"default": "wsgi", "meaning": "what the application speaks"},
@@ -150,7 +158,7 @@ _ASKING: tuple[Variable, ...] = (
     Variable(
         keyword="others",
         field="others_bytes",
-        parse=_others,
+        parse=lambda text: 0 if text == "0" else parse_memory(text),
         allowed=f"0 or {QUANTITY}",
         default="32MiB",
         meaning="memory of the arbiter and of everybody else in the container",
@@ -162,46 +170,47 @@ SIZE_OPTIONS: tuple[Variable, ...] = (*_ASKING, *_DECLARING)
 _LOAD = ("--rate", "--latency", "--compute")
 
 
-def read_question(options: Mapping[str, str | None]) -> Question:
+def read_requirements(options: Mapping[str, str | None]) -> Requirements:
     """
-    Return what *options* ask, by the option as its user wrote it, None as unset.
+    Return the requirements in *options*, by option as its user wrote it; None is unset.
 
     Raises:
-        AutoconfError: They ask nothing, two things or half a thing.
+        AutoconfError: The options do not belong together, or one is missing.
         DeclarationError: A value is not allowed.
     """
     given = {name: text for name, text in options.items() if text is not None}
-    _check_together(given)
+    _check_combination(given)
     values: dict[str, Any] = {}
     for variable in _ASKING:
         name = "--" + variable.keyword.replace("_", "-")
         if name in given:
             values[variable.field] = parse_declared(name, given[name].strip(), variable)
-    # The environment is that of the machine in front of the reader, not of the one to be sized.
+    # The environment is that of this machine, not of the one to be sized.
     declaration = read_declaration({}, arguments=given)
     common = {name: values.pop(name) for name in ("others_bytes", "utilisation") if name in values}
-    if "--workers" in given:
-        return Question(asked=WorkersWanted(**values), declaration=declaration, **common)
-    if values["compute_seconds"] > values["latency_seconds"]:
+    wanted = WorkersWanted(**values) if "--workers" in given else LoadExpected(**values)
+    if isinstance(wanted, LoadExpected) and wanted.compute_seconds > wanted.latency_seconds:
         remedy = f"use at most --latency={given['--latency']}, of which it is a part"
         raise DeclarationError("--compute", given["--compute"], remedy)
-    return Question(asked=LoadExpected(**values), declaration=declaration, **common)
+    return Requirements(wanted, declaration, **common)
 
 
-def _check_together(given: Mapping[str, str]) -> None:
+def _check_combination(given: Mapping[str, str]) -> None:
+    has_workers = "--workers" in given
     load = [name for name in _LOAD if name in given]
-    if "--workers" in given and load:
-        raise AutoconfError(f"--workers and {load[0]} are two questions: ask one at a time")
-    if "--workers" not in given and not load:
-        raise AutoconfError(
+    missing = [name for name in _LOAD if name not in given]
+    problem = None
+    if has_workers and load:
+        problem = f"--workers and {load[0]} are two questions: ask one at a time"
+    elif not has_workers and not load:
+        problem = (
             "nothing to size for: use --workers 4, or --rate 300 --latency 80ms --compute 20ms"
         )
-    missing = [name for name in _LOAD if load and name not in given]
-    if missing:
-        raise AutoconfError(f"{load[0]} needs {' and '.join(missing)} beside it")
-    if load and "--threads" in given:
-        raise AutoconfError("--threads goes with --workers: a load itself says how many it takes")
-    if not load and "--cpus-per-replica" in given:
-        raise AutoconfError(
-            "--cpus-per-replica goes with --rate: workers themselves say what they take"
-        )
+    elif load and missing:
+        problem = f"{load[0]} needs {' and '.join(missing)} beside it"
+    elif load and "--threads" in given:
+        problem = "--threads goes with --workers: a load itself says how many it takes"
+    elif not load and "--cpus-per-replica" in given:
+        problem = "--cpus-per-replica goes with --rate: workers themselves say what they take"
+    if problem:
+        raise AutoconfError(problem)
