@@ -23,7 +23,7 @@ def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemor
 def render_memory(sample: Sample, budget: MemoryBudget | None) -> str:
     """Return the line of all workers: what each uses on its own, and its growth since boot."""
     totals = {
-        "pss": sum(worker.pss_bytes for worker in sample.workers),
+        "pss": sum(worker.size_bytes for worker in sample.workers),
         "budget": budget.budget_bytes if budget else None,
         "headroom": sample.headroom_bytes,
         "limit": sample.limit_bytes,
@@ -82,9 +82,14 @@ def metrics(sample: Sample, budget: MemoryBudget | None) -> Iterator[tuple[str, 
 
 
 def _worker(worker: WorkerSample) -> str:
-    if not worker.is_booted:
+    if worker.boot_uss_bytes is None:
         return f"{worker.pid}=booting"
-    return f"{worker.pid}={_mib(worker.uss_bytes)}({worker.growth_bytes / MIB:+.1f})"
+    growth = (worker.uss_bytes - worker.boot_uss_bytes) / MIB
+    helpers = ""
+    if worker.helpers:
+        several = "s" * (worker.helpers != 1)
+        helpers = f"+{_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
+    return f"{worker.pid}={_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"
 
 
 def _pairs(sizes: dict[str, int | None]) -> str:

@@ -98,6 +98,10 @@ class GuardLog:
                 kills,
             )
 
+    def is_new_failure(self, error: Exception) -> bool:
+        """Whether a step has not failed in this way just before."""
+        return self._is_news("failure", repr(error))
+
     def _is_news(self, topic: str, what: object) -> bool:
         """Whether something else was said on *topic* before."""
         before, self._said[topic] = self._said.get(topic), what
