@@ -1,8 +1,6 @@
-"""Readings of memory to lines of the log and to metrics. Pure."""
+"""Readings of memory to lines of the log. Pure."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
@@ -68,17 +66,6 @@ def render_oom(pid: int, last: WorkerSample | None, memory: MemorySupply, worker
         boot = f" ({format_bytes(last.boot_uss_bytes)} at boot)" if last.boot_uss_bytes else ""
         facts.append(f"it used {format_bytes(last.uss_bytes)}{boot} when last seen")
     return f"worker {pid} was killed by the kernel's OOM killer: {', '.join(facts)}"
-
-
-def metrics(sample: Sample, budget: MemoryBudget | None) -> Iterator[tuple[str, int]]:
-    """Yield gauges for statsd: the count, and in bytes the largest USS, the sum of all PSS."""
-    prefix = "gunicorn.autoconf."
-    yield f"{prefix}workers", len(sample.workers)
-    yield f"{prefix}headroom", sample.headroom_bytes
-    yield f"{prefix}pss", sum(worker.pss_bytes for worker in sample.workers)
-    yield f"{prefix}worker.uss", max((worker.uss_bytes for worker in sample.workers), default=0)
-    if budget:
-        yield f"{prefix}budget", budget.budget_bytes
 
 
 def _worker(worker: WorkerSample) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
+from gunicorn_autoconf.memory.lines import render_action, render_memory
+from gunicorn_autoconf.memory.metrics import metrics
 from gunicorn_autoconf.units import format_bytes
 
 if TYPE_CHECKING:
