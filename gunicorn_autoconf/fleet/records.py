@@ -162,8 +162,13 @@ class WorkerRecords:
 
     def forks(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
         """Return what is known of each of Gunicorn's *workers*, by pid."""
+        counters = self.counters(workers)
         return {
-            pid: WorkerRecord(note.forked_at_seconds, self._ready_report(pid, worker))
+            pid: WorkerRecord(
+                note.forked_at_seconds,
+                self._ready_report(pid, worker),
+                counters[pid].requests if pid in counters else None,
+            )
             for pid, worker in list(workers.items())
             if (note := getattr(worker, _NOTE, None))
         }

@@ -1,7 +1,8 @@
 """
 The text of the kernel's memory and CPU files to values. Pure.
 
-A limit that is absent is None; text that no kernel writes raises `MalformedFileError`.
+A limit that is absent is None; text that no kernel writes raises `MalformedFileError`. Which files
+are read, and in which order, `detect` says.
 """
 
 from __future__ import annotations

@@ -133,6 +133,8 @@ class ServerState:
         supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
         if is_orderly is not True and self._oom.claim():
+            if supervisor:
+                supervisor.worker_oom_killed(last)
             memory = supervisor.memory if supervisor else self.final.machine.memory
             server.log.error("%s", render_oom(worker.pid, last, memory, len(server.WORKERS) + 1))
             return

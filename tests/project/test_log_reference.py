@@ -52,7 +52,7 @@ FUNCTIONS = {
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "as planned", "AnyIO worker"}
+UNSAID = {"no worker is measured", "the limit is 0", "as planned", "AnyIO worker"}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 
