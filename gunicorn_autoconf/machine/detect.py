@@ -3,6 +3,9 @@ From a root directory to a `Machine`: what the kernel grants to this process or 
 
 Touches files below the root (/proc, /sys/fs/cgroup, a few markers) and, through `Host`, the calls
 that no file answers. Never raises: what cannot be read or understood becomes a `Problem`.
+
+The names of the files stand here, by version of cgroups; in which directories they are looked for,
+in `cgroup_tree`; what their text means, in `kernel_files`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ T = TypeVar("T")
 MEMINFO = "/proc/meminfo"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - Gunicorn makes its files there by mkstemp
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")  # Docker; Podman and CRI-O
+QUOTA_FILE = {1: "cpu.cfs_quota_us", 2: "cpu.max"}
+PERIOD_FILE = "cpu.cfs_period_us"  # v1; v2 has the period in the file of the quota
 LIMIT_FILES = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
 USAGE_FILE = {1: "memory.usage_in_bytes", 2: "memory.current"}
 INACTIVE_KEY = {1: "total_inactive_file", 2: "inactive_file"}
@@ -127,20 +132,20 @@ def _read_quota(tree: _Tree, places: Sequence[cgroup_tree.Hierarchy]) -> CpuQuot
 
 
 def _read_quota_v2(tree: _Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
-    path = f"{directory}/cpu.max"
+    path = f"{directory}/{QUOTA_FILE[2]}"
     found = tree.read(path, lambda text: (kernel_files.parse_cpu_max(text), text))
     cores, text = found or (None, "")
     return None if cores is None else CpuQuota(cores=cores, origin=_origin(path, text, place))
 
 
 def _read_quota_v1(tree: _Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
-    path = f"{directory}/cpu.cfs_quota_us"
+    path = f"{directory}/{QUOTA_FILE[1]}"
     quota_us = tree.read(path, kernel_files.parse_cfs_quota)
     if quota_us is None:
         return None
-    period_us = tree.read(f"{directory}/cpu.cfs_period_us", kernel_files.parse_cfs_period)
+    period_us = tree.read(f"{directory}/{PERIOD_FILE}", kernel_files.parse_cfs_period)
     period_us = period_us or kernel_files.DEFAULT_PERIOD_US
-    text = f"{quota_us} (cpu.cfs_period_us {period_us})"
+    text = f"{quota_us} ({PERIOD_FILE} {period_us})"
     return CpuQuota(cores=quota_us / period_us, origin=_origin(path, text, place))
 
 

@@ -99,7 +99,7 @@ def autoconf(
     what is given here is stronger than the environment.
 
     Args:
-        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword down to *stall_warning*.
+        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword above *environ*.
         environ: The environment; `os.environ` where None.
         argv: Gunicorn's command line. Where None it is the one that Gunicorn has parsed, if it
             reads a configuration now, whatever the program is called; `sys.argv` elsewhere.
