@@ -11,9 +11,9 @@ _OBSERVES = "the memory guard only observes"
 LOST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "on_starting": ("the plan does not follow your configuration file and is not logged",),
-        "when_ready": ("no memory guard", "no memory lines"),
+        "when_ready": ("no memory guard", "no memory lines", "no watchdog"),
         "on_reload": ("no new plan at a reload", _OBSERVES),
-        "pre_fork": ("no memory of the workers", _OBSERVES),
+        "pre_fork": ("no memory of the workers", "no watchdog", _OBSERVES),
         "post_worker_init": ("no line for a worker that has booted", "no watchdog", _OBSERVES),
         "worker_exit": ("no last size of a worker that ends",),
         "nworkers_changed": ("a count that you change is not seen", _OBSERVES),
@@ -28,7 +28,7 @@ def render_replaced(names: Sequence[str]) -> str | None:
 
     >>> render_replaced(["when_ready"])
     'your when_ready hook replaces ours; combine them with compose(). Without ours: no memory \
-guard, no memory lines'
+guard, no memory lines, no watchdog'
     """
     replaced = [name for name in LOST if name in names]
     if not replaced:
