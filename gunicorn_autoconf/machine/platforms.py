@@ -16,7 +16,8 @@ class PlatformRow(NamedTuple):
     What is known of one platform.
 
     Attributes:
-        name: As texts and JSON have it.
+        name: As JSON and reasons have it.
+        title: As sentences have it.
         variables: Any of these in the environment shows the platform, as ``NAME`` (not empty) or
             ``NAME=value``.
         grace_seconds: The usual time from its signal to SIGKILL; 0 if there is none.
@@ -30,6 +31,7 @@ class PlatformRow(NamedTuple):
     """
 
     name: Platform
+    title: str
     variables: tuple[str, ...]
     grace_seconds: int
     grace_setting: str
@@ -46,6 +48,7 @@ class PlatformRow(NamedTuple):
 PLATFORMS: tuple[PlatformRow, ...] = (
     PlatformRow(
         name="heroku",
+        title="Heroku",
         variables=("DYNO",),
         grace_seconds=30,
         grace_setting="",
@@ -57,6 +60,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="render",
+        title="Render",
         variables=("RENDER=true",),
         grace_seconds=30,
         grace_setting="maxShutdownDelaySeconds",
@@ -65,6 +69,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="fly",
+        title="Fly",
         variables=("FLY_MACHINE_ID", "FLY_ALLOC_ID"),
         grace_seconds=5,
         grace_setting="kill_timeout in fly.toml",
@@ -82,6 +87,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="railway",
+        title="Railway",
         variables=("RAILWAY_DEPLOYMENT_ID", "RAILWAY_REPLICA_ID"),
         grace_seconds=0,
         grace_setting="RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
@@ -91,6 +97,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="app-service",
+        title="Azure App Service",
         variables=("WEBSITE_INSTANCE_ID",),
         grace_seconds=5,
         grace_setting="WEBSITES_CONTAINER_STOP_TIME_LIMIT",
@@ -103,6 +110,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="cloud-foundry",
+        title="Cloud Foundry",
         variables=("CF_INSTANCE_INDEX", "VCAP_APPLICATION"),
         grace_seconds=10,
         grace_setting="",
@@ -115,6 +123,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="fargate",
+        title="Fargate",
         variables=("AWS_EXECUTION_ENV=AWS_ECS_FARGATE",),
         grace_seconds=30,
         grace_setting="stopTimeout",
@@ -127,6 +136,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="ecs",
+        title="Amazon ECS",
         variables=(
             "ECS_CONTAINER_METADATA_URI_V4",
             "ECS_CONTAINER_METADATA_URI",
@@ -142,6 +152,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="nomad",
+        title="Nomad",
         variables=("NOMAD_ALLOC_ID",),
         grace_seconds=5,
         grace_setting="kill_timeout",
@@ -158,6 +169,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="kubernetes",
+        title="Kubernetes",
         variables=("KUBERNETES_SERVICE_HOST",),
         grace_seconds=30,
         grace_setting="terminationGracePeriodSeconds",
@@ -165,6 +177,7 @@ PLATFORMS: tuple[PlatformRow, ...] = (
     ),
     PlatformRow(
         name="cloud-run",
+        title="Cloud Run",
         variables=("K_REVISION",),
         grace_seconds=10,
         grace_setting="",

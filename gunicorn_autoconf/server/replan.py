@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.app.state import find_process_state
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.remarks import remarks
@@ -53,7 +54,12 @@ def find_application(target: str | None, declaration: Declaration) -> Finding | 
     target = target or setting("wsgi_app")
     if not target:
         return None
-    return detect_interface(target, _search_path(setting("chdir"), setting("pythonpath")))
+    return _read_source(target, _search_path(setting("chdir"), setting("pythonpath")))
+
+
+def _read_source(target: str, search_path: list[str]) -> Finding:
+    found = detect_interface(target, search_path)
+    return replace(found, process_state=find_process_state(target, search_path))
 
 
 def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
@@ -160,12 +166,14 @@ def _application(loaded: Planned, server: Arbiter) -> Finding | None:
     if server.cfg.preload_app and server.app.callable is not None:
         interface = interface_of(server.app.callable)
         if interface is not None:
-            return Finding(interface=interface, evidence="the loaded application shows it")
+            kept = loaded.application.process_state if loaded.application else ()
+            shown = "the loaded application shows it"
+            return Finding(interface=interface, evidence=shown, process_state=kept)
     # The configuration file may have named the application, or where it is.
     target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
     if not target or server.cfg.paste:
         return loaded.application
-    return detect_interface(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
+    return _read_source(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
 
 
 def _apply(chosen: Plan, server: Arbiter) -> None:

@@ -255,6 +255,7 @@ class TestJson:
             "interface": "wsgi",
             "evidence": "app.wsgi calls get_wsgi_application()",
             "missing_module": None,
+            "process_state": [],
         }
 
     def test_warnings(self) -> None:
