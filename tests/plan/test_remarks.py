@@ -178,8 +178,8 @@ def test_what_a_platform_hides_among_many_cores() -> None:
     assert warnings == (
         (
             "no CPU limit: the host's 64 cores are not this container's alone; set a CPU limit or "
-            "GUNICORN_CPUS. Shared dynos (Eco, Basic, Standard) show every core of the host and get a "
-            "share of them: set GUNICORN_CPUS=1. Performance dynos own their cores."
+            "GUNICORN_CPUS. Shared dynos (Eco, Basic, Standard) show every core of the host and "
+            "get a share of them: set GUNICORN_CPUS=1. Performance dynos own their cores."
         ),
     )
 
@@ -223,8 +223,8 @@ def test_a_virtual_machine_with_shared_cores() -> None:
             "app-service",
             None,
             (
-                "Azure App Service sends SIGKILL 5 s after its signal: requests have 4 s to finish; "
-                "for longer ones raise WEBSITES_CONTAINER_STOP_TIME_LIMIT."
+                "Azure App Service sends SIGKILL 5 s after its signal: requests have 4 s to "
+                "finish; for longer ones raise WEBSITES_CONTAINER_STOP_TIME_LIMIT."
             ),
         ),
         (
@@ -294,20 +294,20 @@ def test_state_in_one_process() -> None:
     planned = plan(POD, declare({}), application=app)
     assert planned.warnings == (
         (
-            "SocketIO() at app.py:7 keeps its state in one process: with 5 workers a client's next "
-            "request may reach a worker that does not know its session; set GUNICORN_WORKERS=1 and "
-            "GUNICORN_THREADS=100, or run several servers of one worker with a message queue behind a "
-            "sticky load balancer"
+            "SocketIO() at app.py:7 keeps its state in one process: with 5 workers a client's "
+            "next request may reach a worker that does not know its session; set "
+            "GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or run several servers of one worker "
+            "with a message queue behind a sticky load balancer"
         ),
         (
-            "BackgroundScheduler() at jobs.py:3 keeps its state in one process: with 5 workers every "
-            "worker runs each job; set GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or run the "
-            "scheduler in a process of its own"
+            "BackgroundScheduler() at jobs.py:3 keeps its state in one process: with 5 workers "
+            "every worker runs each job; set GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or run "
+            "the scheduler in a process of its own"
         ),
         (
-            "Manager() at app.py:9 keeps its state in one process: with 5 workers no worker sees what "
-            "another one has written; set GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or use a store "
-            "that all workers share, such as Redis"
+            "Manager() at app.py:9 keeps its state in one process: with 5 workers no worker sees "
+            "what another one has written; set GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or "
+            "use a store that all workers share, such as Redis"
         ),
     )
 

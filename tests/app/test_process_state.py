@@ -41,20 +41,26 @@ def found(root: Path, target: str = "app:app") -> list[tuple[str, str]]:
         ),
         ("from socketio import Server\nsio = Server()", "sessions", "Server() at app.py:2"),
         (
-            "from apscheduler.schedulers.background import BackgroundScheduler\n"
-            "scheduler = BackgroundScheduler()",
+            (
+                "from apscheduler.schedulers.background import BackgroundScheduler\n"
+                "scheduler = BackgroundScheduler()"
+            ),
             "jobs",
             "BackgroundScheduler() at app.py:2",
         ),
         (
-            "from apscheduler.schedulers.asyncio import AsyncIOScheduler as S\n"
-            "async def lifespan(app):\n    S().start()",
+            (
+                "from apscheduler.schedulers.asyncio import AsyncIOScheduler as S\n"
+                "async def lifespan(app):\n    S().start()"
+            ),
             "jobs",
             "AsyncIOScheduler() at app.py:3",
         ),
         (
-            "import apscheduler.schedulers.gevent\n"
-            "s = apscheduler.schedulers.gevent.GeventScheduler()",
+            (
+                "import apscheduler.schedulers.gevent\n"
+                "s = apscheduler.schedulers.gevent.GeventScheduler()"
+            ),
             "jobs",
             "GeventScheduler() at app.py:2",
         ),
@@ -64,8 +70,10 @@ def found(root: Path, target: str = "app:app") -> list[tuple[str, str]]:
             "APScheduler() at app.py:2",
         ),
         (
-            "from fastapi_utils.tasks import repeat_every\n"
-            "@repeat_every(seconds=60)\nasync def clean(): ...",
+            (
+                "from fastapi_utils.tasks import repeat_every\n"
+                "@repeat_every(seconds=60)\nasync def clean(): ..."
+            ),
             "jobs",
             "repeat_every() at app.py:2",
         ),
