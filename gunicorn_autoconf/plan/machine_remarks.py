@@ -33,21 +33,26 @@ def pids_limit(known: Known) -> Iterator[str]:
     limit, workers = known.machine.pids, max(known.workers, known.plan.most_workers)
     if limit is None:
         return
-    own_pools = bool(known.family and known.family.runs_uvicorn) and known.threads == 1
-    own_pools = own_pools and known.plan.workload is not Workload.ASYNC
+    runs_uvicorn = bool(known.family and known.family.runs_uvicorn)
+    is_async = known.plan.workload is Workload.ASYNC
+    own_pools = runs_uvicorn and known.threads == 1 and not is_async
     threads = ANYIO_THREADS if own_pools else known.threads
     needed = tasks_needed(workers, threads)
     if needed <= limit.limit:
         return
-    what = f"{plural(workers, 'worker')} x {plural(threads, 'thread')}"
-    remedy = "set fewer or raise the limit"
+    count = f"{plural(workers, 'worker')} x {plural(threads, 'thread')}"
+    allowed = f"{limit.limit} ({limit.origin.path})"
     if own_pools:
-        what += " for synchronous code"
-        remedy = "bound them by GUNICORN_WORKLOAD=io or GUNICORN_THREADS, or raise the limit"
-    yield (
-        f"{what} may need {needed} processes and threads, pids.max allows {limit.limit} "
-        f"({limit.origin.path}): starting one beyond fails; {remedy}"
-    )
+        yield (
+            f"{count} for synchronous code may need {needed} processes and threads, pids.max "
+            f"allows {allowed}: starting one beyond fails; bound them by GUNICORN_WORKLOAD=io or "
+            "GUNICORN_THREADS, or raise the limit"
+        )
+    else:
+        yield (
+            f"{count} may need {needed} processes and threads, pids.max allows {allowed}: "
+            "starting one beyond fails; set fewer or raise the limit"
+        )
 
 
 def _host_workers(known: Known) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from gunicorn_autoconf.plan.plan import Given, Plan, choose
 from gunicorn_autoconf.plan.workload import MIXED_THREADS
 
-# The kernel counts every thread of every process. Beside those that serve requests a worker has its
-# main thread, the watchdog's, and those of its event loop's resolver while they are needed.
-OWN_THREADS = 4
-# The arbiter has two. A health check, a shell and a helper of the application need room as well:
+# The kernel counts every thread of every process. Beside those that serve requests a worker has
+# its main thread, the watchdog's and, with uvloop, four that resolve names. Counted in /proc under
+# load: `gthread` 8 + 2, UvicornWorker with a pool of 8 8 + 6.
+OWN_THREADS = 6
+# The arbiter has 3. A health check, a shell and a helper of the application need room as well:
 # where there is none, fork() fails with EAGAIN, and so does Python's start of a thread.
 MARGIN = 16
 # A worker that is replaced is there beside its successor for as long as it drains.
@@ -20,7 +21,7 @@ def tasks_needed(workers: int, threads: int) -> int:
     Return how many processes and threads a server may have at once.
 
     >>> tasks_needed(3, 100)
-    432
+    440
     """
     return (workers + REPLACED_WORKERS) * (threads + OWN_THREADS) + MARGIN
 

@@ -151,12 +151,12 @@ def _state_in_one_process(known: Known) -> Iterator[str]:
     most = max(known.workers, known.plan.most_workers)
     if known.application is None or most <= 1:
         return
-    one = "set GUNICORN_WORKERS=1" + ("" if known.is_asgi else " and GUNICORN_THREADS=100")
+    threads = "" if known.is_asgi else " GUNICORN_THREADS=100"
     for state in known.application.process_state:
         harm, remedy = _STATE[state.kind]
         yield (
             f"{state.evidence} keeps its state in one process: with {plural(most, 'worker')} "
-            f"{harm}; {one}, or {remedy}"
+            f"{harm}; set GUNICORN_WORKERS=1{threads}, or {remedy}"
         )
 
 

@@ -24,16 +24,16 @@ def planned_for(
     ("pids", "environ", "app", "workers", "threads"),
     [
         (None, {"GUNICORN_WORKLOAD": "io"}, WSGI, 3, 100),
-        (432, {"GUNICORN_WORKLOAD": "io"}, WSGI, 3, 100),
-        (431, {"GUNICORN_WORKLOAD": "io"}, WSGI, 3, 99),
-        (64, {"GUNICORN_WORKLOAD": "io"}, WSGI, 3, 8),
+        (440, {"GUNICORN_WORKLOAD": "io"}, WSGI, 3, 100),
+        (439, {"GUNICORN_WORKLOAD": "io"}, WSGI, 3, 99),
+        (64, {"GUNICORN_WORKLOAD": "io"}, WSGI, 2, 10),
         # Fewer workers before fewer than 8 threads: each worker has threads of its own.
-        (52, {"GUNICORN_WORKLOAD": "io"}, WSGI, 2, 8),
-        (40, {"GUNICORN_WORKLOAD": "io"}, WSGI, 1, 8),
+        (52, {"GUNICORN_WORKLOAD": "io"}, WSGI, 1, 12),
+        (40, {"GUNICORN_WORKLOAD": "io"}, WSGI, 1, 6),
         (20, {"GUNICORN_WORKLOAD": "io"}, WSGI, 1, 1),
-        (64, {"GUNICORN_WORKLOAD": "io"}, ASGI, 3, 8),
+        (64, {"GUNICORN_WORKLOAD": "io"}, ASGI, 2, 10),
         (64, {}, WSGI, 5, 1),
-        (36, {}, WSGI, 3, 1),
+        (44, {}, WSGI, 3, 1),
         (64, {"GUNICORN_THREADS": "20"}, WSGI, 1, 20),
         # What was set stays, with a warning.
         (64, {"GUNICORN_WORKERS": "9", "GUNICORN_WORKLOAD": "io"}, WSGI, 9, 1),
@@ -49,14 +49,14 @@ def test_bounds(
 
 
 def test_the_reasons() -> None:
-    planned = planned_for(52, {"GUNICORN_WORKLOAD": "io"})
+    planned = planned_for(64, {"GUNICORN_WORKLOAD": "io"})
     reason = planned.reasons_for("workers")[-1]
-    assert reason.rule == "(pids_max - 16) // (threads + 4) - 1"
-    assert reason.inputs == {"pids_max": 52, "threads": 8, "wanted": 3}
+    assert reason.rule == "(pids_max - 16) // (threads + 6) - 1"
+    assert reason.inputs == {"pids_max": 64, "threads": 8, "wanted": 3}
     assert reason.source == f"{LEAF}/pids.max"
     reason = planned.reasons_for("threads")[-1]
-    assert reason.rule == "(pids_max - 16) // (workers + 1) - 4"
-    assert reason.inputs == {"pids_max": 52, "workers": 2, "wanted": 100}
+    assert reason.rule == "(pids_max - 16) // (workers + 1) - 6"
+    assert reason.inputs == {"pids_max": 64, "workers": 2, "wanted": 100}
 
 
 @given(

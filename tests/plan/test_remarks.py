@@ -253,13 +253,13 @@ def test_how_a_platform_stops_a_server(
     ("app", "environ", "pids", "text"),
     [
         (WSGI, {"GUNICORN_WORKLOAD": "io"}, 64, None),
-        (WSGI, {"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKERS": "3"}, 432, None),
+        (WSGI, {"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKERS": "3"}, 440, None),
         (
             WSGI,
             {"GUNICORN_WORKERS": "3", "GUNICORN_THREADS": "100"},
             64,
             (
-                f"3 workers x 100 threads may need 432 processes and threads, pids.max allows 64 "
+                f"3 workers x 100 threads may need 440 processes and threads, pids.max allows 64 "
                 f"({LEAF}/pids.max): starting one beyond fails; set fewer or raise the limit"
             ),
         ),
@@ -268,7 +268,7 @@ def test_how_a_platform_stops_a_server(
             {},
             100,
             (
-                f"5 workers x 40 threads for synchronous code may need 280 processes and threads, "
+                f"5 workers x 40 threads for synchronous code may need 292 processes and threads, "
                 f"pids.max allows 100 ({LEAF}/pids.max): starting one beyond fails; bound them by "
                 f"GUNICORN_WORKLOAD=io or GUNICORN_THREADS, or raise the limit"
             ),
@@ -296,17 +296,17 @@ def test_state_in_one_process() -> None:
         (
             "SocketIO() at app.py:7 keeps its state in one process: with 5 workers a client's "
             "next request may reach a worker that does not know its session; set "
-            "GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or run several servers of one worker "
+            "GUNICORN_WORKERS=1 GUNICORN_THREADS=100, or run several servers of one worker "
             "with a message queue behind a sticky load balancer"
         ),
         (
             "BackgroundScheduler() at jobs.py:3 keeps its state in one process: with 5 workers "
-            "every worker runs each job; set GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or run "
+            "every worker runs each job; set GUNICORN_WORKERS=1 GUNICORN_THREADS=100, or run "
             "the scheduler in a process of its own"
         ),
         (
             "Manager() at app.py:9 keeps its state in one process: with 5 workers no worker sees "
-            "what another one has written; set GUNICORN_WORKERS=1 and GUNICORN_THREADS=100, or "
+            "what another one has written; set GUNICORN_WORKERS=1 GUNICORN_THREADS=100, or "
             "use a store that all workers share, such as Redis"
         ),
     )
