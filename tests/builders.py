@@ -25,7 +25,11 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 WSGI = Finding(interface=Interface.WSGI, evidence="app.wsgi calls get_wsgi_application()")
-ASGI = Finding(interface=Interface.ASGI, evidence="app.asgi calls get_asgi_application()")
+ASGI = Finding(
+    interface=Interface.ASGI,
+    evidence="app.asgi calls get_asgi_application()",
+    makes_own_threads=True,
+)
 FASTAPI = Finding(interface=Interface.ASGI, evidence="FastAPI() at app.py:3")
 
 POD = "/sys/fs/cgroup/kubepods/pod1"

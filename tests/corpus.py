@@ -9,7 +9,9 @@ from pathlib import Path
 from gunicorn_autoconf.worker_classes import Interface
 
 CASES = Path(__file__).parent / "interfaces"
-HEADER = re.compile(r"^(?:#|<!--) target: (.+) -> (asgi|wsgi|unknown)(?: -->)?$", re.MULTILINE)
+HEADER = re.compile(
+    r"^(?:#|<!--) target: (.+) -> (asgi|wsgi|neither|unknown)(?: -->)?$", re.MULTILINE
+)
 EVIDENCE = re.compile(r"^(?:#|<!--) evidence: (.+?)(?: -->)?$", re.MULTILINE)
 
 
@@ -20,8 +22,12 @@ class Case:
     folder: Path
     file: Path
     target: str
-    interface: Interface | None
+    answer: str
     evidence: str
+
+    @property
+    def interface(self) -> Interface | None:
+        return Interface(self.answer) if self.answer in ("asgi", "wsgi") else None
 
 
 def read_case(folder: Path) -> Case:
@@ -29,8 +35,7 @@ def read_case(folder: Path) -> Case:
         text = file.read_text(encoding="latin-1")
         if found := HEADER.search(text):
             told = EVIDENCE.search(text)
-            interface = None if found[2] == "unknown" else Interface(found[2])
-            return Case(folder, file, found[1], interface, told[1] if told else "")
+            return Case(folder, file, found[1], found[2], told[1] if told else "")
     raise LookupError(f"{folder} has no file with a target")
 
 

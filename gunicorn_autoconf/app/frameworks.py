@@ -9,7 +9,9 @@ that, ``cherrypy.tree`` the object itself. Each was checked against the framewor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
+from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.worker_classes import Interface
 
 _ASGI = Interface.ASGI
@@ -27,7 +29,7 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "asgiref.typing.ASGIApplication()": _ASGI,
     "asgiref.wsgi.WsgiToAsgi()": _ASGI,
     "blacksheep.Application()": _ASGI,
-    "blacksheep.server.Application()": _ASGI,
+    "bobo.Application()": _WSGI,
     "bottle.Bottle()": _WSGI,
     "bottle.app()": _WSGI,
     "bottle.default_app()": _WSGI,
@@ -38,8 +40,11 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "cherrypy.tree.mount()": _WSGI,
     "connexion.App().app": _WSGI,
     "connexion.AsyncApp()": _ASGI,
+    "connexion.ConnexionMiddleware()": _ASGI,
     "connexion.FlaskApp().app": _WSGI,
     "dash.Dash()": _WSGI,
+    "dash.Dash(ASGI)": _ASGI,
+    "dash.Dash(ASGI).server": _ASGI,
     "dash.Dash().server": _WSGI,
     "django.contrib.staticfiles.handlers.ASGIStaticFilesHandler()": _ASGI,
     "django.contrib.staticfiles.handlers.StaticFilesHandler()": _WSGI,
@@ -56,11 +61,15 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "falcon.App()": _WSGI,
     "falcon.asgi.App()": _ASGI,
     "fastapi.FastAPI()": _ASGI,
-    "fastapi.applications.FastAPI()": _ASGI,
     "fastapi.middleware.wsgi.WSGIMiddleware()": _ASGI,
+    "fastmcp.FastMCP().http_app()": _ASGI,
+    "fastmcp.FastMCP().sse_app()": _ASGI,
+    "fastmcp.FastMCP().streamable_http_app()": _ASGI,
+    "fastmcp.FastMCP.as_proxy().http_app()": _ASGI,
+    "fastmcp.FastMCP.from_fastapi().http_app()": _ASGI,
+    "fastmcp.FastMCP.from_openapi().http_app()": _ASGI,
     "flask.Flask()": _WSGI,
     "flask.Flask().wsgi_app": _WSGI,
-    "flask.app.Flask()": _WSGI,
     "flask_openapi3.OpenAPI()": _WSGI,
     "gradio.mount_gradio_app()": _ASGI,
     "gradio.routes.mount_gradio_app()": _ASGI,
@@ -70,10 +79,14 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "hypercorn.middleware.TrioWSGIMiddleware()": _ASGI,
     "lilya.apps.Lilya()": _ASGI,
     "litestar.Litestar()": _ASGI,
-    "litestar.app.Litestar()": _ASGI,
     "litestar.types.ASGIApp()": _ASGI,
+    "mcp.server.MCPServer().sse_app()": _ASGI,
+    "mcp.server.MCPServer().streamable_http_app()": _ASGI,
+    "mcp.server.fastmcp.FastMCP().sse_app()": _ASGI,
+    "mcp.server.fastmcp.FastMCP().streamable_http_app()": _ASGI,
     "muffin.Application()": _ASGI,
     "nicegui.App()": _ASGI,
+    "nicegui.app": _ASGI,
     "opentelemetry.instrumentation.asgi.OpenTelemetryMiddleware()": _ASGI,
     "opentelemetry.instrumentation.wsgi.OpenTelemetryMiddleware()": _WSGI,
     "paste.deploy.loadapp()": _WSGI,
@@ -84,12 +97,10 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "pyramid.router.Router()": _WSGI,
     "quart.Quart()": _ASGI,
     "quart.Quart().asgi_app": _ASGI,
-    "quart.app.Quart()": _ASGI,
     "ravyn.ChildRavyn()": _ASGI,
     "ravyn.Ravyn()": _ASGI,
     "responder.API()": _ASGI,
     "sanic.Sanic()": _ASGI,
-    "sanic.app.Sanic()": _ASGI,
     "sentry_sdk.integrations.asgi.SentryAsgiMiddleware()": _ASGI,
     "sentry_sdk.integrations.wsgi.SentryWsgiMiddleware()": _WSGI,
     "socketio.ASGIApp()": _ASGI,
@@ -119,12 +130,43 @@ FRAMEWORKS: Mapping[str, Interface] = {
     "wsgiref.types.WSGIApplication()": _WSGI,
 }
 
-NEITHER: Mapping[str, str] = {
-    "aiohttp.web.Application()": "aiohttp speaks neither and needs its own worker class",
-    "robyn.Robyn()": "Robyn speaks neither and runs its own server",
-    "tornado.web.Application()": "Tornado speaks neither and needs its own worker class",
-    "tornado.wsgi.WSGIContainer()": "Tornado speaks neither and needs its own worker class",
+
+class Neither(NamedTuple):
+    """A framework of its own kind, and the worker class that serves it under Gunicorn, if any."""
+
+    name: str
+    worker_class: str | None
+
+
+_AIOHTTP = Neither("aiohttp", "aiohttp.GunicornWebWorker")
+_TORNADO = Neither("Tornado", "tornado")
+
+# "tornado" is an alias of Gunicorn's own, "aiohttp.GunicornWebWorker" comes with aiohttp.
+NEITHER: Mapping[str, Neither] = {
+    "aiohttp.web.Application()": _AIOHTTP,
+    "aiohttp.web_app.Application()": _AIOHTTP,
+    "robyn.Robyn()": Neither("Robyn", None),
+    "tornado.web.Application()": _TORNADO,
+    "tornado.wsgi.WSGIContainer()": _TORNADO,
 }
+
+# The one worker class that awaits a coroutine function to get the application.
+AWAITING = _AIOHTTP.worker_class
+
+# Of these the installed release decides; its source is read where it is at hand.
+BY_VERSION: Mapping[str, str] = {
+    "connexion.App()": "Connexion 2 is WSGI, Connexion 3 is ASGI",
+    "connexion.FlaskApp()": "Connexion 2 is WSGI, Connexion 3 is ASGI",
+}
+
+# Django runs the synchronous part of each request in a thread that it makes for that request.
+OWN_THREADS = frozenset(
+    {
+        "django.contrib.staticfiles.handlers.ASGIStaticFilesHandler()",
+        "django.core.asgi.get_asgi_application()",
+        "django.core.handlers.asgi.ASGIHandler()",
+    }
+)
 
 
 def _prefixes(path: str) -> Iterator[str]:
@@ -136,5 +178,41 @@ def _prefixes(path: str) -> Iterator[str]:
 
 # Everything that may still become one of the keys: "flask", "flask.Flask", "dash.Dash()" ...
 ON_THE_WAY: frozenset[str] = frozenset(
-    prefix for path in (*FRAMEWORKS, *NEITHER) for prefix in _prefixes(path)
+    prefix for path in (*FRAMEWORKS, *NEITHER, *BY_VERSION) for prefix in _prefixes(path)
 )
+
+
+def known_path(path: str) -> str | None:
+    """
+    Return *path* as the table has it, or None where it leads to nothing there.
+
+    A class counts as the package's own, whichever of its modules it is taken from.
+
+    >>> known_path("blacksheep.server.application.Application")
+    'blacksheep.Application'
+    """
+    *inner, name = path.split(".")
+    while path not in ON_THE_WAY:
+        if len(inner) < 2 or not name[:1].isupper():
+            return None
+        inner.pop()
+        path = ".".join([*inner, name])
+    return path
+
+
+def listed(path: str, shown: str) -> Finding | None:
+    """Return what the table says of the object at *path*, which people see as *shown*."""
+    if path in FRAMEWORKS:
+        own_threads = path in OWN_THREADS
+        return Finding(interface=FRAMEWORKS[path], evidence=shown, makes_own_threads=own_threads)
+    if path in BY_VERSION:
+        evidence = f"{shown}: {BY_VERSION[path]}"
+        return Finding(interface=None, evidence=evidence, depends_on_version=True)
+    if path in NEITHER:
+        name, worker_class = NEITHER[path]
+        served = f"worker class {worker_class} serves it" if worker_class else "it serves itself"
+        evidence = f"{shown}: {name} speaks neither ASGI nor WSGI, {served}"
+        return Finding(
+            interface=None, evidence=evidence, is_neither=True, worker_class=worker_class
+        )
+    return None

@@ -1,11 +1,20 @@
-"""Which interface a function's parameters are those of. Pure."""
+"""Which interface a signature or a name shows. Pure."""
 
 from __future__ import annotations
 
 import ast
+import re
 
-from gunicorn_autoconf.app.term import Function
 from gunicorn_autoconf.worker_classes import Interface
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+# "get_wsgi_application", "asgi_app", "WSGIApplicationWrapper", "prod_wsgi". A "WSGIMiddleware" may
+# well convert, and a "WSGIContainer" or an "AsgiHandler" is an application of something else.
+_APPLICATION = re.compile(
+    r"(?<!from_)(asgi|wsgi)(?!_*(?:middleware|container|handler|resource))(?:_*app|_*wrapper|_|$)",
+    re.IGNORECASE,
+)
 
 
 def shape_of(node: Function, *, is_method: bool) -> Interface | None:
@@ -63,6 +72,24 @@ def _gives_coroutine_function(node: Function) -> bool:
     return (
         isinstance(last, ast.Return) and isinstance(last.value, ast.Name) and last.value.id in inner
     )
+
+
+def takes_three(node: Function) -> bool:
+    """Whether *node* can be called with three arguments, as a server calls an ASGI application."""
+    names = [*node.args.posonlyargs, *node.args.args]
+    return len(names) >= 3 or node.args.vararg is not None
+
+
+def named_interface(name: str) -> Interface | None:
+    """
+    Return the interface that the *name* of a callable or an application tells, or None.
+
+    >>> named_interface("make_wsgi_app")
+    <Interface.WSGI: 'wsgi'>
+    """
+    found = {Interface(match[1].lower()) for match in _APPLICATION.finditer(name)}
+    both = "asgi" in name.lower() and "wsgi" in name.lower()
+    return found.pop() if found and not both else None
 
 
 def may_convert(callee: str, given: Interface) -> bool:

@@ -11,8 +11,8 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 
 from gunicorn_autoconf.app.finding import ProcessState, StateKind
+from gunicorn_autoconf.app.scope import Location
 from gunicorn_autoconf.app.source import UnreadableError, locate, parse_source, read_source
-from gunicorn_autoconf.app.term import Location
 
 # The module of the application and what it imports of the user's own, two steps far: factories
 # live in one module, extensions in the next. Reading and walking 100 kB takes 30 ms.
@@ -115,33 +115,23 @@ class _Reading:
             modules_left -= 1
             if not modules_left:
                 return
-            package = module if location.directories else module.rpartition(".")[0]
-            imported = _imported(body, package) if depth < MAX_DEPTH else ()
+            imported = _imported(body, location) if depth < MAX_DEPTH else ()
             new = [each for each in dict.fromkeys(imported) if each not in seen]
             seen.update(new)
             waiting += [(each, depth + 1) for each in new[: max(MAX_NAMES - len(waiting), 0)]]
 
 
-def _imported(body: Iterable[ast.stmt], package: str) -> Iterator[str]:
+def _imported(body: Iterable[ast.stmt], location: Location) -> Iterator[str]:
     """Yield the modules that may be imported, in order; a name from a package may be one."""
     for node in _walk(body):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = _absolute(node, package)
-            if module:
+            if module := location.absolute(node):
                 yield module
                 yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and (settings := _django_settings(node)):
             yield settings
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    above = parts[: len(parts) - node.level + 1]
-    return ".".join([*above, *([node.module] if node.module else [])])
 
 
 def _django_settings(node: ast.Call) -> str:

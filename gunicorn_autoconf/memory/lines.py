@@ -13,11 +13,11 @@ from gunicorn_autoconf.units import MIB, format_bytes
 PREFIX = "gunicorn-autoconf: "
 
 
-def render_boot(pid: int, seconds: float | None, memory: ProcessMemory) -> str:
-    """Return the line of a worker that has booted."""
+def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemory) -> str:
+    """Return the line of a worker that can serve: it has *what*, "booted" or "ready"."""
     took = f" in {seconds:.2f} s" if seconds is not None else ""
     sizes = {"rss": memory.rss_bytes, "pss": memory.pss_bytes, "uss": memory.uss_bytes}
-    return f"worker {pid} booted{took}: {_pairs(sizes)}"
+    return f"worker {pid} {what}{took}: {_pairs(sizes)}"
 
 
 def render_memory(sample: Sample, budget: MemoryBudget | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from gunicorn_autoconf.app.finding import Finding
@@ -10,9 +9,6 @@ from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.worker_classes import HTTPTOOLS, Family, Interface, family_of
-
-# How the evidence names Django's factory, and no function that ends in the same words.
-_DJANGO_ASGI = re.compile(r"(?<!\w)get_asgi_application\(\)")
 
 
 class Known(NamedTuple):
@@ -69,4 +65,4 @@ class Known(NamedTuple):
     @property
     def makes_own_threads(self) -> bool:
         """Whether the application is Django's for ASGI, which makes a thread for each request."""
-        return self.application is not None and bool(_DJANGO_ASGI.search(self.application.evidence))
+        return self.application is not None and self.application.makes_own_threads

@@ -49,6 +49,13 @@ def _application(known: Known) -> Iterator[str]:
             f"no module named {application.missing_module} is found, planned for {planned_for}: "
             "is the application's name right?"
         )
+    elif application.is_neither:
+        remedy = f"; set GUNICORN_WORKER_CLASS={application.worker_class}"
+        if known.declaration.explicit("worker_class") is None:
+            yield (
+                f"the application is neither ASGI nor WSGI, planned for {planned_for}: "
+                f"{application.evidence}{remedy if application.worker_class else ''}"
+            )
     elif application.interface is None:
         yield (
             f"could not tell ASGI from WSGI, planned for {planned_for}: "

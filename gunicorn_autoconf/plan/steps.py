@@ -103,6 +103,8 @@ def _interface(declaration: Declaration, application: Finding | None) -> tuple[I
         return family.interface, spoken_by
     if application is None:
         return Interface.WSGI, "no application is named; Gunicorn assumes WSGI"
+    if application.is_neither:
+        return Interface.WSGI, f"neither, Gunicorn assumes WSGI: {application.evidence}"
     if application.interface is None:
         return Interface.WSGI, f"could not tell, Gunicorn assumes WSGI: {application.evidence}"
     return application.interface, application.evidence

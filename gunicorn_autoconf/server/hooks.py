@@ -19,6 +19,7 @@ from gunicorn_autoconf.memory.lines import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table
 from gunicorn_autoconf.server.compose import Hook, parts_of
+from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.replan import loop_and_parser, replan
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.server.planned import Planned
 
 # The exit status by which a worker tells the arbiter to give up, not to fork another one.
@@ -58,7 +60,7 @@ class ServerHooks:
     The hooks that one reading of the configuration hands to Gunicorn.
 
     They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its watchdog.
+    once forked, adds its watchdog and its meter.
     """
 
     def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
@@ -67,6 +69,7 @@ class ServerHooks:
         self._timing = timing
         self._state: ServerState | None = None
         self._watchdog: Watchdog | None = None
+        self._meter: Meter | None = None
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -121,19 +124,20 @@ class ServerHooks:
 
     @_harmless
     def pre_fork(self, server: Arbiter, worker: Worker) -> None:
-        """Give the worker its slot on the status page, and see that no signal to it is lost."""
+        """Give the worker its slot on the shared page, and see that no signal to it is lost."""
         self._state_of(server).forking(worker)
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Check the application against the worker class; tell what the boot took; watch."""
+        """Check the application against the worker class; tell what the boot took; count; watch."""
         self._check_interface(worker)
+        records = self._state.records if self._state else None
+        self._meter = records.meter(worker) if records else None
         memory = read_process_memory()
-        if memory is not None:
-            seconds = self._state.records.booted(worker, memory) if self._state else None
-            worker.log.info("%s", render_boot(worker.pid, seconds, memory))
-        else:  # No /proc, or one that hides us.
-            worker.log.info("worker %d booted: its memory is not told", worker.pid)
+        if records and memory:
+            records.booted(worker, memory)
+        if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
+            self._ready(worker, "booted")
         self._watchdog = start_watchdog(worker, self._final.declaration.stall_warning_seconds)
 
     @_harmless
@@ -161,6 +165,8 @@ class ServerHooks:
         """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
         if worker.pid != os.getpid():
             return  # The arbiter calls it for a worker that it finds gone.
+        if self._meter:
+            self._meter.exiting()
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
@@ -174,6 +180,18 @@ class ServerHooks:
     def _state_of(self, server: Arbiter) -> ServerState:
         self._state = state_of(server) or create_state(server, self._loaded, self._timing)
         return self._state
+
+    def _ready(self, worker: Worker, what: str) -> None:
+        """Tell that *worker* can serve, and what it took until then. Never raises."""
+        try:
+            memory = read_process_memory()
+            if memory is None:  # No /proc, or one that hides us.
+                worker.log.info("worker %d %s: its memory is not told", worker.pid, what)
+                return
+            seconds = self._state.records.ready(worker, memory) if self._state else None
+            worker.log.info("%s", render_boot(worker.pid, what, seconds, memory))
+        except Exception:
+            worker.log.exception("gunicorn-autoconf: a worker's size is not told")
 
     def _check_interface(self, worker: Worker) -> None:
         """End the start where application and worker class do not speak the same."""

@@ -6,6 +6,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -27,6 +28,7 @@ from gunicorn_autoconf.worker_classes import Interface
 def test_corpus(case: Case) -> None:
     found = detect_interface(case.target, search_path(case))
     assert found.interface is case.interface, found.evidence
+    assert found.is_neither is (case.answer == "neither"), found.evidence
     assert case.evidence in found.evidence
     assert found.evidence
     assert "unexpectedly" not in found.evidence
@@ -65,6 +67,51 @@ def test_a_package_goes_before_a_module_and_a_namespace_last(tmp_path: Path) -> 
     path = [str(namespace), str(module)]
     assert detect_interface("app:app", path).interface is Interface.ASGI
     assert detect_interface("app:app", [str(package)]).interface is Interface.WSGI
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("django_asgi", {"makes_own_threads": True}),
+        ("django_wsgi", {}),
+        ("fastapi", {}),
+        ("aiohttp", {"is_neither": True, "worker_class": "aiohttp.GunicornWebWorker"}),
+        ("neither_base_class_in_asgi", {"is_neither": True, "worker_class": "tornado"}),
+        ("neither_robyn_in_wsgi", {"is_neither": True}),
+        ("neither_coroutine_factory_of_asgi", {"is_neither": True}),
+        ("connexion_in_a_module_called_wsgi", {"depends_on_version": True}),
+        ("no_such_module", {"missing_module": "no"}),
+        ("no_such_name", {}),
+    ],
+)
+def test_what_else_is_found(name: str, expected: dict[str, object]) -> None:
+    case = BY_NAME[name]
+    found = asdict(detect_interface(case.target, search_path(case)))
+    told = {key: value for key, value in found.items() if value}
+    assert told.pop("evidence")
+    assert told.pop("interface", None) == case.interface
+    assert told == expected
+
+
+@pytest.mark.parametrize("folder", ["bin", "Scripts"])
+@pytest.mark.parametrize(
+    ("library", "source"),
+    [
+        ("bottle", "import bottle\n\napp = bottle.default_app()\n"),
+        ("web", "from web import application\n\napp = application((), {}).wsgifunc()\n"),
+        ("bobo", "import bobo as b\n\napp = b.Application()\n"),
+    ],
+)
+def test_copy_of_a_library_among_the_commands(
+    tmp_path: Path, folder: str, library: str, source: str
+) -> None:
+    """The folder of the command that runs is the first of ``sys.path``."""
+    commands = tmp_path / "venv" / folder
+    commands.mkdir(parents=True)
+    (commands / f"{library}.py").write_text("raise SystemExit('a command')\n")
+    (tmp_path / "routes.py").write_text(source)
+    found = detect_interface("routes:app", [str(commands), str(tmp_path)])
+    assert found.interface is Interface.WSGI
 
 
 # What is in a file ------------------------------------------------------------------------------
@@ -115,6 +162,49 @@ def test_a_file_that_is_no_regular_one(tmp_path: Path) -> None:
 def test_a_name_bound_in_countless_branches_ends(tmp_path: Path) -> None:
     branches = "if x:\n  app = Flask(1)\n" * (MAX_BINDINGS * 100)
     assert detect_in(tmp_path, "from flask import Flask\n" + branches).startswith("Flask()")
+
+
+DECOYS = '''"""
+app = Flask("in a string")
+"""
+table = {
+"app": "app",
+}
+@decorated
+def other(app):
+    app = 1
+    return app
+
+def helper():
+# a comment at the left
+    app = 2
+app.title = "x"
+'''
+
+
+@pytest.mark.parametrize(
+    ("binding", "evidence"),
+    [
+        ("app = FastAPI()", "FastAPI() at app.py:2"),
+        ("if x:\n    app = FastAPI()\nelse:\n    app = FastAPI()", "FastAPI() at app.py:3"),
+        ("@decorated\n@twice\ndef app():\n    return FastAPI()", "FastAPI() at app.py:5"),
+        ("made = FastAPI()\nname, app = 1, made", "FastAPI() at app.py:2"),
+        (
+            "try:\n    from nowhere import app\nexcept ImportError:\n    app = FastAPI()",
+            "FastAPI() at app.py:5",
+        ),
+        ("class Shop(FastAPI):\n    pass\n\napp = Shop()", "class Shop(FastAPI) at app.py:2"),
+    ],
+    ids=range(6),
+)
+@pytest.mark.parametrize("padding", ["# a comment\n", 'more = ["app", {}]\n', DECOYS])
+def test_large_module(tmp_path: Path, binding: str, evidence: str, padding: str) -> None:
+    """Of a module that is too large for a whole tree the statements that bind the name are read."""
+    head = f"from fastapi import FastAPI\n{binding}\n"
+    source = head + padding * (1_100_000 // len(padding))
+    assert len(source) > 1_000_000
+    assert detect_in(tmp_path, source) == evidence
+    assert detect_in(tmp_path, source + "app = Flask('x'") != evidence
 
 
 @pytest.mark.parametrize(

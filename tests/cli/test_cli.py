@@ -125,6 +125,21 @@ def test_an_application_that_is_there_and_does_not_tell(project: Path) -> None:
     assert shown["warnings"][0].startswith("could not tell ASGI from WSGI, planned for WSGI: ")
 
 
+def test_an_application_that_is_neither(project: Path) -> None:
+    source = "from aiohttp import web\n\nsite = web.Application()\n"
+    (project / "wsgi.py").write_text(source, encoding="utf-8")
+    shown = explain("wsgi:site", "--cpus", "2")
+    assert shown["application"]["is_neither"] is True
+    assert shown["application"]["worker_class"] == "aiohttp.GunicornWebWorker"
+    assert shown["warnings"][0] == (
+        "the application is neither ASGI nor WSGI, planned for WSGI: Application() at wsgi.py:3: "
+        "aiohttp speaks neither ASGI nor WSGI, worker class aiohttp.GunicornWebWorker serves it; "
+        "set GUNICORN_WORKER_CLASS=aiohttp.GunicornWebWorker"
+    )
+    served = explain("wsgi:site", GUNICORN_WORKER_CLASS="aiohttp.GunicornWebWorker")
+    assert not [row for row in served["warnings"] if "neither" in row]
+
+
 def test_what_is_declared_needs_no_application() -> None:
     assert explain("nothing.there:app", "--interface", "asgi")["warnings"] == []
 

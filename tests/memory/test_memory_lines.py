@@ -39,23 +39,25 @@ def budget() -> MemoryBudget:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "used", "line"),
+    ("what", "seconds", "used", "line"),
     [
         (
+            "booted",
             1.234,
             ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB + 500_000),
             "worker 41 booted in 1.23 s: rss=80.0MiB pss=60.0MiB uss=50.5MiB",
         ),
-        (0.5, ProcessMemory(80 * MIB), "worker 41 booted in 0.50 s: rss=80.0MiB"),
+        ("ready", 6.2, ProcessMemory(80 * MIB), "worker 41 ready in 6.20 s: rss=80.0MiB"),
         (
+            "booted",
             None,
             ProcessMemory(80 * MIB, None, 50 * MIB),
             "worker 41 booted: rss=80.0MiB uss=50.0MiB",
         ),
     ],
 )
-def test_boot(seconds: float | None, used: ProcessMemory, line: str) -> None:
-    assert render_boot(41, seconds, used) == line
+def test_boot(what: str, seconds: float | None, used: ProcessMemory, line: str) -> None:
+    assert render_boot(41, what, seconds, used) == line
 
 
 def test_all_workers() -> None:

@@ -255,6 +255,10 @@ class TestJson:
             "interface": "wsgi",
             "evidence": "app.wsgi calls get_wsgi_application()",
             "missing_module": None,
+            "is_neither": False,
+            "worker_class": None,
+            "depends_on_version": False,
+            "makes_own_threads": False,
             "process_state": [],
         }
 

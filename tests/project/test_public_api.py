@@ -38,7 +38,8 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
 DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
 
 Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None,
-    process_state: tuple[ProcessState, ...] = ()) -> None
+    is_neither: bool = False, worker_class: str | None = None, depends_on_version: bool = False,
+    makes_own_threads: bool = False, process_state: tuple[ProcessState, ...] = ()) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 
@@ -89,9 +90,11 @@ ATTRIBUTES = {
 
 JSON_NAMES = {
     "explain": """
-        advice advice[].text advice[].topic application application.evidence
-        application.interface application.missing_module application.process_state
-        application.process_state[].evidence application.process_state[].kind
+        advice advice[].text advice[].topic application application.depends_on_version
+        application.evidence application.interface application.is_neither
+        application.makes_own_threads application.missing_module application.worker_class
+        application.process_state application.process_state[].evidence
+        application.process_state[].kind
         declaration declaration.settings
         declaration.settings.<name>[].source declaration.settings.<name>[].value
         declaration.values declaration.values.<name>.source declaration.values.<name>.value

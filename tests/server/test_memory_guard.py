@@ -284,7 +284,7 @@ def test_operator_signal_ends_resizing_but_not_recycling(
 MOMENTS = {
     "decided": "guard: recycle worker",
     "booting": "Booting worker with pid",
-    "booted": r"worker \d+ booted",
+    "booted": r"worker \d+ (?:booted|ready)",
 }
 
 
@@ -345,7 +345,8 @@ def test_upgrade_amid_a_recycle_leaves_the_count(recycling: Server, promoted: bo
     server.signal(signal.SIGUSR2)
     new = int(server.wait_for(r"Listening at: \S+ \((\d+)\)", since=since).group(1))
     wait_until(
-        lambda: len(re.findall(r"worker \d+ booted", server.log[since:])) >= 2, "new workers"
+        lambda: len(re.findall(r"worker \d+ (?:booted|ready)", server.log[since:])) >= 2,
+        "new workers",
     )
 
     if promoted:
@@ -431,7 +432,9 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
     draining.start()
     fill(server, cgroup, 0.23)
     server.wait_for(rf"guard: recycle worker {first} after its replacement")
-    wait_until(lambda: len(server.lines(r"worker \d+ booted")) == 2, "the replacement boots")
+    wait_until(
+        lambda: len(server.lines(r"worker \d+ (?:booted|ready)")) == 2, "the replacement boots"
+    )
 
     server.signal(signal.SIGTTOU)
     server.wait_for("Handling signal: ttou")

@@ -1,5 +1,5 @@
-# target: app:app -> unknown
-# evidence: aiohttp speaks neither and needs its own worker class
+# target: app:app -> neither
+# evidence: aiohttp speaks neither ASGI nor WSGI, worker class aiohttp.GunicornWebWorker serves it
 from aiohttp import web
 
 app = web.Application()

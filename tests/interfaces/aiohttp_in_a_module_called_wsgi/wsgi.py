@@ -1,5 +1,5 @@
-# target: wsgi:app -> unknown
-# evidence: needs its own worker class
+# target: wsgi:app -> neither
+# evidence: aiohttp.GunicornWebWorker
 from aiohttp import web
 
 app = web.Application()

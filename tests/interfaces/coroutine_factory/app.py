@@ -1,4 +1,4 @@
-# target: app:create_app() -> unknown
+# target: app:create_app() -> neither
 # evidence: is a coroutine function
 from fastapi import FastAPI
 

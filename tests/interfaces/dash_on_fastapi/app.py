@@ -1,5 +1,5 @@
 # target: app:server -> asgi
-# evidence: Dash(backend='fastapi') at app.py:5
+# evidence: Dash(ASGI).server at app.py:6
 import dash
 
 app = dash.Dash(__name__, backend="fastapi")

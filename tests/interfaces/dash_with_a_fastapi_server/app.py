@@ -1,5 +1,5 @@
 # target: app:app -> asgi
-# evidence: FastAPI() at app.py:6
+# evidence: Dash(ASGI) at app.py:6
 import dash
 from fastapi import FastAPI
 

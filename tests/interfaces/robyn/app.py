@@ -1,4 +1,4 @@
-# target: app:app -> unknown
+# target: app:app -> neither
 # evidence: Robyn speaks neither
 from robyn import Robyn
 

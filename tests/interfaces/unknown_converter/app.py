@@ -1,5 +1,5 @@
 # target: app:app -> unknown
-# evidence: WsgiToSomething() at app.py:6
+# evidence: no module 'nowhere' on the path
 from fastapi import FastAPI
 from nowhere import WsgiToSomething
 

@@ -1,0 +1,5 @@
+# target: main:app -> asgi
+# evidence: Application() at main.py:5
+from blacksheep.server.application import Application
+
+app = Application()

@@ -1,0 +1,3 @@
+from quart import Quart
+
+service = Quart("x")

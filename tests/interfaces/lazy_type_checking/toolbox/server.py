@@ -1,0 +1,6 @@
+from starlette.applications import Starlette
+
+
+class Server:
+    def http(self):
+        return Starlette()

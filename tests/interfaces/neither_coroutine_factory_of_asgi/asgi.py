@@ -1,0 +1,7 @@
+# target: asgi:create -> neither
+# evidence: no worker class awaits its result
+from fastapi import FastAPI
+
+
+async def create():
+    return FastAPI()
