@@ -168,7 +168,7 @@ def _cap_to_need(result: Plan, given: Given) -> Plan:
         # One worker a core was declared (cpu, async), or somebody granted just these cores.
         return result
     else:
-        rule = f"{ENOUGH_WORKERS} until a need for more is shown: GUNICORN_WORKERS, GUNICORN_CPUS"
+        rule = f"at most {ENOUGH_WORKERS} unless GUNICORN_WORKERS or GUNICORN_CPUS asks for more"
         source = given.cores_source
     more = {"source": source, "inputs": {"wanted": workers}, "is_need_cut": True}
     return choose(result, "workers", ENOUGH_WORKERS, rule, **more)

@@ -388,7 +388,7 @@ class TestNeed:
         assert planned.warnings == ()
         reason = planned.reasons_for("workers")[-1]
         assert reason.is_need_cut
-        assert reason.rule == "12 until a need for more is shown: GUNICORN_WORKERS, GUNICORN_CPUS"
+        assert reason.rule == "at most 12 unless GUNICORN_WORKERS or GUNICORN_CPUS asks for more"
         assert reason.source == "os.sched_getaffinity"
 
     @pytest.mark.parametrize(
