@@ -123,6 +123,11 @@ class WorkerRecords:
         self._total = now.at_least(self._total)
         return self._total
 
+    def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
+        """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""
+        slot = self._slot(worker)
+        return slot.page.raw(slot.number, region) if slot else None
+
     def end_start(self, worker: Worker) -> None:
         """
         Tell the other workers of a start from the first one that it has failed.
@@ -157,8 +162,13 @@ class WorkerRecords:
 
     def forks(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
         """Return what is known of each of Gunicorn's *workers*, by pid."""
+        counters = self.counters(workers)
         return {
-            pid: WorkerRecord(note.forked_at_seconds, self._ready_report(pid, worker))
+            pid: WorkerRecord(
+                note.forked_at_seconds,
+                self._ready_report(pid, worker),
+                counters[pid].requests if pid in counters else None,
+            )
             for pid, worker in list(workers.items())
             if (note := getattr(worker, _NOTE, None))
         }

@@ -5,7 +5,8 @@ Which cgroup directories hold the limits of this process. Pure.
     /proc/self/mountinfo  where is that hierarchy mounted   parse_mountinfo    -> Mount
     both                  directories, leaf first           list_hierarchies   -> Hierarchy
 
-cgroup v1, v2 and hosts that mix both. Text that no kernel writes raises `MalformedFileError`.
+cgroup v1, v2 and hosts that mix both. A platform that shows its files elsewhere is a row of
+`_FIXED_DIRECTORIES`. Text that no kernel writes raises `MalformedFileError`.
 """
 
 from __future__ import annotations

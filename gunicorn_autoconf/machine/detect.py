@@ -3,6 +3,9 @@ From a root directory to a `Machine`: what the kernel grants to this process or 
 
 Touches files below the root (/proc, /sys/fs/cgroup, a few markers) and, through `Host`, the calls
 that no file answers. Never raises: what cannot be read or understood becomes a `Problem`.
+
+The names of the files are here and, for memory, in `memory_limits`; in which directories they are
+looked for, in `cgroup_tree`; what their text means, in `kernel_files`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ from gunicorn_autoconf.machine.platforms import find_platform, read_grace_second
 from gunicorn_autoconf.machine.tree import Tree, origin_in
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - Gunicorn makes its files there by mkstemp
+QUOTA_FILE = {1: "cpu.cfs_quota_us", 2: "cpu.max"}
+PERIOD_FILE = "cpu.cfs_period_us"  # v1; v2 has the period in the file of the quota
+PIDS_FILE = "pids.max"
 CPUINFO = "/proc/cpuinfo"
 OUT_OF_SIGHT = (
     "our own cgroup is not among those that are mounted: CPU and memory limits are unknown; set "
@@ -101,20 +107,20 @@ def _read_quota(tree: Tree, places: Sequence[cgroup_tree.Hierarchy]) -> CpuQuota
 
 
 def _read_quota_v2(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
-    path = f"{directory}/cpu.max"
+    path = f"{directory}/{QUOTA_FILE[2]}"
     found = tree.read(path, lambda text: (kernel_files.parse_cpu_max(text), text))
     cores, text = found or (None, "")
     return None if cores is None else CpuQuota(cores=cores, origin=origin_in(path, text, place))
 
 
 def _read_quota_v1(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
-    path = f"{directory}/cpu.cfs_quota_us"
+    path = f"{directory}/{QUOTA_FILE[1]}"
     quota_us = tree.read(path, kernel_files.parse_cfs_quota)
     if quota_us is None:
         return None
-    period_us = tree.read(f"{directory}/cpu.cfs_period_us", kernel_files.parse_cfs_period)
+    period_us = tree.read(f"{directory}/{PERIOD_FILE}", kernel_files.parse_cfs_period)
     period_us = period_us or kernel_files.DEFAULT_PERIOD_US
-    text = f"{quota_us} (cpu.cfs_period_us {period_us})"
+    text = f"{quota_us} ({PERIOD_FILE} {period_us})"
     return CpuQuota(cores=quota_us / period_us, origin=origin_in(path, text, place))
 
 
@@ -139,7 +145,7 @@ def _read_pids(tree: Tree, places: Sequence[cgroup_tree.Hierarchy]) -> PidsLimit
     for place in places:
         found = []
         for directory in place.directories:
-            path = f"{directory}/pids.max"
+            path = f"{directory}/{PIDS_FILE}"
             limit = tree.read(path, kernel_files.parse_pids_max)
             if limit is not None:
                 found.append(PidsLimit(limit=limit, origin=origin_in(path, str(limit), place)))

@@ -1,8 +1,6 @@
-"""Readings of memory to lines of the log and to metrics. Pure."""
+"""Readings of memory to lines of the log. Pure."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
@@ -23,7 +21,7 @@ def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemor
 def render_memory(sample: Sample, budget: MemoryBudget | None) -> str:
     """Return the line of all workers: what each uses on its own, and its growth since boot."""
     totals = {
-        "pss": sum(worker.pss_bytes for worker in sample.workers),
+        "pss": sum(worker.size_bytes for worker in sample.workers),
         "budget": budget.budget_bytes if budget else None,
         "headroom": sample.headroom_bytes,
         "limit": sample.limit_bytes,
@@ -70,21 +68,15 @@ def render_oom(pid: int, last: WorkerSample | None, memory: MemorySupply, worker
     return f"worker {pid} was killed by the kernel's OOM killer: {', '.join(facts)}"
 
 
-def metrics(sample: Sample, budget: MemoryBudget | None) -> Iterator[tuple[str, int]]:
-    """Yield gauges for statsd: the count, and in bytes the largest USS, the sum of all PSS."""
-    prefix = "gunicorn.autoconf."
-    yield f"{prefix}workers", len(sample.workers)
-    yield f"{prefix}headroom", sample.headroom_bytes
-    yield f"{prefix}pss", sum(worker.pss_bytes for worker in sample.workers)
-    yield f"{prefix}worker.uss", max((worker.uss_bytes for worker in sample.workers), default=0)
-    if budget:
-        yield f"{prefix}budget", budget.budget_bytes
-
-
 def _worker(worker: WorkerSample) -> str:
-    if not worker.is_booted:
+    if worker.boot_uss_bytes is None:
         return f"{worker.pid}=booting"
-    return f"{worker.pid}={_mib(worker.uss_bytes)}({worker.growth_bytes / MIB:+.1f})"
+    growth = (worker.uss_bytes - worker.boot_uss_bytes) / MIB
+    helpers = ""
+    if worker.helpers:
+        several = "s" * (worker.helpers != 1)
+        helpers = f"+{_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
+    return f"{worker.pid}={_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"
 
 
 def _pairs(sizes: dict[str, int | None]) -> str:

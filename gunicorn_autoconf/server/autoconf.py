@@ -98,7 +98,7 @@ def autoconf(
     what is given here is stronger than the environment.
 
     Args:
-        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword down to *stall_warning*.
+        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword above *environ*.
         environ: The environment; `os.environ` where None.
         argv: Gunicorn's command line; `sys.argv` where None.
         root: Where ``/proc`` and ``/sys`` are found.

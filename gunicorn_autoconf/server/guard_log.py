@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.lines import metrics, render_action, render_memory
+from gunicorn_autoconf.memory.lines import render_action, render_memory
+from gunicorn_autoconf.memory.metrics import metrics
 from gunicorn_autoconf.units import format_bytes
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class GuardLog:
                 "that were no workers",
                 kills,
             )
+
+    def is_new_failure(self, error: Exception) -> bool:
+        """Whether a step has not failed in this way just before."""
+        return self._is_news("failure", repr(error))
 
     def _is_news(self, topic: str, what: object) -> bool:
         """Whether something else was said on *topic* before."""

@@ -23,7 +23,7 @@ from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.replan import loop_and_parser, replan
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
-from gunicorn_autoconf.watchdog.watchdog import Watchdog, start_watchdog
+from gunicorn_autoconf.watchdog.inside import Inside
 from gunicorn_autoconf.worker_classes import Interface, family_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ServerHooks:
     The hooks that one reading of the configuration hands to Gunicorn.
 
     They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its watchdog and its meter.
+    once forked, adds its part of the watchdog and its meter.
     """
 
     def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
@@ -68,7 +68,7 @@ class ServerHooks:
         self._loaded = loaded
         self._timing = timing
         self._state: ServerState | None = None
-        self._watchdog: Watchdog | None = None
+        self._watchdog: Inside | None = None
         self._meter: Meter | None = None
 
     def by_name(self) -> dict[str, Hook]:
@@ -138,7 +138,9 @@ class ServerHooks:
             records.booted(worker, memory)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
-        self._watchdog = start_watchdog(worker, self._final.declaration.stall_warning_seconds)
+        if self._state and self._state.patrol:
+            self._watchdog = Inside(worker, self._state.patrol)
+            self._watchdog.start()
 
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
@@ -162,7 +164,7 @@ class ServerHooks:
 
     @_harmless
     def worker_exit(self, server: Arbiter, worker: Worker) -> None:
-        """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
+        """Tell the arbiter what the worker uses at its end, and that it ends."""
         if worker.pid != os.getpid():
             return  # The arbiter calls it for a worker that it finds gone.
         if self._meter:
@@ -170,7 +172,7 @@ class ServerHooks:
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
-            self._watchdog.close()
+            self._watchdog.leave()
 
     @property
     def _final(self) -> Planned:

@@ -9,7 +9,6 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.lines import (
-    metrics,
     render_action,
     render_boot,
     render_exit,
@@ -132,22 +131,3 @@ def test_oom(last: WorkerSample | None, supply: MemorySupply, workers: int, line
     assert render_oom(41, last, supply, workers) == (
         f"worker 41 was killed by the kernel's OOM killer: {line}"
     )
-
-
-def test_metrics() -> None:
-    assert dict(metrics(SAMPLE, budget())) == {
-        "gunicorn.autoconf.workers": 3,
-        "gunicorn.autoconf.headroom": 209_715_200,
-        "gunicorn.autoconf.pss": 141_610_189,
-        "gunicorn.autoconf.worker.uss": 63_963_136,
-        "gunicorn.autoconf.budget": 416_074_956,
-    }
-
-
-def test_metrics_of_nobody() -> None:
-    assert dict(metrics(SAMPLE._replace(workers=()), None)) == {
-        "gunicorn.autoconf.workers": 0,
-        "gunicorn.autoconf.headroom": 209_715_200,
-        "gunicorn.autoconf.pss": 0,
-        "gunicorn.autoconf.worker.uss": 0,
-    }

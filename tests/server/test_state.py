@@ -48,7 +48,9 @@ class Scene:
         """Let a supervisor run that sees this limit now."""
         executor = SimpleNamespace(worker_ended=lambda pid: retired)
         supply = memory(16 * GIB, limit(limit_mib * MIB, at=APP))
-        supervisor: Any = SimpleNamespace(executor=executor, memory=supply)
+        supervisor: Any = SimpleNamespace(
+            executor=executor, memory=supply, worker_oom_killed=lambda last: None
+        )
         self.state.supervisor = supervisor
 
     def end(self, *, reports: bool = False, tells_end: bool = True) -> str:
