@@ -1,8 +1,8 @@
 """
-The text of the kernel's memory and CPU files to values. Pure.
+The text of the kernel's memory, CPU and pids files to values. Pure.
 
 A limit that is absent is None; text that no kernel writes raises `MalformedFileError`. Which files
-are read, and in which order, `detect` says.
+are read, and in which order, `detect` and `memory_limits` say.
 """
 
 from __future__ import annotations
@@ -110,6 +110,45 @@ def parse_memory_limit(text: str) -> int | None:
         Linux, admin-guide/cgroup-v1/memory.rst; include/linux/page_counter.h, PAGE_COUNTER_MAX.
     """
     return _below_unlimited(_parse_integer(text, "a number of bytes"))
+
+
+def parse_pids_max(text: str) -> int | None:
+    """
+    Return how many processes and threads a cgroup may hold, or None when there is no limit.
+
+    *text* is a whole ``pids.max`` file, the same at cgroup v1 and v2: a number or ``max``.
+
+    >>> parse_pids_max("64")
+    64
+
+    Raises:
+        MalformedFileError: Neither form.
+
+    Source:
+        Linux, admin-guide/cgroup-v2.rst, "PID Interface Files".
+    """
+    return None if text.strip() == "max" else _parse_size(text, "a number or 'max'")
+
+
+def parse_cpuinfo(text: str) -> int:
+    r"""
+    Return the number of processors.
+
+    *text* is a whole ``/proc/cpuinfo`` file.
+
+    >>> parse_cpuinfo("processor\t: 0\nflags\t: fpu\n\nprocessor\t: 1\n")
+    2
+
+    Raises:
+        MalformedFileError: It lists none.
+
+    Source:
+        proc_cpuinfo(5).
+    """
+    names = [line.partition(":")[0].strip() for line in split_lines(text)]
+    if "processor" not in names:
+        raise MalformedFileError("a list of processors", text)
+    return names.count("processor")
 
 
 def parse_memory_usage(text: str) -> int:

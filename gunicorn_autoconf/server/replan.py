@@ -16,6 +16,7 @@ from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.app.factory import call_of_factory
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.app.state import find_process_state
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.known import Known
@@ -59,7 +60,7 @@ def find_application(target: str | None, declaration: Declaration) -> Finding | 
     if not target:
         return None
     _refuse_factory(named_by, target, search_path(declaration))
-    return detect_interface(target, search_path(declaration))
+    return _read_source(target, search_path(declaration))
 
 
 def _refuse_factory(named_by: str, target: str, path: Sequence[str]) -> None:
@@ -81,6 +82,11 @@ def _source(declaration: Declaration, name: str) -> str:
 def search_path(declaration: Declaration) -> list[str]:
     """Return where Gunicorn will import from, in its order, as far as it is declared."""
     return _search_path(_setting(declaration, "chdir"), _setting(declaration, "pythonpath"))
+
+
+def _read_source(target: str, path: list[str]) -> Finding:
+    found = detect_interface(target, path)
+    return replace(found, process_state=find_process_state(target, path))
 
 
 def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
@@ -215,12 +221,14 @@ def _application(loaded: Planned, server: Arbiter) -> Finding | None:
     if server.cfg.preload_app and server.app.callable is not None:
         interface = interface_of(server.app.callable)
         if interface is not None:
-            return Finding(interface=interface, evidence="the loaded application shows it")
+            kept = loaded.application.process_state if loaded.application else ()
+            shown = "the loaded application shows it"
+            return Finding(interface=interface, evidence=shown, process_state=kept)
     # The configuration file may have named the application, or where it is.
     target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
     if not target or server.cfg.paste:
         return loaded.application
-    return detect_interface(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
+    return _read_source(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
 
 
 def _apply(chosen: Plan, server: Arbiter) -> None:

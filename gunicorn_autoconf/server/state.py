@@ -84,7 +84,7 @@ class ServerState:
         if self._oom_files and self._oom_files.kills_all:
             server.log.warning(
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
-                "the container, the arbiter included"
+                "this cgroup, the arbiter included"
             )
         supervisor = Supervisor(
             server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
