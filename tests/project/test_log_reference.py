@@ -46,7 +46,7 @@ FUNCTIONS = {
     "_setting_lines",
     "_interface",
     "_misnamed",
-    "_suggestion",
+    "unknown_name",
 }
 
 # What remarks on a plan are logged.

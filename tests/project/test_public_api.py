@@ -75,8 +75,8 @@ plan(machine: Machine, declaration: Declaration | None = None, *, application: F
     None, worker_memory_bytes: int | None = None, http_parser: str = httptools) -> Plan
 
 read_declaration(environ: Mapping[str, str], *, arguments: Mapping[str, object] | None = None,
-    setting_parsers: Mapping[str, SettingParser] | None = None, command_line: Mapping[str,
-    tuple[Explicit, ...]] | None = None) -> Declaration
+    setting_parsers: Mapping[str, SettingParser] | None = None, setting_flags: Mapping[str, str] |
+    None = None, command_line: Mapping[str, tuple[Explicit, ...]] | None = None) -> Declaration
 """
 
 ATTRIBUTES = {
