@@ -2,7 +2,7 @@
 
 `uvicorn_worker.UvicornWorker` hands few of Gunicorn's settings to uvicorn, sends no heartbeat while
 it drains, and is ended by the signal that it was sent before Gunicorn's hooks have run. This is
-that class with Gunicorn's promises kept. It needs nothing else of this package:
+that class with Gunicorn's promises kept. It works without the rest of this package:
 ``gunicorn -k gunicorn_autoconf.workers.UvicornWorker app:app``.
 """
 
@@ -24,6 +24,8 @@ from typing import Any
 import uvicorn
 import uvicorn_worker
 from gunicorn.arbiter import Arbiter
+
+from gunicorn_autoconf.fleet.leftovers import describe_thread, end_children, log_tasks
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -153,6 +155,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             self._status = int(end.code or 0)
         finally:
             self._limit_the_end()
+            log_tasks(self, asyncio.all_tasks(loop))
             _close(loop)
         sys.exit(self._status)
 
@@ -172,9 +175,11 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         """End the process where a thread goes on, for which Python would wait without a limit."""
         time.sleep(END_SECONDS)
         main = threading.main_thread()
-        names = [t.name for t in threading.enumerate() if not t.daemon and t is not main]
-        if names:
+        threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
+        if threads:
+            names = [describe_thread(thread) for thread in threads]
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
+            end_children(self)
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(AttributeError, OSError, ValueError):
                     stream.flush()

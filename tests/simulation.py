@@ -25,6 +25,7 @@ from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.timing import Timing
+from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
@@ -213,6 +214,8 @@ class Fleet:
     arbiter_mib: float = 20
     timing: Timing = field(default_factory=Timing)
     environ: dict[str, str] = field(default_factory=dict)
+    declaration: Declaration | None = None
+    """What is declared, in the place of *environ*."""
     told_mib: Law | None = None
     """The limit that is told, in MiB, where that is not the one that the kernel enforces."""
     is_lazy: bool = False
@@ -243,7 +246,8 @@ class Fleet:
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
-        declaration = declare({"GUNICORN_MEMORY_LOG_INTERVAL": "0", **self.environ})
+        quiet = {"GUNICORN_MEMORY_LOG_INTERVAL": "0"}
+        declaration = self.declaration or declare(quiet | self.environ)
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )

@@ -123,6 +123,11 @@ class WorkerRecords:
         self._total = now.at_least(self._total)
         return self._total
 
+    def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
+        """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""
+        slot = self._slot(worker)
+        return slot.page.raw(slot.number, region) if slot else None
+
     def end_start(self, worker: Worker) -> None:
         """
         Tell the other workers of a start from the first one that it has failed.

@@ -94,7 +94,7 @@ class GuardLog:
         """Log OOM kills of processes that were no workers."""
         if kills:
             self._log.warning(
-                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this container "
+                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this cgroup "
                 "that were no workers",
                 kills,
             )

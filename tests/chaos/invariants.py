@@ -142,7 +142,7 @@ EXPECTED_ERRORS = (
     r"Worker \(pid:\d+\) exited with code 1\.",
     r"was killed by the kernel's OOM killer",
     r"Error handling request GET /hang",
-    r"no sign of life from this worker for",
+    r"no heartbeat from this worker for",
     r"Exception in ASGI application",  # The request that hangs, on SIGABRT.
     r"Cancel 0 running task\(s\)",
     r"was sent SIGTERM!",

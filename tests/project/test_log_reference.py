@@ -27,12 +27,14 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 MODULES = {
     "guard",
     "lines",
-    "stall",
-    "loop",
-    "heartbeat",
+    "causes",
+    "pools",
+    "requests",
     "stacks",
-    "threads",
     "tally",
+    "replaced",
+    "tasks",
+    "watch",
 }
 
 # Functions of other modules whose words go to the log: the start-up table and the warnings.
@@ -51,7 +53,7 @@ FUNCTIONS = {
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "the limit is 0", "as planned", "gunicorn-autoconf watchdog"}
+UNSAID = {"no worker is measured", "the limit is 0", "as planned", "AnyIO worker"}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 
