@@ -474,11 +474,14 @@ class TestLateGrowth:
 class TestOthers:
     """What others take under the same limit."""
 
-    def test_helper_that_leaks_goes_with_its_worker(self) -> None:
+    @pytest.mark.parametrize("stop_seconds", [1, 4])
+    def test_helper_that_leaks_goes_with_its_worker(self, stop_seconds: float) -> None:
         fleet = Fleet(
             [plateau(17, 18)],
             workers=2,
             cores=1,
+            boot_seconds=0.3,
+            stop_seconds=stop_seconds,
             limit_mib=[(0, 300)],
             environ={"GUNICORN_WORKERS": "2"},
             helpers={11: lambda age: max(age - 30, 0) * 6},
