@@ -32,6 +32,7 @@ ARBITER_PID = 1
 FIRST_PID = 11
 FIRST_HELPER = 100_000
 TICKS_A_SECOND = 10
+CPU_SECONDS_A_REQUEST = 0.005
 
 
 class Config:
@@ -390,8 +391,10 @@ class Fleet:
 
     def _record(self, pid: int) -> WorkerRecord:
         life = self.lives[pid]
-        answered = int(life.answered) if self.counts_requests else None
-        return WorkerRecord(life.forked_at, self._report(pid), answered)
+        if self.counts_requests:
+            return WorkerRecord(life.forked_at, self._report(pid), int(life.answered))
+        cpu_seconds = life.answered * CPU_SECONDS_A_REQUEST
+        return WorkerRecord(life.forked_at, self._report(pid), None, cpu_seconds)
 
     def _seen(self, sample: Sample, pids: object) -> None:
         self.last_seen.update({worker.pid: worker for worker in sample.workers})
