@@ -2,7 +2,7 @@
 
 `uvicorn_worker.UvicornWorker` hands few of Gunicorn's settings to uvicorn, sends no heartbeat while
 it drains, and is ended by the signal that it was sent before Gunicorn's hooks have run. This is
-that class with Gunicorn's promises kept. It needs nothing else of this package:
+that class with Gunicorn's promises kept. It works without the rest of this package:
 ``gunicorn -k gunicorn_autoconf.workers.UvicornWorker app:app``.
 """
 
@@ -24,6 +24,13 @@ from typing import Any
 import uvicorn
 import uvicorn_worker
 from gunicorn.arbiter import Arbiter
+
+from gunicorn_autoconf.fleet.leftovers import (
+    describe_thread,
+    end_children,
+    end_children_at_exit,
+    log_tasks,
+)
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -99,7 +106,8 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
 
     def _print_stacks(self) -> None:
         """Have every thread's Python stack printed on SIGABRT, and where the process crashes."""
-        streams = [getattr(handler, "stream", None) for handler in self.log.error_log.handlers]
+        error_log = getattr(self.log, "error_log", None)  # A logger of your own may have none.
+        streams = [getattr(each, "stream", None) for each in getattr(error_log, "handlers", ())]
         for stream in filter(None, (*streams, sys.stderr)):
             # A stream of somebody's own may be no file.
             with contextlib.suppress(AttributeError, OSError, RuntimeError, TypeError, ValueError):
@@ -153,6 +161,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             self._status = int(end.code or 0)
         finally:
             self._limit_the_end()
+            log_tasks(self, asyncio.all_tasks(loop))
             _close(loop)
         sys.exit(self._status)
 
@@ -164,6 +173,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             try:
                 hook(server, worker)
             finally:
+                end_children_at_exit(self)
                 threading.Thread(target=self._end_without_threads, daemon=True).start()
 
         self.cfg.set("worker_exit", worker_exit)
@@ -171,9 +181,11 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
     def _end_without_threads(self) -> None:
         """End the process where a thread goes on, for which Python would wait without a limit."""
         time.sleep(END_SECONDS)
+        end_children(self)  # A pool's thread goes on as long as its processes do.
         main = threading.main_thread()
-        names = [t.name for t in threading.enumerate() if not t.daemon and t is not main]
-        if names:
+        threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
+        if threads:
+            names = [describe_thread(thread) for thread in threads]
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(AttributeError, OSError, ValueError):

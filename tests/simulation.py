@@ -224,7 +224,11 @@ class Fleet:
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
-        kills: Any = SimpleNamespace(forget_unclaimed=lambda now: self.unclaimed_kills())
+        kills: Any = SimpleNamespace(
+            is_told=True,
+            has_unclaimed=False,
+            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+        )
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,

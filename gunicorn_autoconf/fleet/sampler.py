@@ -200,5 +200,5 @@ def tightest_level(memory: MemorySupply, declared_bytes: int | None) -> tuple[in
 def _measured(levels: Iterable[MemoryLimit]) -> Iterator[tuple[int, int]]:
     """Yield limit and headroom of each level whose usage is known."""
     for level in levels:
-        if level.working_set_bytes is not None:
-            yield level.limit_bytes, level.limit_bytes - level.working_set_bytes
+        if level.in_use_bytes is not None:
+            yield level.limit_bytes, level.limit_bytes - level.in_use_bytes

@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.plan.report import render_change, render_final, render_table
+from gunicorn_autoconf.plan.report import render_change, render_final, render_table, value_text
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, parts_of
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.replan import loop_and_parser, replan
@@ -90,9 +92,9 @@ class ServerHooks:
         self._state_of(server).replanned(self._loaded, final)
         table = render_table(final.machine, final.declaration, final.plan, loop_and_parser(server))
         for line in table:
-            server.log.info("%s", line)
+            log_event(server.log, "info", line.event, line.text, **line.fields)
         for warning in final.warnings:
-            server.log.warning("gunicorn-autoconf: %s", warning)
+            log_event(server.log, "warning", "plan_warning", f"gunicorn-autoconf: {warning}")
         if server.cfg.preload_app:
             freeze_preloaded(server)
 
@@ -100,7 +102,9 @@ class ServerHooks:
     def when_ready(self, server: Arbiter) -> None:
         """Log the values that hold, and what overrode the plan; start the supervisor."""
         values = {name: setting.get() for name, setting in server.cfg.settings.items()}
-        server.log.info("%s", render_final(self._state_of(server).final.plan, values))
+        final = self._state_of(server).final.plan
+        running = {name: value_text(name, values[name]) for name in PLANNED_SETTINGS}
+        log_event(server.log, "info", "running", render_final(final, values), settings=running)
         for name, hook in self.by_name().items():
             if hook not in parts_of(values[name]):
                 server.log.info(
@@ -131,7 +135,15 @@ class ServerHooks:
         memory = read_process_memory()
         if memory is not None:
             seconds = self._state.records.booted(worker, memory) if self._state else None
-            worker.log.info("%s", render_boot(worker.pid, seconds, memory))
+            log_event(
+                worker.log,
+                "info",
+                "worker_booted",
+                render_boot(worker.pid, seconds, memory),
+                worker=worker.pid,
+                boot_seconds=seconds and round(seconds, 3),
+                **memory._asdict(),
+            )
         else:  # No /proc, or one that hides us.
             worker.log.info("worker %d booted: its memory is not told", worker.pid)
         self._watchdog = start_watchdog(worker, self._final.declaration.stall_warning_seconds)
