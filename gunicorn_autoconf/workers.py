@@ -25,10 +25,12 @@ import uvicorn
 import uvicorn_worker
 from gunicorn.arbiter import Arbiter
 
+from gunicorn_autoconf.events import complete_log
 from gunicorn_autoconf.fleet.leftovers import (
     describe_thread,
     end_children,
     end_children_at_exit,
+    lasting_threads,
     log_tasks,
 )
 
@@ -89,6 +91,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         cfg = kwargs["cfg"] if "cfg" in kwargs else args[5]
+        complete_log(kwargs["log"] if "log" in kwargs else args[6])
         self.CONFIG_KWARGS = {**uvicorn_options(cfg), **self.CONFIG_KWARGS}
         super().__init__(*args, **kwargs)
         self.server: _Server | None = None
@@ -106,8 +109,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
 
     def _print_stacks(self) -> None:
         """Have every thread's Python stack printed on SIGABRT, and where the process crashes."""
-        error_log = getattr(self.log, "error_log", None)  # A logger of your own may have none.
-        streams = [getattr(each, "stream", None) for each in getattr(error_log, "handlers", ())]
+        streams = [getattr(handler, "stream", None) for handler in self.log.error_log.handlers]
         for stream in filter(None, (*streams, sys.stderr)):
             # A stream of somebody's own may be no file.
             with contextlib.suppress(AttributeError, OSError, RuntimeError, TypeError, ValueError):
@@ -182,9 +184,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         """End the process where a thread goes on, for which Python would wait without a limit."""
         time.sleep(END_SECONDS)
         end_children(self)  # A pool's thread goes on as long as its processes do.
-        main = threading.main_thread()
-        threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
-        if threads:
+        if threads := lasting_threads():
             names = [describe_thread(thread) for thread in threads]
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
             for stream in (sys.stdout, sys.stderr):

@@ -228,6 +228,9 @@ class Fleet:
             is_told=True,
             has_unclaimed=False,
             strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            read=lambda: (),
+            highs=lambda: (),
+            pressure=lambda: None,
         )
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(

@@ -78,7 +78,7 @@ def end_children_at_exit(worker: Any) -> None:
 def end_children(worker: Any) -> None:
     """End the processes that *worker* has started, such as a pool's: they would outlive it."""
     if worker.pid != os.getpid():
-        return  # A process that the worker has forked, and that runs its exit functions.
+        return  # A process that the worker has forked, which runs its exit functions.
     with _ENDING:
         spared = _of_multiprocessing()
         pids = [pid for pid in list_descendants(os.getpid()) if pid not in spared and _goes_on(pid)]
@@ -94,6 +94,16 @@ def end_children(worker: Any) -> None:
         for pid in filter(_goes_on, pids):
             # A forked one may have the handlers of the worker, and goes on.
             _send(pid, signal.SIGKILL)
+
+
+def lasting_threads() -> list[threading.Thread]:
+    """Return the threads for which Python waits at the exit; one that is about to end may do so."""
+    main = threading.main_thread()
+    threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
+    until = time.monotonic() + CHILD_SECONDS
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0))
+    return [thread for thread in threads if thread.is_alive()]
 
 
 def _of_multiprocessing() -> set[int]:

@@ -108,6 +108,11 @@ class MemoryEvents:
         name = "memory.usage_in_bytes" if self._place.version == 1 else "memory.current"
         return self._number(level, name, parse_memory_usage)
 
+    def shared_bytes(self, level: int) -> int:
+        """Return what is used at *level* by tmpfs, ``/dev/shm`` and other shared memory."""
+        stat = _counters(f"{self._root}{self.directory(level)}/memory.stat")
+        return stat.get("total_shmem" if self._place.version == 1 else "shmem", 0)
+
     @property
     def kills_all(self) -> bool:
         """

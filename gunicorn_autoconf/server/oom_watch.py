@@ -104,13 +104,11 @@ class ServerOom:
             return OomKill(workers)
         known = OomKill(workers, shared_counter=events.counter if events.is_shared else None)
         if kill.level is not None:
-            directory = events.directory(kill.level)
-            levels = {level.origin.path.rpartition("/")[0]: level for level in memory.limits}
             limit_bytes = events.limit_bytes(kill.level)
-            known = known._replace(directory=directory, limit_bytes=limit_bytes)
-            level = levels.get(directory)
-            if level and is_worth_telling(level.shared_bytes, level.limit_bytes):
-                known = known._replace(shared_bytes=level.shared_bytes)
+            known = known._replace(directory=events.directory(kill.level), limit_bytes=limit_bytes)
+            shared_bytes = events.shared_bytes(kill.level)
+            if limit_bytes and is_worth_telling(shared_bytes, limit_bytes):
+                known = known._replace(shared_bytes=shared_bytes)
         elif not memory.limits and memory.lowest:
             known = known._replace(machine_bytes=memory.lowest.limit_bytes)
         elif memory.lowest and not events.tells_limits:
