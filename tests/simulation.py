@@ -46,9 +46,13 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.extras: list[dict[str, object]] = []
 
-    def info(self, text: str, *args: object, **_: object) -> None:
+    def info(
+        self, text: str, *args: object, extra: dict[str, object] | None = None, **_: object
+    ) -> None:
         self.lines.append(text % args)
+        self.extras.append(extra or {})
 
     debug = warning = error = exception = info
 

@@ -9,6 +9,8 @@ from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.memory.kill_loop import Loop
 from gunicorn_autoconf.units import format_bytes, plural
 
+PREFIX = "gunicorn-autoconf: "
+
 
 class OomKill(NamedTuple):
     """
@@ -68,8 +70,17 @@ def render_helper_kill(helper: Helper, *, is_certain: bool) -> str:
     whose = "the arbiter" if helper.worker is None else f"worker {helper.worker}"
     took = "took" if is_certain else "probably took"
     return (
-        f"gunicorn-autoconf: the kernel's OOM killer {took} process {helper.pid} ({helper.name}), "
+        f"{PREFIX}the kernel's OOM killer {took} process {helper.pid} ({helper.name}), "
         f"a child process of {whose}: it used {format_bytes(helper.rss_bytes)} when last seen"
+    )
+
+
+def render_others_kill(processes: int) -> str:
+    """Return the line of processes that the kernel killed and that nobody had seen before."""
+    were = "was no worker" if processes == 1 else "were no workers"
+    return (
+        f"{PREFIX}the kernel's OOM killer took {processes} process{'es' * (processes != 1)} of "
+        f"this container that {were}"
     )
 
 
@@ -77,4 +88,4 @@ def render_loop(loop: Loop, fits: int | None) -> str:
     """Return the line of workers that are killed one after the other."""
     each = f" at {format_bytes(loop.size_bytes)} each" if loop.size_bytes else ""
     fit = f": {fits} fit" if fits is not None and loop.size_bytes else ""
-    return f"gunicorn-autoconf: {loop.kills} workers OOM-killed in {loop.seconds:.0f} s{each}{fit}"
+    return f"{PREFIX}{loop.kills} workers OOM-killed in {loop.seconds:.0f} s{each}{fit}"

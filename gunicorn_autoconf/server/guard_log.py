@@ -9,7 +9,7 @@ from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.lines import memory_fields, metrics, render_action, render_memory
-from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop
+from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
 from gunicorn_autoconf.memory.throttling import render_slowdown
 from gunicorn_autoconf.units import format_bytes
 
@@ -165,8 +165,7 @@ class GuardLog:
                 self._log,
                 "warning",
                 "other_oom_killed",
-                f"gunicorn-autoconf: the kernel's OOM killer took {unknown} processes of this "
-                "container that were no workers",
+                render_others_kill(unknown),
                 processes=unknown,
             )
 
