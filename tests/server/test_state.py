@@ -184,7 +184,7 @@ def test_counter_that_is_shared(tmp_path: Path) -> None:
     state, log, worker = ServerState(loaded), Log(), SimpleNamespace(pid=11, aborted=False)
     v2(tmp_path, {"memory.events": V2_EVENTS.format(kills=1)}, at="/app")
     server: Any = SimpleNamespace(log=log, WORKERS={})
-    state.ended(server, worker, tells_end=True)  # type: ignore[arg-type]
+    state.ended(server, worker, tells_end=True)
     (line,) = log.lines
     assert line.startswith("worker 11 was probably killed by the kernel's OOM killer: ")
     assert line.endswith("the count of kills at /sys/fs/cgroup is shared with others")
