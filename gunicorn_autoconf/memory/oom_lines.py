@@ -52,12 +52,14 @@ def render_oom(pid: int, last: WorkerSample | None, kill: OomKill) -> str:
     if last:
         boot = f" ({format_bytes(last.boot_uss_bytes)} at boot)" if last.boot_uss_bytes else ""
         facts.append(f"it used {format_bytes(last.uss_bytes)}{boot} when last seen")
-    probably = "probably " if kill.shared_counter else ""
-    ended = " while it ended" if kill.while_ending else ""
     if kill.shared_counter:
         facts.append(f"the count of kills at {kill.shared_counter} is shared with others")
-    killed = f"{probably}killed by the kernel's OOM killer{ended}"
-    return f"worker {pid} was {killed}: {', '.join(facts)}"
+    what = "was killed by the kernel's OOM killer"
+    if kill.shared_counter:
+        what = "was probably killed by the kernel's OOM killer"
+    elif kill.while_ending:
+        what = "was killed by the kernel's OOM killer while it ended"
+    return f"worker {pid} {what}: {', '.join(facts)}"
 
 
 def shared_memory(shared_bytes: int) -> str:
@@ -68,20 +70,21 @@ def shared_memory(shared_bytes: int) -> str:
 def render_helper_kill(helper: Helper, *, is_certain: bool) -> str:
     """Return the line of a process, started by a worker or the arbiter, that the kernel killed."""
     whose = "the arbiter" if helper.worker is None else f"worker {helper.worker}"
-    took = "took" if is_certain else "probably took"
+    took = "the kernel's OOM killer took process"
+    if not is_certain:
+        took = "the kernel's OOM killer probably took process"
     return (
-        f"{PREFIX}the kernel's OOM killer {took} process {helper.pid} ({helper.name}), "
+        f"{PREFIX}{took} {helper.pid} ({helper.name}), "
         f"a child process of {whose}: it used {format_bytes(helper.rss_bytes)} when last seen"
     )
 
 
 def render_others_kill(processes: int) -> str:
     """Return the line of processes that the kernel killed and that nobody had seen before."""
-    were = "was no worker" if processes == 1 else "were no workers"
-    return (
-        f"{PREFIX}the kernel's OOM killer took {processes} process{'es' * (processes != 1)} of "
-        f"this container that {were}"
-    )
+    what = "process of this container that was no worker"
+    if processes > 1:
+        what = "processes of this container that were no workers"
+    return f"{PREFIX}the kernel's OOM killer took {processes} {what}"
 
 
 def render_loop(loop: Loop, fits: int | None) -> str:
