@@ -138,8 +138,10 @@ class ServerState:
                 not_oom = f", probably not by the kernel's OOM killer: {found}"
             elif found:
                 kill = found._replace(while_ending=is_orderly is True)
-                if supervisor is None or supervisor.worker_oom_killed(last):
-                    self._log_oom(server, worker, last, kill)
+                alone = supervisor is None or supervisor.worker_oom_killed(last)
+                # Otherwise the supervisor logs one line about many.
+                level = "error" if alone else "debug"
+                self._log_oom(server, worker, last, kill, level)
                 return
         is_odd = worker.aborted or (tells_end and is_orderly is False)
         if worker.aborted:
@@ -160,11 +162,16 @@ class ServerState:
         )
 
     def _log_oom(
-        self, server: Arbiter, worker: Worker, last: WorkerSample | None, kill: OomKill
+        self,
+        server: Arbiter,
+        worker: Worker,
+        last: WorkerSample | None,
+        kill: OomKill,
+        level: str,
     ) -> None:
         log_event(
             server.log,
-            "error",
+            level,
             "worker_oom_killed",
             render_oom(worker.pid, last, kill),
             worker=worker.pid,
