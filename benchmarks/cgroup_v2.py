@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -192,10 +193,11 @@ def _shared() -> None:
 
 def _high() -> None:
     server = Guest(1, GUNICORN_MEMORY_GUARD="off")
-    sleeper = subprocess.Popen(["sleep", "40"])
-    Path("/sys/fs/cgroup/a/memory.high").write_text("60M")
-    server.get("/grow/80")
-    sleeper.wait()
+    # This process is in the cgroup as well: it must not need new memory meanwhile.
+    asking = threading.Thread(target=server.get, args=("/grow/100",), daemon=True)
+    Path("/sys/fs/cgroup/a/memory.high").write_text("100M")
+    asking.start()
+    time.sleep(30)
     Path("/sys/fs/cgroup/a/memory.high").write_text("max")
     time.sleep(12)
     server.stop()

@@ -6,6 +6,7 @@ Reads /proc/self and /sys/fs/cgroup.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from gunicorn_autoconf.machine.kernel_files import (
     parse_memory_stat,
     parse_memory_usage,
 )
+from gunicorn_autoconf.machine.own_cgroup import find_own
+from gunicorn_autoconf.machine.tree import Tree
 
 
 class Events(NamedTuple):
@@ -147,7 +150,8 @@ def find_memory_events(root: str = "/") -> MemoryEvents | None:
         mounts = parse_mountinfo(read_text(f"{root}/proc/self/mountinfo"))
     except (OSError, MalformedFileError):
         return None
-    for place in list_hierarchies("memory", memberships, mounts):
+    places = list_hierarchies("memory", memberships, mounts)
+    for place in find_own(Tree(root), places, os.getpid()):
         levels = MemoryEvents(place, root, own=0).read()
         for level, events in enumerate(levels):
             if events.oom_kills is not None:

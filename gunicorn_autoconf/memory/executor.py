@@ -16,7 +16,8 @@ States:
   1. A signal is pending: wait for it. Signals of one kind sent at once would melt into one.
   2. `num_workers` differs from the total wanted: send SIGTTIN or SIGTTOU, which is now pending.
   3. There is a victim, and the spare has booted: send the victim SIGTERM.
-  4. All workers are there and have booted, and none is about to exit: rest.
+  4. All workers are there and have booted, and none is about to exit: rest. After a shrink it is
+     enough that none is too many: in a loop of OOM kills there is always one that boots.
 
 A signal is pending until `count_changed` reports the change that it makes, until it can change
 nothing (Gunicorn never goes below one worker), or until it counts as lost. Gunicorn 23 drops
@@ -63,6 +64,9 @@ class _Wanted(NamedTuple):
     """The worker to replace; until it is gone there is to be one spare more."""
     before: frozenset[int] = frozenset()
     """The workers that are not the spare, as they were there before it."""
+    awaits_boots: bool = True
+    """Whether all workers have to have booted: after a shrink, which OOM kills may ask for in a
+    row, it is enough that there is none too many."""
 
     @property
     def total(self) -> int:
@@ -104,8 +108,12 @@ class Executor:
     @property
     def is_busy(self) -> bool:
         """Whether an action is under way, or a worker that we told to exit is still there."""
-        is_exiting = any(pid in self._server.WORKERS for pid in tuple(self._retired))
-        return self._wanted is not None or is_exiting
+        return self._wanted is not None or bool(self.exiting)
+
+    @property
+    def exiting(self) -> frozenset[int]:
+        """The workers that we told to exit and that are still there."""
+        return frozenset(pid for pid in tuple(self._retired) if pid in self._server.WORKERS)
 
     # In the supervisor's thread.
 
@@ -117,7 +125,7 @@ class Executor:
             if action.kind is Kind.GROW:
                 wanted = wanted._replace(workers=count + action.add)
             elif action.kind is Kind.SHRINK:
-                wanted = wanted._replace(workers=max(count - 1, 1))
+                wanted = wanted._replace(workers=max(count - 1, 1), awaits_boots=False)
             elif action.replacement_first:
                 before = frozenset(worker.pid for worker in sample.workers)
                 wanted = wanted._replace(victim=action.pid, before=before)
@@ -223,7 +231,8 @@ class Executor:
                 self._retire(wanted.victim)
             return wanted
         is_late = sample.at_seconds > wanted.until_seconds
-        return wanted if self._retired or not (sample.is_settled or is_late) else None
+        is_there = sample.is_settled if wanted.awaits_boots else len(sample.workers) <= count
+        return wanted if self._retired or not (is_there or is_late) else None
 
     def _follow_operator(self, wanted: _Wanted, change: int) -> _Wanted:
         """Add an operator's *change* to what is wanted."""

@@ -81,9 +81,9 @@ def render_helper_kill(helper: Helper, *, is_certain: bool) -> str:
 
 def render_others_kill(processes: int) -> str:
     """Return the line of processes that the kernel killed and that nobody had seen before."""
-    what = "process of this container that was no worker"
+    what = "process of this cgroup that was no worker"
     if processes > 1:
-        what = "processes of this container that were no workers"
+        what = "processes of this cgroup that were no workers"
     return f"{PREFIX}the kernel's OOM killer took {processes} {what}"
 
 

@@ -19,6 +19,10 @@ FIRST_GUESS_BYTES = 256 * MIB
 # of load on the applications of `benchmarks.compare` the PSS of the largest, as a multiple of that
 # at boot: FastAPI 1.01, Django on WSGI 1.06, 100 threads that wait 1.11, a pool of them under ASGI
 # 1.16; Django on ASGI 1.59, of 35 MiB at boot. There the guard corrects the count.
+#
+# The rule: a size is multiplied by this until it is proved. It is proved once the worker has worked
+# and has stopped growing; from then on it counts as it is. The reserve is for what is left: of 21
+# real applications 19 came to at most 1.12 times their settled size at boot under light load.
 GROWTH_ALLOWANCE = 1.3
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.lines import memory_fields, metrics, render_action, render_memory
+from gunicorn_autoconf.memory.lines import memory_fields, render_action, render_memory
+from gunicorn_autoconf.memory.metrics import metrics
 from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
 from gunicorn_autoconf.memory.throttling import render_slowdown
 from gunicorn_autoconf.units import format_bytes
@@ -181,6 +182,10 @@ class GuardLog:
             uss_bytes=loop.size_bytes,
             fits=fits,
         )
+
+    def is_new_failure(self, error: Exception) -> bool:
+        """Whether a step has not failed in this way just before."""
+        return self._is_news("failure", repr(error))
 
     def _is_news(self, topic: str, what: object) -> bool:
         """Whether something else was said on *topic* before."""

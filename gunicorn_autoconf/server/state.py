@@ -30,8 +30,10 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.oom_watch import ServerOom
+from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.supervisor import Supervisor
 from gunicorn_autoconf.server.wait_status import wait_status
+from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -51,10 +53,14 @@ class ServerState:
         self.loaded = loaded
         self.final = loaded
         self.has_reloaded = False
+        # Our hooks that the user's own have replaced, as far as the log has it.
+        self.replaced: tuple[str, ...] = ()
         self._timing = timing
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
+        self.patrol: Patrol | None = None
+        self._watching: PausedThread | None = None
         self._oom = ServerOom(loaded.root, timing)
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
@@ -62,12 +68,14 @@ class ServerState:
         if self.supervisor:
             self.supervisor.pause()
         self.loaded, self.final = loaded, final
+        if self.patrol:
+            self.patrol.stall_seconds = final.declaration.stall_warning_seconds
         if self.supervisor:
             self.supervisor.reloaded()
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
-        Take care of signals at forks; start the supervisor, where there is something to do.
+        Take care of forks; start the supervisor, where there is something to do.
 
         Args:
             server: The arbiter.
@@ -75,13 +83,18 @@ class ServerState:
         """
         # A logger of the operator's own may lack what Gunicorn's own has.
         self._fork_signals.install(getattr(server.log, "reopen_files", None) or (lambda: None))
+        stall_seconds = self.final.declaration.stall_warning_seconds
+        self.patrol = Patrol(server, self.records, stall_seconds, self.final.root)
+        self.patrol.start()
+        self._watching = PausedThread(self.patrol.step, 0.0)
+        self._watching.start()
         if self._oom.kills_all:
             log_event(
                 server.log,
                 "warning",
                 "oom_group",
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
-                "the container, the arbiter included",
+                "this cgroup, the arbiter included",
             )
         supervisor = Supervisor(
             server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
@@ -95,6 +108,8 @@ class ServerState:
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
         self.records.forking(worker)
+        if self.patrol:
+            self.patrol.forking(worker)
         self._fork_signals.worker_follows(lambda: self._tell_end(worker))
 
     def exiting(self, worker: Worker) -> None:
@@ -108,7 +123,10 @@ class ServerState:
             self.records.exiting(worker, memory)
 
     def stop(self) -> None:
-        """Stop the supervisor; the server ends."""
+        """Stop both threads; the server ends."""
+        if self.patrol and self._watching:
+            self._watching.stop()
+            self.patrol.stop()
         if self.supervisor:
             self.supervisor.stop()
             self.supervisor.log_kills(at_once=True)
@@ -124,6 +142,10 @@ class ServerState:
 
         Where *tells_end*, a worker that ends by itself has said so before.
         """
+        if self.patrol and self._watching:
+            self._watching.pause()
+            self.patrol.ended(worker)
+            self._watching.resume()
         last, is_orderly = self.records.ended(worker)
         supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)

@@ -140,7 +140,7 @@ class Arena:
 
     def booted(self, arbiter: int | None = None) -> set[int]:
         """Return those that have booted."""
-        return self.workers(arbiter) & self.log.pids(r"worker (\d+) booted")
+        return self.workers(arbiter) & self.log.pids(r"worker (\d+) (?:booted|ready)")
 
     def wait_for_workers(self, count: int, *, replacing: set[int] | None = None) -> set[int]:
         """Return the workers once *count* are booted, and no other is there."""

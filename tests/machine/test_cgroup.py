@@ -747,4 +747,3 @@ def test_real_cgroup(real_cgroups: dict[str, Path]) -> None:
     assert limit["limit_bytes"] == 536_870_912
     assert 0 < limit["working_set_bytes"] < 536_870_912
     assert limit["origin"]["path"] == memory_path
-    assert machine["container"]["path"] == memory_path

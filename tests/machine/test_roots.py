@@ -2,7 +2,8 @@
 Each folder in ``roots`` is a machine: its /proc and /sys, and what must be found there.
 
 A new container quirk is a new folder and no new code. ``expected.json`` holds what the operating
-system answers by call (``inputs``) and, as literals, what `detect_machine` finds (``machine``).
+system answers by call (``inputs``; our ``pid`` and the ``kernel_memory`` where they matter) and, as
+literals, what `detect_machine` finds (``machine``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ def describe(machine: Machine) -> dict[str, object]:
         "limits": [_level(limit) for limit in machine.memory.limits],
         "container": asdict(machine.container) if machine.container else None,
         "platform": machine.platform,
+        "grace_seconds": machine.grace_seconds,
+        "pids": asdict(machine.pids) if machine.pids else None,
         "worker_tmp_dir": machine.worker_tmp_dir,
         "problems": [asdict(problem) for problem in machine.problems],
     }

@@ -11,7 +11,6 @@ from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
 from gunicorn_autoconf.memory.lines import (
     memory_fields,
-    metrics,
     render_action,
     render_boot,
     render_exit,
@@ -40,23 +39,25 @@ def budget() -> MemoryBudget:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "used", "line"),
+    ("what", "seconds", "used", "line"),
     [
         (
+            "booted",
             1.234,
             ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB + 500_000),
             "worker 41 booted in 1.23 s: rss=80.0MiB pss=60.0MiB uss=50.5MiB",
         ),
-        (0.5, ProcessMemory(80 * MIB), "worker 41 booted in 0.50 s: rss=80.0MiB"),
+        ("ready", 6.2, ProcessMemory(80 * MIB), "worker 41 ready in 6.20 s: rss=80.0MiB"),
         (
+            "booted",
             None,
             ProcessMemory(80 * MIB, None, 50 * MIB),
             "worker 41 booted: rss=80.0MiB uss=50.0MiB",
         ),
     ],
 )
-def test_boot(seconds: float | None, used: ProcessMemory, line: str) -> None:
-    assert render_boot(41, seconds, used) == line
+def test_boot(what: str, seconds: float | None, used: ProcessMemory, line: str) -> None:
+    assert render_boot(41, what, seconds, used) == line
 
 
 def test_all_workers() -> None:
@@ -82,6 +83,7 @@ def test_the_same_as_fields() -> None:
         "shared_memory_bytes": 293_601_280,
         "cache_bytes": 0,
         "uss_bytes": {"41": 63_963_136, "42": 39_845_888, "43": 12_582_912},
+        "helper_bytes": 0,
     }
 
 
@@ -122,22 +124,3 @@ def test_action(action: Action, line: str) -> None:
 )
 def test_exit(last: WorkerSample | None, line: str) -> None:
     assert render_exit(41, last, "exited") == line
-
-
-def test_metrics() -> None:
-    assert dict(metrics(SAMPLE, budget())) == {
-        "gunicorn.autoconf.workers": 3,
-        "gunicorn.autoconf.headroom": 209_715_200,
-        "gunicorn.autoconf.pss": 141_610_189,
-        "gunicorn.autoconf.worker.uss": 63_963_136,
-        "gunicorn.autoconf.budget": 416_074_956,
-    }
-
-
-def test_metrics_of_nobody() -> None:
-    assert dict(metrics(SAMPLE._replace(workers=()), None)) == {
-        "gunicorn.autoconf.workers": 0,
-        "gunicorn.autoconf.headroom": 209_715_200,
-        "gunicorn.autoconf.pss": 0,
-        "gunicorn.autoconf.worker.uss": 0,
-    }

@@ -88,8 +88,8 @@ def test_helper(worker: int | None, is_certain: bool, line: str) -> None:
 @pytest.mark.parametrize(
     ("count", "line"),
     [
-        (1, "1 process of this container that was no worker"),
-        (2, "2 processes of this container that were no workers"),
+        (1, "1 process of this cgroup that was no worker"),
+        (2, "2 processes of this cgroup that were no workers"),
     ],
 )
 def test_processes_of_which_nothing_is_known(count: int, line: str) -> None:

@@ -259,6 +259,7 @@ class TestJson:
             "worker_class": None,
             "depends_on_version": False,
             "makes_own_threads": False,
+            "process_state": [],
         }
 
     def test_warnings(self) -> None:

@@ -29,12 +29,14 @@ MODULES = {
     "lines",
     "oom_lines",
     "throttling",
-    "stall",
-    "loop",
-    "heartbeat",
+    "causes",
+    "pools",
+    "requests",
     "stacks",
-    "threads",
     "tally",
+    "replaced",
+    "tasks",
+    "watch",
 }
 
 # Functions of other modules whose words go to the log: the start-up table and the warnings.
@@ -53,7 +55,13 @@ FUNCTIONS = {
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "as planned", "gunicorn-autoconf watchdog", "stood down"}
+UNSAID = {
+    "no worker is measured",
+    "the limit is 0",
+    "as planned",
+    "AnyIO worker",
+    "stood down",
+}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 

@@ -38,7 +38,7 @@ class Scene:
     def boot(self, pid: int) -> Any:
         worker: Any = SimpleNamespace(pid=pid, aborted=False)
         self.state.records.forking(worker)
-        self.state.records.booted(worker, MEMORY)
+        self.state.records.ready(worker, MEMORY)
         return worker
 
     def kill(

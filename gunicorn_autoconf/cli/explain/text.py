@@ -68,6 +68,8 @@ def _machine(machine: Machine) -> Iterator[str]:
         yield from _row("container", "yes", _origin(machine.container))
     if machine.platform:
         yield from _row("platform", machine.platform)
+    if machine.pids:
+        yield from _row("pids.max", str(machine.pids.limit), _origin(machine.pids.origin))
     if machine.worker_tmp_dir:
         yield from _row("tmpfs", machine.worker_tmp_dir)
 
