@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -158,7 +159,7 @@ def _kill_9() -> None:
 
 
 def _helper() -> None:
-    server = Guest(2)
+    server = Guest(2, GUNICORN_MEMORY_GUARD="off")
     server.get("/slow-child/20")
     server.wait_for("a child process of")
     server.stop()
@@ -313,11 +314,7 @@ ROWS = {
 def run_row(vmrun: str, name: str, row: Row, share: str) -> list[str]:
     """Run one row in a new virtual machine; return what is wrong with its log."""
     cgroups = [word for each in row.cgroups for word in ("--cg", each)]
-    command = (
-        f"cd /share && python3 cgroup_v2.py --guest '{name}'"
-        if "'" not in name
-        else (f'cd /share && python3 cgroup_v2.py --guest "{name}"')
-    )
+    command = f"cd /share && python3 cgroup_v2.py --guest {shlex.quote(name)}"
     options = ["--smp", "2", "--mem", "1024", "--timeout", str(ROW_SECONDS)]
     result = subprocess.run(
         [vmrun, *options, *cgroups, "--share", share, "--", command],
