@@ -49,9 +49,13 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.extras: list[dict[str, object]] = []
 
-    def info(self, text: str, *args: object, **_: object) -> None:
+    def info(
+        self, text: str, *args: object, extra: dict[str, object] | None = None, **_: object
+    ) -> None:
         self.lines.append(text % args)
+        self.extras.append(extra or {})
 
     debug = warning = error = exception = info
 
@@ -256,7 +260,14 @@ class Fleet:
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
-        kills: Any = SimpleNamespace(forget_unclaimed=lambda now: self.unclaimed_kills())
+        kills: Any = SimpleNamespace(
+            is_told=True,
+            has_unclaimed=False,
+            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            read=lambda: (),
+            highs=lambda: (),
+            pressure=lambda: None,
+        )
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,

@@ -121,7 +121,7 @@ class Sample(NamedTuple):
     at_seconds: float
     limit_bytes: int
     headroom_bytes: int
-    """Limit less working set, at the level that leaves least."""
+    """Limit less what is in use, page cache aside, at the level that leaves least."""
     target: int
     """How many workers there are to be."""
     workers: tuple[WorkerSample, ...]

@@ -289,5 +289,5 @@ def _free_fraction(level: tuple[int, int]) -> float:
 def _measured(levels: Iterable[MemoryLimit]) -> Iterator[tuple[int, int]]:
     """Yield limit and headroom of each level whose usage is known."""
     for level in levels:
-        if level.working_set_bytes is not None:
-            yield level.limit_bytes, level.limit_bytes - level.working_set_bytes
+        if level.in_use_bytes is not None:
+            yield level.limit_bytes, level.limit_bytes - level.in_use_bytes
