@@ -46,9 +46,9 @@ class Cgroup(NamedTuple):
 
 
 @contextlib.contextmanager
-def limited(limit_bytes: int) -> Iterator[Cgroup]:
+def limited(limit_bytes: int, prefix: str = "autoconf") -> Iterator[Cgroup]:
     """Make a cgroup as near to our own as may be; remove it and whatever still runs in it."""
-    cgroup = _make()
+    cgroup = _make(prefix)
     try:
         (cgroup.directory / LIMIT_FILES[cgroup.version]).write_text(str(limit_bytes))
         yield cgroup
@@ -63,7 +63,7 @@ def limited(limit_bytes: int) -> Iterator[Cgroup]:
             time.sleep(0.05)
 
 
-def _make() -> Cgroup:
+def _make(prefix: str) -> Cgroup:
     memberships = parse_proc_cgroup(Path("/proc/self/cgroup").read_text())
     mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
     for place in list_hierarchies("memory", memberships, mounts):
@@ -71,7 +71,7 @@ def _make() -> Cgroup:
             passed_on = parent / "cgroup.subtree_control"
             if place.version == 2 and "memory" not in passed_on.read_text().split():
                 continue
-            directory = parent / f"autoconf_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+            directory = parent / f"{prefix}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
             try:
                 directory.mkdir()
             except OSError as error:

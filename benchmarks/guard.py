@@ -70,7 +70,7 @@ def serving(workers: int, variables: dict[str, str], folder: Path) -> Iterator[p
         server = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
     try:
         ends = time.monotonic() + DEADLINE_SECONDS
-        while len(re.findall(r"worker \d+ booted", log_path.read_text())) < workers:
+        while len(re.findall(r"worker \d+ (?:booted|ready)", log_path.read_text())) < workers:
             if server.poll() is not None or time.monotonic() > ends:
                 sys.exit(f"The server did not start:\n{log_path.read_text()}")
             time.sleep(0.1)

@@ -1,11 +1,13 @@
-"""What does the watchdog cost? ``python -m benchmarks.watchdog``.
+"""What does everything that is on cost? ``python -m benchmarks.watchdog``.
 
-Starts Gunicorn with one worker and a trivial ASGI application, and asks it with wrk for as many
-requests as it answers, with the watchdog's thread and without it in turns (A B B A ...). It is the
-same worker all the time, in which the application stops the thread and starts it: two processes
-differ by more than what is to be measured. Prints the medians of requests per second and of the
-worker's CPU time for each request, the ratios within pairs, and what an idle worker uses. Where
-others use the machine, the CPU time says more than the requests per second.
+Two servers live side by side, with the same application and the same number of workers: Gunicorn
+with this package, everything on, and plain Gunicorn with uvicorn-worker's own class. wrk asks one
+and the other in neighbouring windows (A B B A ...), for views that compute for 0, 1, 10 and 100 ms.
+Compared are pairs of neighbouring windows: CPU time for each request over all processes of a
+server, the arbiter's too, and requests per second. Then the memory of each, as the sum of PSS.
+
+Run it on a machine that does nothing else; ``--windows 2 --seconds 1 --views 0`` is a short form
+that shows that it works, and no more.
 """
 
 from __future__ import annotations
@@ -19,147 +21,158 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-VARIANTS = ("without", "with")
-MODULE = """
-import threading
-
-watchdog = None
-
-
+APPLICATION = """
 async def app(scope, receive, send):
-    if scope["type"] == "http":
-        if scope["path"] != "/":
-            switch(scope["path"])
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"hello"})
-
-
-def switch(path):
-    global watchdog
-    if watchdog is None:
-        (thread,) = (t for t in threading.enumerate() if t.name == "gunicorn-autoconf watchdog")
-        watchdog = thread._target.__self__
-    watchdog._stop_thread()
-    if path == "/with":
-        watchdog._start_thread()
+    if scope["type"] != "http":
+        return
+    total = 0
+    for number in range(int(scope["path"][1:] or 0)):
+        total += number
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
 """
+OURS = ("-c", "python:gunicorn_autoconf.conf")
+THEIRS = ("-k", "uvicorn_worker.UvicornWorker")
 
 
-@contextmanager
-def serving(directory: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Start the server in *directory*; hand over its URL and its one worker."""
-    (directory / "app.py").write_text(MODULE)
-    log = directory / "server.log"
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:gunicorn_autoconf.conf"]
-    command += ["-b", "127.0.0.1:0", "--chdir", str(directory), "app:app"]
-    environ = {**os.environ, "HOME": str(directory), "GUNICORN_WORKERS": "1"}
-    with log.open("wb") as stderr:
-        server = subprocess.Popen(command, env=environ, stderr=stderr)
-    try:
-        wait_for(log, "Application startup complete")
-        url = re.search(r"Listening at: (\S+)", log.read_text())
-        assert url
-        yield url[1], psutil.Process(server.pid).children()[0]
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
+class Server:
+    """One running server."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = psutil.Process(process.pid)
+        found = re.search(r"Listening at: (\S+)", log.read_text())
+        assert found
+        self.url = found[1]
+
+    def processes(self) -> list[psutil.Process]:
+        """The arbiter and its workers."""
+        return [self.process, *self.process.children()]
+
+    def cpu_seconds(self) -> float:
+        """The CPU time of all processes, to the nanosecond."""
+        tasks = (
+            task
+            for process in self.processes()
+            for task in Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+        )
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def pss_mib(self) -> float:
+        """The memory of all processes, what they share counted once."""
+        return sum(process.memory_full_info().pss for process in self.processes()) / 2**20
 
 
-def wait_for(log: Path, text: str) -> None:
-    deadline = time.monotonic() + 30
-    while text not in log.read_text():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{text!r} did not come within 30 s")
-        time.sleep(0.02)
-
-
-def switch(url: str, worker: psutil.Process, variant: str) -> None:
-    """Have the watchdog's thread or not."""
-    with urllib.request.urlopen(f"{url}/{variant}", timeout=10) as response:
-        response.read()
-    assert worker.num_threads() == 1 + VARIANTS.index(variant)
-
-
-class Sample(NamedTuple):
-    """One run of wrk: requests per second, and the worker's CPU time for each."""
+class Window(NamedTuple):
+    """What one server did in one window."""
 
     rate: float
     cpu_us: float
 
 
-def measure(url: str, worker: psutil.Process, *, seconds: int, connections: int) -> Sample:
+@contextmanager
+def serving(directory: Path, name: str, options: tuple[str, ...], workers: int) -> Iterator[Server]:
+    """Start a server in *directory* and hand it over when all of its workers serve."""
+    (directory / "app.py").write_text(APPLICATION)
+    log = directory / f"{name}.log"
+    command = [sys.executable, "-m", "gunicorn", *options, "-b", "127.0.0.1:0", "-w", str(workers)]
+    command += ["--chdir", str(directory), "app:app"]
+    with log.open("wb") as stderr:
+        environ = {**os.environ, "HOME": str(directory)}
+        process = subprocess.Popen(command, env=environ, stderr=stderr)
+    try:
+        deadline = time.monotonic() + 60
+        while log.read_text().count("Application startup complete") < workers:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield Server(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def turns_per_ms() -> float:
+    """Return how often the application's loop turns in a millisecond of CPU time."""
+    turns = 1_000_000
+    total, began = 0, time.thread_time()
+    for number in range(turns):
+        total += number
+    return turns / (time.thread_time() - began) / 1000
+
+
+def measure(server: Server, path: str, *, seconds: int, connections: int) -> Window:
     """Ask for as much as the server answers."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url]
-    before = cpu_seconds(worker)
+    url = f"{server.url}/{path}"
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", url]
+    before = server.cpu_seconds()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used = cpu_seconds(worker) - before
+    used = server.cpu_seconds() - before
     rate = re.search(r"Requests/sec: +([\d.]+)", output)
     count = re.search(r"(\d+) requests in ", output)
     assert rate, output
     assert count, output
     assert "Socket errors" not in output, output
-    return Sample(float(rate[1]), used / int(count[1]) * 1e6)
+    return Window(float(rate[1]), used / int(count[1]) * 1e6)
 
 
-def cpu_seconds(worker: psutil.Process) -> float:
-    """Return the CPU time of all threads of *worker*."""
-    tasks = Path(f"/proc/{worker.pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+def compare(ours: Server, theirs: Server, path: str, options: argparse.Namespace) -> list[str]:
+    """Return the cells of a row: the medians, and the ratios of neighbouring windows."""
+    load = {"seconds": options.seconds, "connections": options.connections}
+    pairs: list[tuple[Window, Window]] = []
+    for server in (ours, theirs):
+        measure(server, path, **load)  # Warm up.
+    for number in range((options.windows + 1) // 2):
+        if number % 2:
+            own, other = measure(ours, path, **load), measure(theirs, path, **load)
+        else:
+            other, own = measure(theirs, path, **load), measure(ours, path, **load)
+        pairs.append((own, other))
+    return [
+        f"{statistics.median(own.rate for own, _ in pairs):,.0f}",
+        f"{statistics.median(other.rate for _, other in pairs):,.0f}",
+        spread([own.rate / other.rate for own, other in pairs]),
+        spread([own.cpu_us / other.cpu_us for own, other in pairs]),
+    ]
 
 
-def idle_percent(worker: psutil.Process, seconds: int) -> float:
-    """Return the share of a core that *worker* uses when nobody asks for anything."""
-    before = cpu_seconds(worker)
-    time.sleep(seconds)
-    return (cpu_seconds(worker) - before) / seconds * 100
+def spread(ratios: list[float]) -> str:
+    """Return the median and the quartiles."""
+    if len(ratios) < 2:
+        return f"{ratios[0]:.3f}"
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40, help="pairs [40]")
-    parser.add_argument("--seconds", type=int, default=1, help="of load each [1]")
+    parser.add_argument("--windows", type=int, default=120, help="per view, over both [120]")
+    parser.add_argument("--seconds", type=int, default=2, help="of each window [2]")
     parser.add_argument("--connections", type=int, default=32, help="of wrk [32]")
-    parser.add_argument("--idle", type=int, default=10, help="seconds without load, once [10]")
+    parser.add_argument("--workers", type=int, default=2, help="of each server [2]")
+    parser.add_argument("--views", default="0,1,10,100", help="computing, in ms [0,1,10,100]")
     options = parser.parse_args()
-    load = {"seconds": options.seconds, "connections": options.connections}
-    samples: dict[str, list[Sample]] = {variant: [] for variant in VARIANTS}
-    idle: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as (url, worker):
-        measure(url, worker, **load)  # Warm up.
-        for number in range(options.rounds):
-            for variant in VARIANTS[:: 1 if number % 2 else -1]:
-                switch(url, worker, variant)
-                samples[variant].append(measure(url, worker, **load))
-        for variant in VARIANTS:
-            switch(url, worker, variant)
-            idle[variant] = idle_percent(worker, options.idle)
-    report(samples, idle)
-
-
-def report(samples: dict[str, list[Sample]], idle: dict[str, float]) -> None:
-    print("| watchdog | requests/s | CPU per request | idle worker |")
-    print("|---|---|---|---|")
-    for variant, seen in samples.items():
-        rate = statistics.median(sample.rate for sample in seen)
-        cpu_us = statistics.median(sample.cpu_us for sample in seen)
-        print(f"| {variant} | {rate:,.0f} | {cpu_us:.2f} us | {idle[variant]:.2f} % of a core |")
-    pairs = list(zip(*samples.values(), strict=True))
-    print(f"\nwith / without, {len(pairs)} pairs, median (quartiles):")
-    print(f"  requests/s       {spread([b.rate / a.rate for a, b in pairs])}")
-    print(f"  CPU per request  {spread([b.cpu_us / a.cpu_us for a, b in pairs])}")
-
-
-def spread(ratios: list[float]) -> str:
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.4f} ({low:.4f} to {high:.4f})"
+    per_ms = turns_per_ms()
+    print("| view computes | ours, requests/s | theirs | ratio (quartiles) | CPU per request |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name, ExitStack() as servers:
+        place = Path(name)
+        ours = servers.enter_context(serving(place, "ours", OURS, options.workers))
+        theirs = servers.enter_context(serving(place, "theirs", THEIRS, options.workers))
+        for milliseconds in map(int, options.views.split(",")):
+            cells = compare(ours, theirs, str(int(milliseconds * per_ms)), options)
+            print(f"| {milliseconds} ms | {' | '.join(cells)} |", flush=True)
+        idle = {id(server): server.cpu_seconds() for server in (ours, theirs)}
+        time.sleep(options.seconds * 2)
+        for label, server in (("ours", ours), ("theirs", theirs)):
+            used = (server.cpu_seconds() - idle[id(server)]) / (options.seconds * 2) * 100
+            print(f"\n{label}: {used:.2f} % of a core idle, PSS {server.pss_mib():.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from gunicorn_autoconf.machine.facts import (
     Origin,
     ProcessMemory,
 )
+from gunicorn_autoconf.machine.platforms import PLATFORMS
 from gunicorn_autoconf.plan.aliases import ALIASES, Alias
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
@@ -138,6 +139,24 @@ def workloads() -> str:
     return table(
         ("Workload", "Application", "Worker class", "Workers for *c* cores", "Why"),
         ((name, interface.value.upper(), *cells(shape)) for name, interface, shape in rows),
+    )
+
+
+def platforms() -> str:
+    """Return the table of the platforms."""
+    return table(
+        ("Platform", "Name", "Known by", "SIGKILL after", "Changed by", "Source"),
+        (
+            (
+                row.title,
+                f"`{row.name}`",
+                " or ".join(f"`{variable}`" for variable in row.variables),
+                f"{row.grace_seconds} s",
+                row.grace_setting or "nothing",
+                row.source,
+            )
+            for row in PLATFORMS
+        ),
     )
 
 
@@ -365,6 +384,7 @@ def write_generated() -> None:
         aliases,
         flags,
         workloads,
+        platforms,
         ignored,
         planned,
         hooks,

@@ -10,6 +10,9 @@ from gunicorn_autoconf.plan.plan import Plan, Reason
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.server.autoconf import Autoconf, autoconf
+from gunicorn_autoconf.server.reading import (
+    refuse_package_as_configuration as _refuse_package_as_configuration,
+)
 from gunicorn_autoconf.worker_classes import Interface
 
 __version__ = "0.1.0"
@@ -32,3 +35,5 @@ __all__ = [
     "plan",
     "read_declaration",
 ]
+
+_refuse_package_as_configuration()

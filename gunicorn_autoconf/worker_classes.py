@@ -1,7 +1,10 @@
 """One table of worker classes: what each one serves, how it behaves, what it ignores. Pure.
 
-A new worker class is one row of `FAMILIES`. Its settings without effect are compared with the
-source of the installed Gunicorn and Uvicorn by ``tests/plan/test_ignored.py``.
+A new worker class is one row of `_ROWS`; what the package does under it follows from the row. Its
+settings without effect are compared with the source of the installed Gunicorn and Uvicorn by
+``tests/plan/test_ignored.py``. By itself the plan chooses only the classes in
+``plan/workload.py``. An event loop is watched where the worker calls ``notify`` inside of it
+(``watchdog/watchdog.py``).
 """
 
 from __future__ import annotations
@@ -111,6 +114,7 @@ _IGNORED_BY_UVICORN = (
     ),
 )
 
+# One row for each worker class; `FAMILIES` has them by name.
 _ROWS = (
     Family(
         name=SYNC,

@@ -2,7 +2,7 @@
 
 `uvicorn_worker.UvicornWorker` hands few of Gunicorn's settings to uvicorn, sends no heartbeat while
 it drains, and is ended by the signal that it was sent before Gunicorn's hooks have run. This is
-that class with Gunicorn's promises kept. It needs nothing else of this package:
+that class with Gunicorn's promises kept. It works without the rest of this package:
 ``gunicorn -k gunicorn_autoconf.workers.UvicornWorker app:app``.
 """
 
@@ -24,6 +24,15 @@ from typing import Any
 import uvicorn
 import uvicorn_worker
 from gunicorn.arbiter import Arbiter
+
+from gunicorn_autoconf.events import complete_log
+from gunicorn_autoconf.fleet.leftovers import (
+    describe_thread,
+    end_children,
+    end_children_at_exit,
+    lasting_threads,
+    log_tasks,
+)
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -82,6 +91,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         cfg = kwargs["cfg"] if "cfg" in kwargs else args[5]
+        complete_log(kwargs["log"] if "log" in kwargs else args[6])
         self.CONFIG_KWARGS = {**uvicorn_options(cfg), **self.CONFIG_KWARGS}
         super().__init__(*args, **kwargs)
         self.server: _Server | None = None
@@ -153,6 +163,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             self._status = int(end.code or 0)
         finally:
             self._limit_the_end()
+            log_tasks(self, asyncio.all_tasks(loop))
             _close(loop)
         sys.exit(self._status)
 
@@ -164,6 +175,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             try:
                 hook(server, worker)
             finally:
+                end_children_at_exit(self)
                 threading.Thread(target=self._end_without_threads, daemon=True).start()
 
         self.cfg.set("worker_exit", worker_exit)
@@ -171,10 +183,11 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
     def _end_without_threads(self) -> None:
         """End the process where a thread goes on, for which Python would wait without a limit."""
         time.sleep(END_SECONDS)
-        main = threading.main_thread()
-        names = [t.name for t in threading.enumerate() if not t.daemon and t is not main]
-        if names:
+        end_children(self)  # A pool's thread goes on as long as its processes do.
+        if threads := lasting_threads():
+            names = [describe_thread(thread) for thread in threads]
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
+            end_children(self)
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(AttributeError, OSError, ValueError):
                     stream.flush()

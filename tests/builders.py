@@ -12,12 +12,14 @@ from gunicorn_autoconf.machine.facts import (
     MemoryLimit,
     MemorySupply,
     Origin,
+    PidsLimit,
     Platform,
 )
 from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
 from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.steps import plan
-from gunicorn_autoconf.server.gunicorn import read_command_line, setting_flags, setting_parsers
+from gunicorn_autoconf.server.command_line import read_command_line
+from gunicorn_autoconf.server.gunicorn import setting_flags, setting_parsers
 from gunicorn_autoconf.worker_classes import Interface
 
 MIB = 1024 * 1024
@@ -62,6 +64,8 @@ def machine(
     supply: MemorySupply | None = None,
     container: bool = False,
     platform: Platform | None = None,
+    grace_seconds: int | None = None,
+    pids: int | None = None,
     worker_tmp_dir: str | None = None,
 ) -> Machine:
     """A machine with *cores* of its *online* cores (all of them where None) and 16 GiB."""
@@ -79,6 +83,10 @@ def machine(
         memory=memory() if supply is None else supply,
         container=Origin(path="/.dockerenv", text="") if container else None,
         platform=platform,
+        grace_seconds=grace_seconds,
+        pids=PidsLimit(limit=pids, origin=Origin(path=f"{LEAF}/pids.max", text=str(pids)))
+        if pids is not None
+        else None,
         worker_tmp_dir=worker_tmp_dir,
     )
 

@@ -283,7 +283,7 @@ class Server:
         def complete() -> bool:
             nonlocal pids
             pids = self.worker_pids()
-            booted = {int(pid) for pid in re.findall(r"worker (\d+) booted", self.log)}
+            booted = {int(pid) for pid in re.findall(r"worker (\d+) (?:booted|ready)", self.log)}
             return len(pids) == count and pids <= booted and not pids & (replacing or set())
 
         what = f"{count} booted workers"

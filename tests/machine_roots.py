@@ -24,6 +24,10 @@ class FolderHost(Host):
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         self.inputs = inputs
 
+    @property
+    def pid(self) -> int:
+        return int(self.inputs.get("pid", 4242))
+
     def affinity(self) -> int:
         return int(self.inputs["affinity"])
 
@@ -35,6 +39,9 @@ class FolderHost(Host):
             raise NotImplementedError("no physical memory in this case")
         total_bytes, available_bytes = self.inputs["physical_memory"]
         return total_bytes, available_bytes
+
+    def kernel_memory(self) -> int:
+        return int(self.inputs["kernel_memory"])
 
     def own_memory(self, environ: Mapping[str, str]) -> int:
         assert environ == self.inputs["environ"]

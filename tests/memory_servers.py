@@ -67,7 +67,7 @@ IMPATIENT = """
     from gunicorn_autoconf.server.hooks import ServerHooks
     found = autoconf()
     globals().update(found.settings)
-    globals().update(ServerHooks(found, Timing({timing})).by_name())
+    globals().update(ServerHooks(found, found._handed_out, Timing({timing})).by_name())
 """
 SOON = (
     "min_age_seconds=1.0, slowest_seconds=0.2, booting_seconds=0.2, fastest_seconds=0.1, "
@@ -80,6 +80,8 @@ EARLY = IMPATIENT.format(timing=SOON.format(low_fraction=0.8))
 
 EVERY_SAMPLE = {"GUNICORN_MEMORY_LOG_INTERVAL": "0.1"}
 TWO_WORKERS = {"GUNICORN_WORKERS": "2", "GUNICORN_WORKLOAD": "cpu"}
+# What is larger is more than workers are said to need.
+SMALL = {"GUNICORN_WORKER_MEMORY": "20MiB"}
 # Enough cores that memory decides.
 BY_MEMORY = {"GUNICORN_CPUS": "8", "GUNICORN_WORKLOAD": "cpu"}
 

@@ -18,18 +18,21 @@ from typing import Any
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf.fleet.sample import Sample
-from gunicorn_autoconf.fleet.sampler import Sampler, WorkerRecord
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.fleet.sampler import Readers, Sampler, WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.timing import Timing
+from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
 FIRST_PID = 11
+FIRST_HELPER = 100_000
 TICKS_A_SECOND = 10
+CPU_SECONDS_A_REQUEST = 0.005
 
 
 class Config:
@@ -46,9 +49,13 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.extras: list[dict[str, object]] = []
 
-    def info(self, text: str, *args: object, **_: object) -> None:
+    def info(
+        self, text: str, *args: object, extra: dict[str, object] | None = None, **_: object
+    ) -> None:
         self.lines.append(text % args)
+        self.extras.append(extra or {})
 
     debug = warning = error = exception = info
 
@@ -156,6 +163,16 @@ def leak(boot: float, rate: float, *, since: float = 0) -> Law:
     return lambda age: boot + rate * max(age - since, 0)
 
 
+def bites(boot: float, size: float, seconds: float) -> Law:
+    """Growth by *size* MiB at once, every *seconds*."""
+    return lambda age: boot + size * (age // seconds)
+
+
+def ramp(boot: float, full: float, seconds: float, *, since: float = 0) -> Law:
+    """Even growth for some *seconds* that begins *since* seconds after the boot, and then none."""
+    return lambda age: boot + (full - boot) * min(max((age - since) / seconds, 0), 1)
+
+
 def spike(law: Law, size: float, *, at: float, seconds: float) -> Law:
     """One request that takes *size* MiB for some *seconds*."""
     return lambda age: law(age) + (size if at <= age < at + seconds else 0)
@@ -176,6 +193,9 @@ class Life:
     forked_at: float
     law: Law
     ends_at: float = math.inf
+    asked_at: float | None = None
+    """When its first request came."""
+    answered: float = 0
 
 
 @dataclass
@@ -198,6 +218,20 @@ class Fleet:
     arbiter_mib: float = 20
     timing: Timing = field(default_factory=Timing)
     environ: dict[str, str] = field(default_factory=dict)
+    declaration: Declaration | None = None
+    """What is declared, in the place of *environ*."""
+    told_mib: Law | None = None
+    """The limit that is told, in MiB, where that is not the one that the kernel enforces."""
+    is_lazy: bool = False
+    """Whether workers grow from their first request on, not from their boot on."""
+    traffic: Law = lambda seconds: 10
+    """How many requests a second each worker gets, by the seconds since the start."""
+    answers_after: float = 0
+    """How long a worker's first request takes; the others wait for it."""
+    counts_requests: bool = True
+    """Whether the worker class tells how many requests it has answered."""
+    helpers: dict[int, Law] = field(default_factory=dict)
+    """What the child processes of a worker use, by its pid and the seconds since its boot."""
     physical_mib: tuple[float, float] = (64 * 1024, 0)
     """What the host has and what is in use of it."""
     replaced: tuple[str, ...] = ()
@@ -212,19 +246,28 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.lives: dict[int, Life] = {}
+        self.last_seen: dict[int, WorkerSample] = {}
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
-        declaration = declare({"GUNICORN_MEMORY_LOG_INTERVAL": "0", **self.environ})
+        quiet = {"GUNICORN_MEMORY_LOG_INTERVAL": "0"}
+        declaration = self.declaration or declare(quiet | self.environ)
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
-        records: Any = SimpleNamespace(forks=self.forks, seen=lambda sample, pids: None)
+        records: Any = SimpleNamespace(forks=self.forks, seen=self._seen)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
-        kills: Any = SimpleNamespace(forget_unclaimed=lambda now: self.unclaimed_kills())
+        kills: Any = SimpleNamespace(
+            is_told=True,
+            has_unclaimed=False,
+            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            read=lambda: (),
+            highs=lambda: (),
+            pressure=lambda: None,
+        )
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,
@@ -236,8 +279,12 @@ class Fleet:
             executor=self.arbiter.executor,
             sampler=Sampler(
                 self.machine,
-                read_memory=self.memory_of,
-                read_rss=lambda pid: self.memory_of(pid).rss_bytes,
+                readers=Readers(
+                    memory=self.memory_of,
+                    rss=lambda pid: self.memory_of(pid).rss_bytes,
+                    swapped=lambda pid: 0,
+                    descendants=self._helpers_of,
+                ),
                 clock=lambda: self.now,
             ),
         )
@@ -254,6 +301,7 @@ class Fleet:
                 due.pop(0)[1]()
             self._reap()
             self.arbiter.handle()
+            self._serve()
             self._check()
             if self.now >= next_look:
                 next_look = self.now + self.supervisor.step(goes_on)
@@ -282,7 +330,7 @@ class Fleet:
     @property
     def in_use(self) -> float:
         """What all together use, in MiB."""
-        return self.arbiter_mib + self.sidecar(self.now) + sum(map(self._size, self.lives))
+        return self.arbiter_mib + self.sidecar(self.now) + sum(map(self._whole_size, self.lives))
 
     def in_use_in(self, seconds: float) -> float:
         """What all together would use in so many *seconds* if nobody did anything, in MiB."""
@@ -299,14 +347,19 @@ class Fleet:
 
     def machine(self, own_bytes: int) -> Machine:
         """The machine as the probe would find it."""
-        level = limit(round(self.limit * MIB), round(self.in_use * MIB) if self.lives else 0)
+        told = self.limit if self.told_mib is None else self.told_mib(self.now)
+        level = limit(round(told * MIB), round(self.in_use * MIB) if self.lives else 0)
         size, in_use = (round(mib * MIB) for mib in self.physical_mib)
         supply = memory(size, level, in_use=in_use, own=own_bytes)
         return machine(self.cores, supply=supply, container=True)
 
     def memory_of(self, pid: int) -> ProcessMemory:
         """What one process uses."""
-        size = round(MIB * (self._size(pid) if pid in self.lives else self.arbiter_mib))
+        if pid >= FIRST_HELPER:
+            mib = self._helper_size(pid - FIRST_HELPER)
+        else:
+            mib = self._size(pid) if pid in self.lives else self.arbiter_mib
+        size = round(MIB * mib)
         return ProcessMemory(size, size, size)
 
     def _size(self, pid: int) -> float:
@@ -314,7 +367,30 @@ class Fleet:
         age = self.now - life.forked_at - self.boot_seconds
         if age < 0:
             return life.law(0) * (1 + age / self.boot_seconds)
+        if self.is_lazy:
+            age = 0 if life.asked_at is None else self.now - life.asked_at
         return life.law(age)
+
+    def _helper_size(self, pid: int) -> float:
+        if pid not in self.helpers or pid not in self.lives:
+            return 0
+        age = self.now - self.lives[pid].forked_at - self.boot_seconds
+        return self.helpers[pid](max(age, 0))
+
+    def _whole_size(self, pid: int) -> float:
+        return self._size(pid) + self._helper_size(pid)
+
+    def _helpers_of(self, pid: int) -> list[int]:
+        return [FIRST_HELPER + pid] if self._helper_size(pid) else []
+
+    def _serve(self) -> None:
+        """Let each worker that has booted answer its requests."""
+        rate = self.traffic(self.now)
+        for pid, life in self.lives.items():
+            if rate and self._is_booted(pid):
+                life.asked_at = self.now if life.asked_at is None else life.asked_at
+                if self.now - life.asked_at >= self.answers_after:
+                    life.answered += rate / TICKS_A_SECOND
 
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
@@ -322,7 +398,17 @@ class Fleet:
     def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
         """What the arbiter's records say of the workers."""
         self.look()
-        return {pid: WorkerRecord(self.lives[pid].forked_at, self._report(pid)) for pid in workers}
+        return {pid: self._record(pid) for pid in workers}
+
+    def _record(self, pid: int) -> WorkerRecord:
+        life = self.lives[pid]
+        if self.counts_requests:
+            return WorkerRecord(life.forked_at, self._report(pid), int(life.answered))
+        cpu_seconds = life.answered * CPU_SECONDS_A_REQUEST
+        return WorkerRecord(life.forked_at, self._report(pid), None, cpu_seconds)
+
+    def _seen(self, sample: Sample, pids: object) -> None:
+        self.last_seen.update({worker.pid: worker for worker in sample.workers})
 
     def _report(self, pid: int) -> BootReport | None:
         if not self._is_booted(pid):
@@ -342,7 +428,11 @@ class Fleet:
         self.actions.append((self.now, action))
         if any(member.is_told_to_end for member in self.arbiter.WORKERS.values()):
             self.mistakes.append(f"{self.now} s: {action} while another worker ends")
-        if action.kind is not Kind.RECYCLE and not all(map(self._is_booted, self.lives)):
+        # What the kernel kills boots again and again: that must not hold up the shrink.
+        is_calm = all(map(self._is_booted, self.lives)) or (
+            action.kind is Kind.SHRINK and bool(self.oom_kills)
+        )
+        if action.kind is not Kind.RECYCLE and not is_calm:
             self.mistakes.append(f"{self.now} s: {action} while a worker boots")
         if action.kind is Kind.RECYCLE:
             too_young = 10 - (self.now - self.lives[action.pid].forked_at)
@@ -362,7 +452,9 @@ class Fleet:
         """Do what the kernel does, and note what must never be."""
         if self.in_use > self.limit:
             self.oom_kills.append(self.now)
-            self._end(max(self.lives, key=self._size))
+            victim = max(self.lives, key=self._whole_size)
+            self.supervisor.worker_oom_killed(self.last_seen.get(victim))
+            self._end(victim)
             self.arbiter.manage_workers()
         count = self.arbiter.num_workers
         if not self.counts or self.counts[-1][1] != count:

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from gunicorn_autoconf.worker_classes import Interface
+
+
+class StateKind(str, Enum):
+    """What goes wrong when each worker has a copy of its own."""
+
+    SESSIONS = "sessions"
+    JOBS = "jobs"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessState:
+    """
+    One thing that an application keeps in the memory of one process.
+
+    Attributes:
+        kind: What goes wrong when each worker has a copy of its own.
+        evidence: What shows it, such as ``SocketIO() at app.py:7``.
+    """
+
+    kind: StateKind
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +44,7 @@ class Finding:
         worker_class: The worker class that serves an application that is neither, if there is one.
         depends_on_version: The installed release of its framework decides, and is not at hand.
         makes_own_threads: It runs each request in a thread that it makes itself.
+        process_state: What it keeps in the memory of one process.
     """
 
     interface: Interface | None
@@ -30,6 +54,7 @@ class Finding:
     worker_class: str | None = None
     depends_on_version: bool = False
     makes_own_threads: bool = False
+    process_state: tuple[ProcessState, ...] = ()
 
 
 def is_answer(found: Finding) -> bool:

@@ -1,18 +1,30 @@
-"""What the arbiter knows of its workers: when they were forked, how they booted, what they use.
+"""What the arbiter knows of its workers: their forks, boots and ends, what they use and have done.
 
-Reads and writes the status page; keeps its notes on Gunicorn's worker objects.
+Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
+
+Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `booted`, `ready`, `meter`
+and `exiting` in the worker, all else in the supervisor's thread. A worker that ends hands its last
+counters over before its slot is free. `total` takes these before it looks at the workers: one that
+ends meanwhile is missing from that total, which is why a total is never less than the one before,
+and no worker is in it twice.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
+from gunicorn_autoconf.fleet.counters import Counters, copy_numbers, parse_counters
+from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
-from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -37,6 +49,13 @@ class _Note(NamedTuple):
     slot: int | None
 
 
+class _Slot(NamedTuple):
+    """A worker's place on the page."""
+
+    page: SharedPage
+    number: int
+
+
 class Ended(NamedTuple):
     """What is known of a worker that is gone."""
 
@@ -51,10 +70,13 @@ class WorkerRecords:
 
     def __init__(self) -> None:
         try:
-            self._page: StatusPage | None = StatusPage()
+            self._page: SharedPage | None = SharedPage()
         except (OSError, ValueError):
             self._page = None
         self._last: dict[int, WorkerSample] = {}
+        self._counted: dict[int, Counters] = {}
+        self._ended: deque[Counters] = deque()
+        self._total = Counters()
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""
@@ -62,14 +84,49 @@ class WorkerRecords:
         setattr(worker, _NOTE, _Note(time.monotonic(), slot))
 
     def booted(self, worker: Worker, memory: ProcessMemory) -> float | None:
-        """Write in *worker* that it has booted; return the seconds since its fork, if known."""
-        note: _Note | None = getattr(worker, _NOTE, None)
-        if note is None:
-            return None
-        seconds = time.monotonic() - note.forked_at_seconds
-        if self._page and note.slot is not None:
-            self._page.write(note.slot, BootReport(worker.pid, seconds, *memory))
-        return seconds
+        """Write in *worker* that it has loaded; return the seconds since its fork, if known."""
+        report = self._report_of(worker, memory)
+        if report and (slot := self._slot(worker)):
+            slot.page.write(slot.number, report)
+        return report and report.boot_seconds
+
+    def ready(self, worker: Worker, memory: ProcessMemory) -> float | None:
+        """Write in *worker* that it can serve; return the seconds since its fork, if known."""
+        report = self._report_of(worker, memory)
+        if report and (slot := self._slot(worker)):
+            slot.page.write_ready(slot.number, report)
+        return report and report.boot_seconds
+
+    def doubles(self, worker: Worker, region: Region) -> memoryview[float] | None:
+        """Return the numbers of *region* in the slot of *worker*; None where it has no slot."""
+        slot = self._slot(worker)
+        return slot.page.doubles(slot.number, region) if slot else None
+
+    def meter(self, worker: Worker) -> Meter | None:
+        """Return what counts in *worker*, which begins now; None where it has no slot."""
+        numbers = self.doubles(worker, Region.COUNTERS)
+        return Meter(numbers) if numbers is not None else None
+
+    def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
+        """Return what each of *workers* has done, by pid; those that do not count are left out."""
+        read = {
+            pid: self._counters_of(pid, worker, read_cpu_seconds(pid))
+            for pid, worker in list(workers.items())
+        }
+        self._counted = {pid: counters for pid, counters in read.items() if counters}
+        return dict(self._counted)
+
+    def total(self, workers: Mapping[int, Worker]) -> Counters:
+        """Return what *workers* and all that have ended have done; it never falls."""
+        ended = reduce(Counters.plus, self._ended.copy(), Counters())
+        now = reduce(Counters.plus, self.counters(workers).values(), ended)
+        self._total = now.at_least(self._total)
+        return self._total
+
+    def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
+        """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""
+        slot = self._slot(worker)
+        return slot.page.raw(slot.number, region) if slot else None
 
     def end_start(self, worker: Worker) -> None:
         """
@@ -78,13 +135,13 @@ class WorkerRecords:
         Only when all of them are forked: Gunicorn 23 loses the news of a worker that gives up
         while it forks another one.
         """
-        note: _Note | None = getattr(worker, _NOTE, None)
-        if self._page is None or note is None or note.slot is None:
+        slot = self._slot(worker)
+        if slot is None:
             return
         ends = time.monotonic() + FORK_SECONDS * (worker.cfg.workers + 1)
-        while self._page.taken < worker.cfg.workers and time.monotonic() < ends:
+        while slot.page.taken < worker.cfg.workers and time.monotonic() < ends:
             time.sleep(POLL_SECONDS)
-        self._page.fail(note.slot)
+        slot.page.fail(slot.number)
 
     def wait_for_end(self, worker: Worker) -> bool:
         """
@@ -105,8 +162,14 @@ class WorkerRecords:
 
     def forks(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
         """Return what is known of each of Gunicorn's *workers*, by pid."""
+        counters = self.counters(workers)
         return {
-            pid: WorkerRecord(note.forked_at_seconds, self._report(pid, note))
+            pid: WorkerRecord(
+                note.forked_at_seconds,
+                self._ready_report(pid, worker),
+                counters[pid].requests if pid in counters else None,
+                None if pid in counters else read_cpu_seconds(pid),
+            )
             for pid, worker in list(workers.items())
             if (note := getattr(worker, _NOTE, None))
         }
@@ -118,19 +181,22 @@ class WorkerRecords:
 
     def exiting(self, worker: Worker, memory: ProcessMemory) -> None:
         """Write in *worker* what it uses at its end."""
-        note: _Note | None = getattr(worker, _NOTE, None)
-        if self._page and note and note.slot is not None:
-            self._page.write_exit(note.slot, memory)
+        if slot := self._slot(worker):
+            slot.page.write_exit(slot.number, memory)
 
     def ended(self, worker: Worker) -> Ended:
         """Take the slot back of a *worker* that is gone; return what is known of its end."""
         note: _Note | None = getattr(worker, _NOTE, None)
         last = self._last.pop(worker.pid, None)
-        if self._page is None or note is None or note.slot is None:
+        slot = self._slot(worker)
+        if note is None or slot is None:
             return Ended(last, is_orderly=None)
-        memory = self._page.read_exit(note.slot)
-        boot = self._report(worker.pid, note)
-        self._page.free(note.slot)
+        if counters := self._counters_of(worker.pid, worker, None):
+            self._ended.append(replace(counters, in_flight=0))
+            self._fold_ended()
+        memory = slot.page.read_exit(slot.number)
+        boot = self._ready_report(worker.pid, worker)
+        slot.page.free(slot.number)
         if memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
             last = WorkerSample(
                 pid=worker.pid,
@@ -141,9 +207,43 @@ class WorkerRecords:
             )
         return Ended(last, is_orderly=memory is not None)
 
-    def _report(self, pid: int, note: _Note) -> BootReport | None:
-        if self._page is None or note.slot is None:
+    def _fold_ended(self) -> None:
+        """
+        Keep the sum of those that have ended, not each.
+
+        Gunicorn 23 reaps in a signal handler: this may be interrupted by itself at any place.
+        """
+        while len(self._ended) > 1:
+            first = self._ended.popleft()
+            second = self._ended.popleft() if self._ended else Counters()
+            self._ended.append(first.plus(second))
+
+    def _slot(self, worker: Worker) -> _Slot | None:
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if self._page is None or note is None or note.slot is None:
+            return None
+        return _Slot(self._page, note.slot)
+
+    def _report_of(self, worker: Worker, memory: ProcessMemory) -> BootReport | None:
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if note is None:
+            return None
+        return BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
+
+    def _ready_report(self, pid: int, worker: Worker) -> BootReport | None:
+        slot = self._slot(worker)
+        if slot is None:
             # Nobody tells: what is seen first has to stand for the boot.
             return BootReport(pid, 0.0, 0, None, None)
-        report = self._page.read(note.slot)
+        report = slot.page.read_ready(slot.number)
         return report if report and report.pid == pid else None
+
+    def _counters_of(self, pid: int, worker: Worker, cpu_seconds: float | None) -> Counters | None:
+        now = time.monotonic()
+        numbers = self.doubles(worker, Region.COUNTERS)
+        counters = parse_counters(copy_numbers(numbers), now) if numbers is not None else None
+        if counters is None:
+            return None
+        for least in (Counters(cpu_seconds=cpu_seconds or 0.0), self._counted.get(pid)):
+            counters = counters.at_least(least) if least else counters
+        return counters

@@ -16,38 +16,81 @@ GROWN_BYTES = 8 * MIB
 FLAT_FRACTION = 0.05
 # One below this share is about to be flat.
 SLOWING_FRACTION = 0.15
+# Growth by less than this share of its size is the allocator's noise.
+NOISE_FRACTION = 0.01
 # How long a replacement is taken to boot while none was seen to.
 BOOT_SECONDS = 2.0
+# How long a worker takes to drain and exit while none was seen to.
+END_SECONDS = 2.0
+# A worker that has answered so many requests shows the size that it works with ...
+WORKED_REQUESTS = 20
+# ... and so does one that has had traffic for so long.
+WORKED_SECONDS = 60.0
 
 
 class WorkerSample(NamedTuple):
-    """One worker as it was seen at one time."""
+    """
+    One worker as it was seen at one time.
+
+    All sizes include what is swapped out: it comes back as soon as it is used.
+    """
 
     pid: int
     age_seconds: float
     uss_bytes: int
     pss_bytes: int
     boot_uss_bytes: int | None = None
-    """Its size when it had booted; None until then."""
+    """Its own size when it could serve; None until then."""
     boot_seconds: float = BOOT_SECONDS
-    earlier_uss_bytes: int | None = None
-    """Its size when it was three quarters as old."""
+    earlier_bytes: int | None = None
+    """What its end would have freed when three quarters of its life since the boot had passed."""
+    helper_bytes: int = 0
+    """What its child processes use, and theirs."""
+    helpers: int = 0
+    """How many these are."""
+    requests: int | None = None
+    """How many requests it has answered; None where its class does not count them."""
+    traffic_seconds: float = 0.0
+    """The time since it was first seen to have answered one, or that its CPU time shows it busy."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it uses together with its helpers; shared pages count by share."""
+        return self.pss_bytes + self.helper_bytes
+
+    @property
+    def freed_bytes(self) -> int:
+        """What its end would free; its helpers end with it."""
+        return self.uss_bytes + self.helper_bytes
 
     @property
     def growth_bytes(self) -> int:
-        """What it has grown since its boot."""
-        return self.uss_bytes - (self.boot_uss_bytes or self.uss_bytes)
+        """What it has grown since its boot, its helpers included."""
+        return self.freed_bytes - (self.boot_uss_bytes or self.freed_bytes)
 
     @property
     def is_booted(self) -> bool:
-        """Whether it has told its size after its boot."""
+        """Whether it can serve."""
         return self.boot_uss_bytes is not None
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether its size is that of a worker at work: an idle size is no size."""
+        if not self.is_booted:
+            return False
+        has_answered = self.requests is not None and self.requests >= WORKED_REQUESTS
+        return has_answered or self.traffic_seconds >= WORKED_SECONDS
 
     @property
     def has_grown(self) -> bool:
         """Whether it is well beyond its size at boot."""
         boot_bytes = self.boot_uss_bytes or self.uss_bytes
         return self.growth_bytes >= max(boot_bytes * GROWN_FRACTION, GROWN_BYTES)
+
+    @property
+    def recent_bytes(self) -> int:
+        """What it has grown in the last quarter of its life since the boot."""
+        return 0 if self.earlier_bytes is None else max(self.freed_bytes - self.earlier_bytes, 0)
 
     @property
     def is_flat(self) -> bool:
@@ -59,11 +102,17 @@ class WorkerSample(NamedTuple):
         """Whether its growth comes to an end."""
         return self._grew_lately_at_most(SLOWING_FRACTION)
 
+    @property
+    def _life_seconds(self) -> float:
+        return self.age_seconds - self.boot_seconds
+
     def _grew_lately_at_most(self, fraction: float) -> bool:
-        if self.earlier_uss_bytes is None or self.age_seconds < MIN_AGE_SECONDS:
+        if not self.is_booted or self.earlier_bytes is None:
             return False
-        lately = self.uss_bytes - self.earlier_uss_bytes
-        return lately <= max(self.growth_bytes, 0) * fraction
+        if self._life_seconds < MIN_AGE_SECONDS:
+            return False
+        noise_bytes = self.freed_bytes * NOISE_FRACTION
+        return self.recent_bytes <= max(self.growth_bytes * fraction, noise_bytes)
 
 
 class Sample(NamedTuple):
@@ -72,15 +121,17 @@ class Sample(NamedTuple):
     at_seconds: float
     limit_bytes: int
     headroom_bytes: int
-    """Limit less working set, at the level that leaves least."""
+    """Limit less what is in use, page cache aside, at the level that leaves least."""
     target: int
     """How many workers there are to be."""
     workers: tuple[WorkerSample, ...]
+    end_seconds: float = END_SECONDS
+    """How long workers took lately from SIGTERM to their end."""
 
     @property
     def headroom_fraction(self) -> float:
-        """The share of the limit that is free, 0 to 1."""
-        return self.headroom_bytes / self.limit_bytes if self.limit_bytes else 1.0
+        """The share of the limit that is free; 0 or less where nothing is."""
+        return self.headroom_bytes / self.limit_bytes if self.limit_bytes > 0 else 0.0
 
     @property
     def is_settled(self) -> bool:

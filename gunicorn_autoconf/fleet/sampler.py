@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gunicorn_autoconf.fleet.sample import BOOT_SECONDS, Sample, WorkerSample
 from gunicorn_autoconf.fleet.shared_page import BootReport
+from gunicorn_autoconf.machine.descendants import list_descendants
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, MemorySupply, ProcessMemory
-from gunicorn_autoconf.machine.process_memory import read_process_memory, read_rss
+from gunicorn_autoconf.machine.process_memory import read_process_memory, read_rss, read_swapped
 from gunicorn_autoconf.units import MIB
 
 # How many points of a worker's past are kept; when there are more, every second one is dropped and
@@ -22,6 +24,15 @@ MAX_POINTS = 64
 MOVED_BYTES = MIB
 # ... but for once a minute: a page that ceases to be shared by fork leaves the RSS as it was.
 LOOK_SECONDS = 60.0
+# How often the child processes of a worker are looked for: with 100 threads that takes 1 ms.
+HELPERS_SECONDS = 5.0
+
+
+# A worker that does not count its requests is busy while it uses so much of a core: a few requests
+# a second. An idle one beats its heart, which takes less than 0.1 % ...
+BUSY_FRACTION = 0.01
+# ... and is told in steps of 10 ms, so it takes some seconds to see the difference.
+BUSY_SECONDS = 4.0
 
 
 class _Look(NamedTuple):
@@ -29,7 +40,30 @@ class _Look(NamedTuple):
 
     at_seconds: float
     rss_bytes: int
-    memory: ProcessMemory
+    memory: _Used
+
+
+class _Used(NamedTuple):
+    """What a process uses. Where the system tells only RSS, that has to do for all three."""
+
+    uss_bytes: int
+    pss_bytes: int
+    swapped_bytes: int
+    has_uss: bool
+
+
+class Readers(NamedTuple):
+    """How a process is looked at, by its pid."""
+
+    memory: Callable[[int], ProcessMemory | None] = read_process_memory
+    rss: Callable[[int], int | None] = read_rss
+    """In bytes, cheaply; None where that is not told."""
+    swapped: Callable[[int], int] = read_swapped
+    """In bytes."""
+    descendants: Callable[[int], Sequence[int]] = list_descendants
+
+
+DEFAULT_READERS = Readers()
 
 
 class WorkerRecord(NamedTuple):
@@ -37,28 +71,52 @@ class WorkerRecord(NamedTuple):
 
     forked_at_seconds: float
     report: BootReport | None
+    requests: int | None = None
+    """How many requests it has answered; None where its class does not count them."""
+    cpu_seconds: float | None = None
+    """The CPU time that it has used; None where requests are counted, or it is unknown."""
 
 
 class WorkerPast:
-    """What a worker used at each time of its life, with less and less detail."""
+    """What a worker used and did at each time of its life, with less and less detail."""
 
     def __init__(self) -> None:
         self._points: list[tuple[float, int]] = []
         self._spacing_seconds = 0.0
+        self.helpers: tuple[int, ...] = ()
+        """The child processes that were found last."""
+        self.listed_at: float | None = None
+        """When they were looked for."""
+        self.answered_at: float | None = None
+        """When the worker was first seen to have answered a request."""
+        self.busy_seconds = 0.0
+        """How long it was busy since its boot, by its CPU time."""
+        self._cpu: tuple[float, float] | None = None
 
-    def add(self, age_seconds: float, uss_bytes: int) -> None:
+    def add(self, age_seconds: float, used_bytes: int) -> None:
         """Note what the worker uses now."""
         if self._points and age_seconds - self._points[-1][0] < self._spacing_seconds:
             return
-        self._points.append((age_seconds, uss_bytes))
+        self._points.append((age_seconds, used_bytes))
         if len(self._points) > MAX_POINTS:
             # Evenly over its whole life: dropping alone would leave nothing but the last minutes.
             del self._points[1::2]
             self._spacing_seconds = age_seconds / MAX_POINTS * 2
 
+    def used_cpu(self, cpu_seconds: float, now: float) -> None:
+        """Note what CPU time the worker has used since its start."""
+        if self._cpu is None:
+            self._cpu = now, cpu_seconds
+            return
+        passed = now - self._cpu[0]
+        if passed >= BUSY_SECONDS:
+            if cpu_seconds - self._cpu[1] >= passed * BUSY_FRACTION:
+                self.busy_seconds += passed
+            self._cpu = now, cpu_seconds
+
     def at(self, age_seconds: float) -> int | None:
         """Return what it used at *age_seconds* or last before; None where it was not seen then."""
-        seen = [uss_bytes for age, uss_bytes in self._points if age <= age_seconds]
+        seen = [used_bytes for age, used_bytes in self._points if age <= age_seconds]
         return seen[-1] if seen else None
 
     @property
@@ -74,8 +132,7 @@ class Sampler:
         self,
         detect: Callable[[int], Machine],
         *,
-        read_memory: Callable[[int], ProcessMemory | None] = read_process_memory,
-        read_rss: Callable[[int], int | None] = read_rss,
+        readers: Readers = DEFAULT_READERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -83,16 +140,15 @@ class Sampler:
 
         Args:
             detect: The machine, given what our own processes use.
-            read_memory: A process's memory.
-            read_rss: Its RSS in bytes, cheaply; None where that is not told.
+            readers: How a process is looked at.
             clock: Seconds that never jump.
         """
         self._detect = detect
-        self._read_memory = read_memory
-        self._read_rss = read_rss
+        self._readers = readers
         self._clock = clock
         self._pasts: dict[int, WorkerPast] = {}
         self._looks: dict[int, _Look] = {}
+        self._resident_bytes = 0
 
     def sample(
         self, forks: Mapping[int, WorkerRecord], target: int, declared_bytes: int | None
@@ -106,16 +162,15 @@ class Sampler:
             declared_bytes: A limit that was declared.
         """
         now = self._clock()
+        self._pasts = {pid: past for pid, past in self._pasts.items() if pid in forks}
+        self._resident_bytes = 0
         workers = tuple(
             seen for pid, fork in forks.items() if (seen := self._look_at(pid, fork, now))
         )
-        self._pasts = {pid: past for pid, past in self._pasts.items() if pid in forks}
-        arbiter = os.getpid()
-        self._looks = {
-            pid: look for pid, look in self._looks.items() if pid in forks or pid == arbiter
-        }
-        own_bytes = sum(worker.pss_bytes for worker in workers)
-        machine = self._detect(own_bytes + self._arbiter_bytes(now))
+        self._memory_of(os.getpid(), now)
+        looked_at = {os.getpid(), *forks, *self._helpers()}
+        self._looks = {pid: look for pid, look in self._looks.items() if pid in looked_at}
+        machine = self._detect(self._resident_bytes)
         tightest = tightest_level(machine.memory, declared_bytes)
         if tightest is None:
             return machine, None
@@ -128,8 +183,15 @@ class Sampler:
             workers=workers,
         )
 
-    def _memory_of(self, pid: int, now: float) -> ProcessMemory | None:
-        rss_bytes = self._read_rss(pid)
+    def _memory_of(self, pid: int, now: float) -> _Used | None:
+        """Return what *pid* uses, and count what of it is resident."""
+        used = self._look(pid, now)
+        if used is not None:
+            self._resident_bytes += used.pss_bytes - used.swapped_bytes
+        return used
+
+    def _look(self, pid: int, now: float) -> _Used | None:
+        rss_bytes = self._readers.rss(pid)
         last = self._looks.get(pid)
         if (
             last is not None
@@ -138,45 +200,66 @@ class Sampler:
             and now - last.at_seconds < LOOK_SECONDS
         ):
             return last.memory
-        memory = self._read_memory(pid)
-        if memory is not None and rss_bytes is not None:
-            self._looks[pid] = _Look(now, rss_bytes, memory)
-        return memory
-
-    def _arbiter_bytes(self, now: float) -> int:
-        memory = self._memory_of(os.getpid(), now)
-        return (memory.pss_bytes or memory.rss_bytes) if memory else 0
-
-    def _look_at(self, pid: int, fork: WorkerRecord, now: float) -> WorkerSample | None:
-        memory = self._memory_of(pid, now)
+        memory = self._readers.memory(pid)
         if memory is None:
             return None
-        # Where the system tells only RSS, that has to do: growth shows in it as well.
-        uss = memory.uss_bytes or memory.rss_bytes
-        pss = memory.pss_bytes or memory.rss_bytes
+        swapped = self._readers.swapped(pid)
+        used = _Used(
+            uss_bytes=(memory.uss_bytes or memory.rss_bytes) + swapped,
+            pss_bytes=(memory.pss_bytes or memory.rss_bytes) + swapped,
+            swapped_bytes=swapped,
+            has_uss=memory.uss_bytes is not None,
+        )
+        if rss_bytes is not None:
+            self._looks[pid] = _Look(now, rss_bytes, used)
+        return used
+
+    def _look_at(self, pid: int, fork: WorkerRecord, now: float) -> WorkerSample | None:
+        used = self._memory_of(pid, now)
+        if used is None:
+            return None
         age = now - fork.forked_at_seconds
         past = self._pasts.setdefault(pid, WorkerPast())
-        past.add(age, uss)
+        if past.listed_at is None or now - past.listed_at >= HELPERS_SECONDS:
+            past.listed_at, past.helpers = now, tuple(self._readers.descendants(pid))
+        looks = (self._memory_of(helper, now) for helper in past.helpers)
+        helpers = [look.pss_bytes for look in looks if look]
+        past.add(age, used.uss_bytes + sum(helpers))
+        if fork.requests and past.answered_at is None:
+            past.answered_at = now
         report = fork.report
+        if report and fork.cpu_seconds is not None:
+            past.used_cpu(fork.cpu_seconds, now)
+        boot_seconds = report.boot_seconds if report else BOOT_SECONDS
         return WorkerSample(
             pid=pid,
             age_seconds=age,
-            uss_bytes=uss,
-            pss_bytes=pss,
-            boot_uss_bytes=_boot_bytes(report, memory) or past.first if report else None,
-            boot_seconds=report.boot_seconds if report else BOOT_SECONDS,
-            earlier_uss_bytes=past.at(age * 0.75),
+            uss_bytes=used.uss_bytes,
+            pss_bytes=used.pss_bytes,
+            boot_uss_bytes=_boot_bytes(report, used) or past.first if report else None,
+            boot_seconds=boot_seconds,
+            earlier_bytes=past.at(boot_seconds + (age - boot_seconds) * 0.75),
+            helper_bytes=sum(helpers),
+            helpers=len(helpers),
+            requests=fork.requests,
+            traffic_seconds=(
+                past.busy_seconds if past.answered_at is None else now - past.answered_at
+            ),
         )
 
+    def _helpers(self) -> Iterator[int]:
+        for past in self._pasts.values():
+            yield from past.helpers
 
-def _boot_bytes(report: BootReport, memory: ProcessMemory) -> int | None:
+
+def _boot_bytes(report: BootReport, used: _Used) -> int | None:
     """
-    Return what a worker used when it had booted, in the kind in which *memory* tells it now.
+    Return what a worker used when it had booted, in the kind in which *used* has it.
 
     A worker sees its own USS. The arbiter may not, where `user` gave the workers another one and
     the container has no CAP_SYS_PTRACE: RSS against USS would look like growth.
     """
-    if report.uss_bytes is None or memory.uss_bytes is not None:
+    if report.uss_bytes is None or used.has_uss:
         return report.uss_bytes
     return report.rss_bytes
 
@@ -194,11 +277,17 @@ def tightest_level(memory: MemorySupply, declared_bytes: int | None) -> tuple[in
         levels.append((declared_bytes, declared_bytes - memory.own_bytes))
     elif not levels and memory.physical:
         levels = list(_measured((memory.physical,)))
-    return min(levels, key=lambda level: level[1] / level[0], default=None)
+    return min(levels, key=_free_fraction, default=None)
+
+
+def _free_fraction(level: tuple[int, int]) -> float:
+    limit_bytes, headroom_bytes = level
+    # A limit of 0, as ``memory.high`` may be for some seconds, leaves nothing.
+    return headroom_bytes / limit_bytes if limit_bytes > 0 else -math.inf
 
 
 def _measured(levels: Iterable[MemoryLimit]) -> Iterator[tuple[int, int]]:
     """Yield limit and headroom of each level whose usage is known."""
     for level in levels:
-        if level.working_set_bytes is not None:
-            yield level.limit_bytes, level.limit_bytes - level.working_set_bytes
+        if level.in_use_bytes is not None:
+            yield level.limit_bytes, level.limit_bytes - level.in_use_bytes

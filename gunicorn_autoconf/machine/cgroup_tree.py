@@ -5,7 +5,8 @@ Which cgroup directories hold the limits of this process. Pure.
     /proc/self/mountinfo  where is that hierarchy mounted   parse_mountinfo    -> Mount
     both                  directories, leaf first           list_hierarchies   -> Hierarchy
 
-cgroup v1, v2 and hosts that mix both. Text that no kernel writes raises `MalformedFileError`.
+cgroup v1, v2 and hosts that mix both. A platform that shows its files elsewhere is a row of
+`_FIXED_DIRECTORIES`. Text that no kernel writes raises `MalformedFileError`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal, NamedTuple
 from gunicorn_autoconf.errors import MalformedFileError
 from gunicorn_autoconf.machine.kernel_files import is_number, split_lines
 
-Controller = Literal["cpu", "memory"]
+Controller = Literal["cpu", "memory", "pids"]
 Version = Literal[1, 2]
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -37,6 +38,7 @@ _FIXED_DIRECTORIES: dict[Controller, tuple[tuple[Version, str], ...]] = {
         (1, f"{CGROUP_ROOT}/cpuacct,cpu"),
     ),
     "memory": ((2, CGROUP_ROOT), (1, f"{CGROUP_ROOT}/memory")),
+    "pids": ((2, CGROUP_ROOT), (1, f"{CGROUP_ROOT}/pids")),
 }
 
 
@@ -145,6 +147,34 @@ def _parse_mount(line: str) -> Mount:
 def visible_mounts(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
     """Return the mounts without those that a later mount at the same place hides."""
     return tuple({mount.point: mount for mount in mounts}.values())
+
+
+def is_from_lxcfs(path: str, mounts: Iterable[Mount]) -> bool:
+    """Return whether lxcfs, and not the kernel, answers what a container reads from *path*."""
+    at_path = [mount for mount in visible_mounts(mounts) if mount.point == path]
+    return any(mount.fs_type == "fuse.lxcfs" for mount in at_path)
+
+
+def is_below_root(
+    controller: Controller, memberships: Iterable[Membership], mounts: Iterable[Mount]
+) -> bool:
+    r"""
+    Return whether we are known to be in another cgroup than the root of the whole hierarchy.
+
+    In a cgroup namespace our own cgroup is called ``/``. A mount whose root is above, ``/..``,
+    gives that away.
+
+    >>> is_below_root("memory", parse_proc_cgroup("0::/"), [])
+    False
+    >>> is_below_root("memory", parse_proc_cgroup("0::/system.slice/web.service"), [])
+    True
+    """
+    membership = choose_membership(controller, memberships)
+    if membership is None:
+        return False
+    version, path = membership
+    mount = choose_mount(mounts, version=version, controller=controller, path=path)
+    return path != "/" or (mount is not None and mount.root != "/")
 
 
 def list_hierarchies(

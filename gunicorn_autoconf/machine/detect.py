@@ -3,35 +3,41 @@ From a root directory to a `Machine`: what the kernel grants to this process or 
 
 Touches files below the root (/proc, /sys/fs/cgroup, a few markers) and, through `Host`, the calls
 that no file answers. Never raises: what cannot be read or understood becomes a `Problem`.
+
+The names of the files are here and, for memory, in `memory_limits`; in which directories they are
+looked for, in `cgroup_tree`; what their text means, in `kernel_files`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gunicorn_autoconf.machine import cgroup_tree, kernel_files
+from gunicorn_autoconf.machine.container import find_container
 from gunicorn_autoconf.machine.facts import (
     CpuQuota,
     CpuSupply,
     Machine,
-    MemoryLimit,
-    MemorySupply,
     Origin,
-    Platform,
-    Problem,
+    PidsLimit,
 )
-from gunicorn_autoconf.machine.host import Host, read_text
+from gunicorn_autoconf.machine.host import Host
+from gunicorn_autoconf.machine.memory_limits import read_memory
+from gunicorn_autoconf.machine.own_cgroup import find_own
+from gunicorn_autoconf.machine.platforms import find_platform, read_grace_seconds
+from gunicorn_autoconf.machine.tree import Tree, origin_in
 
-T = TypeVar("T")
-
-MEMINFO = "/proc/meminfo"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - Gunicorn makes its files there by mkstemp
-CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")  # Docker; Podman and CRI-O
-LIMIT_FILES = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
-USAGE_FILE = {1: "memory.usage_in_bytes", 2: "memory.current"}
-INACTIVE_KEY = {1: "total_inactive_file", 2: "inactive_file"}
+QUOTA_FILE = {1: "cpu.cfs_quota_us", 2: "cpu.max"}
+PERIOD_FILE = "cpu.cfs_period_us"  # v1; v2 has the period in the file of the quota
+PIDS_FILE = "pids.max"
+CPUINFO = "/proc/cpuinfo"
+OUT_OF_SIGHT = (
+    "our own cgroup is not among those that are mounted: CPU and memory limits are unknown; set "
+    "GUNICORN_CPUS and GUNICORN_MEMORY"
+)
 
 
 def detect_machine(
@@ -50,72 +56,46 @@ def detect_machine(
     """
     environ = os.environ if environ is None else environ
     host = Host() if host is None else host
-    tree = _Tree(root)
+    tree = Tree(root)
 
     # Another process's cgroups are named as we see them, so they lie below our own mounts.
     who = "self" if pid is None else str(pid)
     memberships = tree.read(f"/proc/{who}/cgroup", cgroup_tree.parse_proc_cgroup) or ()
     mounts = tree.read("/proc/self/mountinfo", cgroup_tree.parse_mountinfo) or ()
-    cpu_places = cgroup_tree.list_hierarchies("cpu", memberships, mounts)
-    memory_places = cgroup_tree.list_hierarchies("memory", memberships, mounts)
 
-    cpu = _ask_cpu(tree, host, quota=_read_quota(tree, cpu_places))
-    physical = _read_physical(tree, host)
-    limits = _read_limits(tree, memory_places, physical)
+    def places(controller: cgroup_tree.Controller) -> Sequence[cgroup_tree.Hierarchy]:
+        listed = cgroup_tree.list_hierarchies(controller, memberships, mounts)
+        return find_own(tree, listed, host.pid if pid is None else pid)
+
+    memory_places = places("memory")
+    quota = _read_quota(tree, places("cpu")) or _read_lxcfs_cpus(tree, mounts, host)
+    cpu = _ask_cpu(tree, host, quota=quota)
+    memory = read_memory(tree, host, memory_places, mounts)
     own_bytes = tree.call("own_memory", lambda: host.own_memory(environ)) or 0
+    platform = find_platform(environ)
+    is_seen = bool(quota or memory.limits or memory_places[0].certain)
+    if not is_seen and cgroup_tree.is_below_root("memory", memberships, mounts):
+        tree.note(f"/proc/{who}/cgroup", OUT_OF_SIGHT)
     return Machine(
         cpu=cpu,
-        memory=MemorySupply(physical=physical, limits=limits, own_bytes=own_bytes),
-        container=_find_container(tree, limits, environ),
-        platform=_find_platform(environ),
+        memory=replace(memory, own_bytes=own_bytes),
+        container=find_container(tree, environ, memberships, mounts, who),
+        platform=platform[0].name if platform else None,
+        grace_seconds=read_grace_seconds(platform[0], environ) if platform else None,
+        pids=_read_pids(tree, places("pids")),
         worker_tmp_dir=_find_worker_tmp_dir(tree, mounts),
         problems=tuple(tree.problems.values()),
     )
 
 
-class _Tree:
-    """The files below a root, and what was wrong with them."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.problems: dict[str, Problem] = {}
-
-    def locate(self, path: str) -> str:
-        """Return where the file is for us that the process knows as *path*."""
-        return os.path.join(self.root, path.lstrip("/"))
-
-    def read(self, path: str, parse: Callable[[str], T]) -> T | None:
-        """Return what the file says, or None where it is absent or cannot be understood."""
-        try:
-            return parse(read_text(self.locate(path)))
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            self._note(path, error.strerror or str(error))
-        except ValueError as error:  # MalformedFileError, or a NUL in the path
-            self._note(path, str(error))
-        return None
-
-    def call(self, name: str, ask: Callable[[], T]) -> T | None:
-        """Return what *ask* answers, or None where it fails."""
-        try:
-            return ask()
-        except Exception as error:  # noqa: BLE001 - no start may fail for want of a number
-            self._note(name, f"{type(error).__name__}: {error}")
-            return None
-
-    def _note(self, path: str, message: str) -> None:
-        self.problems.setdefault(path, Problem(path=_printable(path), message=message))
-
-
-def _ask_cpu(tree: _Tree, host: Host, *, quota: CpuQuota | None) -> CpuSupply:
+def _ask_cpu(tree: Tree, host: Host, *, quota: CpuQuota | None) -> CpuSupply:
     online = tree.call("os.cpu_count", host.online) or 1
     affinity = tree.call(host.affinity_call, host.affinity) or online
     origin = Origin(path=host.affinity_call, text=str(affinity))
     return CpuSupply(affinity=affinity, affinity_origin=origin, online=online, quota=quota)
 
 
-def _read_quota(tree: _Tree, places: Sequence[cgroup_tree.Hierarchy]) -> CpuQuota | None:
+def _read_quota(tree: Tree, places: Sequence[cgroup_tree.Hierarchy]) -> CpuQuota | None:
     """Return the tightest quota in the first place that has one."""
     for place in places:
         read_level = _read_quota_v1 if place.version == 1 else _read_quota_v2
@@ -126,126 +106,55 @@ def _read_quota(tree: _Tree, places: Sequence[cgroup_tree.Hierarchy]) -> CpuQuot
     return None
 
 
-def _read_quota_v2(tree: _Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
-    path = f"{directory}/cpu.max"
+def _read_quota_v2(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
+    path = f"{directory}/{QUOTA_FILE[2]}"
     found = tree.read(path, lambda text: (kernel_files.parse_cpu_max(text), text))
     cores, text = found or (None, "")
-    return None if cores is None else CpuQuota(cores=cores, origin=_origin(path, text, place))
+    return None if cores is None else CpuQuota(cores=cores, origin=origin_in(path, text, place))
 
 
-def _read_quota_v1(tree: _Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
-    path = f"{directory}/cpu.cfs_quota_us"
+def _read_quota_v1(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> CpuQuota | None:
+    path = f"{directory}/{QUOTA_FILE[1]}"
     quota_us = tree.read(path, kernel_files.parse_cfs_quota)
     if quota_us is None:
         return None
-    period_us = tree.read(f"{directory}/cpu.cfs_period_us", kernel_files.parse_cfs_period)
+    period_us = tree.read(f"{directory}/{PERIOD_FILE}", kernel_files.parse_cfs_period)
     period_us = period_us or kernel_files.DEFAULT_PERIOD_US
-    text = f"{quota_us} (cpu.cfs_period_us {period_us})"
-    return CpuQuota(cores=quota_us / period_us, origin=_origin(path, text, place))
+    text = f"{quota_us} ({PERIOD_FILE} {period_us})"
+    return CpuQuota(cores=quota_us / period_us, origin=origin_in(path, text, place))
 
 
-def _read_physical(tree: _Tree, host: Host) -> MemoryLimit | None:
-    """Return the memory of the machine, as /proc/meminfo or, where there is none, the host says."""
-    found = tree.read(MEMINFO, kernel_files.parse_meminfo)
-    if found:
-        total_bytes, available_bytes = found
-        origin = Origin(path=MEMINFO, text=f"MemTotal: {total_bytes // 1024} kB")
-    elif MEMINFO in tree.problems:
+def _read_lxcfs_cpus(
+    tree: Tree, mounts: Sequence[cgroup_tree.Mount], host: Host
+) -> CpuQuota | None:
+    """Return the cores that lxcfs shows, where they are fewer than the scheduler's."""
+    # Proxmox and Incus set the quota of a container above the cgroup that it sees as its root.
+    # lxcfs, which sees it, shows as many processors; with --enable-cfs only.
+    if not cgroup_tree.is_from_lxcfs(CPUINFO, mounts):
         return None
-    else:
-        answer = tree.call("psutil.virtual_memory", host.physical_memory)
-        if answer is None:
-            return None
-        total_bytes, available_bytes = answer
-        origin = Origin(path="psutil.virtual_memory", text=f"total={total_bytes}")
-    used_bytes = None if available_bytes is None else max(0, total_bytes - available_bytes)
-    return MemoryLimit(limit_bytes=total_bytes, working_set_bytes=used_bytes, origin=origin)
+    processors = tree.read(CPUINFO, kernel_files.parse_cpuinfo)
+    affinity = tree.call(host.affinity_call, host.affinity)
+    if processors is None or affinity is None or processors >= affinity:
+        return None
+    origin = Origin(path=CPUINFO, text=f"{processors} processors, by lxcfs")
+    return CpuQuota(cores=float(processors), origin=origin)
 
 
-def _read_limits(
-    tree: _Tree, places: Sequence[cgroup_tree.Hierarchy], physical: MemoryLimit | None
-) -> tuple[MemoryLimit, ...]:
-    """Return the limits below the physical memory in the first place that has any, leaf first."""
+def _read_pids(tree: Tree, places: Sequence[cgroup_tree.Hierarchy]) -> PidsLimit | None:
+    """Return the lowest limit on processes and threads in the first place that has one."""
     for place in places:
-        levels = (_read_level(tree, directory, place) for directory in place.directories)
-        limits = [limit for limit in levels if limit and _is_below(limit, physical)]
-        if place.version == 1:
-            hidden = _read_hidden_limit(tree, place)
-            if hidden and all(_is_below(hidden, limit) for limit in (*limits, physical)):
-                limits.append(hidden)
-        if limits:
-            return tuple(limits)
-    return ()
-
-
-def _read_level(tree: _Tree, directory: str, place: cgroup_tree.Hierarchy) -> MemoryLimit | None:
-    """Return the lowest limit that stands in *directory*, and what its processes use."""
-    parse = kernel_files.parse_memory_limit if place.version == 1 else kernel_files.parse_memory_max
-    lowest: tuple[int, str] | None = None
-    for name in LIMIT_FILES[place.version]:
-        path = f"{directory}/{name}"
-        limit_bytes = tree.read(path, parse)
-        if limit_bytes is not None and (lowest is None or limit_bytes < lowest[0]):
-            lowest = limit_bytes, path
-    if lowest is None:
-        return None
-    limit_bytes, path = lowest
-    return MemoryLimit(
-        limit_bytes=limit_bytes,
-        working_set_bytes=_read_working_set(tree, directory, place),
-        origin=_origin(path, str(limit_bytes), place),
-    )
-
-
-def _read_working_set(tree: _Tree, directory: str, place: cgroup_tree.Hierarchy) -> int | None:
-    usage_path = f"{directory}/{USAGE_FILE[place.version]}"
-    usage_bytes = tree.read(usage_path, kernel_files.parse_memory_usage)
-    if usage_bytes is None:
-        return None
-    # gVisor has usage but no memory.stat: nothing is known that could be dropped.
-    stat = tree.read(f"{directory}/memory.stat", kernel_files.parse_memory_stat) or {}
-    return max(0, usage_bytes - stat.get(INACTIVE_KEY[place.version], 0))
-
-
-def _read_hidden_limit(tree: _Tree, place: cgroup_tree.Hierarchy) -> MemoryLimit | None:
-    """Return the limit that the leaf inherits at v1, even from above what is mounted."""
-    for directory in place.directories:  # the leaf is the first that exists
-        path = f"{directory}/memory.stat"
-        limit_bytes = tree.read(path, kernel_files.parse_hierarchical_limit)
-        if limit_bytes is not None:
-            return MemoryLimit(
-                limit_bytes=limit_bytes,
-                working_set_bytes=_read_working_set(tree, directory, place),
-                origin=_origin(path, f"hierarchical_memory_limit {limit_bytes}", place),
-            )
+        found = []
+        for directory in place.directories:
+            path = f"{directory}/{PIDS_FILE}"
+            limit = tree.read(path, kernel_files.parse_pids_max)
+            if limit is not None:
+                found.append(PidsLimit(limit=limit, origin=origin_in(path, str(limit), place)))
+        if found:
+            return min(found, key=lambda each: each.limit)
     return None
 
 
-def _is_below(limit: MemoryLimit, other: MemoryLimit | None) -> bool:
-    return other is None or limit.limit_bytes < other.limit_bytes
-
-
-def _find_container(
-    tree: _Tree, limits: Sequence[MemoryLimit], environ: Mapping[str, str]
-) -> Origin | None:
-    """Return what shows that we run in a container."""
-    if limits:
-        return min(limits, key=lambda limit: limit.limit_bytes).origin
-    if environ.get("KUBERNETES_SERVICE_HOST"):
-        return Origin(path="KUBERNETES_SERVICE_HOST", text="is set")
-    for mark in CONTAINER_MARKS:
-        if os.path.exists(tree.locate(mark)):
-            return Origin(path=mark, text="exists")
-    return None
-
-
-def _find_platform(environ: Mapping[str, str]) -> Platform | None:
-    if environ.get("KUBERNETES_SERVICE_HOST"):
-        return "kubernetes"
-    return "heroku" if environ.get("DYNO") else None
-
-
-def _find_worker_tmp_dir(tree: _Tree, mounts: Sequence[cgroup_tree.Mount]) -> str | None:
+def _find_worker_tmp_dir(tree: Tree, mounts: Sequence[cgroup_tree.Mount]) -> str | None:
     """Return /dev/shm where that is memory and we may write there."""
     for mount in cgroup_tree.visible_mounts(mounts):
         if mount.point == SHARED_MEMORY and mount.fs_type == "tmpfs":
@@ -257,7 +166,7 @@ def _find_worker_tmp_dir(tree: _Tree, mounts: Sequence[cgroup_tree.Mount]) -> st
 
 def find_file_system(directory: str, root: str = "/") -> str | None:
     """Return the kind of file system that holds *directory*, or None where no mount tells."""
-    mounts = _Tree(root).read("/proc/self/mountinfo", cgroup_tree.parse_mountinfo) or ()
+    mounts = Tree(root).read("/proc/self/mountinfo", cgroup_tree.parse_mountinfo) or ()
     path = os.path.join(os.path.realpath(directory), "")
     above = [
         mount
@@ -265,12 +174,3 @@ def find_file_system(directory: str, root: str = "/") -> str | None:
         if path.startswith(os.path.join(mount.point, ""))
     ]
     return max(above, key=lambda mount: len(mount.point)).fs_type if above else None
-
-
-def _origin(path: str, text: str, place: cgroup_tree.Hierarchy) -> Origin:
-    return Origin(path=_printable(path), text=text.strip(), certain=place.certain)
-
-
-def _printable(path: str) -> str:
-    # A cgroup's name may hold any byte; what is shown must survive every log and terminal.
-    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Platform = Literal["kubernetes", "heroku"]
+Platform = Literal[
+    "kubernetes",
+    "ecs",
+    "fargate",
+    "cloud-run",
+    "app-service",
+    "cloud-foundry",
+    "nomad",
+    "heroku",
+    "render",
+    "fly",
+    "railway",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +95,25 @@ class MemoryLimit:
     Attributes:
         limit_bytes: The limit.
         working_set_bytes: Usage less what the kernel would drop first (``inactive_file``) at the
-            same level; None where it could not be read.
+            same level; None where it could not be read. kubelet calls the same number so.
         origin: The file that holds the limit.
+        cache_bytes: What of the working set is clean page cache that no process has mapped: files
+            that were read more than once. The kernel drops it before it kills.
+        shared_bytes: What of the working set is in tmpfs, ``/dev/shm`` and other shared memory.
     """
 
     limit_bytes: int
     working_set_bytes: int | None
     origin: Origin
+    cache_bytes: int = 0
+    shared_bytes: int = 0
+
+    @property
+    def in_use_bytes(self) -> int | None:
+        """The working set less page cache: what the kernel cannot free; None where unknown."""
+        if self.working_set_bytes is None:
+            return None
+        return max(self.working_set_bytes - self.cache_bytes, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +124,8 @@ class MemorySupply:
     Attributes:
         physical: ``MemTotal`` as the limit, ``MemTotal - MemAvailable`` as the working set;
             None where nothing told.
-        limits: The cgroup levels that have a limit below the physical memory, leaf first.
+        limits: The cgroup levels that have a limit below the physical memory, leaf first; where
+            lxcfs puts a container's limit in the place of the physical memory, that one.
         own_bytes: What our own processes use, the sum of their PSS; part of each working set.
     """
 
@@ -120,6 +145,14 @@ class MemorySupply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PidsLimit:
+    """How many processes and threads, counted together, a cgroup may hold."""
+
+    limit: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """
     What the kernel grants to this process.
@@ -129,6 +162,9 @@ class Machine:
         memory: The memory.
         container: What shows that we run in a container, or None on a host or virtual machine.
         platform: The platform that stops us, where it is one whose grace period we know.
+        grace_seconds: The time from its signal to SIGKILL where a variable of the platform says
+            so; None where it is the usual one.
+        pids: The lowest limit on processes and threads over all cgroup levels, or None.
         worker_tmp_dir: A writable directory that never touches a disk, or None.
         problems: What could not be read or understood.
     """
@@ -137,6 +173,8 @@ class Machine:
     memory: MemorySupply
     container: Origin | None = None
     platform: Platform | None = None
+    grace_seconds: int | None = None
+    pids: PidsLimit | None = None
     worker_tmp_dir: str | None = None
     problems: tuple[Problem, ...] = ()
 

@@ -28,9 +28,17 @@ class Host:
 
     affinity_call = "os.sched_getaffinity" if hasattr(os, "sched_getaffinity") else "os.cpu_count"
 
+    _pid: int | None = None
+    _own_bytes: int | None = None
+
     def __init__(self, *, pid: int | None = None, own_bytes: int | None = None) -> None:
         self._pid = pid
         self._own_bytes = own_bytes
+
+    @property
+    def pid(self) -> int:
+        """The process that is asked about."""
+        return os.getpid() if self._pid is None else self._pid
 
     def affinity(self) -> int:
         """Return the number of cores that the scheduler may run the process on."""
@@ -47,6 +55,11 @@ class Host:
 
         memory = psutil.virtual_memory()
         return memory.total, memory.available
+
+    def kernel_memory(self) -> int:
+        """Return the memory of the machine in bytes as a system call tells it, not a file."""
+        # glibc asks sysinfo(2) from 2.35 on; before, /proc/meminfo. lxcfs changes files only.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     def own_memory(self, environ: Mapping[str, str]) -> int:
         """

@@ -1,7 +1,8 @@
 """
-The text of the kernel's memory and CPU files to values. Pure.
+The text of the kernel's memory, CPU and pids files to values. Pure.
 
-A limit that is absent is None; text that no kernel writes raises `MalformedFileError`.
+A limit that is absent is None; text that no kernel writes raises `MalformedFileError`. Which files
+are read, and in which order, `detect` and `memory_limits` say.
 """
 
 from __future__ import annotations
@@ -111,6 +112,45 @@ def parse_memory_limit(text: str) -> int | None:
     return _below_unlimited(_parse_integer(text, "a number of bytes"))
 
 
+def parse_pids_max(text: str) -> int | None:
+    """
+    Return how many processes and threads a cgroup may hold, or None when there is no limit.
+
+    *text* is a whole ``pids.max`` file, the same at cgroup v1 and v2: a number or ``max``.
+
+    >>> parse_pids_max("64")
+    64
+
+    Raises:
+        MalformedFileError: Neither form.
+
+    Source:
+        Linux, admin-guide/cgroup-v2.rst, "PID Interface Files".
+    """
+    return None if text.strip() == "max" else _parse_size(text, "a number or 'max'")
+
+
+def parse_cpuinfo(text: str) -> int:
+    r"""
+    Return the number of processors.
+
+    *text* is a whole ``/proc/cpuinfo`` file.
+
+    >>> parse_cpuinfo("processor\t: 0\nflags\t: fpu\n\nprocessor\t: 1\n")
+    2
+
+    Raises:
+        MalformedFileError: It lists none.
+
+    Source:
+        proc_cpuinfo(5).
+    """
+    names = [line.partition(":")[0].strip() for line in split_lines(text)]
+    if "processor" not in names:
+        raise MalformedFileError("a list of processors", text)
+    return names.count("processor")
+
+
 def parse_memory_usage(text: str) -> int:
     """
     Return the memory that a cgroup uses, page cache included, in bytes.
@@ -147,16 +187,16 @@ def parse_memory_stat(text: str) -> dict[str, int]:
     return counters
 
 
-def parse_cpu_stat(text: str) -> tuple[int, float] | None:
+def parse_cpu_stat(text: str) -> tuple[int, int, float] | None:
     r"""
-    Return how often and for how many seconds a quota stopped threads; None without a quota.
+    Return a quota's periods, how many it throttled and for how many seconds; None without one.
 
     *text* is a whole ``cpu.stat`` file: v2 counts in microseconds, v1 in nanoseconds.
 
     >>> parse_cpu_stat("usage_usec 5\nnr_throttled 3\nthrottled_usec 1500000")
-    (3, 1.5)
+    (0, 3, 1.5)
     >>> parse_cpu_stat("nr_periods 9\nnr_throttled 3\nthrottled_time 1500000000")
-    (3, 1.5)
+    (9, 3, 1.5)
 
     Raises:
         MalformedFileError: As `parse_memory_stat`.
@@ -168,7 +208,7 @@ def parse_cpu_stat(text: str) -> tuple[int, float] | None:
     if "nr_throttled" not in counters:
         return None
     seconds = counters.get("throttled_usec", 0) / 1e6 + counters.get("throttled_time", 0) / 1e9
-    return counters["nr_throttled"], seconds
+    return counters.get("nr_periods", 0), counters["nr_throttled"], seconds
 
 
 def parse_hierarchical_limit(text: str) -> int | None:

@@ -42,6 +42,25 @@ def read_rss(pid: int) -> int | None:
         return None
 
 
+def read_swapped(pid: int) -> int:
+    """
+    Return what of *pid* is swapped out, in bytes; its pages are walked only where something is.
+
+    PSS and USS leave it out: those of a worker that leaks fall while the kernel swaps it out.
+
+    Source:
+        Linux, filesystems/proc.rst, "VmSwap" and "SwapPss".
+    """
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
+            if not parse_kb_field(status.read(MAX_CHARACTERS), "VmSwap"):
+                return 0
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+            return parse_kb_field(rollup.read(MAX_CHARACTERS), "SwapPss") or 0
+    except (OSError, ValueError):
+        return 0
+
+
 def _parse_rollup(text: str) -> ProcessMemory | None:
     def size(name: str) -> int:
         return parse_kb_field(text, name) or 0

@@ -1,4 +1,4 @@
-"""What the memory guard may do, and what it decides to do. Pure."""
+"""What the memory guard may do, and what it says is to be done. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Kind(str, Enum):
-    """What kind of thing the guard decides to do."""
+    """What is to be done."""
 
     KEEP = "keep"
     GROW = "grow"
@@ -23,9 +23,17 @@ class Action(NamedTuple):
     add: int = 0
     """Grow: how many workers to add."""
     pid: int = 0
-    """Recycle: the worker. Keep: the worker that recycling would not help; 0 for none."""
+    """Recycle: which worker. Keep: which one would go if that helped; 0 for none."""
     replacement_first: bool = False
-    """Recycle: whether the replacement boots before the worker is told to exit."""
+    """Recycle: whether there is room for the replacement beside it."""
+
+
+class TooMany(NamedTuple):
+    """A count that OOM kills have shown to be too high."""
+
+    fits: int
+    """The count to go down to."""
+    reason: str
 
 
 class Permissions(NamedTuple):
@@ -33,16 +41,17 @@ class Permissions(NamedTuple):
     What the guard may do at this time.
 
     Attributes:
-        resizing: Whether it may change the worker count; not after an operator has set it.
-        shrinking: Whether the count may come down to the plan for the largest worker. True after a
-            start, a reload and a change of the limit, until the count is that plan.
-        growing: Whether the count may go up. True from the same moments on, until the count is the
-            plan for the smallest worker or the guard has shrunk. After that the count only comes
-            down, so that it cannot swing.
-        churning: Whether recycles come so often that they do not help.
+        resizing: Whether the count is ours; not after the operator has set it.
+        growing: Whether it may go up; not for some time after it went down.
+        most: The highest count to grow to; None where nothing has shown that more is too many.
+        too_many: Why the count has to come down at once; None where it has not.
+        leaking: Whether a worker had to be recycled since the last start or reload.
+        churning: Whether recycles come so often that they help nobody.
     """
 
     resizing: bool = True
-    shrinking: bool = True
     growing: bool = True
+    most: int | None = None
+    too_many: TooMany | None = None
+    leaking: bool = False
     churning: bool = False

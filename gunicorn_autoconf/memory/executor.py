@@ -16,7 +16,8 @@ States:
   1. A signal is pending: wait for it. Signals of one kind sent at once would melt into one.
   2. `num_workers` differs from the total wanted: send SIGTTIN or SIGTTOU, which is now pending.
   3. There is a victim, and the spare has booted: send the victim SIGTERM.
-  4. All workers are there and have booted, and none is about to exit: rest.
+  4. All workers are there and have booted, and none is about to exit: rest. After a shrink it is
+     enough that none is too many: in a loop of OOM kills there is always one that boots.
 
 A signal is pending until `count_changed` reports the change that it makes, until it can change
 nothing (Gunicorn never goes below one worker), or until it counts as lost. Gunicorn 23 drops
@@ -63,6 +64,9 @@ class _Wanted(NamedTuple):
     """The worker to replace; until it is gone there is to be one spare more."""
     before: frozenset[int] = frozenset()
     """The workers that are not the spare, as they were there before it."""
+    awaits_boots: bool = True
+    """Whether all workers have to have booted: after a shrink, which OOM kills may ask for in a
+    row, it is enough that there is none too many."""
 
     @property
     def total(self) -> int:
@@ -96,13 +100,20 @@ class Executor:
         self._wanted: _Wanted | None = None
         self._pending: _Signal | None = None
         self._retired: set[int] = set()
+        # Workers that Gunicorn tells to exit because we lowered its count. Only their name depends
+        # on it: an operator who raises the count at once may keep them.
+        self._dismissed: set[int] = set()
         self.is_stood_down = False
 
     @property
     def is_busy(self) -> bool:
         """Whether an action is under way, or a worker that we told to exit is still there."""
-        is_exiting = any(pid in self._server.WORKERS for pid in tuple(self._retired))
-        return self._wanted is not None or is_exiting
+        return self._wanted is not None or bool(self.exiting)
+
+    @property
+    def exiting(self) -> frozenset[int]:
+        """The workers that we told to exit and that are still there."""
+        return frozenset(pid for pid in tuple(self._retired) if pid in self._server.WORKERS)
 
     # In the supervisor's thread.
 
@@ -114,7 +125,7 @@ class Executor:
             if action.kind is Kind.GROW:
                 wanted = wanted._replace(workers=count + action.add)
             elif action.kind is Kind.SHRINK:
-                wanted = wanted._replace(workers=max(count - 1, 1))
+                wanted = wanted._replace(workers=max(count - 1, 1), awaits_boots=False)
             elif action.replacement_first:
                 before = frozenset(worker.pid for worker in sample.workers)
                 wanted = wanted._replace(victim=action.pid, before=before)
@@ -157,7 +168,9 @@ class Executor:
             change = new - old
             if self._pending and self._pending.change == change:
                 self._pending = None
+                self._dismissed = self._surplus(new)
             elif change:
+                self._dismissed = set()
                 self.is_stood_down = True
                 if self._wanted:
                     self._wanted = self._follow_operator(self._wanted, change)
@@ -166,8 +179,9 @@ class Executor:
     def worker_ended(self, pid: int) -> bool:
         """Return whether we told the worker to exit; let the spare take a victim's place."""
         with self._lock:
-            was_ours = pid in self._retired
+            was_ours = pid in self._retired or pid in self._dismissed
             self._retired.discard(pid)
+            self._dismissed.discard(pid)
             wanted = self._wanted
             if wanted and wanted.victim == pid and self._server.cfg is self._cfg:
                 self._wanted = wanted._replace(victim=None)
@@ -217,7 +231,8 @@ class Executor:
                 self._retire(wanted.victim)
             return wanted
         is_late = sample.at_seconds > wanted.until_seconds
-        return wanted if self._retired or not (sample.is_settled or is_late) else None
+        is_there = sample.is_settled if wanted.awaits_boots else len(sample.workers) <= count
+        return wanted if self._retired or not (is_there or is_late) else None
 
     def _follow_operator(self, wanted: _Wanted, change: int) -> _Wanted:
         """Add an operator's *change* to what is wanted."""
@@ -228,6 +243,16 @@ class Executor:
         if wanted.victim is not None and wanted.victim in self._server.WORKERS:
             self._retired.add(wanted.victim)
         return wanted._replace(workers=1, victim=None)
+
+    def _surplus(self, count: int) -> set[int]:
+        """
+        Return the workers that Gunicorn tells to exit next, as there are more than *count*.
+
+        Source:
+            gunicorn/arbiter.py, `manage_workers`: the oldest ones.
+        """
+        by_age = sorted(self._server.WORKERS.items(), key=lambda each: each[1].age)
+        return {pid for pid, _ in by_age[: max(len(by_age) - count, 0)]}
 
     def _is_gone(self, pid: int, sample: Sample) -> bool:
         """Whether a worker ended. One that *sample* has seen may be about to be reported."""

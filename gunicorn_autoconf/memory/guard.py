@@ -1,49 +1,84 @@
-"""Memory history and plan to one action: keep, grow, shrink or recycle. Pure."""
+"""
+Memory history and plan to one action: keep, grow, shrink or recycle. Pure.
+
+Theory of operation. Each call looks at the samples since the last action and returns one action, by
+the first of these rules that applies:
+
+1. A sample with a limit of 0 decides nothing: nothing that we could do would fit.
+2. Shrink at once where OOM kills have shown the count to be too high (`steps`, `count`).
+3. Shrink where workers have reached a size (`need`) of which fewer fit, whatever others use.
+4. Recycle a worker that grows beyond what workers need while the memory runs out (`forecast`).
+5. Shrink where the memory is gone because of what others use, if what workers free is enough. The
+   count comes back by rule 6.
+6. Grow on evidence of work: as many as run, where all have worked and stop growing; one where
+   only their CPU time shows that. Before that one at a time, and only as far as the first guess (or
+   what is declared) leaves room.
+
+| threshold | value | reason |
+|---|---|---|
+| planned up to | 90 % of the limit | the reserve; rule 6 |
+| too many from | 95 % of the limit | half a reserve above rule 6: no swinging; rule 3 |
+| low | 10 % free | the reserve is in use: something has to go; rule 4 |
+| critical | 5 % free | even the only worker may go before its replacement is there; rule 4 |
+| gone | 2 % free | next is an OOM kill, whoever took the memory; rule 5 |
+| expected | need + 10 % until it is critical | real applications grew up to 12 %; rule 4 |
+| last call | 2 s + an end | two samples show it, then the worker drains; rule 4 |
+| replacement | two boots + 2 s + an end, at most 60 s | a longer forecast is wrong; rule 4 |
+
+A worker that grows is not recycled where that helps nobody: as long as it needs no more than is
+known to fit, while its growth slows down to what fits, and where its replacements grow back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
+from gunicorn_autoconf.memory.count import give_way, grow, shrink
+from gunicorn_autoconf.memory.forecast import is_short, loss, render_left, seconds_left
+from gunicorn_autoconf.memory.need import Needed
+from gunicorn_autoconf.memory.plans import Plans
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
 from gunicorn_autoconf.units import format_bytes
 
-# Below this share even the only worker may go before its replacement is there.
 CRITICAL_FRACTION = 0.05
-# Unless to wait for that age would leave less time than this: until then it has drained and ended.
-END_SECONDS = 2.0
-# From the first sample that shows the need until the memory of the old worker is free.
-DECISION_SECONDS = 4.0
-
-# Headroom that will last so long at the present rate does not shrink to speak of.
-CALM_SECONDS = 60.0
+EXPECTED_FACTOR = 1.10
+# From the first sample that shows the need until the worker is told to exit.
+DECISION_SECONDS = 2.0
+HORIZON_SECONDS = 60.0
+# What is still to come of a growth that slows down, as a multiple of the last quarter's.
+REST_FACTOR = 2
 
 
 def decide(
     history: Sequence[Sample],
     permissions: Permissions,
-    workers_for: Callable[[int], int],
+    needed: Needed,
+    plans: Plans,
     timing: Timing = DEFAULT,
 ) -> Action:
     """
     Return the one thing to do after the last sample of *history*.
 
     Args:
-        history: Samples, the newest last.
+        history: Samples since the last action, the newest last.
         permissions: What the guard may do.
-        workers_for: The plan's count for workers that were measured to use so many bytes.
+        needed: What a worker needs.
+        plans: How many workers are planned.
         timing: How patient the guard is, and how early it acts.
     """
     now = history[-1]
     if not now.workers:
         return Action(Kind.KEEP, "no worker is measured")
-    waits = _waits_for_proof(history, permissions, workers_for)
+    if now.limit_bytes <= 0:
+        return Action(Kind.KEEP, "the limit is 0")
     return (
-        _shrink(history, permissions, workers_for)
-        or (None if waits else _recycle(history, permissions, workers_for, timing))
-        or _follow(history, permissions, workers_for)
+        shrink(history, permissions, needed, plans)
+        or _recycle(history, permissions, needed, plans, timing)
+        or give_way(history, permissions, needed, plans)
+        or grow(now, permissions, needed, plans)
         or Action(Kind.KEEP, "as planned")
     )
 
@@ -58,225 +93,130 @@ def next_interval(history: Sequence[Sample], timing: Timing = DEFAULT) -> float:
     usual = timing.slowest_seconds if now.is_settled else timing.booting_seconds
     if now.headroom_fraction < timing.low_fraction:
         return timing.fastest_seconds
-    if len(history) < 2 or _has_freed(*history[-2:]):
-        return (
-            timing.booting_seconds
-        )  # The rate of growth is not known yet, or hidden by what was freed.
-    left = _seconds_left(history)
-    return usual if left is None else max(timing.fastest_seconds, min(usual, left / 8))
-
-
-def _follow(
-    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
-) -> Action | None:
-    """Grow or shrink to the plan for the largest worker."""
-    now = history[-1]
-    if not (permissions.resizing and now.is_settled):
-        return None
-    largest = max(worker.pss_bytes for worker in now.workers)
-    wanted = max(workers_for(largest), 1)
-    if wanted > now.target and permissions.growing:
-        return Action(
-            Kind.GROW, _size(now, largest, wanted), add=min(now.target, wanted - now.target)
-        )
-    # Not for the one moment in which a request takes much: that count would stay.
-    lasting = _lasting_bytes(history)
-    if wanted < now.target and permissions.shrinking and lasting is not None:
-        wanted = max(workers_for(lasting), 1)
-        if wanted < now.target:
-            return Action(Kind.SHRINK, _size(now, lasting, wanted))
-    return None
-
-
-def _size(now: Sample, largest_bytes: int, wanted: int) -> str:
-    return f"the largest of {now.target} uses {format_bytes(largest_bytes)}, the plan is {wanted}"
-
-
-def is_reached(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
-    """Whether the count has come to the plan for the largest worker."""
-    lasting = _lasting_bytes(history)
-    if lasting is None or not history[-1].is_settled:
-        return False
-    return max(workers_for(lasting), 1) == history[-1].target
-
-
-def is_full(history: Sequence[Sample], workers_for: Callable[[int], int]) -> bool:
-    """
-    Whether the count has come to the plan for the smallest worker, too.
-
-    Until then the largest may be one that leaks: it will be replaced, and more fit.
-    """
-    smallest = min((worker.pss_bytes for worker in history[-1].workers), default=0)
-    return is_reached(history, workers_for) and workers_for(smallest) <= history[-1].target
-
-
-def _lasting_bytes(history: Sequence[Sample]) -> int | None:
-    """Return the size of the largest worker; of each the smaller one of its last two sizes."""
     if len(history) < 2:
-        return None
-    before = {worker.pid: worker.pss_bytes for worker in history[-2].workers if worker.is_booted}
-    workers = history[-1].workers
-    if not workers or any(worker.pid not in before for worker in workers):
-        return None  # One that was seen once may have been seen in such a moment.
-    return max(min(worker.pss_bytes, before[worker.pid]) for worker in workers)
-
-
-def _shrink(
-    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
-) -> Action | None:
-    """Retire one where all are large, have stopped growing, and even the smallest is too large."""
-    if not permissions.resizing or len(history) < 2:
-        return None
-    for sample in history[-2:]:
-        if not all(worker.is_flat for worker in sample.workers):
-            return None
-        wanted = _fewer(sample, workers_for)
-        if wanted is None:
-            return None
-    smallest = min(worker.pss_bytes for worker in history[-1].workers)
-    return Action(
-        Kind.SHRINK,
-        f"all {sample.target} workers use {format_bytes(smallest)} or more, the plan is {wanted}",
-    )
-
-
-def _fewer(sample: Sample, workers_for: Callable[[int], int]) -> int | None:
-    """Return the plan's count where all have grown and even the smallest is too large for it."""
-    if sample.target < 2 or not sample.is_settled:
-        return None
-    if not all(worker.has_grown for worker in sample.workers):
-        return None
-    smallest = min(worker.pss_bytes for worker in sample.workers)
-    # Without the allowance for growth: it has grown, and a margin keeps the count from
-    # swinging between this rule and the one that grows.
-    wanted = workers_for(round(smallest / GROWTH_ALLOWANCE))
-    return wanted if wanted < sample.target else None
-
-
-def _waits_for_proof(
-    history: Sequence[Sample], permissions: Permissions, workers_for: Callable[[int], int]
-) -> bool:
-    """
-    Whether all are too large and nothing grows: soon it shows whether they stay so.
-
-    A recycle now would set back the age of one, so that never all are seen to be flat: each new
-    worker grows to the same size again, and the recycles would go on for ever.
-    """
-    if not permissions.resizing or len(history) < 2 or _fewer(history[-1], workers_for) is None:
-        return False
-    left = _seconds_left(history)
-    return left is None or left >= CALM_SECONDS
+        return timing.booting_seconds  # The rate of growth is not known yet.
+    left = seconds_left(history)
+    if left is None:
+        return usual
+    # Two samples have to show it in time for an end, however long that takes.
+    spare_seconds = (left - _last_call_seconds(now)) / 2
+    return max(timing.fastest_seconds, min(usual, left / 8, spare_seconds))
 
 
 def _recycle(
     history: Sequence[Sample],
     permissions: Permissions,
-    workers_for: Callable[[int], int],
+    needed: Needed,
+    plans: Plans,
     timing: Timing,
 ) -> Action | None:
-    """Replace the largest worker that has grown, where the limit is near in two samples running."""
-    if len(history) < 2 or not all(_is_pressed(part, timing) for part in (history, history[:-1])):
-        return None
+    """Replace the worker that grows beyond what it needs, where the memory soon will be gone."""
     now = history[-1]
+    if len(history) < 2 or len(now.workers) > now.target:
+        return None  # One spike decides nothing; or one is about to exit.
     grown = [worker for worker in now.workers if worker.is_booted and worker.has_grown]
-    if not grown or len(now.workers) > now.target:
-        return None  # Nobody to blame, or somebody is already on the way out.
-    largest = max(grown, key=lambda worker: worker.uss_bytes)
-    again = f"each replacement has soon grown to {format_bytes(largest.pss_bytes)} again"
-    if permissions.resizing and permissions.churning and now.target > 1:
-        wanted = workers_for(round(largest.pss_bytes / GROWTH_ALLOWANCE))
-        if wanted < now.target:
-            return Action(Kind.SHRINK, f"{again}, the plan is {wanted}")
-    victim = _victim(history, grown, permissions, timing)
+    parts = (history, history[:-1])
+    if not grown:
+        return None
+    if all(_is_pressed(part, timing) for part in parts):
+        suspects = [worker for worker in grown if not _is_expected(worker, now, needed, plans)]
+    elif all(is_short(part, _replacement_seconds(now)) for part in parts):
+        # There is time to let its replacement boot first, if it is known to be a leak.
+        suspects = [
+            worker
+            for worker in grown
+            if (permissions.leaking or not plans.fits(worker.size_bytes, now.target))
+            and not _is_expected(worker, now, needed, plans)
+        ]
+        grown = suspects
+    else:
+        return None
+    if not grown:
+        return None
+    if permissions.churning and permissions.resizing and suspects and now.target > 1:
+        # Recycles do not help: fewer may. What fits is left alone, to show what it comes to.
+        size_bytes = max(worker.size_bytes for worker in suspects)
+        wanted = max(plans.alone(size_bytes), 1)
+        again = f"each replacement has soon grown to {format_bytes(size_bytes)} again"
+        return (
+            Action(Kind.SHRINK, f"{again}, the plan is {wanted}") if wanted < now.target else None
+        )
+    victim = _victim(history, suspects, permissions, timing)
     if victim is None:
-        return Action(Kind.KEEP, again, pid=largest.pid) if permissions.churning else None
+        largest = max(grown, key=lambda worker: worker.freed_bytes)
+        again = f"its replacement would grow to {format_bytes(largest.size_bytes)} again"
+        is_vain = permissions.churning or not suspects
+        full = now.headroom_fraction < CRITICAL_FRACTION
+        return Action(Kind.KEEP, again, pid=largest.pid) if is_vain and full else None
     room = _has_room(history)
     booted = sum(worker.is_booted for worker in now.workers)
-    if booted == 1 and not room and now.headroom_fraction >= CRITICAL_FRACTION:
+    is_over = all(is_short(part, _last_call_seconds(now)) for part in parts)
+    if booted == 1 and not (room or is_over or now.headroom_fraction < CRITICAL_FRACTION):
         return None
+    helpers = f" and {format_bytes(victim.helper_bytes)} in helpers" if victim.helpers else ""
     return Action(
         Kind.RECYCLE,
         f"{format_bytes(now.headroom_bytes)} left of {format_bytes(now.limit_bytes)}"
-        f"{_forecast(history)}; it uses {format_bytes(victim.uss_bytes)}, "
+        f"{render_left(history)}; it uses {format_bytes(victim.uss_bytes)}{helpers}, "
         f"{format_bytes(victim.boot_uss_bytes or 0)} at boot",
         pid=victim.pid,
         replacement_first=room,
     )
 
 
+def _is_expected(worker: WorkerSample, now: Sample, needed: Needed, plans: Plans) -> bool:
+    """Whether *worker* is no larger than it has to be: a replacement would grow to this again."""
+    peers = [other.size_bytes for other in now.workers if other.is_slowing and other != worker]
+    reached = max([*peers, needed.reached if needed.is_proved else 0])
+    factor = 1 if now.headroom_fraction < CRITICAL_FRACTION else EXPECTED_FACTOR
+    if worker.size_bytes <= reached * factor:
+        return True
+    if needed.is_proved and needed.declared is None:
+        return False
+    # The plan was made for this. Where it fits, a first warm-up towards it is no leak.
+    return worker.size_bytes <= needed.first and plans.fits(needed.first, now.target)
+
+
 def _victim(
     history: Sequence[Sample],
-    grown: Sequence[WorkerSample],
+    suspects: Sequence[WorkerSample],
     permissions: Permissions,
     timing: Timing,
 ) -> WorkerSample | None:
     """Return the largest that is old enough and grows on; a young one only if it cannot wait."""
-    left = _seconds_left(history)
-    steady = grown
-    if permissions.churning or history[-1].headroom_fraction >= CRITICAL_FRACTION:
-        # Another one in the place of one that ends its growth would grow to the same size.
-        steady = [worker for worker in grown if not worker.is_slowing]
-    if permissions.churning and _will_last(history):
+    now = history[-1]
+    last_call = _last_call_seconds(now)
+    rest_bytes = REST_FACTOR * sum(worker.recent_bytes for worker in suspects if worker.is_slowing)
+    steady = suspects
+    if rest_bytes <= now.headroom_bytes:
+        steady = [worker for worker in suspects if not worker.is_slowing]
+    if permissions.churning and not is_short(history, _replacement_seconds(now)):
         return None
     old = [worker for worker in steady if worker.age_seconds >= timing.min_age_seconds]
     if old:
-        return max(old, key=lambda worker: worker.uss_bytes)
-    if left is None or len(steady) < len(grown):
+        return max(old, key=lambda worker: worker.freed_bytes)
+    if not steady or len(steady) < len(suspects):
         return None  # A young one among others that end their growth will do so too.
-    young = max(steady, key=lambda worker: worker.uss_bytes)
-    waits_seconds = timing.min_age_seconds - young.age_seconds + END_SECONDS
-    return young if left < waits_seconds else None
-
-
-def _will_last(history: Sequence[Sample]) -> bool:
-    """Whether a replacement would be up in time; one busy moment between two samples tells not."""
-    enough = _replacement_seconds(history)
-    pairs = [part for part in (history, history[:-1]) if len(part) > 1]
-    return any((left := _seconds_left(pair)) is None or left >= enough for pair in pairs)
+    young = max(steady, key=lambda worker: worker.freed_bytes)
+    waits_seconds = timing.min_age_seconds - young.age_seconds + now.end_seconds
+    return young if is_short(history, min(waits_seconds, 3 * last_call)) else None
 
 
 def _is_pressed(history: Sequence[Sample], timing: Timing) -> bool:
-    """Whether the last sample's headroom is low, or gone before a replacement could be up."""
-    if history[-1].headroom_fraction < timing.low_fraction:
-        return True
-    left = _seconds_left(history)
-    return left is not None and left < _replacement_seconds(history)
+    """Whether the last sample's headroom is low, or gone by the time that a worker has ended."""
+    now = history[-1]
+    return now.headroom_fraction < timing.low_fraction or is_short(history, _last_call_seconds(now))
 
 
-def _has_freed(before: Sample, now: Sample) -> bool:
-    """Whether a good part of the limit has become free, as when a worker ends."""
-    return now.headroom_bytes - before.headroom_bytes > now.limit_bytes * CRITICAL_FRACTION
+def _last_call_seconds(now: Sample) -> float:
+    """How long until a worker that is told to exit has ended."""
+    return min(DECISION_SECONDS + now.end_seconds, HORIZON_SECONDS)
 
 
-def _seconds_left(history: Sequence[Sample]) -> float | None:
-    """When the headroom will be gone at the present rate; None where it does not shrink."""
-    rate = _rate(history)
-    return history[-1].headroom_bytes / rate if rate > 0 else None
-
-
-def _rate(history: Sequence[Sample]) -> float:
-    """Bytes a second by which the headroom shrinks, from the last two samples."""
-    if len(history) < 2:
-        return 0.0
-    before, now = history[-2:]
-    passed = now.at_seconds - before.at_seconds
-    if passed <= 0 or before.limit_bytes != now.limit_bytes:
-        return 0.0
-    # What a worker takes to boot ends with its boot: that is no rate at which it goes on.
-    booted = {worker.pid: worker.pss_bytes for worker in before.workers if worker.is_booted}
-    earlier = {worker.pid: worker.pss_bytes for worker in before.workers}
-    boots = sum(
-        max(worker.pss_bytes - earlier.get(worker.pid, 0), 0)
-        for worker in now.workers
-        if worker.pid not in booted
-    )
-    return (before.headroom_bytes - now.headroom_bytes - boots) / passed
-
-
-def _replacement_seconds(history: Sequence[Sample]) -> float:
+def _replacement_seconds(now: Sample) -> float:
     """How long until a replacement is up: two samples to decide, the old one's end, the boot."""
-    slowest = max(worker.boot_seconds for worker in history[-1].workers)
-    return 2 * slowest + DECISION_SECONDS
+    slowest = max(worker.boot_seconds for worker in now.workers)
+    return min(2 * slowest + DECISION_SECONDS + now.end_seconds, HORIZON_SECONDS)
 
 
 def _has_room(history: Sequence[Sample]) -> bool:
@@ -285,11 +225,6 @@ def _has_room(history: Sequence[Sample]) -> bool:
     sizes = [worker.boot_uss_bytes for worker in now.workers if worker.boot_uss_bytes]
     if not sizes:
         return False
-    grows = max(_rate(history), 0) * _replacement_seconds(history)
-    left = now.headroom_bytes - max(sizes) * GROWTH_ALLOWANCE - grows
+    seconds = _replacement_seconds(now)
+    left = now.headroom_bytes - max(sizes) * GROWTH_ALLOWANCE - loss(history, seconds)
     return left > now.limit_bytes * CRITICAL_FRACTION / 2
-
-
-def _forecast(history: Sequence[Sample]) -> str:
-    left = _seconds_left(history)
-    return f", gone in {left:.1f} s" if left is not None and left < 60 else ""

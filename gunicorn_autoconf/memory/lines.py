@@ -1,35 +1,57 @@
-"""Readings of memory to lines of the log and to metrics. Pure."""
+"""Readings of memory to lines of the log. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
+from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.beside import Beside
 from gunicorn_autoconf.plan.budget import MemoryBudget
-from gunicorn_autoconf.units import MIB, format_bytes
+from gunicorn_autoconf.units import MIB
 
 PREFIX = "gunicorn-autoconf: "
 
 
-def render_boot(pid: int, seconds: float | None, memory: ProcessMemory) -> str:
-    """Return the line of a worker that has booted."""
+def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemory) -> str:
+    """Return the line of a worker that can serve: it has *what*, "booted" or "ready"."""
     took = f" in {seconds:.2f} s" if seconds is not None else ""
     sizes = {"rss": memory.rss_bytes, "pss": memory.pss_bytes, "uss": memory.uss_bytes}
-    return f"worker {pid} booted{took}: {_pairs(sizes)}"
+    return f"worker {pid} {what}{took}: {_pairs(sizes)}"
 
 
-def render_memory(sample: Sample, budget: MemoryBudget | None) -> str:
-    """Return the line of all workers: what each uses on its own, and its growth since boot."""
+def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:
+    """
+    Return the line of all workers: what each uses on its own, and its growth since boot.
+
+    What is used *beside* them is told where it is a good part of the limit.
+    """
     totals = {
-        "pss": sum(worker.pss_bytes for worker in sample.workers),
+        "pss": sum(worker.size_bytes for worker in sample.workers),
         "budget": budget.budget_bytes if budget else None,
         "headroom": sample.headroom_bytes,
         "limit": sample.limit_bytes,
+        **(beside.worth_telling(sample.limit_bytes) if beside else {}),
     }
     workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
     return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{workers}"
+
+
+def memory_fields(
+    sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None
+) -> dict[str, object]:
+    """Return what `render_memory` says, as fields of a record."""
+    return {
+        "workers": len(sample.workers),
+        "pss_bytes": sum(worker.size_bytes for worker in sample.workers),
+        "budget_bytes": budget.budget_bytes if budget else None,
+        "headroom_bytes": sample.headroom_bytes,
+        "limit_bytes": sample.limit_bytes,
+        "others_bytes": beside and beside.others_bytes,
+        "shared_memory_bytes": beside and beside.shared_bytes,
+        "cache_bytes": beside and beside.cache_bytes,
+        "uss_bytes": {str(worker.pid): worker.uss_bytes for worker in sample.workers},
+        "helper_bytes": sum(worker.helper_bytes for worker in sample.workers),
+    }
 
 
 def render_action(action: Action, *, would: bool = False) -> str:
@@ -54,37 +76,15 @@ def render_exit(pid: int, last: WorkerSample | None, cause: str) -> str:
     return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
 
 
-def render_oom(pid: int, last: WorkerSample | None, memory: MemorySupply, workers: int) -> str:
-    """Return the line of a worker that the kernel killed for want of memory."""
-    facts = []
-    lowest = memory.lowest
-    if lowest and memory.limits:
-        directory = lowest.origin.path.rpartition("/")[0]
-        facts.append(f"limit {format_bytes(lowest.limit_bytes)} at {directory}")
-    elif lowest:
-        facts.append(f"the machine has {format_bytes(lowest.limit_bytes)}")
-    facts.append(f"{workers} worker{'s' * (workers != 1)}")
-    if last:
-        boot = f" ({format_bytes(last.boot_uss_bytes)} at boot)" if last.boot_uss_bytes else ""
-        facts.append(f"it used {format_bytes(last.uss_bytes)}{boot} when last seen")
-    return f"worker {pid} was killed by the kernel's OOM killer: {', '.join(facts)}"
-
-
-def metrics(sample: Sample, budget: MemoryBudget | None) -> Iterator[tuple[str, int]]:
-    """Yield gauges for statsd: the count, and in bytes the largest USS, the sum of all PSS."""
-    prefix = "gunicorn.autoconf."
-    yield f"{prefix}workers", len(sample.workers)
-    yield f"{prefix}headroom", sample.headroom_bytes
-    yield f"{prefix}pss", sum(worker.pss_bytes for worker in sample.workers)
-    yield f"{prefix}worker.uss", max((worker.uss_bytes for worker in sample.workers), default=0)
-    if budget:
-        yield f"{prefix}budget", budget.budget_bytes
-
-
 def _worker(worker: WorkerSample) -> str:
-    if not worker.is_booted:
+    if worker.boot_uss_bytes is None:
         return f"{worker.pid}=booting"
-    return f"{worker.pid}={_mib(worker.uss_bytes)}({worker.growth_bytes / MIB:+.1f})"
+    growth = (worker.uss_bytes - worker.boot_uss_bytes) / MIB
+    helpers = ""
+    if worker.helpers:
+        several = "s" * (worker.helpers != 1)
+        helpers = f"+{_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
+    return f"{worker.pid}={_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"
 
 
 def _pairs(sizes: dict[str, int | None]) -> str:

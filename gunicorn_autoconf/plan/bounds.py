@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan import pids
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Given, Plan, choose
 from gunicorn_autoconf.plan.workload import MemoryGuard
@@ -75,7 +76,11 @@ def workers_without_cut(result: Plan, given: Given) -> int:
     cuts = [reason for reason in result.reasons_for("workers") if reason.is_memory_cut]
     if not cuts or given.declaration.explicit("workers"):
         return workers
-    bounds = (workers_within_concurrency(given), given.declaration.max_workers)
+    bounds = (
+        workers_within_concurrency(given),
+        given.declaration.max_workers,
+        pids.workers_within_limit(given),
+    )
     wanted: int = cuts[0].inputs["wanted"]
     return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
 

@@ -19,6 +19,10 @@ FIRST_GUESS_BYTES = 256 * MIB
 # of load on the applications of `benchmarks.compare` the PSS of the largest, as a multiple of that
 # at boot: FastAPI 1.01, Django on WSGI 1.06, 100 threads that wait 1.11, a pool of them under ASGI
 # 1.16; Django on ASGI 1.59, of 35 MiB at boot. There the guard corrects the count.
+#
+# The rule: a size is multiplied by this until it is proved. It is proved once the worker has worked
+# and has stopped growing; from then on it counts as it is. The reserve is for what is left: of 21
+# real applications 19 came to at most 1.12 times their settled size at boot under light load.
 GROWTH_ALLOWANCE = 1.3
 
 
@@ -67,7 +71,7 @@ def memory_budget(
     Args:
         memory: What the machine grants.
         declaration: A declared memory counts as wholly ours; under a detected limit others use
-            the working set less what our own processes use.
+            the working set less its page cache and less what our own processes use.
         measured_bytes: What a worker was measured to use.
     """
     worker_bytes, worker_source = _worker_memory(declaration, measured_bytes)
@@ -75,7 +79,7 @@ def memory_budget(
     levels = [
         (
             level.limit_bytes,
-            max((level.working_set_bytes or 0) - memory.own_bytes, 0),
+            max((level.in_use_bytes or 0) - memory.own_bytes, 0),
             level.origin.path,
         )
         for level in memory.levels

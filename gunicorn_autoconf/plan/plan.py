@@ -27,6 +27,7 @@ class Reason:
         source: Where they come from: a file, a variable, an option.
         is_set: Whether the operator set the value. Then *inputs* are the values that it overrides.
         is_memory_cut: Whether the value is as low as it is because memory has no room for more.
+        is_need_cut: Whether it is as low as it is because nothing shows a need for more.
     """
 
     setting: str
@@ -36,6 +37,7 @@ class Reason:
     source: str = ""
     is_set: bool = False
     is_memory_cut: bool = False
+    is_need_cut: bool = False
 
 
 class Severity(str, Enum):

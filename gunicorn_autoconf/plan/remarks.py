@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from gunicorn_autoconf.app.finding import StateKind
+from gunicorn_autoconf.plan import machine_remarks
 from gunicorn_autoconf.plan.bounds import POOL_THREADS
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Remark, Severity
 from gunicorn_autoconf.plan.timeouts import longest_drain_seconds
 from gunicorn_autoconf.plan.variables import WEB_CONCURRENCY
-from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, MIXED_THREADS, Workload
+from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload
 from gunicorn_autoconf.units import format_bytes, plural
 from gunicorn_autoconf.worker_classes import UVICORN, Slots, class_name, family_of
 
@@ -25,23 +27,6 @@ def remarks(known: Known) -> tuple[Remark, ...]:
 
 
 # Problems
-
-
-def _no_cpu_limit(known: Known) -> Iterator[str]:
-    if _host_workers(known) > ENOUGH_WORKERS:
-        yield (
-            f"no CPU limit: the host's {known.machine.cpu.affinity} cores are not this "
-            "container's alone; set a CPU limit or GUNICORN_CPUS"
-        )
-
-
-def _host_workers(known: Known) -> int:
-    """The count for all cores of the host that a container shares with others; 0 if it is not."""
-    machine, declaration = known.machine, known.declaration
-    is_bounded = machine.cpu.is_limited or declaration.cpus or declaration.explicit("workers")
-    if not machine.container or is_bounded:
-        return 0
-    return int(known.plan.reasons_for("workers")[0].value)
 
 
 def _graceful_timeout(known: Known) -> Iterator[str]:
@@ -139,7 +124,7 @@ def _memory(known: Known) -> Iterator[str]:
     if memory is None:
         return
     limit, granted = memory.limit_bytes, memory.granted_bytes
-    if granted is not None and limit > granted:
+    if known.declaration.memory_bytes is not None and granted is not None and limit > granted:
         yield (
             f"{memory.source} declares {format_bytes(limit)}, but the machine grants only "
             f"{format_bytes(granted)}"
@@ -151,6 +136,34 @@ def _memory(known: Known) -> Iterator[str]:
             f"{format_bytes(memory.worker_memory_bytes)} ({memory.worker_memory_source}) "
             f"exceed{'s' * (workers == 1)} the memory budget of "
             f"{format_bytes(memory.budget_bytes)} ({memory.source}) by {format_bytes(over)}"
+        )
+
+
+# What goes wrong when each worker has a copy of its own, and what to do about it.
+_STATE = {
+    StateKind.SESSIONS: (
+        "a client's next request may reach a worker that does not know its session",
+        "run several servers of one worker with a message queue behind a sticky load balancer",
+    ),
+    StateKind.JOBS: ("every worker runs each job", "run the scheduler in a process of its own"),
+    StateKind.MEMORY: (
+        "no worker sees what another one has written",
+        "use a store that all workers share, such as Redis",
+    ),
+}
+
+
+def _state_in_one_process(known: Known) -> Iterator[str]:
+    """What the source keeps in the memory of one process, where there are to be several."""
+    most = max(known.workers, known.plan.most_workers)
+    if known.application is None or most <= 1:
+        return
+    threads = "" if known.is_asgi else " GUNICORN_THREADS=100"
+    for state in known.application.process_state:
+        harm, remedy = _STATE[state.kind]
+        yield (
+            f"{state.evidence} keeps its state in one process: with {plural(most, 'worker')} "
+            f"{harm}; set GUNICORN_WORKERS=1{threads}, or {remedy}"
         )
 
 
@@ -200,35 +213,6 @@ def _max_concurrency(known: Known) -> Iterator[str]:
     )
 
 
-def _memory_limit(known: Known) -> Iterator[str]:
-    machine = known.machine
-    is_limited = machine.memory.limits or known.declaration.memory_bytes is not None
-    if machine.container and not is_limited:
-        yield (
-            "This container has no memory limit: the plan counts on the memory of the whole "
-            "machine, which others use as well. Set a limit, or GUNICORN_MEMORY."
-        )
-
-
-def _cpu_quota(known: Known) -> Iterator[str]:
-    if 0 < _host_workers(known) <= ENOUGH_WORKERS:
-        yield (
-            "This container has no CPU quota: the plan counts on every core of the machine, which "
-            "others use as well. Set a CPU limit, or GUNICORN_CPUS."
-        )
-
-
-def _quota_below_one_core(known: Known) -> Iterator[str]:
-    # Declared cores change neither the quota nor the throttling.
-    quota = known.machine.cpu.quota
-    if quota is not None and quota.cores < 1:
-        # Source: Linux, scheduler/sched-bwc.rst; 100 ms is the usual period.
-        yield (
-            f"The CPU quota is {quota.cores:g} of a core: once it is used up, every request stands "
-            "still until the next period, usually 0.1 s. Grant a whole core where latency matters."
-        )
-
-
 def _web_concurrency(known: Known) -> Iterator[str]:
     explicit = known.declaration.explicit("workers")
     if explicit is None or explicit.source != WEB_CONCURRENCY.name:
@@ -272,7 +256,7 @@ def _conf_file(known: Known) -> Iterator[str]:
 
 
 RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
-    ("cpu-quota", Severity.PROBLEM, _no_cpu_limit),
+    ("cpu-quota", Severity.PROBLEM, machine_remarks.no_cpu_limit),
     ("graceful-timeout", Severity.PROBLEM, _graceful_timeout),
     ("application", Severity.PROBLEM, _application),
     ("workload", Severity.PROBLEM, _async_without_asgi),
@@ -280,13 +264,17 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("max-concurrency", Severity.PROBLEM, _above_max_concurrency),
     ("max-concurrency", Severity.PROBLEM, _pools_beside_max_concurrency),
     ("worker-connections", Severity.PROBLEM, _kept_connections),
+    ("pids", Severity.PROBLEM, machine_remarks.pids_limit),
+    ("state-in-one-process", Severity.PROBLEM, _state_in_one_process),
     ("settings", Severity.WITHOUT_EFFECT, _without_effect),
     ("memory", Severity.PROBLEM, _memory),
     ("workload", Severity.ADVICE, _workload),
     ("max-concurrency", Severity.ADVICE, _max_concurrency),
-    ("memory-limit", Severity.ADVICE, _memory_limit),
-    ("cpu-quota", Severity.ADVICE, _cpu_quota),
-    ("quota-below-one-core", Severity.ADVICE, _quota_below_one_core),
+    ("memory-limit", Severity.ADVICE, machine_remarks.memory_limit),
+    ("cpu-quota", Severity.ADVICE, machine_remarks.cpu_quota),
+    ("enough-workers", Severity.ADVICE, machine_remarks.enough_workers),
+    ("platform", Severity.ADVICE, machine_remarks.end_of_server),
+    ("quota-below-one-core", Severity.ADVICE, machine_remarks.quota_below_one_core),
     ("web-concurrency", Severity.ADVICE, _web_concurrency),
     ("uvloop", Severity.ADVICE, _uvloop),
     ("worker-tmp-dir", Severity.ADVICE, _worker_tmp_dir),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
-from gunicorn_autoconf.plan import bounds, timeouts
+from gunicorn_autoconf.plan import bounds, pids, timeouts
 from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.known import Known
@@ -18,6 +18,7 @@ from gunicorn_autoconf.plan.workload import (
     ENOUGH_WORKERS,
     MIXED_THREADS,
     ONE_THREAD,
+    PER_CORE,
     UNDECLARED,
     Shape,
     Workload,
@@ -155,14 +156,21 @@ def _count_for_cores(result: Plan, given: Given) -> Plan:
     return choose(result, "workers", workers, rule.formula, source=source, inputs=inputs)
 
 
-def _cap_without_quota(result: Plan, given: Given) -> Plan:
+def _cap_to_need(result: Plan, given: Given) -> Plan:
+    """Beyond the count that is enough for most, cores alone are no reason for more workers."""
     machine, workers = given.machine, result.settings["workers"]
-    if not machine.container or machine.cpu.is_limited or given.declaration.cpus:
+    if given.declaration.cpus or workers <= ENOUGH_WORKERS:
         return result
-    if workers <= ENOUGH_WORKERS:
+    if machine.container and not machine.cpu.is_limited:
+        rule = f"at most {ENOUGH_WORKERS} in a container without a CPU limit"
+        source = machine.container.path
+    elif given.shape.workers is PER_CORE or machine.cpu.quota:
+        # One worker a core was declared (cpu, async), or somebody granted just these cores.
         return result
-    rule = f"at most {ENOUGH_WORKERS} in a container without a CPU limit"
-    more = {"source": machine.container.path, "inputs": {"wanted": workers}}
+    else:
+        rule = f"at most {ENOUGH_WORKERS} unless GUNICORN_WORKERS or GUNICORN_CPUS asks for more"
+        source = given.cores_source
+    more = {"source": source, "inputs": {"wanted": workers}, "is_need_cut": True}
     return choose(result, "workers", ENOUGH_WORKERS, rule, **more)
 
 
@@ -224,12 +232,14 @@ def _other_settings(result: Plan, given: Given) -> Plan:
 _STEPS: tuple[tuple[str, Callable[[Plan, Given], Plan]], ...] = (
     ("worker_class", _worker_class),
     ("", _count_for_cores),
-    ("", _cap_without_quota),
+    ("", _cap_to_need),
     ("", _fit_memory),
+    ("", pids.bound_workers),
     ("", bounds.bound_workers),
     ("", _explicit_workers),
     ("threads", _threads),
     ("", bounds.bound_threads),
+    ("", pids.bound_threads),
     ("timeout", timeouts.timeout),
     ("graceful_timeout", timeouts.graceful_timeout),
     ("keepalive", timeouts.keepalive),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gunicorn_autoconf.machine.platforms import grace_seconds, platform_row
 from gunicorn_autoconf.plan.plan import Given, Plan, choose
 from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.worker_classes import Family, Slots, family_of
@@ -12,9 +13,9 @@ from gunicorn_autoconf.worker_classes import Family, Slots, family_of
 TIMEOUT_SECONDS = 60
 CPU_TIMEOUT_SECONDS = 120
 
-# Kubernetes and Heroku send SIGKILL 30 s after SIGTERM; 25 s leave time to log and exit.
 GRACEFUL_TIMEOUT_SECONDS = 30
-PLATFORM_GRACEFUL_TIMEOUT_SECONDS = 25
+# What a platform grants, less the time to end the lifespan, log and exit: 25 of 30 s, 4 of 5.
+PLATFORM_FRACTION = 5 / 6
 
 # What a worker that sends no heartbeat while it drains needs to end before `timeout` kills it.
 DRAIN_MARGIN_SECONDS = 2
@@ -38,10 +39,14 @@ def timeout(result: Plan, given: Given) -> Plan:
 
 def graceful_timeout(result: Plan, given: Given) -> Plan:
     """Seconds that a worker has to finish its requests, below `timeout` where that matters."""
-    seconds, rule = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own"
-    if platform := given.machine.platform:
-        seconds, rule = PLATFORM_GRACEFUL_TIMEOUT_SECONDS, f"{platform} kills after 30 s"
-    result = choose(result, "graceful_timeout", seconds, rule)
+    seconds, rule, source = GRACEFUL_TIMEOUT_SECONDS, "Gunicorn's own", ""
+    # A platform that grants no time at all leaves nothing to plan for; reloads still take theirs.
+    if granted := grace_seconds(given.machine):
+        seconds = max(math.floor(granted * PLATFORM_FRACTION), 1)
+        rule = f"{given.machine.platform} kills after {granted} s"
+        if row := platform_row(given.machine):
+            source = row.grace_variable if given.machine.grace_seconds is not None else ""
+    result = choose(result, "graceful_timeout", seconds, rule, source=source)
     timeout = result.settings["timeout"]
     longest = longest_drain_seconds(timeout, _family(result))
     if seconds <= longest:

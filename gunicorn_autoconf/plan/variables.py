@@ -157,7 +157,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="memory_guard",
         parse=_one_of(MemoryGuard),
         allowed="one of off, observe, act",
-        default="act under a container's or a declared limit, observe otherwise",
+        default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="what the memory guard may do",
     ),
     Variable(

@@ -1,4 +1,9 @@
-"""The workload table: which worker class, how many workers, how many threads, and why. Pure."""
+"""
+The workload table: which worker class, how many workers, how many threads, and why. Pure.
+
+Each workload is two rows of `WORKLOADS`, for WSGI and for ASGI. A count of threads stands in a
+constant above it with what was measured.
+"""
 
 from __future__ import annotations
 

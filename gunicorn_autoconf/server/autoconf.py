@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,17 +14,20 @@ from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.plan.declaration import read_declaration
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.variables import VARIABLES
+from gunicorn_autoconf.server.command_line import read_command_line
 from gunicorn_autoconf.server.compose import compose
-from gunicorn_autoconf.server.gunicorn import (
-    is_reading_conf_file,
-    load_hook,
-    read_command_line,
-    setting_flags,
-    setting_parsers,
-)
+from gunicorn_autoconf.server.gunicorn import setting_flags, setting_parsers
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.server.planned import Planned
-from gunicorn_autoconf.server.replan import find_application, http_parser, keep_running
+from gunicorn_autoconf.server.provenance import hand_out, record_writes
+from gunicorn_autoconf.server.reading import is_reading_conf_file
+from gunicorn_autoconf.server.replan import (
+    find_application,
+    http_parser,
+    keep_running,
+    search_path,
+)
+from gunicorn_autoconf.server.requirements import check_requirements, load_hook
 
 if TYPE_CHECKING:
     from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
@@ -49,22 +52,19 @@ class Autoconf(Planned):
         """
         Everything for Gunicorn, by name: the planned and declared settings and the hooks.
 
-        A hook that a ``GUNICORN_<HOOK>`` variable names runs after ours.
+        A hook that a ``GUNICORN_<HOOK>`` variable names runs after ours. The values are told from
+        equal ones by their identity, so that a number which you write yourself is known as yours.
         """
-        settings = self.plan.settings
-        for name, hook in ServerHooks(self).by_name().items():
-            settings[name] = compose(hook, *_declared_hook(settings, name))
+        settings = dict(self._handed_out)
+        for name, hook in ServerHooks(self, self._handed_out).by_name().items():
+            declared = [load_hook(name, settings[name])] if name in settings else []
+            settings[name] = compose(hook, *declared)
         return settings
 
-
-def _declared_hook(settings: Mapping[str, Any], name: str) -> tuple[Callable[..., Any], ...]:
-    """The hook that a variable names, where one does."""
-    if name not in settings:
-        return ()
-    try:
-        return (load_hook(name, settings[name]),)
-    except DeclarationError as error:
-        _refuse(error)
+    @cached_property
+    def _handed_out(self) -> Mapping[str, Any]:
+        """The settings as they are handed to Gunicorn, whatever becomes of the dictionary."""
+        return hand_out(self.plan.settings)
 
 
 def _refuse(error: DeclarationError) -> NoReturn:
@@ -99,9 +99,10 @@ def autoconf(
     what is given here is stronger than the environment.
 
     Args:
-        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword down to *stall_warning*.
+        workload: ``GUNICORN_WORKLOAD``, and so on for each keyword above *environ*.
         environ: The environment; `os.environ` where None.
-        argv: Gunicorn's command line; `sys.argv` where None.
+        argv: Gunicorn's command line. Where None it is the one that Gunicorn has parsed, if it
+            reads a configuration now, whatever the program is called; `sys.argv` elsewhere.
         root: Where ``/proc`` and ``/sys`` are found.
 
     Raises:
@@ -113,17 +114,27 @@ def autoconf(
     return build(
         arguments,
         dict(os.environ if environ is None else environ),
-        sys.argv if argv is None else argv,
+        argv,
         root,
+        runs_hooks=True,
     )
 
 
 def build(
-    arguments: Mapping[str, object], environ: Mapping[str, str], argv: Sequence[str], root: str
+    arguments: Mapping[str, object],
+    environ: Mapping[str, str],
+    argv: Sequence[str] | None,
+    root: str,
+    *,
+    runs_hooks: bool = False,
 ) -> Autoconf:
-    """Do what `autoconf` promises, for *arguments* by keyword or by command-line option."""
+    """
+    Do what `autoconf` promises, for *arguments* by keyword or by command-line option.
+
+    Unless it *runs_hooks*, nothing of the user's is imported: declared hooks are only read.
+    """
     try:
-        return _build(arguments, environ, argv, root)
+        return _build(arguments, environ, argv, root, runs_hooks=runs_hooks)
     except Exception as error:
         running = keep_running(error)
         if running is not None:
@@ -134,7 +145,12 @@ def build(
 
 
 def _build(
-    arguments: Mapping[str, object], environ: Mapping[str, str], argv: Sequence[str], root: str
+    arguments: Mapping[str, object],
+    environ: Mapping[str, str],
+    argv: Sequence[str] | None,
+    root: str,
+    *,
+    runs_hooks: bool,
 ) -> Autoconf:
     command_line = read_command_line(argv, environ)
     declaration = read_declaration(
@@ -144,6 +160,8 @@ def _build(
         setting_flags=setting_flags(),
         command_line=command_line.settings,
     )
+    check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
+    record_writes()
     machine = detect_machine(root, environ=environ)
     application = find_application(command_line.target, declaration)
     return Autoconf(

@@ -8,36 +8,51 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.plan.report import render_change, render_final, render_table
-from gunicorn_autoconf.server.compose import Hook, parts_of
+from gunicorn_autoconf.plan.report import render_change, render_final, render_table, value_text
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
+from gunicorn_autoconf.server.compose import Hook, compose, parts_of
+from gunicorn_autoconf.server.counting import attach
+from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.preload import freeze_preloaded
-from gunicorn_autoconf.server.replan import loop_and_parser, replan
+from gunicorn_autoconf.server.reading import CONF_MODULE
+from gunicorn_autoconf.server.replaced import render_replaced
+from gunicorn_autoconf.server.replan import (
+    check_application,
+    heed,
+    leaves_conf_file_aside,
+    loop_and_parser,
+    replan,
+)
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
-from gunicorn_autoconf.watchdog.watchdog import Watchdog, start_watchdog
-from gunicorn_autoconf.worker_classes import Interface, family_of
+from gunicorn_autoconf.watchdog.inside import Inside
+from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.server.planned import Planned
 
-# The exit status by which a worker tells the arbiter to give up, not to fork another one.
-# Source: gunicorn.arbiter.Arbiter.APP_LOAD_ERROR.
-APP_LOAD_ERROR = 4
+# As for a configuration that Gunicorn refuses.
+REFUSED = 1
 
 # Without these the guard does not hear of each worker's start and end and of each change of the
 # count: it would count wrongly.
 GUARD_HOOKS = ("on_reload", "pre_fork", "post_worker_init", "nworkers_changed", "child_exit")
+
+# Those which run first in an arbiter, one of them at least before its first fork.
+_FIRST_HOOKS = ("on_starting", "when_ready", "pre_fork")
 
 
 def _harmless(hook: Hook) -> Hook:
@@ -58,15 +73,26 @@ class ServerHooks:
     The hooks that one reading of the configuration hands to Gunicorn.
 
     They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its watchdog.
+    once forked, adds its part of the watchdog and its meter.
     """
 
-    def __init__(self, loaded: Planned, timing: Timing = DEFAULT) -> None:
-        """Hand over what was *loaded*; a test may have another *timing* of the memory guard."""
+    def __init__(
+        self,
+        loaded: Planned,
+        handed_out: Mapping[str, Any] | None = None,
+        timing: Timing = DEFAULT,
+    ) -> None:
+        """
+        Take over what was *loaded*, and the settings as they were handed to Gunicorn.
+
+        A test may have another *timing* of the memory guard.
+        """
         self._loaded = loaded
+        self._handed_out = {} if handed_out is None else handed_out
         self._timing = timing
         self._state: ServerState | None = None
-        self._watchdog: Watchdog | None = None
+        self._watchdog: Inside | None = None
+        self._meter: Meter | None = None
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -86,28 +112,37 @@ class ServerHooks:
     @_harmless
     def on_starting(self, server: Arbiter) -> None:
         """Fit the plan to the whole configuration and log it."""
-        final = replan(self._loaded, server)
-        self._state_of(server).replanned(self._loaded, final)
+        state = self._state_of(server)
+        try:
+            check_application(self._loaded, server)
+        except DeclarationError as error:
+            server.log.critical("gunicorn-autoconf: %s", error)
+            server.halt(exit_status=REFUSED)
+        final = replan(self._loaded, server, self._handed_out)
+        state.replanned(self._loaded, final)
         table = render_table(final.machine, final.declaration, final.plan, loop_and_parser(server))
         for line in table:
-            server.log.info("%s", line)
+            log_event(server.log, "info", line.event, line.text, **line.fields)
         for warning in final.warnings:
-            server.log.warning("gunicorn-autoconf: %s", warning)
+            log_event(server.log, "warning", "plan_warning", f"gunicorn-autoconf: {warning}")
+        if leaves_conf_file_aside(server):
+            server.log.info(
+                "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
+            )
         if server.cfg.preload_app:
             freeze_preloaded(server)
 
     @_harmless
     def when_ready(self, server: Arbiter) -> None:
         """Log the values that hold, and what overrode the plan; start the supervisor."""
+        state = self._state_of(server)
+        state.replanned(self._loaded, heed(state.final, server, self._handed_out))
         values = {name: setting.get() for name, setting in server.cfg.settings.items()}
-        server.log.info("%s", render_final(self._state_of(server).final.plan, values))
-        for name, hook in self.by_name().items():
-            if hook not in parts_of(values[name]):
-                server.log.info(
-                    "gunicorn-autoconf: your %s stands in the place of ours; compose() runs both",
-                    name,
-                )
-        self._state_of(server).start(server, functools.partial(_replaced, server))
+        values["workers"] = server.num_workers
+        running = {name: value_text(name, values[name]) for name in PLANNED_SETTINGS}
+        text = render_final(state.final.plan, values)
+        log_event(server.log, "info", "running", text, settings=running)
+        state.start(server, functools.partial(_replaced, server))
 
     @_harmless
     def on_reload(self, server: Arbiter) -> None:
@@ -115,32 +150,43 @@ class ServerHooks:
         state = self._state_of(server)
         before = state.final.plan
         machine = detect_machine(self._loaded.root, environ=self._loaded.environ)
-        state.replanned(self._loaded, replan(replace(self._loaded, machine=machine), server))
+        loaded = replace(self._loaded, machine=machine)
+        state.replanned(self._loaded, replan(loaded, server, self._handed_out))
         state.has_reloaded = True
+        self._tell_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
 
     @_harmless
     def pre_fork(self, server: Arbiter, worker: Worker) -> None:
-        """Give the worker its slot on the status page, and see that no signal to it is lost."""
-        self._state_of(server).forking(worker)
+        """Give the worker its slot on the shared page, and see that no signal to it is lost."""
+        state = self._state_of(server)
+        check_at_load(worker, self._check_interface)
+        state.forking(worker)
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Check the application against the worker class; tell what the boot took; watch."""
-        self._check_interface(worker)
+        """Tell what the boot took; count; watch."""
+        if not self._state:  # No hook of ours ran in the arbiter.
+            self._check_interface(worker)
+        records = self._state.records if self._state else None
+        self._meter = records.meter(worker) if records else None
         memory = read_process_memory()
-        if memory is not None:
-            seconds = self._state.records.booted(worker, memory) if self._state else None
-            worker.log.info("%s", render_boot(worker.pid, seconds, memory))
-        else:  # No /proc, or one that hides us.
-            worker.log.info("worker %d booted: its memory is not told", worker.pid)
-        self._watchdog = start_watchdog(worker, self._final.declaration.stall_warning_seconds)
+        if records and memory:
+            records.booted(worker, memory)
+        if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
+            self._ready(worker, "booted")
+        if self._state and self._state.patrol:
+            self._watchdog = Inside(worker, self._state.patrol)
+            self._watchdog.start()
 
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
         """Tell an operator's change of the count from our own."""
         if state := state_of(server):
+            self._state = state
             state.count_changed(new_value, old_value)
+        elif not any(_runs_ours(server, name) for name in _FIRST_HOOKS):
+            self._begin(server)
 
     @_harmless
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
@@ -158,13 +204,15 @@ class ServerHooks:
 
     @_harmless
     def worker_exit(self, server: Arbiter, worker: Worker) -> None:
-        """Tell the arbiter what the worker uses at its end; log what the watchdog has counted."""
+        """Tell the arbiter what the worker uses at its end, and that it ends."""
         if worker.pid != os.getpid():
             return  # The arbiter calls it for a worker that it finds gone.
+        if self._meter:
+            self._meter.exiting()
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
-            self._watchdog.close()
+            self._watchdog.leave()
 
     @property
     def _final(self) -> Planned:
@@ -172,51 +220,65 @@ class ServerHooks:
         return self._state.final if self._state else self._loaded
 
     def _state_of(self, server: Arbiter) -> ServerState:
-        self._state = state_of(server) or create_state(server, self._loaded, self._timing)
+        self._state = state_of(server) or self._begin(server)
         return self._state
 
+    def _begin(self, server: Arbiter) -> ServerState:
+        """Take over an arbiter, in the first hook of ours that runs; log which ones do not."""
+        self._state = state = create_state(server, self._loaded, self._timing)
+        replaced = self._tell_replaced(server, state)
+        if "on_starting" in replaced:
+            state.replanned(self._loaded, heed(self._loaded, server, self._handed_out))
+        if "pre_fork" in replaced:
+            theirs = server.cfg.settings["pre_fork"].get()
+            server.cfg.set("pre_fork", compose(self._check_next, theirs))
+        return state
+
+    def _tell_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
+        """Return our hooks that a user's own replace; log them where they are not known yet."""
+        replaced = tuple(name for name in self.by_name() if not _runs_ours(server, name))
+        line = render_replaced(replaced)
+        if line and replaced != state.replaced:
+            server.log.warning("gunicorn-autoconf: %s", line)
+        state.replaced = replaced
+        return replaced
+
+    def _check_next(self, server: Arbiter, worker: Worker) -> None:
+        """Run before a user's own `pre_fork`, for a check that must not depend on ours."""
+        check_at_load(worker, self._check_interface)
+
+    def _ready(self, worker: Worker, what: str) -> None:
+        """Tell that *worker* can serve, and what it took until then. Never raises."""
+        try:
+            memory = read_process_memory()
+            if memory is None:  # No /proc, or one that hides us.
+                worker.log.info("worker %d %s: its memory is not told", worker.pid, what)
+                return
+            seconds = self._state.records.ready(worker, memory) if self._state else None
+            log_event(
+                worker.log,
+                "info",
+                "worker_ready" if what == "ready" else "worker_booted",
+                render_boot(worker.pid, what, seconds, memory),
+                worker=worker.pid,
+                boot_seconds=seconds and round(seconds, 3),
+                **memory._asdict(),
+            )
+        except Exception:
+            worker.log.exception("gunicorn-autoconf: a worker's size is not told")
+
+    @_harmless
     def _check_interface(self, worker: Worker) -> None:
-        """End the start where application and worker class do not speak the same."""
-        speaks, serves = interface_of(worker.app.callable), _served_by(worker)
-        if speaks is None or serves is None or speaks is serves:
-            return
-        # Only a start may end here; a server that has run goes on, whatever was deployed since.
-        reloaded = worker.cfg.reload or (self._state is not None and self._state.has_reloaded)
-        starting = not reloaded and worker.age <= worker.cfg.workers
-        records = self._state.records if starting and self._state else None
-        # One line, not one a worker; and Gunicorn stumbles over a second worker that gives up.
-        if records and worker.age > 1 and records.wait_for_end(worker):
-            sys.exit(0)
-        explicit = self._final.declaration.explicit("worker_class")
-        worker.log.critical(
-            "gunicorn-autoconf: the application is %s, but %s serves %s: %s",
-            speaks.value.upper(),
-            worker.cfg.worker_class_str,
-            serves.value.upper(),
-            f"take away the worker class that {explicit.source} sets"
-            if explicit
-            else f"set GUNICORN_INTERFACE={speaks.value}",
-        )
-        if records:
-            records.end_start(worker)
-        if starting:
-            sys.exit(APP_LOAD_ERROR)
+        check_interface(worker, self._final.declaration, self._state)
 
 
 def _replaced(server: Arbiter) -> list[str]:
     """The hooks that the guard relies on and that a user's own stand in the place of, by name."""
-    return [name for name in GUARD_HOOKS if not _is_ours(server.cfg.settings[name].get(), name)]
+    return [name for name in GUARD_HOOKS if not _runs_ours(server, name)]
 
 
-def _is_ours(hook: Hook, name: str) -> bool:
-    """Whether *hook* runs ours of that *name*, of any instance: a reload may bring another."""
+def _runs_ours(server: Arbiter, name: str) -> bool:
+    """Whether *server* runs our hook *name*, of any instance: a reload may bring another."""
     ours = getattr(ServerHooks, name)
+    hook = server.cfg.settings[name].get()
     return any(getattr(part, "__func__", None) is ours for part in parts_of(hook))
-
-
-def _served_by(worker: Worker) -> Interface | None:
-    """What the class of *worker* serves, or None where that is unknown."""
-    if getattr(getattr(worker, "config", None), "interface", None) == "wsgi":
-        return Interface.WSGI  # A UvicornWorker that was told to wrap a WSGI application.
-    family = family_of(type(worker))
-    return family.interface if family else None

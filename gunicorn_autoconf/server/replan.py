@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.app.detect import detect_interface
+from gunicorn_autoconf.app.factory import call_of_factory
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.app.state import find_process_state
+from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
-from gunicorn_autoconf.server.gunicorn import assigned_names, running_arbiter, taken_settings
+from gunicorn_autoconf.server.gunicorn import running_arbiter
+from gunicorn_autoconf.server.provenance import set_by_operator, set_ours
+from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.state import state_of
 from gunicorn_autoconf.worker_classes import (
     FAMILIES,
@@ -42,40 +48,67 @@ def find_application(target: str | None, declaration: Declaration) -> Finding | 
     Return what the source of *target* shows, or None where no application is named.
 
     Without a *target* the setting ``wsgi_app`` names it, as in Gunicorn.
+
+    Raises:
+        DeclarationError: It is a factory that is named without a call. Gunicorn would take the
+            factory itself for the application, and answer every request with an error.
     """
-
-    def setting(name: str) -> Any:
-        explicit = declaration.explicit(name)
-        return explicit.value if explicit else None
-
-    if setting("paste"):
+    if _setting(declaration, "paste"):
         return Finding(interface=Interface.WSGI, evidence="Paste Deployment is WSGI")
-    target = target or setting("wsgi_app")
+    named_by = "APP_MODULE" if target else _source(declaration, "wsgi_app")
+    target = target or _setting(declaration, "wsgi_app")
     if not target:
         return None
-    return detect_interface(target, _search_path(setting("chdir"), setting("pythonpath")))
+    _refuse_factory(named_by, target, search_path(declaration))
+    return _read_source(target, search_path(declaration))
+
+
+def _refuse_factory(named_by: str, target: str, path: Sequence[str]) -> None:
+    if call := call_of_factory(target, path):
+        remedy = f"it is a function that makes the application; write {call}"
+        raise DeclarationError(named_by, target, remedy)
+
+
+def _setting(declaration: Declaration, name: str) -> Any:
+    explicit = declaration.explicit(name)
+    return explicit.value if explicit else None
+
+
+def _source(declaration: Declaration, name: str) -> str:
+    explicit = declaration.explicit(name)
+    return explicit.source if explicit else name
+
+
+def search_path(declaration: Declaration) -> list[str]:
+    """Return where Gunicorn will import from, in its order, as far as it is declared."""
+    return _search_path(_setting(declaration, "chdir"), _setting(declaration, "pythonpath"))
+
+
+def _read_source(target: str, path: list[str]) -> Finding:
+    found = detect_interface(target, path)
+    return replace(found, process_state=find_process_state(target, path))
 
 
 def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
-    """Where Gunicorn will import the application from, in its order."""
     base = chdir or os.getcwd()
     # Gunicorn inserts each at the front, after it has changed to *chdir*: the last one is first.
     first = [os.path.join(base, path) for path in pythonpath.split(",")] if pythonpath else []
     return [*reversed(first), base, *sys.path]
 
 
-def replan(loaded: Planned, server: Arbiter) -> Planned:
+def replan(loaded: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> Planned:
     """
     Plan again with what only the starting server knows, and make *server* follow.
 
-    That is the lines of the user's own configuration file, the application that it names or where
-    it says to look for it, and with ``preload_app`` the application itself.
+    That is what the user's own configuration sets, the application that it names or where it says
+    to look for it, and with ``preload_app`` the application itself.
 
     Args:
         loaded: What Gunicorn was given when it read the configuration.
         server: The arbiter, before it forks.
+        handed_out: The settings as they were handed to Gunicorn.
     """
-    declaration = _with_file_lines(loaded, server)
+    declaration = _with_operators_word(loaded.declaration, server, handed_out)
     application = _application(loaded, server)
     chosen = plan(loaded.machine, declaration, application=application)
     _apply(chosen, server)
@@ -93,6 +126,33 @@ def replan(loaded: Planned, server: Arbiter) -> Planned:
     return replace(loaded, declaration=declaration, application=application, plan=chosen)
 
 
+def heed(planned: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> Planned:
+    """
+    Return *planned* with what the operator has set since, in a hook for example.
+
+    Nothing of *server* is changed, but what is known to be the operator's is left alone from now
+    on. That matters most for the number of workers.
+    """
+    declaration = _with_operators_word(planned.declaration, server, handed_out)
+    if declaration == planned.declaration:
+        return planned
+    chosen = plan(planned.machine, declaration, application=planned.application)
+    return replace(planned, declaration=declaration, plan=chosen)
+
+
+def check_application(loaded: Planned, server: Arbiter) -> None:
+    """
+    Pass over an application that the user's own configuration names rightly.
+
+    Raises:
+        DeclarationError: It is a factory that is named without a call.
+    """
+    target = server.cfg.wsgi_app
+    if loaded.application is None and target and target == getattr(server.app, "app_uri", None):
+        path = _search_path(server.cfg.chdir, server.cfg.pythonpath)
+        _refuse_factory("wsgi_app", target, path)
+
+
 def keep_running(error: Exception) -> Planned | None:
     """
     Log *error* and return what the running server last took over; None where none runs.
@@ -107,29 +167,30 @@ def keep_running(error: Exception) -> Planned | None:
     return state.loaded
 
 
-def _with_file_lines(loaded: Planned, server: Arbiter) -> Declaration:
-    """The declaration and what the configuration file sets, where that matters to a plan."""
-    declaration = loaded.declaration
+def leaves_conf_file_aside(server: Arbiter) -> bool:
+    """Whether Gunicorn would have read a ``gunicorn.conf.py``, were our module not named."""
+    cfg = server.cfg
+    # The default of `chdir` is where Gunicorn was started.
+    path = os.path.join(cfg.settings["chdir"].default, "gunicorn.conf.py")
+    return bool(cfg.config == CONF_MODULE) and os.path.exists(path)
+
+
+def _with_operators_word(
+    declaration: Declaration, server: Arbiter, handed_out: Mapping[str, Any]
+) -> Declaration:
+    """The declaration with each setting that is not ours, where that matters to a plan."""
+    names = sorted({*PLANNED_SETTINGS, *IGNORABLE})
+    found = set_by_operator(server.cfg, handed_out, names)
+    if server.num_workers != server.cfg.workers:
+        # Set by a hook, after Gunicorn took over its configuration.
+        source = "server.num_workers"
+        found["workers"] = Explicit(value=server.num_workers, source=source, applied=True)
     settings = dict(declaration.settings)
-    location = str(server.cfg.config)
-    assigned = assigned_names(location)
-    expected = taken_settings(loaded.plan.settings)
-    for name in (*PLANNED_SETTINGS, *sorted(IGNORABLE.difference(PLANNED_SETTINGS))):
-        if name not in server.cfg.settings:
-            continue  # Another release of Gunicorn has it.
-        value = server.cfg.settings[name].get()
-        explicit = declaration.explicit(name)
-        if explicit and explicit.applied:
-            continue
-        if value != expected[name] or name in assigned:
-            by_file = Explicit(value=value, source=_shown(location), applied=True)
-            settings[name] = (by_file, *settings.get(name, ()))
+    for name, explicit in found.items():
+        before = declaration.explicit(name)
+        if not (before and before.applied and before.source == explicit.source):
+            settings[name] = (explicit, *settings.get(name, ()))
     return replace(declaration, settings=settings)
-
-
-def _shown(location: str) -> str:
-    """What to name as the source of a setting that the configuration at *location* has not."""
-    return "the command line" if location == "python:gunicorn_autoconf.conf" else location
 
 
 def loop_and_parser(server: Arbiter) -> str | None:
@@ -160,12 +221,14 @@ def _application(loaded: Planned, server: Arbiter) -> Finding | None:
     if server.cfg.preload_app and server.app.callable is not None:
         interface = interface_of(server.app.callable)
         if interface is not None:
-            return Finding(interface=interface, evidence="the loaded application shows it")
+            kept = loaded.application.process_state if loaded.application else ()
+            shown = "the loaded application shows it"
+            return Finding(interface=interface, evidence=shown, process_state=kept)
     # The configuration file may have named the application, or where it is.
     target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
     if not target or server.cfg.paste:
         return loaded.application
-    return detect_interface(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
+    return _read_source(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
 
 
 def _apply(chosen: Plan, server: Arbiter) -> None:
@@ -175,7 +238,7 @@ def _apply(chosen: Plan, server: Arbiter) -> None:
         wanted = chosen.settings.get(name, cfg.settings[name].default)
         if cfg.settings[name].get() == wanted:
             continue
-        cfg.set(name, wanted)
+        set_ours(cfg, name, wanted)
         if name == "workers":
             server.num_workers = wanted
         elif name == "timeout":

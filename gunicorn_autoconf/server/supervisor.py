@@ -14,28 +14,35 @@ supply as it was found last. The arbiter's main thread calls `start`, `pause`, `
 `stop`; of these only `reloaded` changes a part, while the thread is paused. `step` runs in the
 supervisor's thread and makes all other changes.
 
-A step that fails is logged once and ends the thread; the server goes on without the guard.
+A step that fails is logged once and skipped; the next one follows some seconds later.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.fleet.relatives import Relatives
+from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.memory.actions import Kind
+from gunicorn_autoconf.memory.beside import beside_workers
+from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.guard import decide, next_interval
 from gunicorn_autoconf.memory.history import History
+from gunicorn_autoconf.memory.kill_loop import KillLoop
+from gunicorn_autoconf.memory.plans import budget_beside, plans_for
+from gunicorn_autoconf.memory.throttling import Held, parse_pressure, slowdown
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
-from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
@@ -45,13 +52,16 @@ if TYPE_CHECKING:
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
-    from gunicorn_autoconf.memory.oom import OomWatch
     from gunicorn_autoconf.plan.budget import MemoryBudget
-    from gunicorn_autoconf.plan.plan import Plan
+    from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
 
 # Time between two looks at an action under way.
 ACTING_SECONDS = 0.1
+# Until the next step after one that failed: one bad sample does not end the guard.
+RETRY_SECONDS = 5.0
+# After so many in a row, what the guard has begun is taken back.
+MAX_FAILURES = 3
 
 
 class Supervisor:
@@ -62,7 +72,7 @@ class Supervisor:
         server: Arbiter,
         final: Callable[[], Planned],
         records: WorkerRecords,
-        oom: OomWatch,
+        oom: ServerOom,
         replaced: Callable[[], Sequence[str]],
         *,
         timing: Timing = DEFAULT,
@@ -83,7 +93,12 @@ class Supervisor:
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
         self._history = History()
+        self._ends = Ends()
         self._log = GuardLog(server.log)
+        self._loop = KillLoop()
+        self._relatives = Relatives()
+        self._held: Held | None = None
+        self._failures = 0
         self._thread = PausedThread(self._try_step, timing.fastest_seconds)
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
@@ -95,6 +110,22 @@ class Supervisor:
     def stop(self) -> None:
         """End the thread for good."""
         self._thread.stop()
+
+    def worker_oom_killed(self, last: WorkerSample | None) -> bool:
+        """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
+        self._history.oom_killed(last)
+        return self._loop.add(time.monotonic(), last.uss_bytes if last else None)
+
+    def log_kills(self, machine: Machine | None = None, *, at_once: bool = False) -> None:
+        """Log the OOM kills of many workers in a row, as is due or *at_once*."""
+        loop = self._loop.due(time.monotonic(), at_once=at_once)
+        if loop is None:
+            return
+        supply = machine.memory if machine else self.memory
+        budget = memory_budget(supply, self._final().declaration)
+        size_bytes = loop.size_bytes
+        fits = budget.budget_bytes // size_bytes if budget and size_bytes else None
+        self._log.kill_loop(loop, fits)
 
     def pause(self) -> None:
         """Wait for the thread to end its step, until `reloaded` or the next fork starts it."""
@@ -129,6 +160,8 @@ class Supervisor:
         if stopping.is_set() or sample is None:
             return self._interval()
         self.memory = machine.memory
+        self._ends.see(self.executor.exiting, sample.at_seconds)
+        sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
         self._records.seen(sample, forks)
         self._history.add(sample)
         self._write_log(sample, machine)
@@ -157,17 +190,14 @@ class Supervisor:
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
         """Ask the guard what to do, and do it or log it."""
-
-        def workers_for(measured_bytes: int) -> int:
-            workers: int = self._plan(machine, measured_bytes).settings["workers"]
-            return workers
-
-        permissions = self._history.permissions(sample.at_seconds, resizing=self._may_resize())
         samples = self._history.samples
         if not samples:
             return  # A reload did not wait for this step.
-        self._history.compare(workers_for)
-        action = decide(samples, permissions, workers_for, self._timing)
+        declaration = self._final().declaration
+        plans = plans_for(machine, declaration, self._final().application)
+        needed = self._history.needed(plans, declaration.worker_memory_bytes)
+        permissions = self._history.permissions(sample, resizing=self._may_resize())
+        action = decide(samples, permissions, needed, plans, self._timing)
         is_keep = action.kind is Kind.KEEP
         if is_keep or self.mode is not MemoryGuard.ACT or self._server.master_pid != 0:
             self._log.would_act(action)
@@ -197,38 +227,58 @@ class Supervisor:
 
     def _write_log(self, sample: Sample, machine: Machine) -> None:
         def budget() -> MemoryBudget | None:
-            largest = max((worker.pss_bytes for worker in sample.workers), default=None)
-            return self._plan(machine, largest).memory
+            return budget_beside(machine, self._final().declaration)
 
-        self._log.memory(sample, self._final().declaration.memory_log_interval_seconds, budget)
-        # Without our child_exit it is not known which of the killed processes were workers.
-        if "child_exit" not in self._replaced():
-            self._log.unclaimed(self._oom.forget_unclaimed(sample.at_seconds))
+        interval_seconds = self._final().declaration.memory_log_interval_seconds
+        beside = beside_workers(machine.memory)
+        if self._log.memory(sample, interval_seconds, budget, beside):
+            self._log_slowdown(sample.at_seconds)
+        self._log_strangers(sample.at_seconds)
+        self.log_kills(machine)
 
-    def _try_step(self, stopping: threading.Event) -> float | None:
+    def _log_slowdown(self, now: float) -> None:
+        """Log whether want of memory has slowed the server down since the last such look."""
+        text = self._oom.pressure()
+        events = tuple(level.highs or 0 for level in self._oom.read())
         try:
-            return self.step(stopping)
-        except Exception:
-            self._server.log.exception("gunicorn-autoconf: the memory guard failed and ends")
-            with suppress(OSError):
-                self.executor.abandon()
-            return None
+            pressure = parse_pressure(text) if text else None
+        except MalformedFileError:
+            pressure = None
+        before, self._held = self._held, Held(now, events, pressure)
+        if before and (slow := slowdown(before, self._held, self._oom.highs())):
+            self._log.slowdown(slow)
+
+    def _log_strangers(self, now: float) -> None:
+        """Log OOM kills of processes that were no workers."""
+        # Without our child_exit it is not known which of the killed processes were workers.
+        if not self._oom.is_told or "child_exit" in self._replaced():
+            return
+        pids = tuple(self._server.WORKERS)
+        self._relatives.look(pids, now=self._oom.has_unclaimed)
+        kills = self._oom.strangers(now, are_well=self._relatives.are_well(pids))
+        if kills:
+            self._log.strangers(len(kills), self._relatives.gone())
+
+    def _try_step(self, stopping: threading.Event) -> float:
+        try:
+            seconds = self.step(stopping)
+        except Exception as error:
+            if self._log.is_new_failure(error):
+                self._server.log.exception(
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
+                    RETRY_SECONDS,
+                )
+            self._failures += 1
+            if self._failures == MAX_FAILURES:
+                with suppress(OSError):
+                    self.executor.abandon()
+            return RETRY_SECONDS
+        self._failures = 0
+        return seconds
 
     @property
     def _wanted_mode(self) -> MemoryGuard:
         return guard_mode(self._final().machine, self._final().declaration)
-
-    def _plan(self, machine: Machine, measured_bytes: int | None) -> Plan:
-        memory = machine.memory
-        if memory.limits:
-            # A host that fills up after the start is no reason to change what our limit grants.
-            memory = replace(memory, physical=None)
-        return plan(
-            replace(machine, memory=memory),
-            self._final().declaration,
-            application=self._final().application,
-            worker_memory_bytes=measured_bytes,
-        )
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()

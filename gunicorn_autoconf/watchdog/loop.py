@@ -1,279 +1,238 @@
 """
-Is the event loop alive, and if not, who keeps it? Reads clocks and frames; runs in the watchdog.
+Whether one event loop runs, and if not, what keeps it. Reads /proc, asks by signals, logs.
 
-Some times in each interval that may be lost the thread looks where the loop is. One that is not
-idle is asked to write down the time (``call_soon_threadsafe``); one that does not answer is
-blocked. This costs nothing for each request, wakes no idle loop, and works for every loop.
+Theory of operation. `look` is called by the patrol's thread some times a second. A tick that is
+overdue by half of the threshold opens a stall: the stack is asked for some times. Once the code is
+to blame for more than the threshold, the stall is reported, once. The next tick on the page closes
+it: what was reported runs again, what was not the code's is reported now, and both are counted. A
+verdict once reported stays, in the summary too.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-from gunicorn_autoconf.watchdog.stacks import Origins
-from gunicorn_autoconf.watchdog.stall import (
+from gunicorn_autoconf.watchdog.causes import (
+    NO_LINE,
     Cause,
     Evidence,
-    Stall,
+    Suspect,
     find_suspect,
     render_end,
     render_excuse,
     render_stall,
 )
-from gunicorn_autoconf.watchdog.tally import EXCUSED, Tally
-from gunicorn_autoconf.watchdog.threads import add_sources, is_in_code, read_stack
-from gunicorn_autoconf.watchdog.watched import Question, Reading, Sample, Samples, Watched
-from gunicorn_autoconf.watchdog.witnesses import (
-    CollectorWitness,
-    Delay,
-    OwnDelay,
-    QuotaWitness,
-    ThreadWitness,
-)
+from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
+from gunicorn_autoconf.watchdog.line import Line
+from gunicorn_autoconf.watchdog.quota import Throttling, since
+from gunicorn_autoconf.watchdog.sources import add_sources
+from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack
+from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, tick_seconds
+from gunicorn_autoconf.watchdog.tally import Tally
 
-# How often an idle loop is looked at: a stall is seen for certain when it is longer than the
-# threshold by one of these parts. At the default of 0.25 s these are 10 looks a second. They cost
-# an idle worker 0.2 % of a core (measured), nearly all of it for the wake-up itself.
-LOOKS_PER_THRESHOLD = 2.5
-# How often a loop that does not answer is looked at.
-SAMPLES_PER_THRESHOLD = 12
-# The part of the threshold from which on an answer is late.
-LATE_FRACTION = 0.2
-MIN_WAIT_SECONDS = 0.005
-# A loop that answers in time so often in a row is no longer blocked: between two pieces of work it
-# may answer once.
-ANSWERS_TO_END = 2
-# How old the last look at the quotas' counters may be when a stall begins.
-QUOTA_LOOK_SECONDS = 2.0
+# The share of the threshold at which a loop that is late is looked at.
+LATE_FRACTION = 0.5
+# Samples of one stall, and how many there have to be for a verdict, unless they do not come.
+MAX_SAMPLES, ENOUGH_SAMPLES = 4, 2
+UNSEEN_SECONDS = 1.0
+# How old the counters of the quotas may be when a stall begins.
+QUOTA_SECONDS = 1.0
 
-Say = Callable[[str], None]
+INFO, WARNING, ERROR = "info", "warning", "error"
+Say = Callable[[str, str, dict[str, object]], None]
+"""Takes a level, a text and fields for the log record."""
+
+
+class Settings(NamedTuple):
+    """What a worker is measured by, in seconds; 0 turns a part off."""
+
+    stall_seconds: float
+    timeout_seconds: float
+    graceful_seconds: float
+    origins: Origins
+
+
+class _Stall:
+    """A loop whose tick is overdue: what was seen since *before*, the last tick."""
+
+    def __init__(self, before: Moment, quota: dict[str, Throttling], clock: Clock | None) -> None:
+        self.before = before
+        self.quota = quota
+        self.samples: list[ThreadStack] = []
+        self.suspect: Suspect | None = None
+        self.is_told = False
+        self.stopped_seconds = 0.0
+        self.queued_seconds = 0.0
+        self.last_clock = clock
+        self.last_look = 0.0
 
 
 class LoopWatch:
     """
-    Watches the loop of the thread in which it is made.
+    The watch over the event loop of one worker.
 
     Args:
-        loop: The running loop.
-        threshold_seconds: How long it may be blocked.
-        origins: Which code is the user's.
-        own: The watchdog's own delays.
-        tally: Where stalls are counted.
-        say: Takes a warning.
+        stamps: What the worker writes on the shared page.
+        line: How it is asked.
+        settings: What it is measured by.
+        read_quota: Reads what the CPU quotas have done.
+        say: Logs under the worker's pid.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        threshold_seconds: float,
-        origins: Origins,
-        own: OwnDelay,
-        tally: Tally,
+        stamps: Stamps,
+        line: Line,
+        settings: Settings,
+        read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
     ) -> None:
-        self._loop = loop
-        self._thread_ident = threading.get_ident()
-        self._thread = ThreadWitness(threading.get_native_id(), self._thread_ident)
-        self._threshold = threshold_seconds
-        self._period = max(MIN_WAIT_SECONDS, threshold_seconds / LOOKS_PER_THRESHOLD)
-        self._fine_period = max(MIN_WAIT_SECONDS, threshold_seconds / SAMPLES_PER_THRESHOLD)
-        self._origins = origins
-        self._own = own
-        self._tally = tally
+        self._stamps = stamps
+        self._line = line
+        self._threshold_seconds = settings.stall_seconds
+        self._origins = settings.origins
+        self._read_quota = read_quota
         self._say = say
-        self._collector = CollectorWitness()
-        self._quota = QuotaWitness()
-        self._quota_seen = time.monotonic()
-        self._question: Question | None = None
-        self._watched: Watched | None = None
-        self._begin_turn()
+        self._tick_seconds = tick_seconds(settings.stall_seconds)
+        self._tally = Tally()
+        self._stall: _Stall | None = None
+        self._last = Moment()
+        self._quota = read_quota()
+        self._quota_at = 0.0
 
     def close(self) -> None:
-        """Watch no more."""
-        self._finish(time.monotonic())
-        self._collector.close()
-        self._thread.close()
+        """Log what was counted; the worker is gone."""
+        stall, moment = self._stall, self._stamps.read()
+        if stall and moment.tick != stall.before.tick:
+            self._end(stall, [], moment, moment.tick)
+        elif stall:  # It was killed.
+            self._count(stall, Evidence(max(0.0, stall.last_look - self._due(stall.before))))
+        if counted := self._tally.render():
+            self._say(WARNING if self._tally.has_blocked else INFO, counted, {"event": "stalls"})
 
-    def check(self, now: float, delay: Delay) -> float:
-        """Look at the loop; return after how many seconds to look again."""
-        question = self._question
-        if not self._loop.is_running():  # not yet, or no more
-            self._finish(now)
-            return self._period
-        if question and question.answered is None:
-            self._examine(now, now - question.asked)
-            return self._fine_period
-        answer = question.answered - question.asked if question and question.answered else 0.0
-        late = delay.away_seconds + delay.native_seconds
-        if not self._watched and answer < self._threshold <= late:
-            # Nobody had asked: nothing ran between the last look and this one.
-            answer = late
-        is_late = answer >= LATE_FRACTION * self._threshold
-        if is_late:
-            self._count(now, answer)
-        elif self._watched:
-            self._watched.in_time += 1
-            if self._watched.in_time >= ANSWERS_TO_END:
-                self._end(self._watched, now)
-                self._watched = None
-        if self._watched or is_late or (question is None and is_in_code(self._thread_ident)):
-            self._ask(now)
-            return self._fine_period
-        self._rest(now)  # It waits, and an idle loop is not woken; or it has answered in time.
-        return self._period
+    def _due(self, moment: Moment) -> float:
+        return moment.tick + self._tick_seconds
 
-    def _rest(self, now: float) -> None:
-        self._question = None
-        if now - self._quota_seen > QUOTA_LOOK_SECONDS:
-            self._quota.look()
-            self._quota_seen = now
-        self._begin_turn()
-
-    def _begin_turn(self) -> None:
-        self._before = self._read()
-        self._turn = Samples()
-
-    def _ask(self, now: float) -> None:
-        if self._watched:
-            self._begin_turn()
-        else:
-            self._rest(now)
-        question = Question()
-        try:
-            self._loop.call_soon_threadsafe(question.answer)
-        except RuntimeError:  # closed
-            self._question = None
-        else:
-            self._question = question
-
-    def _read(self) -> Reading:
-        return Reading(self._thread.read(), self._own.total, self._collector.total_seconds)
-
-    def _watch(self, now: float) -> Watched:
-        self._watched = self._watched or Watched(self._before, now, Samples())
-        self._watched.in_time = 0
-        return self._watched
-
-    def _examine(self, now: float, outstanding_seconds: float) -> None:
-        """See what a loop does that has not answered yet."""
-        if not self._watched and outstanding_seconds < LATE_FRACTION * self._threshold:
+    def look(self, pid: int, moment: Moment, now: float) -> None:
+        """Look at the loop of process *pid*, whose stamps are *moment*."""
+        stall = self._stall
+        if stall is None and now - self._quota_at >= QUOTA_SECONDS:
+            self._quota, self._quota_at = self._read_quota(), now
+        if stall and moment.tick != stall.before.tick:
+            self._stall = None
+            self._end(stall, self._line.forget(), moment, now)
+        if moment.tick != self._last.tick:
+            self._last = moment
+        late_seconds = now - self._due(moment)
+        is_ticking = moment.has(State.TICKING)
+        if not is_ticking or late_seconds < LATE_FRACTION * self._threshold_seconds:
             return
-        watched = self._watch(now)
-        self._sample(watched)
-        if outstanding_seconds >= self._threshold:
-            watched = self._part(watched, now)
-        if watched.suspect is None:
-            self._judge(watched, watched.stall.plus(outstanding_seconds), now)
+        clock = read_clock(pid, pid)
+        if self._stall is None:
+            self._stall = _Stall(self._last, self._quota, clock)
+        self._examine(self._stall, pid, moment, clock, now)
 
-    def _count(self, now: float, late_seconds: float) -> None:
-        """Take note of an answer that came late."""
-        watched = self._watch(now)
-        is_long = late_seconds >= self._threshold
-        if not watched.samples.kept or (is_long and not self._turn.kept):
-            self._sample(watched)  # The GIL was held: this is where it was given away.
-        if is_long:
-            watched = self._part(watched, now)
-        watched.stall = watched.stall.plus(late_seconds)
-        if watched.suspect is None:
-            self._judge(watched, watched.stall, now)
-        if watched.suspect is None:
+    def _examine(
+        self, stall: _Stall, pid: int, moment: Moment, clock: Clock | None, now: float
+    ) -> None:
+        self._follow(stall, clock, now)
+        threads = self._line.read(pid, listens=moment.has(State.LISTENING))
+        stall.samples += threads[:1]
+        if stall.suspect is not None:
             return
-        # Under a load that lasts, a loop never answers in time: each long turn is a stall of its
-        # own, and many short ones are one stall until they may be reported again.
-        if is_long or self._tally.is_due(watched.suspect.place, now):
-            self._end(watched, now, goes_on=not is_long)
-            self._watched = None
-
-    def _part(self, watched: Watched, now: float) -> Watched:
-        """Make a stall of its own of the present turn where another line is to blame for it."""
-        if watched.suspect is None:
-            return watched
-        suspect = find_suspect(self._turn.stacks, self._origins)
-        if suspect.function in {None, watched.suspect.function}:
-            return watched
-        if watched.stall.turns:
-            self._end(watched, now)
-        self._watched = Watched(self._before, now, self._turn)
-        return self._watched
-
-    def _finish(self, now: float) -> None:
-        """End a stall with which the loop itself has ended."""
-        question, watched = self._question, self._watched
-        self._question = self._watched = None
-        if watched is None:
+        is_frozen = clock is not None and clock.state in "Tt"
+        if not self._line.is_waiting and len(stall.samples) < MAX_SAMPLES and not is_frozen:
+            self._line.ask(pid, listens=moment.has(State.LISTENING))
+        late_seconds = now - self._due(moment)
+        is_seen = len(stall.samples) >= ENOUGH_SAMPLES
+        if not is_seen and late_seconds < self._threshold_seconds + UNSEEN_SECONDS:
             return
-        seconds = (question.answered or now) - question.asked if question else 0.0
-        if seconds >= LATE_FRACTION * self._threshold:
-            watched.stall = watched.stall.plus(seconds)
-        self._end(watched, now)
+        evidence = self._evidence(stall, late_seconds, clock or Clock(), moment, now)
+        if evidence.cause(self._threshold_seconds) is Cause.CODE:
+            self._report(stall, evidence, now)
 
-    def _judge(self, watched: Watched, stall: Stall, now: float) -> None:
-        """Report the line that blocks, once the code is to blame for it."""
-        evidence = self._evidence(watched, stall, now)
-        if evidence.cause(self._threshold) is not Cause.CODE:
+    def _follow(self, stall: _Stall, clock: Clock | None, now: float) -> None:
+        """Note what the kernel does not count before it is over."""
+        last, last_look = stall.last_clock, stall.last_look or now
+        stall.last_clock, stall.last_look = clock, now
+        if clock is None or last is None:
             return
-        samples = watched.samples.kept
-        suspect = find_suspect(watched.samples.stacks, self._origins)
-        watched.suspect = suspect
-        if not self._tally.is_due(suspect.place, now):
-            return
-        sample = samples[suspect.number] if suspect.number is not None else Sample((), None)
-        watched.reported = True
-        self._say(
-            render_stall(
-                stall,
-                evidence,
-                suspect,
-                add_sources(sample.stack),
-                sample.request,
-                self._origins,
-                unreported=self._tally.report(suspect.place, now),
-            )
-        )
+        if clock.state in "Tt":
+            stall.stopped_seconds += now - last_look
+        elif clock == last and clock.state == "R":
+            stall.queued_seconds += now - last_look
+        elif clock.queued_seconds != last.queued_seconds:
+            stall.queued_seconds = 0.0  # It is over, and the kernel has counted it.
 
-    def _sample(self, watched: Watched) -> None:
-        sample = Sample(*read_stack(self._thread_ident))
-        watched.samples.add(sample)
-        if watched.samples is not self._turn:
-            self._turn.add(sample)
-
-    def _evidence(self, watched: Watched, stall: Stall, now: float) -> Evidence:
-        before, after = watched.before, self._read()
-        queued = after.times.queued_seconds - before.times.queued_seconds
-        # The kernel counts a wait when it is over. One that lasts shows as a thread that may run,
-        # has not run and has not stopped waiting since we looked last.
-        if after.times == watched.last_times and self._thread.is_runnable():
-            queued += max(0.0, now - watched.queued_since)
-        else:
-            watched.last_times, watched.queued_since = after.times, now
+    def _evidence(
+        self, stall: _Stall, blocked_seconds: float, clock: Clock, moment: Moment, now: float
+    ) -> Evidence:
+        before = stall.before
+        throttling = since(stall.quota, self._read_quota())
+        collecting = moment.collected_seconds - before.collected_seconds
+        if moment.collecting_since:
+            collecting += now - max(moment.collecting_since, before.tick)
+        queued = clock.queued_seconds - before.queued_seconds + stall.queued_seconds
         return Evidence(
-            blocked_seconds=stall.seconds,
-            queued_seconds=queued,
-            away_seconds=after.own.away_seconds - before.own.away_seconds,
-            collecting_seconds=after.collecting_seconds - before.collecting_seconds,
-            computing_seconds=after.times.computing_seconds - before.times.computing_seconds,
-            native_seconds=after.own.native_seconds - before.own.native_seconds,
+            blocked_seconds=blocked_seconds,
+            computing_seconds=max(0.0, clock.computing_seconds - before.computing_seconds),
+            collecting_seconds=min(max(0.0, collecting), blocked_seconds),
+            queued_seconds=max(0.0, queued),
+            throttled_seconds=throttling.seconds if throttling else 0.0,
+            stopped_seconds=stall.stopped_seconds,
         )
 
-    def _end(self, watched: Watched, now: float, *, goes_on: bool = False) -> None:
-        """Count a stall that is over, and report what was not the code's."""
-        stall = watched.stall
-        if watched.suspect:
-            if watched.reported:
-                self._say(render_end(stall, watched.suspect.place, goes_on=goes_on))
-            self._tally.count(watched.suspect.place, stall.seconds)
+    def _report(self, stall: _Stall, evidence: Evidence, now: float) -> None:
+        """Report the line that blocks, where it is due, and the first time that it is."""
+        stacks = [sample.stack for sample in stall.samples]
+        suspect = find_suspect(stacks, self._origins)
+        if not self._tally.is_due(suspect.place, now, evidence.blocked_seconds):
             return
-        evidence = self._evidence(watched, stall, now)
-        cause = evidence.cause(self._threshold)
-        if cause is None or cause is Cause.CODE:
+        stall.suspect, stall.is_told = suspect, True
+        sample = stall.samples[suspect.number] if stall.samples else ThreadStack("", ())
+        text = render_stall(
+            evidence,
+            suspect,
+            add_sources(sample.stack),
+            sample.request or self._stamps.request(),
+            self._origins,
+            unreported=self._tally.report(suspect.place, Cause.CODE, now),
+        )
+        seconds = round(evidence.blocked_seconds, 3)
+        fields = {"event": "stall", "place": suspect.place, "blocked_seconds": seconds}
+        self._say(WARNING, text, fields)
+
+    def _end(self, stall: _Stall, late: list[ThreadStack], moment: Moment, now: float) -> None:
+        """Report the end of a stall, or what it was; count it. *late* is an answer after it."""
+        clock = Clock(moment.computing_seconds, moment.queued_seconds)
+        stall.queued_seconds = 0.0
+        blocked_seconds = max(0.0, moment.tick - self._due(stall.before))
+        evidence = self._evidence(stall, blocked_seconds, clock, moment, now)
+        cause = evidence.cause(self._threshold_seconds)
+        if cause is Cause.CODE and stall.samples and not stall.is_told:
+            self._report(stall, evidence, now)
+        if stall.suspect:
+            request = next((sample.request for sample in late if sample.request), None)
+            text = render_end(blocked_seconds, stall.suspect.place, request)
+            self._say(INFO, text, {"event": "resumed"})
+        elif cause and cause is not Cause.CODE and self._tally.is_due(cause.value, now):
+            self._tally.report(cause.value, cause, now)
+            stall.is_told = True
+            throttling = since(stall.quota, self._read_quota())
+            path = throttling.path if throttling else None
+            self._say(INFO, render_excuse(evidence, cause, path), {"event": "late"})
+        self._count(stall, evidence)
+
+    def _count(self, stall: _Stall, evidence: Evidence) -> None:
+        cause = Cause.CODE if stall.suspect else evidence.cause(self._threshold_seconds)
+        if stall.suspect:
+            place = stall.suspect.place
+        elif cause is Cause.CODE:
+            stacks = [sample.stack for sample in stall.samples]
+            place = find_suspect(stacks, self._origins).place if stacks else NO_LINE
+        else:
+            place = cause.value if cause else ""
+        if cause is None:
             return
-        place = EXCUSED[cause]
-        if self._tally.is_due(place, now):
-            self._tally.report(place, now)
-            throttling = self._quota.look() if cause is Cause.KERNEL else None
-            self._say(render_excuse(evidence, cause, throttling))
-        self._tally.count(place, stall.seconds)
+        self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_told)

@@ -17,8 +17,8 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 # Every worker's main thread begins like this, and that says nothing.
 _WORKER_BASE = "gunicorn/workers/base.py"
-# Our own callback, which the garbage collector calls wherever the thread is.
-_LISTENER = "/gunicorn_autoconf/watchdog/witnesses.py"
+# Our own code around the application's says nothing either.
+_OWN = "/gunicorn_autoconf/watchdog/"
 _MACHINERY = re.compile(
     r"/(asyncio/\w+|selectors|uvicorn/_compat|uvicorn_worker/\w+|gunicorn/workers/gasgi"
     r"|gunicorn_autoconf/workers)\.py$"
@@ -107,9 +107,7 @@ def trim(stack: Stack) -> Stack:
     Nothing is left of a loop that waits or is between two callbacks.
     """
     starts = [n for n, frame in enumerate(stack) if frame.path.endswith(_WORKER_BASE)]
-    kept = list(stack[: starts[0]] if starts else stack)
-    while kept and kept[0].path.endswith(_LISTENER):
-        del kept[0]
+    kept = [frame for frame in stack[: starts[0] if starts else None] if _OWN not in frame.path]
     while kept and is_machinery(kept[-1].path):
         kept.pop()
     return tuple(kept)
@@ -137,8 +135,10 @@ def _render_frame(frame: Frame | None, origins: Origins) -> str:
     return f"  {'>' if origins.is_own(frame.path) else ' '} {frame}"
 
 
-def render_threads(threads: Sequence[ThreadStack], origins: Origins) -> list[str]:
-    """Return all *threads* as lines; threads that are at the same place share one stack."""
+def render_threads(
+    threads: Sequence[ThreadStack], origins: Origins, *, kind: str = "thread"
+) -> list[str]:
+    """Return all *threads*, or tasks, as lines; those at the same place share one stack."""
     groups: dict[tuple[Stack, str | None], list[str]] = {}
     for thread in threads[:MAX_THREADS]:
         groups.setdefault((thread.stack, thread.request), []).append(thread.name)
@@ -147,9 +147,9 @@ def render_threads(threads: Sequence[ThreadStack], origins: Origins) -> list[str
         serving = f", serving {request}" if request else ""
         own = find_own(stack, origins)
         at = f", at {own.place}" if own else ""
-        lines += [f"  thread {', '.join(names)}{serving}{at}", *render_stack(stack, origins)]
+        lines += [f"  {kind} {', '.join(names)}{serving}{at}", *render_stack(stack, origins)]
     if len(threads) > MAX_THREADS:
-        lines.append(f"  and {len(threads) - MAX_THREADS} more threads")
+        lines.append(f"  and {len(threads) - MAX_THREADS} more {kind}s")
     return lines
 
 

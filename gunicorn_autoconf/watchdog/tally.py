@@ -1,86 +1,93 @@
-"""What made an event loop late in a worker's life, and what was said of it when. Pure."""
+"""What made an event loop late in a worker's life, and what was reported when. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-
+from gunicorn_autoconf.watchdog.causes import Cause
 from gunicorn_autoconf.watchdog.stacks import join
-from gunicorn_autoconf.watchdog.stall import NOT_THE_CODE, Cause
 
 # One report for each place in this time: a view that blocks under load would fill the log.
 REPORT_INTERVAL_SECONDS = 60.0
+# A stall that is so many times as long as all that were seen at its place is news.
+NEWS_FACTOR = 4.0
 # A program has few places that block. The rest is counted as one.
 MAX_PLACES = 100
 ELSEWHERE = "other places"
-# What the exit names one by one.
+# What the summary names one by one.
 MAX_PLACES_AT_EXIT = 10
-# What is counted where no line is to blame.
-EXCUSED = {
-    Cause.KERNEL: "the kernel gave no CPU",
-    Cause.COLLECTOR: "garbage collection",
-}
+
+
+class _Place:
+    """One line of code, or one cause that is not the code."""
+
+    def __init__(self, cause: Cause) -> None:
+        self.cause = cause
+        self.count = 0
+        self.seconds = 0.0
+        self.longest_seconds = 0.0
+        self.reported_at_seconds: float | None = None
+        self.unreported = 0
 
 
 class Tally:
     """How often and how long the loop was blocked, by place, and what was reported when."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._seconds: dict[str, float] = {}
-        self._longest: dict[str, float] = {}
-        self._reported: dict[str, tuple[float, int]] = {}
+        self._places: dict[str, _Place] = {}
 
-    def is_due(self, place: str, now: float) -> bool:
-        """Return whether *place* may be reported now."""
-        last = self._reported.get(self._key(place))
-        return last is None or now - last[0] >= REPORT_INTERVAL_SECONDS
+    def is_due(self, place: str, now: float, seconds: float = 0.0) -> bool:
+        """Return whether a stall of *seconds* at *place* may be reported now."""
+        known = self._places.get(place)
+        if known is None or known.reported_at_seconds is None:
+            return True
+        is_news = known.count > 0 and seconds >= NEWS_FACTOR * known.longest_seconds
+        return is_news or now - known.reported_at_seconds >= REPORT_INTERVAL_SECONDS
 
-    def report(self, place: str, now: float) -> int:
-        """Note that *place* is reported; return how many stalls there were not since the last."""
-        key = self._key(place)
-        _, counted = self._reported.get(key, (0.0, 0))
-        # The one that is reported now is counted when it ends.
-        self._reported[key] = now, self._counts[key] + 1
-        return max(0, self._counts[key] - counted)
+    def report(self, place: str, cause: Cause, now: float) -> int:
+        """Note that *place* is reported; return how many stalls were not since the last report."""
+        known = self._find(place, cause)
+        known.reported_at_seconds = now
+        unreported, known.unreported = known.unreported, 0
+        return unreported
 
-    def count(self, place: str, seconds: float) -> None:
+    def count(self, place: str, cause: Cause, seconds: float, *, was_reported: bool) -> None:
         """Count one stall that has ended."""
-        key = self._key(place)
-        self._counts[key] += 1
-        self._seconds[key] = self._seconds.get(key, 0.0) + seconds
-        self._longest[key] = max(self._longest.get(key, 0.0), seconds)
+        known = self._find(place, cause)
+        known.count += 1
+        known.seconds += seconds
+        known.longest_seconds = max(known.longest_seconds, seconds)
+        known.unreported += not was_reported
 
-    def _key(self, place: str) -> str:
-        known = place in self._reported or place in self._counts or _is_excused(place)
-        return place if known or len(self._counts) < MAX_PLACES else ELSEWHERE
+    def _find(self, place: str, cause: Cause) -> _Place:
+        codes = sum(known.cause is Cause.CODE for known in self._places.values())
+        if cause is Cause.CODE and place not in self._places and codes >= MAX_PLACES:
+            place = ELSEWHERE
+        return self._places.setdefault(place, _Place(cause))
+
+    @property
+    def has_blocked(self) -> bool:
+        """Whether the code has blocked the loop."""
+        return any(p.cause is Cause.CODE and p.count for p in self._places.values())
 
     def render(self) -> str | None:
         """Return everything that was counted, the longest first; None where nothing was."""
-        if not self._counts:
+        counted = [(name, place) for name, place in self._places.items() if place.count]
+        if not counted:
             return None
-        places = sorted(self._counts, key=lambda place: -self._seconds[place])
-        rows = [self._row(place) for place in places[:MAX_PLACES_AT_EXIT]]
-        if len(places) > MAX_PLACES_AT_EXIT:
-            rows.append(f"  and {len(places) - MAX_PLACES_AT_EXIT} more places")
-        late = sum(self._counts[place] for place in places if _is_excused(place))
-        blocked = sum(self._counts.values()) - late
-        if not blocked:
-            head = f"the event loop was late {_times(late)} in the life of this worker"
-            return join([f"{head}, {NOT_THE_CODE}", *rows])
-        head = f"the event loop was blocked {_times(blocked)} in the life of this worker"
-        if late:
-            head += f", and late {_times(late)} {NOT_THE_CODE}"
-        return join([head, *rows])
-
-    def _row(self, place: str) -> str:
-        where = f"late, {place}" if _is_excused(place) else f"at {place}"
-        total, longest = self._seconds[place], self._longest[place]
-        return f"  {self._counts[place]} {where}: {total:.2f} s, the longest {longest:.2f} s"
+        counted.sort(key=lambda row: -row[1].seconds)
+        rows = [_row(name, place) for name, place in counted[:MAX_PLACES_AT_EXIT]]
+        if len(counted) > MAX_PLACES_AT_EXIT:
+            rows.append(f"  and {len(counted) - MAX_PLACES_AT_EXIT} more places")
+        blocked = sum(place.count for _, place in counted if place.cause is Cause.CODE)
+        late = sum(place.count for _, place in counted) - blocked
+        parts = [f"blocked {_times(blocked)}"] if blocked else []
+        parts += [f"late {_times(late)} not because of your code"] if late else []
+        return join([f"in the life of this worker its event loop was {', '.join(parts)}", *rows])
 
 
-def _is_excused(place: str) -> bool:
-    """Whether stalls at *place* were not the code's."""
-    return place in EXCUSED.values()
+def _row(name: str, place: _Place) -> str:
+    where = f"at {name}" if place.cause is Cause.CODE else f"late, {name}"
+    total, longest = place.seconds, place.longest_seconds
+    return f"  {place.count} {where}: {total:.2f} s, the longest {longest:.2f} s"
 
 
 def _times(count: int) -> str:

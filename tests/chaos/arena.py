@@ -47,6 +47,10 @@ LONGEST_SECONDS = 60.0
 CONF = """
     from gunicorn_autoconf import compose
     from gunicorn_autoconf.conf import *
+    from gunicorn_autoconf.memory import kill_loop as _kill_loop
+
+    # Each OOM kill has a line of its own, by which it is counted.
+    _kill_loop.TOLD = 1_000_000
 
     def let_requests_hold_accept(worker):
         import served
@@ -136,7 +140,7 @@ class Arena:
 
     def booted(self, arbiter: int | None = None) -> set[int]:
         """Return those that have booted."""
-        return self.workers(arbiter) & self.log.pids(r"worker (\d+) booted")
+        return self.workers(arbiter) & self.log.pids(r"worker (\d+) (?:booted|ready)")
 
     def wait_for_workers(self, count: int, *, replacing: set[int] | None = None) -> set[int]:
         """Return the workers once *count* are booted, and no other is there."""

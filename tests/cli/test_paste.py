@@ -24,7 +24,8 @@ from gunicorn_autoconf.cli.paste import FORMS, Content, Pasted, render
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit, read_declaration
 from gunicorn_autoconf.plan.steps import plan
-from gunicorn_autoconf.server.gunicorn import read_command_line, setting_parsers, spellings
+from gunicorn_autoconf.server.command_line import read_command_line
+from gunicorn_autoconf.server.gunicorn import setting_parsers, spellings
 
 POD = machine(
     8,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gunicorn_autoconf.fleet import records
+from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
-from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 MEMORY = ProcessMemory(80_000_000, 60_000_000, 50_000_000)
@@ -39,10 +42,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> StatusPage:
+    def refuse() -> SharedPage:
         raise OSError("Cannot allocate memory")
 
-    monkeypatch.setattr(records, "StatusPage", refuse)
+    monkeypatch.setattr(records, "SharedPage", refuse)
 
 
 def worker(pid: int, workers: int = 2) -> Any:
@@ -64,7 +67,11 @@ def test_a_worker_boots(clock: Clock) -> None:
 
     clock.now = 1001.5
     assert ledger.booted(eleven, MEMORY) == 1.5
-    report = BootReport(11, 1.5, 80_000_000, 60_000_000, 50_000_000)
+    assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, None)}
+
+    clock.now = 1007.5
+    assert ledger.ready(eleven, MEMORY) == 7.5
+    report = BootReport(11, 7.5, 80_000_000, 60_000_000, 50_000_000)
     assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, report)}
 
 
@@ -73,7 +80,7 @@ def test_workers_are_told_apart(clock: Clock) -> None:
     ledger.forking(eleven)
     clock.now = 1002.0
     ledger.forking(twelve)
-    ledger.booted(twelve, MEMORY)
+    ledger.ready(twelve, MEMORY)
     forks = ledger.forks({11: eleven, 12: twelve})
     assert forks[11] == WorkerRecord(1000.0, None)
     assert forks[12].forked_at_seconds == 1002.0
@@ -83,18 +90,18 @@ def test_workers_are_told_apart(clock: Clock) -> None:
 def test_only_partly_known_memory(clock: Clock) -> None:
     ledger, eleven = WorkerRecords(), worker(11)
     ledger.forking(eleven)
-    ledger.booted(eleven, ProcessMemory(80_000_000))
+    ledger.ready(eleven, ProcessMemory(80_000_000))
     assert ledger.forks({11: eleven})[11].report == BootReport(11, 0.0, 80_000_000, None, None)
 
 
 def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workers at most, a hundred in all."""
-    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(3))
+    monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(3))
     ledger = WorkerRecords()
     for pid in range(100):
         each = worker(pid)
         ledger.forking(each)
-        ledger.booted(each, MEMORY)
+        ledger.ready(each, MEMORY)
         report = ledger.forks({pid: each})[pid].report
         assert report is not None
         assert (report.pid, report.rss_bytes) == (pid, 80_000_000)
@@ -104,7 +111,7 @@ def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
 def test_next_on_the_slot_has_not_booted(clock: Clock) -> None:
     ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
     ledger.forking(eleven)
-    ledger.booted(eleven, MEMORY)
+    ledger.ready(eleven, MEMORY)
     ledger.ended(eleven)
     ledger.forking(twelve)
     assert ledger.forks({12: twelve})[12].report is None
@@ -116,7 +123,7 @@ def test_another_ones_report_is_not_taken(clock: Clock) -> None:
     ledger.forking(eleven)
     ledger.ended(eleven)
     ledger.forking(twelve)
-    ledger.booted(eleven, MEMORY)
+    ledger.ready(eleven, MEMORY)
     assert ledger.forks({12: twelve})[12].report is None
 
 
@@ -125,7 +132,7 @@ def test_worker_that_was_forked_before_us_is_left_out(clock: Clock) -> None:
     ledger, twelve = WorkerRecords(), worker(12)
     ledger.forking(twelve)
     assert set(ledger.forks({11: worker(11), 12: twelve})) == {12}
-    assert ledger.booted(worker(11), MEMORY) is None
+    assert ledger.ready(worker(11), MEMORY) is None
     assert ledger.ended(worker(11)) == (None, None)
 
 
@@ -153,7 +160,7 @@ def test_worker_that_was_never_seen_tells_its_end(clock: Clock) -> None:
     ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
     for each in (eleven, twelve):
         ledger.forking(each)
-    ledger.booted(eleven, ProcessMemory(50_000_000, 40_000_000, 30_000_000))
+    ledger.ready(eleven, ProcessMemory(50_000_000, 40_000_000, 30_000_000))
     clock.now += 3
     ledger.exiting(eleven, MEMORY)
     ledger.exiting(twelve, MEMORY)
@@ -198,7 +205,7 @@ class TestWithoutAPage:
         ledger, eleven = WorkerRecords(), worker(11)
         ledger.forking(eleven)
         clock.now = 1001.5
-        assert ledger.booted(eleven, MEMORY) == 1.5
+        assert ledger.ready(eleven, MEMORY) == 1.5
         forks = ledger.forks({11: eleven})
         assert forks[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
 
@@ -212,16 +219,137 @@ class TestWithoutAPage:
 
 
 def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "StatusPage", lambda: StatusPage(1))
+    monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
     ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
     ledger.forking(eleven)
     ledger.forking(twelve)
-    assert ledger.booted(twelve, MEMORY) == 0.0
+    assert ledger.ready(twelve, MEMORY) == 0.0
     forks = ledger.forks({11: eleven, 12: twelve})
     assert forks[11].report is None
     assert forks[12].report == BootReport(12, 0.0, 0, None, None)
     ledger.ended(twelve)
     assert ledger.forks({11: eleven})[11].report is None
+
+
+class Counted:
+    """A worker that counts on its slot, as if it were in the fork."""
+
+    def __init__(self, ledger: WorkerRecords, pid: int, clock: Clock) -> None:
+        self.worker = worker(pid)
+        ledger.forking(self.worker)
+        numbers = ledger.doubles(self.worker, Region.COUNTERS)
+        assert numbers is not None
+        self.meter = Meter(numbers, clock=clock.monotonic)
+        self.enter, self.leave = self.meter.edges(threaded=False)
+
+    def serve(self, times: int) -> None:
+        for _ in range(times):
+            self.enter()
+            self.leave()
+
+
+class TestCounters:
+    """What each worker has done, and all together."""
+
+    @pytest.fixture
+    def cpu(self, monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
+        """What /proc has of each pid."""
+        seconds: dict[int, float] = {}
+        monkeypatch.setattr(records, "read_cpu_seconds", seconds.get)
+        return seconds
+
+    def test_each_worker(self, clock: Clock, cpu: dict[int, float]) -> None:
+        ledger = WorkerRecords()
+        eleven, twelve = Counted(ledger, 11, clock), Counted(ledger, 12, clock)
+        ledger.forking(loading := worker(13))
+        eleven.serve(3)
+        twelve.enter()
+        clock.now += 2.5
+        cpu[11] = 0.25
+
+        assert ledger.counters({11: eleven.worker, 12: twelve.worker, 13: loading}) == {
+            11: Counters(requests=3, cpu_seconds=0.25),
+            12: Counters(in_flight=1, busy_seconds=2.5, slot_seconds=2.5),
+        }
+
+    def test_worker_that_is_killed_leaves_what_it_has_done(
+        self, clock: Clock, cpu: dict[int, float]
+    ) -> None:
+        """In the middle of a request, which never ends."""
+        ledger = WorkerRecords()
+        eleven, twelve = Counted(ledger, 11, clock), Counted(ledger, 12, clock)
+        cpu.update({11: 3.5, 12: 1.0})
+        eleven.serve(5)
+        twelve.serve(2)
+        eleven.enter()
+        clock.now += 4
+        both = {11: eleven.worker, 12: twelve.worker}
+        expected = Counters(
+            requests=7, in_flight=1, busy_seconds=4.0, slot_seconds=4.0, cpu_seconds=4.5
+        )
+        assert ledger.total(both) == expected
+
+        del both[11], cpu[11]
+        ledger.ended(eleven.worker)
+
+        assert ledger.total(both) == replace(expected, in_flight=0)
+
+    def test_slot_is_used_again(
+        self, clock: Clock, cpu: dict[int, float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A hundred workers on one slot, ten requests each, the pid of every second one again."""
+        monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
+        ledger = WorkerRecords()
+        for lives in range(100):
+            pid = 11 + lives % 2
+            each = Counted(ledger, pid, clock)
+            cpu[pid] = 0.5
+            assert ledger.counters({pid: each.worker})[pid].requests == 0
+            each.serve(10)
+            assert ledger.total({pid: each.worker}).requests == 10 * (lives + 1)
+            ledger.ended(each.worker)
+
+        assert ledger.total({}) == Counters(requests=1000, cpu_seconds=50.0)
+        assert len(ledger._ended) == 1  # A server runs for months.
+
+    def test_total_does_not_fall_while_a_worker_ends(
+        self, clock: Clock, cpu: dict[int, float]
+    ) -> None:
+        """Gunicorn strikes a worker off before it says so."""
+        ledger = WorkerRecords()
+        eleven = Counted(ledger, 11, clock)
+        eleven.serve(5)
+        assert ledger.total({11: eleven.worker}).requests == 5
+        assert ledger.total({}).requests == 5
+        ledger.ended(eleven.worker)
+        assert ledger.total({}).requests == 5
+
+    def test_worker_tells_its_cpu_time_at_its_end(
+        self, clock: Clock, cpu: dict[int, float]
+    ) -> None:
+        """It is more than what was seen last, or nobody looked."""
+        ledger = WorkerRecords()
+        eleven = Counted(ledger, 11, clock)
+        eleven.meter.exiting()
+        ledger.ended(eleven.worker)
+        assert ledger.total({}).cpu_seconds > 0
+
+    def test_worker_that_does_not_count_is_left_out(
+        self, clock: Clock, cpu: dict[int, float]
+    ) -> None:
+        """Its class is unknown, or a reload brought the hooks."""
+        ledger = WorkerRecords()
+        ledger.forking(unknown := worker(11))
+        assert ledger.counters({11: unknown, 12: worker(12)}) == {}
+        ledger.ended(unknown)
+        assert ledger.total({12: worker(12)}) == Counters()
+
+    def test_without_a_slot(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
+        ledger = WorkerRecords()
+        ledger.forking(worker(11))
+        ledger.forking(twelve := worker(12))
+        assert ledger.meter(twelve) is None
 
 
 class TestWrongStart:

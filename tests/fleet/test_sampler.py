@@ -8,7 +8,13 @@ import pytest
 from builders import GIB, MIB, limit, machine, memory
 
 from gunicorn_autoconf.fleet.sample import WorkerSample
-from gunicorn_autoconf.fleet.sampler import Sampler, WorkerPast, WorkerRecord, tightest_level
+from gunicorn_autoconf.fleet.sampler import (
+    Readers,
+    Sampler,
+    WorkerPast,
+    WorkerRecord,
+    tightest_level,
+)
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, MemorySupply, ProcessMemory
 
@@ -21,12 +27,18 @@ class Scene:
     def __init__(self, supply: MemorySupply | None = None) -> None:
         self.now = 100.0
         self.memory: dict[int, ProcessMemory] = {os.getpid(): ProcessMemory(20 * MIB, 15 * MIB)}
+        self.swapped: dict[int, int] = {}
+        self.children: dict[int, tuple[int, ...]] = {}
         self.own_bytes = -1
         self.supply = supply or memory(16 * GIB, limit(1000 * MIB, 400 * MIB))
         self.sampler = Sampler(
             self.detect,
-            read_memory=self.memory.get,
-            read_rss=lambda pid: None,
+            readers=Readers(
+                memory=self.memory.get,
+                rss=lambda pid: None,
+                swapped=lambda pid: self.swapped.get(pid, 0),
+                descendants=lambda pid: self.children.get(pid, ()),
+            ),
             clock=lambda: self.now,
         )
 
@@ -57,7 +69,7 @@ class TestWorker:
             pss_bytes=62_914_560,
             boot_uss_bytes=41_943_040,
             boot_seconds=1.5,
-            earlier_uss_bytes=None,
+            earlier_bytes=None,
         )
         assert worker.growth_bytes == 10_485_760
 
@@ -115,7 +127,100 @@ class TestWorker:
         scene.now, scene.memory[11] = 200, ProcessMemory(30 * MIB, 30 * MIB, 30 * MIB)
         worker = scene.look_at(booted(None, at=190))
         assert worker.boot_uss_bytes == 31_457_280
-        assert worker.earlier_uss_bytes is None
+        assert worker.earlier_bytes is None
+
+
+class TestHelpers:
+    """The child processes of a worker, and theirs, are part of it."""
+
+    def test_count(self) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        scene.memory[21] = ProcessMemory(40 * MIB, 30 * MIB, 20 * MIB)
+        scene.memory[22] = ProcessMemory(10 * MIB, 5 * MIB, 5 * MIB)
+        scene.children[11] = (21, 22, 23)  # 23 has ended meanwhile.
+        worker = scene.look_at(booted(40 * MIB))
+        assert (worker.helper_bytes, worker.helpers) == (36_700_160, 2)
+        assert worker.size_bytes == 99_614_720
+        assert worker.growth_bytes == 47_185_920
+        # The arbiter's 15 MiB, the worker and its helpers: nothing of it is another's.
+        assert scene.own_bytes == 115_343_360
+
+    def test_are_looked_for_every_5_seconds(self) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        scene.memory[21] = ProcessMemory(40 * MIB, 30 * MIB, 20 * MIB)
+        assert scene.look_at(booted(40 * MIB)).helpers == 0
+        scene.now, scene.children[11] = 104.9, (21,)
+        assert scene.look_at(booted(40 * MIB)).helpers == 0
+        scene.now = 105
+        assert scene.look_at(booted(40 * MIB)).helpers == 1
+        scene.memory[21] = ProcessMemory(90 * MIB, 80 * MIB, 70 * MIB)
+        scene.now = 105.5
+        assert scene.look_at(booted(40 * MIB)).helper_bytes == 83_886_080
+        del scene.memory[21]
+        assert scene.look_at(booted(40 * MIB)).helper_bytes == 0
+
+
+class TestSwapped:
+    def test_counts_as_size_and_not_as_use(self) -> None:
+        """The kernel swaps a leak out; the limit does not count that."""
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        before = scene.look_at(booted(40 * MIB))
+        assert scene.own_bytes == 78_643_200
+        scene.memory[11] = ProcessMemory(50 * MIB, 35 * MIB, 25 * MIB)
+        scene.swapped[11] = 40 * MIB
+        worker = scene.look_at(booted(40 * MIB))
+        assert (before.uss_bytes, worker.uss_bytes) == (52_428_800, 68_157_440)
+        assert worker.size_bytes == 78_643_200
+        assert worker.growth_bytes == 26_214_400
+        assert scene.own_bytes == 52_428_800
+
+
+class TestRequests:
+    @pytest.mark.parametrize("requests", [None, 0])
+    def test_none(self, requests: int | None) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        worker = scene.look_at(booted(40 * MIB)._replace(requests=requests))
+        assert (worker.requests, worker.traffic_seconds) == (requests, 0)
+
+    def test_traffic_since_the_first(self) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        scene.look_at(booted(40 * MIB)._replace(requests=0))
+        scene.now = 130
+        assert scene.look_at(booted(40 * MIB)._replace(requests=1)).traffic_seconds == 0
+        scene.now = 190
+        worker = scene.look_at(booted(40 * MIB)._replace(requests=3))
+        assert worker.traffic_seconds == 60
+        assert worker.has_worked
+
+    @pytest.mark.parametrize(
+        ("cpu_share", "busy_seconds", "has_worked"),
+        [(0.001, 0, False), (0.009, 0, False), (0.011, 60, True), (1, 60, True)],
+    )
+    def test_cpu_time_where_they_are_not_counted(
+        self, cpu_share: float, busy_seconds: float, has_worked: bool
+    ) -> None:
+        """A minute, seen every 5 s."""
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        for second in range(0, 65, 5):
+            scene.now = 130 + second
+            fork = booted(40 * MIB)._replace(cpu_seconds=3 + second * cpu_share)
+            worker = scene.look_at(fork)
+        assert worker.traffic_seconds == busy_seconds
+        assert worker.has_worked == has_worked
+
+    def test_cpu_time_of_the_boot_is_no_work(self) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        for second in range(0, 65, 5):
+            scene.now = 130 + second
+            worker = scene.look_at(WorkerRecord(90, None, None, second))
+        assert (worker.traffic_seconds, worker.has_worked) == (0, False)
 
 
 class TestFlatness:
@@ -133,7 +238,7 @@ class TestFlatness:
             scene.memory[11] = ProcessMemory(0, 0, round(size * MIB))
             worker = scene.look_at(booted(40 * MIB))
         assert worker.has_grown
-        assert worker.earlier_uss_bytes == 104_857_600
+        assert worker.earlier_bytes == 104_857_600
         assert worker.is_flat
 
     @pytest.mark.parametrize("hours", [0.05, 0.5, 2, 8])
@@ -235,6 +340,9 @@ class TestSample:
         pytest.param(memory(1000, limit(500, None), in_use=100), None, (1000, 900), id="no usage"),
         pytest.param(memory(None, limit(500, None)), None, None, id="no usage at all"),
         pytest.param(memory(None, limit(500, 600)), None, (500, -100), id="over"),
+        # As ``memory.high`` may be.
+        pytest.param(memory(None, limit(500, 100), limit(0, 100)), None, (0, -100), id="no room"),
+        pytest.param(memory(None, limit(0, 0)), None, (0, 0), id="neither room nor use"),
         pytest.param(memory(1000, limit(500, 300), own=80), 100, (100, 20), id="declared"),
         # What the kernel enforces holds, whatever was declared.
         pytest.param(memory(1000, limit(500, 450), own=80), 600, (500, 50), id="declared too much"),

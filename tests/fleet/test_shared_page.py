@@ -1,8 +1,7 @@
-"""The page on which workers tell how they booted."""
+"""The page of shared memory on which workers write and the arbiter reads."""
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import warnings
@@ -11,10 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from gunicorn_autoconf.fleet import shared_page
-from gunicorn_autoconf.fleet.shared_page import BootReport, StatusPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 REPORT = BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
+
+
+READY = BootReport(4711, 6.2, 293_601_280, 251_658_240, 242_221_056)
 
 
 def in_a_fork(do: Callable[[], object]) -> int:
@@ -32,7 +34,7 @@ def in_a_fork(do: Callable[[], object]) -> int:
 
 
 def test_nothing_is_read_before_it_is_written() -> None:
-    page = StatusPage(4)
+    page = SharedPage(4)
     slot = page.take()
     assert slot is not None
     assert page.read(slot) is None
@@ -48,7 +50,7 @@ def test_nothing_is_read_before_it_is_written() -> None:
     ],
 )
 def test_what_was_written_is_read(report: BootReport) -> None:
-    page = StatusPage(4)
+    page = SharedPage(4)
     slot = page.take()
     assert slot is not None
     page.write(slot, report)
@@ -59,7 +61,7 @@ def test_what_was_written_is_read(report: BootReport) -> None:
     "memory", [ProcessMemory(83_886_080, 73_400_320, 62_914_560), ProcessMemory(4096, None, None)]
 )
 def test_what_a_worker_used_at_its_end_is_read(memory: ProcessMemory) -> None:
-    page = StatusPage(4)
+    page = SharedPage(4)
     slot = page.take()
     assert slot is not None
     page.write(slot, REPORT)
@@ -72,7 +74,7 @@ def test_what_a_worker_used_at_its_end_is_read(memory: ProcessMemory) -> None:
 
 
 def test_a_slot_that_is_given_out_again_tells_of_no_end() -> None:
-    page = StatusPage(1)
+    page = SharedPage(1)
     slot = page.take()
     assert slot is not None
     page.write_exit(slot, ProcessMemory(4096, 4096, 4096))
@@ -82,7 +84,7 @@ def test_a_slot_that_is_given_out_again_tells_of_no_end() -> None:
 
 
 def test_a_worker_writes_and_the_arbiter_reads() -> None:
-    page = StatusPage(4)
+    page = SharedPage(4)
     first, second = page.take(), page.take()
     assert first is not None
     assert second is not None
@@ -92,7 +94,7 @@ def test_a_worker_writes_and_the_arbiter_reads() -> None:
 
 
 def test_each_slot_is_given_out_once() -> None:
-    page = StatusPage(4)
+    page = SharedPage(4)
     assert sorted(slot for slot in (page.take() for _ in range(4)) if slot is not None) == [
         0,
         1,
@@ -103,7 +105,7 @@ def test_each_slot_is_given_out_once() -> None:
 
 
 def test_all_slots_are_taken() -> None:
-    page = StatusPage(2)
+    page = SharedPage(2)
     page.take()
     page.take()
     assert page.take() is None
@@ -111,14 +113,14 @@ def test_all_slots_are_taken() -> None:
 
 
 def test_holds_more_workers_than_one_arbiter_has() -> None:
-    page = StatusPage()
+    page = SharedPage()
     slots = {page.take() for _ in range(1024)}
     assert len(slots) == 1024
     assert None not in slots
 
 
 def test_slots_do_not_overlap() -> None:
-    page = StatusPage(3)
+    page = SharedPage(3)
     reports = {}
     for pid in (11, 12, 13):
         slot = page.take()
@@ -130,7 +132,7 @@ def test_slots_do_not_overlap() -> None:
 
 
 def test_a_slot_is_used_again() -> None:
-    page = StatusPage(2)
+    page = SharedPage(2)
     page.take()
     slot = page.take()
     assert slot is not None
@@ -144,7 +146,7 @@ def test_a_slot_is_used_again() -> None:
 
 
 def test_a_thousand_lives_on_two_slots() -> None:
-    page = StatusPage(2)
+    page = SharedPage(2)
     page.take()
     for pid in range(1000):
         slot = page.take()
@@ -161,22 +163,27 @@ class TestHalfWritten:
     """A worker that is killed while it writes leaves a slot that says nothing."""
 
     @pytest.fixture
-    def page(self, monkeypatch: pytest.MonkeyPatch) -> StatusPage:
+    def page(self, monkeypatch: pytest.MonkeyPatch) -> SharedPage:
         """A page on which the state of a slot can no longer be set."""
 
-        class Struct:
-            size = shared_page._STATE.size
-            unpack_from = staticmethod(shared_page._STATE.unpack_from)
-
-            def pack_into(self, page: mmap.mmap, offset: int, state: int) -> None:
+        class Words:
+            def __setitem__(self, index: int, state: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        page = StatusPage(2)
+            def __getitem__(self, index: int) -> int:
+                return words[index]
+
+        page = SharedPage(2)
         page.take()
-        monkeypatch.setattr(shared_page, "_STATE", Struct())
+        words = page._words
+        monkeypatch.setattr(page, "_words", Words())
         return page
 
-    def test_says_nothing(self, page: StatusPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_not_ready(self, page: SharedPage) -> None:
+        assert in_a_fork(lambda: page.write_ready(0, READY)) == signal.SIGKILL
+        assert page.read_ready(0) is None
+
+    def test_says_nothing(self, page: SharedPage, monkeypatch: pytest.MonkeyPatch) -> None:
         assert in_a_fork(lambda: page.write(0, REPORT)) == signal.SIGKILL
         assert page.read(0) is None
 
@@ -188,12 +195,12 @@ class TestHalfWritten:
         assert page.read(0) == REPORT
 
 
-def failed(page: StatusPage) -> bool:
+def failed(page: SharedPage) -> bool:
     return page.has_failed
 
 
 def test_failure_of_a_start_is_seen_by_the_others() -> None:
-    page = StatusPage(2)
+    page = SharedPage(2)
     page.take()
     slot = page.take()
     assert slot is not None
@@ -203,3 +210,98 @@ def test_failure_of_a_start_is_seen_by_the_others() -> None:
     assert page.read(slot) is None
     page.free(slot)
     assert not failed(page)
+
+
+def test_layout() -> None:
+    """Numbers lie on multiples of their size, counters and stamps on cache lines of their own."""
+    sizes = {region.name: region.value for region in Region}
+    assert sizes == {"COUNTERS": (128, 128), "STAMPS": (256, 64), "REQUEST_LINE": (320, 256)}
+    assert shared_page._SLOT_BYTES == 576
+    assert (shared_page._BOOT_AT, shared_page._READY_AT, shared_page._EXIT_AT) == (0, 48, 96)
+    assert (8 + shared_page._REPORT.size, 8 + shared_page._SIZES.size) == (48, 32)
+    assert all(begin % 64 == 0 for begin in (128, 256, 320, 576))
+    page = SharedPage(2)
+    assert len(page.doubles(1, Region.COUNTERS)) == 16
+    assert len(page.doubles(1, Region.STAMPS)) == 8
+    assert len(page.raw(1, Region.REQUEST_LINE)) == 256
+
+
+@pytest.mark.parametrize("report", [READY, BootReport(4711, 0.5, 4096, None, None)])
+def test_worker_is_ready_after_it_has_booted(report: BootReport) -> None:
+    page = SharedPage(2)
+    slot = page.take()
+    assert slot is not None
+    page.write(slot, REPORT)
+    assert page.read_ready(slot) is None
+
+    in_a_fork(lambda: page.write_ready(slot, report))
+
+    assert page.read_ready(slot) == report
+    assert page.read(slot) == REPORT
+    assert page.read_exit(slot) is None
+
+
+def test_numbers_set_in_a_worker_are_read_by_the_arbiter() -> None:
+    page = SharedPage(3)
+    for _ in range(3):
+        page.take()
+
+    def count() -> None:
+        counters = page.doubles(1, Region.COUNTERS)
+        for each in range(16):
+            counters[each] = each + 0.5
+
+    in_a_fork(count)
+
+    expected = [
+        0.5,
+        1.5,
+        2.5,
+        3.5,
+        4.5,
+        5.5,
+        6.5,
+        7.5,
+        8.5,
+        9.5,
+        10.5,
+        11.5,
+        12.5,
+        13.5,
+        14.5,
+        15.5,
+    ]
+    assert page.doubles(1, Region.COUNTERS).tolist() == expected
+    assert page.doubles(0, Region.COUNTERS).tolist() == [0.0] * 16
+    assert page.doubles(1, Region.STAMPS).tolist() == [0.0] * 8
+    assert page.doubles(2, Region.COUNTERS).tolist() == [0.0] * 16
+    assert page.read(1) is None
+    assert page.read_exit(1) is None
+    assert page.read(2) is None
+
+
+def test_numbers_outlive_a_worker_that_is_killed() -> None:
+    page = SharedPage(1)
+    page.take()
+
+    def count_and_die() -> None:
+        page.doubles(0, Region.COUNTERS)[0] = 41.0
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_a_fork(count_and_die) == signal.SIGKILL
+    assert page.doubles(0, Region.COUNTERS)[0] == 41.0
+
+
+def test_slot_that_is_given_out_again_is_empty() -> None:
+    page = SharedPage(1)
+    slot = page.take()
+    assert slot is not None
+    page.write_ready(slot, READY)
+    for region in Region:
+        view = page.raw(slot, region)
+        view[:] = b"x" * len(view)
+    page.free(slot)
+
+    assert page.take() == slot
+    assert page.read_ready(slot) is None
+    assert not any(any(page.raw(slot, region)) for region in Region)

@@ -63,7 +63,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("GUNICORN_STALL_WARNING", "-0.25", "use seconds such as 0.25, or 0 for off"),
     ("WEB_CONCURRENCY", "0", COUNT),
     ("WEB_CONCURRENCY", "auto", COUNT),
-    ("GUNICORN_WORKERS", "many", "use a whole number of at least 0"),
+    ("GUNICORN_WORKERS", "many", "use a whole number of at least 1, or unset it for the plan"),
     ("GUNICORN_TIMEOUT", "-1", "use a whole number of at least 0"),
     ("GUNICORN_PRELOAD_APP", "perhaps", "use true or false"),
 ]

@@ -335,10 +335,18 @@ class TestMemory:
         )
 
     def test_unknown_memory_cuts_nothing(self) -> None:
-        planned = plan_for({}, on=machine(64, supply=memory(None)))
+        planned = plan_for({"GUNICORN_CPUS": "64"}, on=machine(64, supply=memory(None)))
         assert planned.memory is None
         assert planned.settings["workers"] == 129
         assert planned.warnings == ()
+
+    def test_limit_above_the_lowest_is_not_declared(self) -> None:
+        """Siblings leave less of the parent's limit than the lower one of our own grants."""
+        parent, leaf = limit(260 * MIB, 150 * MIB, at="/sys/fs/cgroup/a"), limit(240 * MIB)
+        planned = plan_for({}, on=machine(supply=memory(16 * GIB, leaf, parent)))
+        assert planned.memory is not None
+        assert planned.memory.limit_bytes == 260 * MIB
+        assert "grants only" not in "".join(planned.warnings)
 
     def test_more_declared_than_granted(self) -> None:
         small = machine(supply=memory(16 * GIB, limit(GIB)))
@@ -359,12 +367,15 @@ class TestMemory:
         )
 
 
-class TestCapWithoutQuota:
+class TestNeed:
+    """Beyond 12 workers cores alone are no reason for more."""
+
     ADVICE = (
         "no CPU limit: the host's 64 cores are not this container's alone; "
         "set a CPU limit or GUNICORN_CPUS"
     )
     ROOM = memory(256 * GIB)
+    HOST = machine(64, supply=ROOM)
 
     @pytest.mark.parametrize(
         ("workload", "shaped"), [("", ("sync", 12, 1)), ("io", ("gthread", 12, 100))]
@@ -377,20 +388,59 @@ class TestCapWithoutQuota:
         assert planned.warnings == (self.ADVICE,)
         assert planned.reasons_for("workers")[-1].source == "/.dockerenv"
 
-    def test_not_on_bare_metal(self) -> None:
-        planned = plan_for({}, on=machine(64, supply=self.ROOM))
-        assert planned.settings["workers"] == 129
+    @pytest.mark.parametrize("app", [WSGI, ASGI])
+    @pytest.mark.parametrize("workload", ["", "mixed", "io"])
+    def test_on_a_large_host(self, workload: str, app: Finding) -> None:
+        planned = plan_for({"GUNICORN_WORKLOAD": workload}, app, on=self.HOST)
+        assert planned.settings["workers"] == 12
         assert planned.warnings == ()
+        reason = planned.reasons_for("workers")[-1]
+        assert reason.is_need_cut
+        assert reason.rule == "at most 12 unless GUNICORN_WORKERS or GUNICORN_CPUS asks for more"
+        assert reason.source == "os.sched_getaffinity"
+
+    @pytest.mark.parametrize(
+        ("environ", "app", "workers"),
+        [
+            # One for each core is what these declare.
+            ({"GUNICORN_WORKLOAD": "cpu"}, WSGI, 64),
+            ({"GUNICORN_WORKLOAD": "cpu"}, ASGI, 64),
+            ({"GUNICORN_WORKLOAD": "async"}, ASGI, 64),
+            # A number that was declared.
+            ({"GUNICORN_CPUS": "64"}, WSGI, 129),
+            ({"GUNICORN_WORKERS": "40"}, WSGI, 40),
+            ({"WEB_CONCURRENCY": "40"}, WSGI, 40),
+            ({"GUNICORN_MIN_WORKERS": "20"}, WSGI, 20),
+            # A bound is no wish.
+            ({"GUNICORN_MAX_WORKERS": "40"}, WSGI, 12),
+            ({"GUNICORN_MAX_CONCURRENCY": "500"}, WSGI, 12),
+            ({"GUNICORN_THREADS": "4"}, WSGI, 12),
+            # The shape is that of `io` for one request at a time, not one for each core.
+            ({"GUNICORN_WORKLOAD": "async", "GUNICORN_WORKER_CLASS": "sync"}, WSGI, 12),
+        ],
+    )
+    def test_what_lifts_it_on_a_large_host(
+        self, environ: dict[str, str], app: Finding, workers: int
+    ) -> None:
+        assert plan_for(environ, app, on=self.HOST).settings["workers"] == workers
+
+    def test_memory_still_counts_below_it(self) -> None:
+        planned = plan_for({"GUNICORN_WORKER_MEMORY": "1GiB"}, on=machine(64))
+        assert planned.settings["workers"] == 12
+        planned = plan_for({"GUNICORN_WORKER_MEMORY": "2GiB"}, on=machine(64))
+        assert planned.settings["workers"] == 7
 
     def test_lifted_by_a_quota(self) -> None:
         planned = plan_for({}, on=machine(64, quota=32.0, container=True, supply=self.ROOM))
         assert planned.settings["workers"] == 65
         assert planned.warnings == ()
 
-    def test_lifted_by_a_cpuset(self) -> None:
-        planned = plan_for({}, on=machine(32, online=64, container=True, supply=self.ROOM))
-        assert planned.settings["workers"] == 65
-        assert planned.warnings == ()
+    def test_a_cpuset_is_no_wish_for_a_worker_of_each_core(self) -> None:
+        # A node's reserved cores or its memory's place, as well as what somebody asked for.
+        on = machine(62, online=64, container=True, supply=self.ROOM)
+        assert plan_for({}, on=on).settings["workers"] == 12
+        assert plan_for({}, on=on).warnings == ()
+        assert plan_for({"GUNICORN_WORKLOAD": "cpu"}, on=on).settings["workers"] == 62
 
     def test_lifted_by_declared_cores(self) -> None:
         planned = plan_for(
@@ -725,7 +775,8 @@ class TestExplicitCount:
         )
 
     def test_no_workers_at_all_is_the_operators_choice(self) -> None:
-        planned = plan_for({"GUNICORN_WORKERS": "0", "GUNICORN_MAX_CONCURRENCY": "4"})
+        """Gunicorn takes it as an option; as a variable it is refused."""
+        planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "4"}, argv=["gunicorn", "-w", "0"])
         assert planned.settings["workers"] == 0
         assert planned.warnings == ()
 
@@ -919,6 +970,30 @@ class TestTimeouts:
         planned = plan_for({}, on=machine(platform=platform), argv=["gunicorn", *argv.split()])
         assert planned.settings["graceful_timeout"] == graceful
         assert planned.warnings == ()
+
+    @pytest.mark.parametrize(
+        ("platform", "granted", "graceful", "rule"),
+        [
+            ("kubernetes", None, 25, "kubernetes kills after 30 s"),
+            ("fargate", None, 25, "fargate kills after 30 s"),
+            ("cloud-run", None, 8, "cloud-run kills after 10 s"),
+            ("cloud-foundry", None, 8, "cloud-foundry kills after 10 s"),
+            ("fly", None, 4, "fly kills after 5 s"),
+            ("nomad", None, 4, "nomad kills after 5 s"),
+            ("app-service", None, 4, "app-service kills after 5 s"),
+            ("app-service", 60, 50, "app-service kills after 60 s"),
+            ("app-service", 1, 1, "app-service kills after 1 s"),
+            # It grants none: a reload and a recycle take theirs.
+            ("railway", None, 30, "Gunicorn's own"),
+            ("railway", 30, 25, "railway kills after 30 s"),
+        ],
+    )
+    def test_graceful_timeout_of_a_platform(
+        self, platform: Platform, granted: int | None, graceful: int, rule: str
+    ) -> None:
+        planned = plan_for({}, on=machine(platform=platform, grace_seconds=granted))
+        reason = planned.reasons_for("graceful_timeout")[-1]
+        assert (reason.value, reason.rule) == (graceful, rule)
 
     @pytest.mark.parametrize(
         ("platform", "argv", "graceful"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from builders import ASGI, GIB, MIB, POD, WSGI, declare, limit, machine, memory, plan_for
@@ -38,7 +38,7 @@ WISHES = st.fixed_dictionaries(
     },
 )
 APPS = st.sampled_from([WSGI, ASGI, None, Finding(interface=None, evidence="no source")])
-PLATFORMS: st.SearchStrategy[Platform | None] = st.sampled_from([None, "kubernetes", "heroku"])
+PLATFORMS: st.SearchStrategy[Platform | None] = st.sampled_from([None, *get_args(Platform)])
 MEASURED = st.none() | st.integers(0, 4 * GIB)
 SIZES = st.integers(16 * MIB, 512 * GIB)
 CORES = st.integers(1, 256)
@@ -61,6 +61,7 @@ def machines(draw: st.DrawFn) -> Machine:
         supply=memory(physical, *limits, in_use=in_use, own=own),
         container=draw(st.booleans()),
         platform=draw(PLATFORMS),
+        pids=draw(st.none() | st.integers(0, 5_000)),
         worker_tmp_dir=draw(st.sampled_from([None, "/dev/shm"])),
     )
 
@@ -72,7 +73,8 @@ def declarations(draw: st.DrawFn) -> Declaration:
     optional: dict[str, st.SearchStrategy[Any]] = {
         "GUNICORN_CPUS": st.sampled_from(["0.001", "500m", "1.5", "4", "64"]),
         "GUNICORN_MEMORY": SIZES.map(str),
-        "GUNICORN_WORKERS": st.integers(0, 40).map(str),
+        "GUNICORN_WORKERS": st.integers(1, 40).map(str),
+        "GUNICORN_CMD_ARGS": st.integers(0, 40).map("--workers {}".format),
         "GUNICORN_GRACEFUL_TIMEOUT": st.integers(0, 200).map(str),
         "WEB_CONCURRENCY": st.integers(1, 40).map(str),
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import ASGI, FASTAPI, GIB, WSGI, declare, limit, machine, memory
+from builders import ASGI, FASTAPI, GIB, LEAF, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf.app.finding import Finding
-from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.app.finding import Finding, ProcessState, StateKind
+from gunicorn_autoconf.machine.facts import Machine, Platform
 from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
@@ -133,6 +133,192 @@ def test_what_the_plan_warns_of_is_not_advised_again() -> None:
     assert advise(Known(on, declaration, planned)) == []
 
 
+def test_enough_workers() -> None:
+    on = machine(64, supply=LIMITED, worker_tmp_dir="/dev/shm")
+    assert advice(on, {"GUNICORN_WORKLOAD": "mixed"}) == {
+        "enough-workers": (
+            "64 cores would give 65 workers; the plan stops at 12, which are enough for most. If "
+            "all of them are busy while cores are idle, set GUNICORN_WORKERS, or GUNICORN_CPUS "
+            "for a count by cores. GUNICORN_WORKLOAD=cpu plans one for each core."
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"GUNICORN_WORKERS": "40"},
+        {"GUNICORN_CPUS": "11"},
+        {"GUNICORN_MIN_WORKERS": "20"},
+        {"GUNICORN_WORKLOAD": "cpu"},
+    ],
+)
+def test_as_many_workers_as_were_declared(environ: dict[str, str]) -> None:
+    on = machine(24, supply=LIMITED, worker_tmp_dir="/dev/shm")
+    assert "enough-workers" not in advice(on, DECLARED | environ)
+
+
+FARGATE = machine(2, supply=LIMITED, container=True, platform="fargate", worker_tmp_dir="/dev/shm")
+
+
+def test_what_a_platform_hides() -> None:
+    assert advice(FARGATE) == {
+        "cpu-quota": (
+            "This container has no CPU quota: the plan counts on every core of the machine, which "
+            "others use as well. No file shows a Fargate task's vCPU; a task of 0.25 vCPU sees "
+            "whole cores. Set GUNICORN_CPUS to the vCPU of the task, such as 0.25."
+        )
+    }
+    assert advice(FARGATE, DECLARED | {"GUNICORN_CPUS": "0.5"}) == {}
+
+
+def test_what_a_platform_hides_among_many_cores() -> None:
+    on = machine(64, supply=LIMITED, container=True, platform="heroku")
+    warnings = plan(on, declare(DECLARED), application=WSGI).warnings
+    assert warnings == (
+        (
+            "no CPU limit: the host's 64 cores are not this container's alone; set a CPU limit or "
+            "GUNICORN_CPUS. Shared dynos (Eco, Basic, Standard) show every core of the host and "
+            "get a share of them: set GUNICORN_CPUS=1. Performance dynos own their cores."
+        ),
+    )
+
+
+def test_memory_that_a_platform_hides() -> None:
+    on = machine(2, quota=2, container=True, platform="cloud-run", worker_tmp_dir="/dev/shm")
+    assert advice(on)["memory-limit"].endswith(
+        "The first generation shows no memory limit: set GUNICORN_MEMORY to --memory."
+    )
+
+
+def test_a_virtual_machine_with_shared_cores() -> None:
+    on = machine(2, platform="fly", worker_tmp_dir="/dev/shm")
+    assert advice(on) == {
+        "cpu-quota": (
+            "A shared CPU has a sixteenth of a core for good and more only for a while: set "
+            "GUNICORN_CPUS there."
+        ),
+        "platform": (
+            "Fly sends SIGKILL 5 s after its signal: requests have 4 s to finish; for longer ones "
+            "raise kill_timeout in fly.toml and GUNICORN_GRACEFUL_TIMEOUT. Fly sends SIGINT, on "
+            'which Gunicorn drops its requests: set kill_signal = "SIGTERM" in fly.toml.'
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("platform", "grace_seconds", "text"),
+    [
+        ("kubernetes", None, None),
+        ("railway", 30, None),
+        (
+            "railway",
+            None,
+            (
+                "Railway sends SIGKILL right after SIGTERM: a deploy cuts every request. Set "
+                "RAILWAY_DEPLOYMENT_DRAINING_SECONDS to 30."
+            ),
+        ),
+        (
+            "app-service",
+            None,
+            (
+                "Azure App Service sends SIGKILL 5 s after its signal: requests have 4 s to "
+                "finish; for longer ones raise WEBSITES_CONTAINER_STOP_TIME_LIMIT."
+            ),
+        ),
+        (
+            "cloud-run",
+            None,
+            "Cloud Run sends SIGKILL 10 s after its signal: requests have 8 s to finish.",
+        ),
+    ],
+)
+def test_how_a_platform_stops_a_server(
+    platform: Platform, grace_seconds: int | None, text: str | None
+) -> None:
+    on = machine(
+        2,
+        quota=2,
+        supply=LIMITED,
+        container=True,
+        platform=platform,
+        grace_seconds=grace_seconds,
+        worker_tmp_dir="/dev/shm",
+    )
+    assert advice(on).get("platform") == text
+
+
+@pytest.mark.parametrize(
+    ("app", "environ", "pids", "text"),
+    [
+        (WSGI, {"GUNICORN_WORKLOAD": "io"}, 64, None),
+        (WSGI, {"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKERS": "3"}, 440, None),
+        (
+            WSGI,
+            {"GUNICORN_WORKERS": "3", "GUNICORN_THREADS": "100"},
+            64,
+            (
+                f"3 workers x 100 threads may need 440 processes and threads, pids.max allows 64 "
+                f"({LEAF}/pids.max): starting one beyond fails; set fewer or raise the limit"
+            ),
+        ),
+        (
+            FASTAPI,
+            {},
+            100,
+            (
+                f"5 workers x 40 threads for synchronous code may need 292 processes and threads, "
+                f"pids.max allows 100 ({LEAF}/pids.max): starting one beyond fails; bound them by "
+                f"GUNICORN_WORKLOAD=io or GUNICORN_THREADS, or raise the limit"
+            ),
+        ),
+        (FASTAPI, {"GUNICORN_WORKLOAD": "io"}, 100, None),
+        (FASTAPI, {"GUNICORN_WORKLOAD": "async"}, 100, None),
+    ],
+)
+def test_pids_limit(app: Finding, environ: dict[str, str], pids: int, text: str | None) -> None:
+    on = machine(8, quota=2, supply=LIMITED, container=True, pids=pids)
+    planned = plan(on, declare(environ), application=app)
+    shown = [remark.text for remark in planned.remarks if remark.topic == "pids"]
+    assert shown == ([] if text is None else [text])
+
+
+SOCKETS = ProcessState(kind=StateKind.SESSIONS, evidence="SocketIO() at app.py:7")
+JOBS = ProcessState(kind=StateKind.JOBS, evidence="BackgroundScheduler() at jobs.py:3")
+SHARED = ProcessState(kind=StateKind.MEMORY, evidence="Manager() at app.py:9")
+
+
+def test_state_in_one_process() -> None:
+    app = replace(WSGI, process_state=(SOCKETS, JOBS, SHARED))
+    planned = plan(POD, declare({}), application=app)
+    assert planned.warnings == (
+        (
+            "SocketIO() at app.py:7 keeps its state in one process: with 5 workers a client's "
+            "next request may reach a worker that does not know its session; set "
+            "GUNICORN_WORKERS=1 GUNICORN_THREADS=100, or run several servers of one worker "
+            "with a message queue behind a sticky load balancer"
+        ),
+        (
+            "BackgroundScheduler() at jobs.py:3 keeps its state in one process: with 5 workers "
+            "every worker runs each job; set GUNICORN_WORKERS=1 GUNICORN_THREADS=100, or run "
+            "the scheduler in a process of its own"
+        ),
+        (
+            "Manager() at app.py:9 keeps its state in one process: with 5 workers no worker sees "
+            "what another one has written; set GUNICORN_WORKERS=1 GUNICORN_THREADS=100, or "
+            "use a store that all workers share, such as Redis"
+        ),
+    )
+
+
+def test_state_in_one_process_that_runs_alone() -> None:
+    app = replace(FASTAPI, process_state=(JOBS,))
+    assert plan(POD, declare({"GUNICORN_WORKERS": "1"}), application=app).warnings == ()
+    (warning,) = plan(POD, declare({}), application=app).warnings
+    assert "set GUNICORN_WORKERS=1, or run the scheduler" in warning
+
+
 @pytest.mark.parametrize(("quota", "topics"), [(0.5, ["quota-below-one-core"]), (1.0, [])])
 def test_quota_below_one_core(quota: float, topics: list[str]) -> None:
     on = machine(8, quota=quota, supply=LIMITED, container=True, worker_tmp_dir="/dev/shm")
@@ -225,6 +411,8 @@ def test_every_topic_is_tested_here() -> None:
         "max-concurrency",
         "memory-limit",
         "cpu-quota",
+        "enough-workers",
+        "platform",
         "quota-below-one-core",
         "web-concurrency",
         "uvloop",
@@ -275,7 +463,7 @@ def test_severities_of_one_stream() -> None:
             ["GUNICORN_MEMORY declares 16 GiB, but the machine grants only 8 GiB"],
         ),
         ({"GUNICORN_MEMORY": "8GiB", "GUNICORN_WORKERS": "4"}, []),
-        ({"GUNICORN_MEMORY": "128MiB", "GUNICORN_WORKERS": "0"}, []),
+        ({"GUNICORN_MEMORY": "128MiB", "GUNICORN_CMD_ARGS": "-w 0"}, []),
     ],
     ids=["fits", "one-too-many", "too-many", "not-granted", "all-of-it", "no-workers"],
 )

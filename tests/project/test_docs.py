@@ -39,6 +39,7 @@ from patience import stretched
 
 from gunicorn_autoconf.cli.main import main as cli
 from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.plan.workload import WORKLOADS
 from gunicorn_autoconf.server import autoconf
 
 pytestmark = pytest.mark.one_python
@@ -87,6 +88,20 @@ def test_links_lead_somewhere(page: Path) -> None:
             dead.append(f"{target}#{anchor}")
 
     assert dead == []
+
+
+THREADS = re.compile(
+    r"(\d+)\s+threads\s+(?:each\b|a\s+worker\b|with\s+`io`)|workers?\s+of\s+(\d+)\s+threads"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_threads_are_those_of_the_table(page: Path) -> None:
+    """What the prose says of the threads of a workload; what it multiplies is not looked at."""
+    planned = {shape.threads for shape in WORKLOADS.values()}
+    said = {int(first or second) for first, second in THREADS.findall(prose(page))}
+
+    assert said - planned == set()
 
 
 def test_every_page_is_in_the_index() -> None:

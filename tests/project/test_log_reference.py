@@ -27,12 +27,16 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 MODULES = {
     "guard",
     "lines",
-    "stall",
-    "loop",
-    "heartbeat",
+    "oom_lines",
+    "throttling",
+    "causes",
+    "pools",
+    "requests",
     "stacks",
-    "threads",
     "tally",
+    "replaced",
+    "tasks",
+    "watch",
 }
 
 # Functions of other modules whose words go to the log: the start-up table and the warnings.
@@ -51,7 +55,13 @@ FUNCTIONS = {
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "as planned", "gunicorn-autoconf watchdog"}
+UNSAID = {
+    "no worker is measured",
+    "the limit is 0",
+    "as planned",
+    "AnyIO worker",
+    "stood down",
+}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 
@@ -90,7 +100,13 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 def _logs(tree: ast.AST) -> bool:
+    """Whether the module calls a method of Gunicorn's log, or `log_event`, which does."""
     return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "log_event"
+        for node in ast.walk(tree)
+    ) or any(
         isinstance(node, ast.Attribute)
         and node.attr in LEVELS
         and isinstance(node.value, ast.Attribute)

@@ -39,13 +39,13 @@ DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> Non
 
 Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None,
     is_neither: bool = False, worker_class: str | None = None, depends_on_version: bool = False,
-    makes_own_threads: bool = False) -> None
+    makes_own_threads: bool = False, process_state: tuple[ProcessState, ...] = ()) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 
 Machine(*, cpu: CpuSupply, memory: MemorySupply, container: Origin | None = None, platform:
-    Platform | None = None, worker_tmp_dir: str | None = None, problems: tuple[Problem, ...] =
-    ()) -> None
+    Platform | None = None, grace_seconds: int | None = None, pids: PidsLimit | None = None,
+    worker_tmp_dir: str | None = None, problems: tuple[Problem, ...] = ()) -> None
 
 MalformedFileError(AutoconfError, ValueError)(self, expected: str, text: str) -> None
 
@@ -54,7 +54,7 @@ Plan(*, workload: Workload, interface: Interface, interface_evidence: str, reaso
     most_workers: int = 1) -> None
 
 Reason(*, setting: str, value: Any, rule: str, inputs: Mapping[str, Any] = <factory>, source:
-    str = , is_set: bool = False, is_memory_cut: bool = False) -> None
+    str = , is_set: bool = False, is_memory_cut: bool = False, is_need_cut: bool = False) -> None
 
 Workload: CPU=cpu, MIXED=mixed, IO=io, ASYNC=async
 
@@ -93,6 +93,8 @@ JSON_NAMES = {
         advice advice[].text advice[].topic application application.depends_on_version
         application.evidence application.interface application.is_neither
         application.makes_own_threads application.missing_module application.worker_class
+        application.process_state application.process_state[].evidence
+        application.process_state[].kind
         declaration declaration.settings
         declaration.settings.<name>[].source declaration.settings.<name>[].value
         declaration.values declaration.values.<name>.source declaration.values.<name>.value
@@ -102,13 +104,19 @@ JSON_NAMES = {
         machine.cpu.affinity_origin.text machine.cpu.online machine.cpu.quota
         machine.cpu.quota.cores machine.cpu.quota.origin machine.cpu.quota.origin.certain
         machine.cpu.quota.origin.path machine.cpu.quota.origin.text machine.memory
-        machine.memory.limits machine.memory.limits[].limit_bytes machine.memory.limits[].origin
+        machine.memory.limits machine.memory.limits[].cache_bytes
+        machine.memory.limits[].limit_bytes machine.memory.limits[].origin
         machine.memory.limits[].origin.certain machine.memory.limits[].origin.path
-        machine.memory.limits[].origin.text machine.memory.limits[].working_set_bytes
-        machine.memory.own_bytes machine.memory.physical machine.memory.physical.limit_bytes
+        machine.memory.limits[].origin.text machine.memory.limits[].shared_bytes
+        machine.memory.limits[].working_set_bytes
+        machine.memory.own_bytes machine.memory.physical machine.memory.physical.cache_bytes
+        machine.memory.physical.limit_bytes
         machine.memory.physical.origin machine.memory.physical.origin.certain
         machine.memory.physical.origin.path machine.memory.physical.origin.text
+        machine.memory.physical.shared_bytes
         machine.memory.physical.working_set_bytes machine.platform machine.problems
+        machine.grace_seconds machine.pids machine.pids.limit machine.pids.origin
+        machine.pids.origin.certain machine.pids.origin.path machine.pids.origin.text
         machine.problems[].message machine.problems[].path machine.worker_tmp_dir plan
         plan.interface plan.interface_evidence plan.memory plan.memory.budget_bytes
         plan.memory.fits plan.memory.granted_bytes plan.memory.is_guess plan.memory.limit_bytes

@@ -113,7 +113,7 @@ def test_composed_hook_runs_beside_ours(gunicorn: Launcher) -> None:
 
     (pid,) = server.wait_for_workers(1)
     server.wait_for(f"hello from {pid}")
-    assert not server.lines("in the place of ours")
+    assert not server.lines("ours; combine")
 
 
 def test_replaced_hook_is_said_once(gunicorn: Launcher) -> None:
@@ -129,7 +129,7 @@ def test_replaced_hook_is_said_once(gunicorn: Launcher) -> None:
     server = gunicorn.start(WSGI, GUNICORN_WORKERS="2")
 
     wait_until(lambda: len(server.lines("hello from")) == 2, "both workers greet")
-    (line,) = server.lines("in the place of ours")
+    (line,) = server.lines("replaces ours")
     assert "post_worker_init" in line
     assert "compose()" in line
     assert not server.lines(r"worker \d+ booted")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from gunicorn.config import KNOWN_SETTINGS, Config, validate_bool, validate_pos_
 
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Explicit
-from gunicorn_autoconf.server.gunicorn import load_hook, read_command_line, setting_parsers
+from gunicorn_autoconf.server.command_line import read_command_line
+from gunicorn_autoconf.server.gunicorn import setting_parsers
 
 pytestmark = pytest.mark.each_gunicorn
 
@@ -120,6 +120,10 @@ class TestParsers:
             ("timeout", "soon", "use a whole number of at least 0"),
             ("timeout", "-1", "use a whole number of at least 0"),
             ("timeout", "1.5", "use a whole number of at least 0"),
+            ("workers", "0", "use a whole number of at least 1, or unset it for the plan"),
+            ("workers", "auto", "use a whole number of at least 1, or unset it for the plan"),
+            ("threads", "0", "use a whole number of at least 1, or unset it for the plan"),
+            ("threads", "-2", "use a whole number of at least 1, or unset it for the plan"),
             ("umask", "rwx", "use a whole number of at least 0"),
             ("preload_app", "maybe", "use true or false"),
             ("preload_app", "2", "use true or false"),
@@ -295,25 +299,3 @@ class TestPrecedence:
         (reason,) = planned.reasons_for("timeout")
         assert reason.source == "--timeout"
         assert reason.inputs == {"GUNICORN_CMD_ARGS": 80, "GUNICORN_TIMEOUT": 70}
-
-
-class TestLoadHook:
-    def test_is_the_function(self) -> None:
-        assert load_hook("on_starting", "posixpath.basename") is posixpath.basename
-
-    @pytest.mark.parametrize(
-        ("name", "text", "reason"),
-        [
-            (
-                "on_starting",
-                "posixpath.nothing",
-                "Gunicorn says: Can not load 'nothing' from 'posixpath'",
-            ),
-            ("post_fork", "posixpath.basename", "Gunicorn says: Value must have an arity of: 2"),
-        ],
-    )
-    def test_refused(self, name: str, text: str, reason: str) -> None:
-        with pytest.raises(DeclarationError) as caught:
-            load_hook(name, text)
-
-        assert str(caught.value) == f"GUNICORN_{name.upper()}='{text}': {reason}"

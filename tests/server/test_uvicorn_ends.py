@@ -102,7 +102,7 @@ def test_stack_goes_to_the_error_log(gunicorn: Launcher) -> None:
     def logged(text: str) -> bool:
         return error_log.exists() and text in error_log.read_text()
 
-    wait_until(lambda: logged(" booted in "), "the worker has booted")
+    wait_until(lambda: logged(" ready in "), "the worker has booted")
     rotated = error_log.rename(gunicorn.folder / "error.log.1")
     server.signal(signal.SIGUSR1)
     wait_until(error_log.exists, "the log is opened again")
@@ -112,7 +112,7 @@ def test_stack_goes_to_the_error_log(gunicorn: Launcher) -> None:
         connection.request("GET", "/block?60")
         wait_until(lambda: logged("WORKER TIMEOUT"), "the worker is given up")
         wait_until(lambda: logged("Current thread"), "the stack is printed")
-    wait_until(lambda: logged(" booted in "), "another worker has booted")
+    wait_until(lambda: logged(" ready in "), "another worker has booted")
 
 
 def test_sigterm_while_the_application_loads(gunicorn: Launcher) -> None:

@@ -22,14 +22,12 @@ pytestmark = [pytest.mark.server, pytest.mark.one_python]
 ASGI = "gunicorn_autoconf.demo:app"
 ONE_WORKER = {"GUNICORN_WORKERS": "1"}
 
-TURNS = r"(?:, in \d+ turns of up to \d\.\d\d s)?"
-BLOCKED = (
-    r"\[WARNING\] gunicorn-autoconf: the event loop has been blocked for (\d\.\d\d) s"
-    rf"{TURNS} by "
+BLOCKED = r"\[WARNING\] gunicorn-autoconf: the event loop has been blocked for (\d+\.\d\d) s by "
+RUNS_AGAIN = (
+    r"\[INFO\] gunicorn-autoconf: the event loop runs again; it was blocked for (\d+\.\d\d) s at "
 )
-RUNS_AGAIN = rf"the event loop runs again; it was blocked for (\d\.\d\d) s{TURNS} at "
-NOT_THE_CODE = r"the event loop was late by (\d\.\d\d) s, not because of your code: "
-SILENT = r"\[ERROR\] gunicorn-autoconf: no sign of life from this worker for (\d+\.\d) s: "
+NOT_THE_CODE = r"the event loop was late by (\d+\.\d\d) s, not because of your code: "
+SILENT = r"\[ERROR\] gunicorn-autoconf: no heartbeat from this worker for (\d+\.\d) s: "
 
 
 def native_asgi() -> bool:
@@ -97,7 +95,7 @@ def test_blocked_loop_is_reported_and_waiting_is_not(
     # Once for each place in a minute, however often it blocks; all of them are counted.
     assert len(server.lines(BLOCKED + r"\S+/demo\.py:\d+ in block\(\)")) == 1
     server.stop()
-    server.wait_for(r"the event loop was blocked (once|\d+ times) in the life of this worker")
+    server.wait_for(r"in the life of this worker its event loop was blocked (once|\d+ times)")
     server.wait_for(r"^  \d+ at \S+/demo\.py:\d+ in block\(\): \d\.\d\d s, the longest \d\.\d\d s$")
 
 
@@ -131,7 +129,7 @@ def test_stall_while_the_worker_drains_is_counted(gunicorn: Launcher) -> None:
         assert answer().status == 200
     server.wait_for_workers(1, replacing={worker})
 
-    server.wait_for(rf"\[{worker}\] .*the event loop was blocked once in the life of this worker$")
+    server.wait_for(rf"\[{worker}\] .*in the life of this worker its event loop was blocked once$")
     server.wait_for(r"^  1 at \S+/app\.py:12 in app\(\): 0\.\d\d s, the longest ")
 
 
@@ -306,9 +304,9 @@ def test_request_of_flask_is_no_obstacle(gunicorn: Launcher) -> None:
     workers = server.wait_for_workers(1)
 
     with server.ask("/slow"):
-        server.wait_for(r"no sign of life .*(\n.*)*app\.py:\d+ in work\(\)")
+        server.wait_for(r"no heartbeat .*(\n.*)*app\.py:\d+ in work\(\)")
     server.wait_for_workers(1, replacing=workers)
-    assert not server.lines("watches no more")
+    assert not server.lines("crashed")
 
 
 def test_long_request_in_a_thread_is_reported(gunicorn: Launcher) -> None:
@@ -333,13 +331,12 @@ def test_long_request_in_a_thread_is_reported(gunicorn: Launcher) -> None:
         r"^  thread ThreadPoolExecutor-\S+, serving GET /held, at \S+/app\.py:1[34] in stuck\(\)"
     )
     assert len(server.lines("a request has run")) == 1
-    assert not server.lines("no sign of life")
+    assert not server.lines(SILENT)
     assert "secret" not in server.log
 
 
 # Each of these makes the loop late in another way.
 HARD = """
-    import ctypes
     import gc
     import os
     import threading
@@ -350,8 +347,10 @@ HARD = """
         while time.thread_time() < until:
             sum(range(1000))
 
+    LONG = 60_000_000
+
     def native():
-        ctypes.PyDLL(None).usleep(700_000)
+        sum(range(LONG))
 
     if "KEEP" in os.environ:
         gc.disable()
@@ -395,24 +394,24 @@ def test_computing_is_told_from_waiting(hard: Launcher) -> None:
 
     server.get("/compute")
 
-    server.wait_for(BLOCKED + r"\S+/app\.py:1[01] in compute\(\)")
+    server.wait_for(BLOCKED + r"\S+/app\.py:(?:9|10) in compute\(\)")
     server.wait_for(r"^  the thread computes; .*a process pool")
+    server.wait_for(r"^  request: GET /compute$")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="told by counters that Linux has")
-def test_native_code_that_holds_the_gil(hard: Launcher) -> None:
-    server = hard.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
+@pytest.mark.parametrize("worker_class", LOOPS)
+def test_native_code_that_holds_the_gil(hard: Launcher, worker_class: tuple[str, ...]) -> None:
+    """Its line is there while it computes, and the request once it is over."""
+    server = hard.start(*MODULE_DOOR, *worker_class, "app:app", **ONE_WORKER)
     server.wait_for_workers(1)
 
-    def found() -> bool:
-        # On a machine without a free core the kernel may be to blame as well.
-        assert server.get("/native").status == 200
-        return bool(server.lines(BLOCKED + r"\S+/app\.py:\d+ in "))
+    assert server.get("/native").status == 200
 
-    wait_until(found, "the native code is reported")
-    line = server.wait_for(BLOCKED + r"\S+/app\.py:\d+ in ")
-    assert float(line[1]) >= 0.5
-    server.wait_for(r"^  no other Python code ran meanwhile, in any thread: native code holds the ")
+    server.wait_for(BLOCKED + r"\S+/app\.py:\d+ in native\(\): sum\(range\(LONG\)\)")
+    server.wait_for(r"^  the thread computes; .*one call into native code that holds the GIL")
+    again = server.wait_for(RUNS_AGAIN + r"\S+/app\.py:\d+ in native\(\), serving GET /native$")
+    assert float(again[1]) >= 0.5
 
 
 def test_garbage_collection_is_not_blamed_on_the_code(hard: Launcher) -> None:
@@ -423,7 +422,7 @@ def test_garbage_collection_is_not_blamed_on_the_code(hard: Launcher) -> None:
 
     def found() -> bool:
         assert server.get("/collect").status == 200
-        return bool(server.lines(NOT_THE_CODE + r"a full garbage collection took "))
+        return bool(server.lines(NOT_THE_CODE + r"the garbage collector took "))
 
     wait_until(found, "a collection is reported")
     server.stop()
@@ -454,7 +453,7 @@ def test_stopped_process_is_not_blamed_on_the_code(
     line = server.wait_for(NOT_THE_CODE + r"the process did not run for ")
     assert float(line[1]) >= 0.5
     server.stop()
-    assert not server.lines(r"blocked for|no sign of life")
+    assert not server.lines(r"blocked for|no heartbeat")
 
 
 @pytest.fixture
@@ -474,26 +473,22 @@ def unhurried(cgroup: Cgroup, confined: Launcher) -> Iterator[Launcher]:
 @pytest.mark.cgroup
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 def test_quota_is_not_blamed_on_the_code(cgroup: Cgroup, unhurried: Launcher) -> None:
-    """0.1 s of computing in a tenth of a core take a second."""
+    """0.1 s of computing in a twentieth of a core take two seconds."""
     unhurried.write("app.py", HARD)
     server = unhurried.start(*MODULE_DOOR, "app:app", **ONE_WORKER)
     server.wait_for_workers(1)
-    cgroup.set_quota(10_000)
-
-    began = time.monotonic()
-    for _ in range(2):
-        assert server.get("/little").status == 200
-    assert time.monotonic() - began > 0.5, "the quota had no effect"
+    cgroup.set_quota(5_000)
+    assert server.get("/little").status == 200
 
     server.wait_for(
         NOT_THE_CODE
-        + r"the CPU quota kept the process from running for \d\.\d\d s \(throttled \d+ times, "
-        + rf"\d\.\d\d s over all threads, by {cgroup.cpu}/cpu\.stat\)"
+        + r"its thread got no CPU for \d\.\d\d s, \d\.\d\d s of it because the CPU quota "
+        + rf"throttled \({cgroup.cpu}/cpu\.stat\)"
     )
     assert not server.lines("blocked for")
 
 
-def test_forks_find_one_thread_and_no_warning(hard: Launcher) -> None:
+def test_worker_has_no_thread_and_forks_without_a_warning(hard: Launcher) -> None:
     """Python 3.12 warns of a fork beside threads; here the warning would be an error."""
     server = hard.start(
         *MODULE_DOOR, "-k", ASYNCIO, "app:app", **ONE_WORKER,
@@ -503,44 +498,43 @@ def test_forks_find_one_thread_and_no_warning(hard: Launcher) -> None:
     server.wait_for_workers(1)
 
     for _ in range(3):
-        assert server.get("/fork").body == "1 2"
+        assert server.get("/fork").body == "1 1"
 
     server.get("/compute")
-    server.wait_for(BLOCKED + r"\S+/app\.py:1[01] in compute\(\)")
+    server.wait_for(BLOCKED + r"\S+/app\.py:(?:9|10) in compute\(\)")
     server.stop()
     assert not server.mistakes()
     assert not server.lines("Warning:")
 
 
 GREEN = """
-    import threading
+    import time
+
+    import gevent
 
     def app(environ, start_response):
         start_response("200 OK", [])
-        return [" ".join(thread.name for thread in threading.enumerate()).encode()]
+        if environ["PATH_INFO"] == "/stuck":
+            while True:
+                len(str(environ))
+        return [b""]
 """
 
 
-def test_green_threads_are_left_alone(gunicorn: Launcher) -> None:
+def test_green_threads_are_watched_too(gunicorn: Launcher) -> None:
     pytest.importorskip("gevent")
     gunicorn.write("app.py", GREEN)
-    server = gunicorn.start(*MODULE_DOOR, "-k", "gevent", "app:app", **ONE_WORKER)
-    server.wait_for_workers(1)
-
-    assert "watchdog" not in server.get().body
-    server.wait_for("no watchdog in a worker whose threads are green")
-    server.stop()
-    assert not server.mistakes()
-
-
-def test_nothing_to_watch_is_no_thread(gunicorn: Launcher) -> None:
-    gunicorn.write("app.py", GREEN)
     server = gunicorn.start(
-        *MODULE_DOOR, "-k", "sync", "app:app", **ONE_WORKER, GUNICORN_TIMEOUT="0"
+        *MODULE_DOOR, "-k", "gevent", "app:app", **ONE_WORKER, GUNICORN_TIMEOUT="4"
     )
-    server.wait_for_workers(1)
+    (pid,) = server.wait_for_workers(1)
+    assert server.get().status == 200
 
-    assert "watchdog" not in server.get().body
+    send(server, "/stuck")
+
+    server.wait_for(rf"\[{pid}\] " + SILENT)
+    server.wait_for(r"^  > \S+/app\.py:\d+ in app\(\): ")
+    server.wait_for_workers(1, replacing={pid})
 
 
 # uvicorn-worker's own class does not end when a file changes.

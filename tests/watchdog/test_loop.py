@@ -1,143 +1,250 @@
-"""A loop that is never well: which places are reported and counted, on a clock of the test's."""
+"""What is reported of an event loop that is late, on a clock of the test's."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import cycle, pairwise
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from gunicorn_autoconf.watchdog import loop as loop_module
-from gunicorn_autoconf.watchdog import watched as watched_module
-from gunicorn_autoconf.watchdog.loop import LoopWatch
-from gunicorn_autoconf.watchdog.stacks import Frame, Origins
-from gunicorn_autoconf.watchdog.tally import Tally
-from gunicorn_autoconf.watchdog.watched import MAX_SAMPLES, Sample, Samples
-from gunicorn_autoconf.watchdog.witnesses import Delay, OwnDelay
+from gunicorn_autoconf.watchdog.clocks import Clock
+from gunicorn_autoconf.watchdog.line import Line
+from gunicorn_autoconf.watchdog.loop import LoopWatch, Settings
+from gunicorn_autoconf.watchdog.quota import Throttling
+from gunicorn_autoconf.watchdog.stacks import Frame, Origins, ThreadStack
+from gunicorn_autoconf.watchdog.stamps import Stamps, State
 
-AA = Frame("/srv/app.py", 5, "aa")
-BB = Frame("/srv/app.py", 9, "bb")
+PID = 12
+LOOK_SECONDS = 0.0625
 
-Turn = tuple[tuple[Frame, float], ...]
-"""What the loop does between two answers: where it is, and for how many seconds."""
+
+class FakeLine:
+    """Answers at once with where the simulated worker is; not where that is stopped."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self.is_waiting = False
+        self.asked = 0
+        self.late: list[ThreadStack] = []
+
+    def ask(self, pid: int, *, listens: bool) -> None:
+        self.asked += 1
+        self.is_waiting = True
+
+    def read(self, pid: int, *, listens: bool) -> list[ThreadStack]:
+        if not self.is_waiting or self._simulation.state == "T":
+            return []
+        self.is_waiting = False
+        place = Frame(f"/srv/{self._simulation.at}.py", 5, self._simulation.at)
+        return [ThreadStack("MainThread", (place,), self._simulation.request)]
+
+    def forget(self) -> list[ThreadStack]:
+        self.is_waiting = False
+        return self.late
 
 
 class Simulation:
-    """A loop that is always late, and the watchdog that looks at it whenever it wants to."""
+    """One worker whose loop does what the test says, looked at 16 times a second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        self.at = AA
-        self.said: list[str] = []
-        self.tally = Tally()
-        self._running = True
-        self._asked: list[Callable[[], None]] = []
-        self._look_at = 0.0
-        clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr(loop_module, "time", clock)
-        monkeypatch.setattr(watched_module, "time", clock)
-        monkeypatch.setattr(loop_module, "read_stack", lambda ident: ((self.at,), None))
-        monkeypatch.setattr(loop_module, "is_in_code", lambda ident: True)
-        loop = SimpleNamespace(
-            is_running=lambda: self._running, call_soon_threadsafe=self._asked.append
-        )
+        page = memoryview(bytearray(320))
+        self.stamps = Stamps(page[:64].cast("d"), page[64:])
+        self.stamps.reach(State.LOADED | State.LISTENING | State.TICKING)
+        self.now = 1000.0
+        self.at = "idle"
+        self.request: str | None = "GET /a"
+        self.state = "S"
+        self.computing = self.queued = self.throttled = 0.0
+        self.said: list[tuple[str, str]] = []
+        self.line = FakeLine(self)
+        monkeypatch.setattr(loop_module, "read_clock", lambda pid, tid: self.clock())
+        settings = Settings(0.25, 60.0, 30.0, Origins())
         self.watch = LoopWatch(
-            cast("asyncio.AbstractEventLoop", loop),
-            threshold_seconds=0.25,
-            origins=Origins(),
-            own=OwnDelay(),
-            tally=self.tally,
-            say=self.said.append,
+            self.stamps,
+            cast("Line", self.line),
+            settings,
+            lambda: {
+                "cpu.stat": Throttling(0, int(self.throttled * 10), self.throttled, "cpu.stat")
+            },
+            lambda level, text, fields: self.said.append((level, text)),
         )
+        self.tick()
 
-    def run(self, turns: Iterator[Turn], until_seconds: float) -> None:
-        while self.now < until_seconds:
-            self.turn(next(turns))
-        self.end()
+    def clock(self) -> Clock:
+        return Clock(self.computing, self.queued, 0, self.state)
 
-    def turn(self, work: Turn) -> None:
-        for self.at, seconds in work:
-            self._pass(seconds)
-        asked, self._asked[:] = [*self._asked], []
-        for answer in asked:
-            answer()
+    def tick(self) -> None:
+        self.stamps.tick(self.now, self.computing, self.queued)
+        self.watch.look(PID, self.stamps.read(), self.now)
 
-    def end(self) -> None:
-        self._running = False
-        self.watch.check(self.now, Delay())
-        self.watch.close()
+    def block(
+        self,
+        seconds: float,
+        at: str = "query",
+        *,
+        computing: float = 0.0,
+        queued: float = 0.0,
+        throttled: float = 0.0,
+        collecting: float = 0.0,
+        state: str = "S",
+    ) -> None:
+        """Be late; the other times are their shares of it, 0 to 1."""
+        self.at, self.state = at, state
+        ends = self.now + 0.05 + seconds
+        while self.now < ends:
+            step = min(LOOK_SECONDS, ends - self.now)
+            self.now += step
+            self.computing += step * computing
+            self.queued += step * queued
+            self.throttled += step * throttled
+            self.stamps.collected(step * collecting)
+            self.watch.look(PID, self.stamps.read(), self.now)
+        if state == "R":  # The kernel counts it now that it is over.
+            self.queued += seconds
+        self.at, self.state = "idle", "S"
+        self.tick()
 
-    def _pass(self, seconds: float) -> None:
-        ends = self.now + seconds
-        while self._look_at < ends:
-            self.now = max(self.now, self._look_at)
-            self._look_at = self.now + self.watch.check(self.now, Delay())
-        self.now = ends
-
-    def count(self, pattern: str) -> Counter[str]:
-        """How often something was said, by the function that it names."""
-        found = (
-            re.search(rf"{pattern}.* in (\w+)\(\)", line.splitlines()[0]) for line in self.said
-        )
-        return Counter(match[1] for match in found if match)
+    def lines(self, pattern: str) -> list[str]:
+        return [f"{level} {text}" for level, text in self.said if re.search(pattern, text)]
 
 
 @pytest.fixture
-def simulation(monkeypatch: pytest.MonkeyPatch) -> Any:
+def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Simulation(monkeypatch)
 
 
-def test_worse_place_is_seen_behind_one_that_never_ends(simulation: Simulation) -> None:
-    """Six clients of 0.1 s each and one of 1.0 s, for 130 s: 81 rounds."""
-    simulation.run(cycle([*[((AA, 0.1),)] * 6, ((BB, 1.0),)]), until_seconds=130)
+def test_loop_that_waits_is_reported_while_it_lasts(worker: Simulation) -> None:
+    worker.block(1.0)
 
-    assert simulation.count("has been blocked for") == {"aa": 3, "bb": 3}
-    counted = simulation.tally.render() or ""
-    assert re.search(r"^  8[01] at /srv/app\.py:9 in bb\(\): 8\d\.\d\d s, ", counted, re.MULTILINE)
-
-
-def test_worse_place_is_seen_in_the_same_turn(simulation: Simulation) -> None:
-    """The loop answers once a round; what comes first in it is not all there is."""
-    turn = (*[(AA, 0.1)] * 3, (BB, 1.0))
-    simulation.run(cycle([turn]), until_seconds=50)
-
-    assert simulation.count("has been blocked for")["bb"] == 1
-    counted = simulation.tally.render() or ""
-    assert re.search(r"^  3\d at /srv/app\.py:9 in bb\(\): ", counted, re.MULTILINE)
+    (blocked, again) = (f"{level} {text}" for level, text in worker.said)
+    assert re.match(r"warning the event loop has been blocked for 0\.\d\d s by /srv/query", blocked)
+    assert "\n  request: GET /a\n  the thread waits; " in blocked
+    assert again.startswith("info the event loop runs again; it was blocked for 1.00 s at /srv/que")
 
 
-def test_worse_place_is_reported_while_it_blocks(simulation: Simulation) -> None:
-    for _ in range(20):
-        simulation.turn(((AA, 0.1),))
-    simulation.turn(((BB, 30.0),))
-    simulation.end()
+def test_loop_that_computes(worker: Simulation) -> None:
+    worker.block(0.6, computing=1.0)
 
-    assert simulation.count(r"has been blocked for 0\.2\d s by") == {"bb": 1}
-    assert simulation.count(r"runs again; it was blocked for 1\.\d\d s, in ") == {"aa": 1}
-    assert simulation.count(r"runs again; it was blocked for (?:29|30)\.\d\d s at") == {"bb": 1}
+    assert worker.lines("the thread computes")
 
 
-def test_stall_that_never_ends_is_reported_every_minute(simulation: Simulation) -> None:
-    simulation.run(cycle([((AA, 0.1),)]), until_seconds=130)
+def test_short_stall_is_nobodys_business(worker: Simulation) -> None:
+    worker.block(0.1)
+    worker.block(0.24)
 
-    assert simulation.count("has been blocked for") == {"aa": 3}
-    assert simulation.count("is as busy as before; it was blocked for 5") == {"aa": 2}
-    assert simulation.count("runs again; it was blocked for ") == {"aa": 1}
-    assert "blocked 3 times" in (simulation.tally.render() or "")
+    assert worker.said == []
 
 
-def test_samples_are_few_and_of_the_whole_time() -> None:
-    samples = Samples()
-    for number in range(1000):
-        samples.add(Sample((AA._replace(line=number),), None))
+def test_request_of_native_code_comes_with_the_end(worker: Simulation) -> None:
+    worker.request = None
+    worker.line.late = [ThreadStack("MainThread", (), "GET /late")]
+    worker.block(0.6)
 
-    lines = [stack[0].line for stack in samples.stacks]
-    assert len(lines) <= MAX_SAMPLES
-    assert lines[0] == 0
-    assert lines[-1] >= 900
-    assert {b - a for a, b in pairwise(lines)} == {64}
+    assert worker.lines(r"runs again.* in query\(\), serving GET /late$")
+
+
+def test_quota_is_blamed_for_what_it_throttled(worker: Simulation) -> None:
+    worker.block(1.0, computing=0.1, queued=0.9, throttled=0.9)
+
+    (line,) = worker.lines("")
+    assert line.startswith("info the event loop was late by 1.00 s, not because of your code: its ")
+    assert "because the CPU quota throttled (cpu.stat)" in line
+
+
+def test_crowded_machine_is_blamed_for_the_rest(worker: Simulation) -> None:
+    worker.block(1.0, computing=0.1, queued=0.9, throttled=0.02)
+
+    assert worker.lines("The machine has more to do than cores")
+    assert not worker.lines("blocked for")
+
+
+def test_code_is_blamed_for_its_share_of_a_long_wait(worker: Simulation) -> None:
+    worker.block(12.0, computing=0.25, queued=0.75, throttled=0.75, collecting=0.15)
+
+    (blocked, _) = worker.lines("")
+    assert re.search(
+        r"of this your code took 0\.\d\d s, the garbage collector \d\.\d\d s, and for", blocked
+    )
+
+
+def test_collector_is_blamed_for_its_own(worker: Simulation) -> None:
+    worker.block(1.0, computing=1.0, collecting=0.9)
+
+    assert worker.lines("the garbage collector took 0.9")
+    assert not worker.lines("blocked for")
+
+
+def test_stopped_process_is_not_asked(worker: Simulation) -> None:
+    worker.block(2.0, state="T")
+
+    assert worker.line.asked == 0
+    assert worker.lines("the process did not run for")
+    assert not worker.lines("blocked for")
+
+
+def test_what_waits_for_a_cpu_and_is_not_counted_yet_is_not_the_codes(worker: Simulation) -> None:
+    """The kernel counts a wait when it is over."""
+    worker.block(1.0, state="R")
+
+    assert not worker.lines("blocked for")
+
+
+def test_worse_place_is_seen_behind_one_that_never_ends(worker: Simulation) -> None:
+    for _ in range(80):
+        worker.block(0.6, "often")
+        worker.block(1.0, "seldom")
+
+    reported = Counter(re.findall(r"blocked for \S+ s by /srv/(\w+)", str(worker.said)))
+    assert reported == {"often": 3, "seldom": 3}
+    worker.watch.close()
+    assert worker.lines(r"blocked 160 times\n  80 at /srv/seldom.py:5 in seldom\(\): 80\.\d\d s")
+
+
+def test_muted_place_is_reported_when_it_is_much_worse(worker: Simulation) -> None:
+    worker.block(0.5)
+    worker.block(0.5)
+    worker.block(8.0)
+
+    assert len(worker.lines("has been blocked for 0")) == 1
+    assert len(worker.lines(r"has been blocked for 2\.\d\d s by")) == 1
+    assert worker.lines(r"runs again; it was blocked for 8\.00 s")
+
+
+def test_no_line_is_to_blame_where_each_sample_shows_another(worker: Simulation) -> None:
+    seen = iter(f"view_{n}" for n in range(100))
+
+    def read(pid: int, *, listens: bool) -> list[ThreadStack]:
+        return [ThreadStack("", (Frame(f"/srv/{next(seen)}.py", 1, "f"),))]
+
+    worker.line.read = read  # type: ignore[method-assign]
+    worker.block(1.5)
+
+    assert worker.lines("no single line is to blame")
+
+
+def test_worker_that_is_killed_in_a_stall_has_it_counted(worker: Simulation) -> None:
+    worker.at = "query"
+    for _ in range(40):
+        worker.now += LOOK_SECONDS
+        worker.watch.look(PID, worker.stamps.read(), worker.now)
+    worker.watch.close()
+
+    assert worker.lines(r"was blocked once\n  1 at /srv/query.py:5 in query\(\): 2\.\d\d s")
+
+
+def test_summary_never_contradicts_what_was_reported(worker: Simulation) -> None:
+    """Reported as the code's, then the machine stood still for long: it stays the code's."""
+    worker.at = "query"
+    for _ in range(8):
+        worker.now += LOOK_SECONDS
+        worker.watch.look(PID, worker.stamps.read(), worker.now)
+    assert worker.lines("has been blocked")
+    worker.block(20.0, queued=1.0)
+    worker.watch.close()
+
+    assert worker.lines(
+        "in the life of this worker its event loop was blocked once$|once\n  1 at /srv"
+    )
+    assert not worker.lines("late once")

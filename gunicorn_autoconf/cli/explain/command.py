@@ -21,12 +21,8 @@ from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Remark
 from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.server.autoconf import Autoconf, build
-from gunicorn_autoconf.server.gunicorn import (
-    assigned_names,
-    check_command_line,
-    spellings,
-    taken_settings,
-)
+from gunicorn_autoconf.server.command_line import check_command_line
+from gunicorn_autoconf.server.gunicorn import assigned_names, spellings, taken_settings
 from gunicorn_autoconf.server.replan import http_parser
 
 # The file that Gunicorn reads by default.

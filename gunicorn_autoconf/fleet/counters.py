@@ -1,0 +1,117 @@
+"""What a worker has done since its fork, as numbers that only grow. Pure."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+# Where each number is in the worker's slot of the shared page. The order is part of the promise
+# that a reader never sees too much: it copies them in this order, the time of the last change last.
+FINISHED = 0
+STARTED = 1
+WEBSOCKETS = 2
+# The time of the requests beyond the first, where several run at once.
+EXTRA_SECONDS = 3
+BUSY_SECONDS = 4
+CHANGED_AT_SECONDS = 5
+CPU_SECONDS = 6
+QUEUE_SECONDS = 7
+QUEUED = 8
+REJECTED = 9
+STALLS = 10
+
+# How often a reader tries again that a request has come between: a copy takes less than 1 µs.
+COPIES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """
+    What one worker, or several together, have done.
+
+    Attributes:
+        requests: HTTP requests that are over, however they ended.
+        in_flight: Requests and WebSockets that go on now; the one value that also falls.
+        busy_seconds: Time with at least one request.
+        slot_seconds: The time of every request, summed: two at once for a second are 2.
+        cpu_seconds: CPU time of the whole process, the start included.
+        queue_seconds: How long requests waited before they reached the worker, summed.
+        queued: How many requests *queue_seconds* is of.
+        rejected: Requests that were refused unserved.
+        stalls: How often the worker was stuck.
+    """
+
+    requests: int = 0
+    in_flight: int = 0
+    busy_seconds: float = 0.0
+    slot_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    queued: int = 0
+    rejected: int = 0
+    stalls: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        """
+        Return the sums.
+
+        >>> Counters(requests=3, busy_seconds=0.5).plus(Counters(requests=4)).requests
+        7
+        """
+        return self._with(other, operator.add)
+
+    def at_least(self, earlier: Counters) -> Counters:
+        """
+        Return these where they are more than *earlier*, and *earlier* where not.
+
+        A reader that comes in the middle of a change sees a little too little for a moment.
+        """
+        return replace(self._with(earlier, max), in_flight=self.in_flight)
+
+    def _with(self, other: Counters, operation: Callable[[float, float], float]) -> Counters:
+        values: dict[str, float] = {
+            each.name: operation(getattr(self, each.name), getattr(other, each.name))
+            for each in fields(self)
+        }
+        return Counters(**values)  # type: ignore[arg-type]
+
+
+def copy_numbers(numbers: memoryview[float]) -> list[float]:
+    """Return *numbers* as they were at one moment; the worker goes on to count meanwhile."""
+    first: list[float] = list(numbers)
+    for _ in range(COPIES):
+        second: list[float] = list(numbers)
+        # None of the stores that go with a begin or an end is in the first copy without it.
+        if first[:WEBSOCKETS] == second[:WEBSOCKETS]:
+            break
+        first = second
+    return first
+
+
+def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | None:
+    """
+    Return the counters that *numbers* hold, the requests that still run counted up to now.
+
+    None where nobody counts: the worker has not loaded its application, or its class is unknown.
+
+    Args:
+        numbers: The region of a worker's slot, copied.
+        now_seconds: The monotonic clock before they were copied.
+    """
+    changed_at = numbers[CHANGED_AT_SECONDS]
+    if not changed_at:
+        return None
+    requests = max(int(numbers[STARTED] - numbers[FINISHED]), 0)
+    since = max(now_seconds - changed_at, 0.0)
+    return Counters(
+        requests=int(numbers[FINISHED]),
+        in_flight=requests + int(numbers[WEBSOCKETS]),
+        busy_seconds=numbers[BUSY_SECONDS] + (since if requests else 0.0),
+        slot_seconds=numbers[BUSY_SECONDS] + numbers[EXTRA_SECONDS] + since * requests,
+        cpu_seconds=numbers[CPU_SECONDS],
+        queue_seconds=numbers[QUEUE_SECONDS],
+        queued=int(numbers[QUEUED]),
+        rejected=int(numbers[REJECTED]),
+        stalls=int(numbers[STALLS]),
+    )

@@ -1,0 +1,172 @@
+"""Counts, in a worker, what it does. Reads a clock; writes the worker's slot of the shared page.
+
+Theory of operation. Nothing is kept for a single request. Whenever one begins or ends, what has
+passed since the last such change is added to the sums, times the requests that were in flight
+meanwhile. Each number is one store, and the stores come in such an order that a reader in between,
+or an arbiter that reads after a SIGKILL, sees a little too little and never too much:
+
+- a first request begins: the time of the change, then one more is started;
+- the last one ends: one more is finished, then the sum;
+- others are in flight: the time of the change, the sums up to it, then one more of either.
+
+A worker with threads keeps one such change apart from the next by a lock of the process; an event
+loop needs none. What runs here runs for every request of the server, which is why it is written
+twice: a call of a function is a tenth of what a request of an event loop may cost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from threading import Lock
+from typing import Any
+
+from gunicorn_autoconf.fleet.counters import (
+    BUSY_SECONDS,
+    CHANGED_AT_SECONDS,
+    CPU_SECONDS,
+    EXTRA_SECONDS,
+    FINISHED,
+    QUEUE_SECONDS,
+    QUEUED,
+    REJECTED,
+    STALLS,
+    STARTED,
+    WEBSOCKETS,
+)
+
+App = Callable[[Any, Any, Any], Awaitable[Any]]
+Edge = Callable[[], None]
+
+
+class Meter:
+    """The counters of one worker, which counts its requests by `edges` or by `calls`."""
+
+    def __init__(
+        self, numbers: memoryview[float], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Count from the first `edges` or `calls` on; a class without either counts nothing.
+
+        Args:
+            numbers: The region of the worker's slot, all 0.
+            clock: Seconds that the arbiter's clock shows as well.
+        """
+        self._numbers = numbers
+        self._clock = clock
+        self._lock = Lock()
+
+    def edges(self, *, threaded: bool) -> tuple[Edge, Edge]:
+        """Return what to call when a request begins and when it ends, in *threaded* workers too."""
+        self._begin()
+        enter, leave = _edges(self._numbers, self._clock)
+        if threaded:
+            return _locked(enter, self._lock), _locked(leave, self._lock)
+        return enter, leave
+
+    def calls(self, app: App, other: App) -> App:
+        """Return what counts the calls of *app* for HTTP requests, and hands others to *other*."""
+        self._begin()
+        return _calls(self._numbers, self._clock, app, other)
+
+    def websocket(self, change: int) -> None:
+        """Count a WebSocket that opens (1) or is closed (-1); its time is no request's."""
+        self._add(WEBSOCKETS, change)
+
+    def queued(self, seconds: float) -> None:
+        """Count a request that waited for *seconds* before it got here."""
+        self._add(QUEUE_SECONDS, seconds)
+        self._add(QUEUED, 1)
+
+    def rejected(self) -> None:
+        """Count a request that is refused."""
+        self._add(REJECTED, 1)
+
+    def stalled(self) -> None:
+        """Count a stall."""
+        self._add(STALLS, 1)
+
+    def exiting(self) -> None:
+        """Note the CPU time at the end: the arbiter can read it of living processes only."""
+        self._numbers[CPU_SECONDS] = time.process_time()
+
+    def _begin(self) -> None:
+        self._numbers[CHANGED_AT_SECONDS] = self._clock()
+
+    def _add(self, index: int, change: float) -> None:
+        with self._lock:
+            self._numbers[index] += change
+
+
+def _edges(numbers: memoryview[float], clock: Callable[[], float]) -> tuple[Edge, Edge]:
+    started = finished = busy_seconds = extra_seconds = changed_at = 0.0
+
+    def enter() -> None:
+        nonlocal started, busy_seconds, extra_seconds, changed_at
+        numbers[CHANGED_AT_SECONDS] = now = clock()
+        if in_flight := started - finished:
+            seconds = now - changed_at
+            numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+            numbers[EXTRA_SECONDS] = extra_seconds = extra_seconds + (in_flight - 1) * seconds
+        changed_at = now
+        numbers[STARTED] = started = started + 1.0
+
+    def leave() -> None:
+        nonlocal finished, busy_seconds, extra_seconds, changed_at
+        finished += 1.0
+        if started == finished:
+            numbers[FINISHED] = finished
+            numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (clock() - changed_at)
+            return
+        numbers[CHANGED_AT_SECONDS] = now = clock()
+        seconds = now - changed_at
+        numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+        numbers[EXTRA_SECONDS] = extra_seconds = extra_seconds + (started - finished) * seconds
+        changed_at = now
+        numbers[FINISHED] = finished
+
+    return enter, leave
+
+
+def _calls(numbers: memoryview[float], clock: Callable[[], float], app: App, other: App) -> App:
+    started = finished = busy_seconds = extra_seconds = changed_at = 0.0
+
+    async def call_counted(scope: Any, receive: Any, send: Any) -> Any:
+        nonlocal started, finished, busy_seconds, extra_seconds, changed_at
+        if scope["type"] != "http":
+            return await other(scope, receive, send)
+        # As `enter` does.
+        numbers[CHANGED_AT_SECONDS] = now = clock()
+        if in_flight := started - finished:
+            seconds = now - changed_at
+            numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+            numbers[EXTRA_SECONDS] = extra_seconds = extra_seconds + (in_flight - 1) * seconds
+        changed_at = now
+        numbers[STARTED] = started = started + 1.0
+        try:
+            return await app(scope, receive, send)
+        finally:
+            # As `leave` does.
+            finished += 1.0
+            if started == finished:
+                numbers[FINISHED] = finished
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (clock() - changed_at)
+            else:
+                numbers[CHANGED_AT_SECONDS] = now = clock()
+                seconds = now - changed_at
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+                extra_seconds += (started - finished) * seconds
+                numbers[EXTRA_SECONDS] = extra_seconds
+                changed_at = now
+                numbers[FINISHED] = finished
+
+    return call_counted
+
+
+def _locked(count: Edge, lock: AbstractContextManager[bool]) -> Edge:
+    def locked() -> None:
+        with lock:
+            count()
+
+    return locked

@@ -1,0 +1,128 @@
+"""Counts the requests of a worker, and sees when its application can serve.
+
+Replaces attributes of Gunicorn's worker object and of uvicorn's configuration; nothing of the
+application is changed. What is replaced depends on the worker class:
+
+- sync, gthread, gevent and eventlet: the worker's `handle_request`, and `handle_http2_request`. A
+  request lasts from its parsed head until the last byte of the response is written.
+- Gunicorn's `asgi`: the application that the worker calls, `worker.asgi`.
+- UvicornWorker, ours and uvicorn-worker's: the application that uvicorn calls, once it has loaded
+  it. For ASGI a request lasts until the application returns, background tasks of it included.
+
+Other classes are not counted. An ASGI worker can serve once the start-up of the lifespan is
+complete, or where the application turns out not to support it; the others, once they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_autoconf.worker_classes import FAMILIES, Slots, family_of
+
+if TYPE_CHECKING:
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf.fleet.meter import App, Edge, Meter
+
+
+def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
+    """
+    Count by *meter*, if any, and call *ready* once the application can serve.
+
+    Return False where *worker* can serve as soon as it runs: *ready* is not called then.
+    """
+    family = family_of(type(worker))
+    if family is None:
+        return False
+    if family.runs_uvicorn and hasattr(getattr(worker, "config", None), "lifespan"):
+        lifespan = _Lifespan(worker, worker.config.lifespan, ready)
+        _once_loaded(worker.config, lambda app: _count_asgi(app, meter, lifespan))
+    elif family is FAMILIES["asgi"]:
+        lifespan = _Lifespan(worker, getattr(worker.cfg, "asgi_lifespan", "auto"), ready)
+        worker.asgi = _count_asgi(worker.asgi, meter, lifespan)
+    else:
+        # gevent's pywsgi server has handlers of its own, Tornado too.
+        has_handlers = getattr(worker, "server_class", None) is None
+        if meter and has_handlers and family.slots is not Slots.UNBOUNDED:
+            _count_wsgi(worker, *meter.edges(threaded=family.slots is Slots.THREADS))
+        return False
+    return lifespan.mode != "off"
+
+
+def _count_wsgi(worker: Worker, enter: Edge, leave: Edge) -> None:
+    def counting(handle: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_counted(*args: Any) -> Any:
+            enter()
+            try:
+                return handle(*args)
+            finally:
+                leave()
+
+        return handle_counted
+
+    for name in ("handle_request", "handle_http2_request"):
+        if hasattr(worker, name):
+            setattr(worker, name, counting(getattr(worker, name)))
+
+
+def _count_asgi(app: App, meter: Meter | None, lifespan: _Lifespan) -> App:
+    async def call_other(scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] == "lifespan":
+            return await lifespan.call(app, scope, receive, send)
+        if meter is None:
+            return await app(scope, receive, send)
+        meter.websocket(1)
+        try:
+            return await app(scope, receive, send)
+        finally:
+            meter.websocket(-1)
+
+    return meter.calls(app, call_other) if meter else call_other
+
+
+def _once_loaded(config: Any, wrap: Callable[[App], App]) -> None:
+    """Have *wrap* take the application that uvicorn has loaded: whatever it was, ASGI 3 by now."""
+    load = config.load
+
+    def load_and_wrap() -> None:
+        load()
+        app = config.loaded_app
+        if type(app).__module__.startswith("uvicorn."):
+            # Its middleware is an object; Python calls a bound method faster: 30 of 240 ns.
+            app = app.__call__
+        config.loaded_app = wrap(app)
+
+    config.load = load_and_wrap
+
+
+class _Lifespan:
+    """Sees the start-up of the application end, in one worker."""
+
+    def __init__(self, worker: Worker, mode: str, ready: Callable[[], None]) -> None:
+        self._worker = worker
+        self._ready = ready
+        self._is_over = False
+        self.mode = mode
+
+    async def call(self, app: App, scope: Any, receive: Any, send: Any) -> Any:
+        """Call *app* for its lifespan."""
+
+        async def heed(message: Any) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                self._end(can_serve=True)
+            elif message["type"] == "lifespan.startup.failed":
+                self._end(can_serve=False)
+
+        try:
+            return await app(scope, receive, heed)
+        finally:
+            # The server takes an application that ends before that for one without a lifespan.
+            self._end(can_serve=self.mode == "auto" and self._worker.alive)
+
+    def _end(self, *, can_serve: bool) -> None:
+        if not self._is_over:
+            self._is_over = True
+            if can_serve:
+                self._ready()

@@ -1,0 +1,213 @@
+"""What a declaration names and Gunicorn needs at the start: hooks, worker class, log level.
+
+Imports what is named, or where nothing of the user's may run reads its source.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+from gunicorn_autoconf.app.factory import bindings
+from gunicorn_autoconf.app.source import (
+    NoModuleError,
+    UnreadableError,
+    locate,
+    parse_source,
+    read_source,
+)
+from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.declaration import Declaration, Explicit
+from gunicorn_autoconf.plan.variables import PREFIX
+from gunicorn_autoconf.server.gunicorn import default_setting, is_hook
+from gunicorn_autoconf.worker_classes import UVICORN
+
+Hook = Callable[..., Any]
+
+# How alike two names are for one to be a slip of the other: gthreads and gthread are (0.93),
+# eventlet and gevent are not (0.71).
+_ALIKE = 0.8
+
+# Their classes can be looked up without running anything of the user's.
+_SERVERS = ("gunicorn", "gunicorn_autoconf", "uvicorn", "uvicorn_worker")
+
+
+def check_requirements(
+    declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
+) -> None:
+    """
+    Pass over a *declaration* whose hooks, worker class and log level are there.
+
+    Args:
+        declaration: What was declared.
+        search_path: Where Gunicorn will import modules from.
+        runs_hooks: Whether to import the modules of hooks; otherwise their source is read.
+
+    Raises:
+        DeclarationError: Gunicorn would not start, or would ignore the value.
+    """
+    for name in declaration.settings:
+        explicit = declaration.explicit(name)
+        if explicit and is_hook(name) and isinstance(explicit.value, str):
+            (load_hook if runs_hooks else read_hook)(name, explicit.value, search_path)
+    if worker_class := declaration.explicit("worker_class"):
+        _check_worker_class(worker_class)
+    level = declaration.explicit("loglevel")
+    if level and not level.applied and not declaration.explicit("logger_class"):
+        _check_level(level)
+
+
+def load_hook(name: str, text: str, search_path: Sequence[str] = ()) -> Hook:
+    """
+    Return the function that *text* names for the hook *name*; imports the user's module.
+
+    Raises:
+        DeclarationError: There is none, or not one of this hook's arity.
+    """
+    setting = default_setting(name)
+    try:
+        with _importing_from(search_path):
+            hook: Hook = setting.validator(text)
+    except Exception as error:  # Whatever the user's module raises.
+        arity = _arity_of(text)
+        if arity is not None and not _is_taken(setting, arity):
+            raise _wrong_arity(setting, text, arity) from error
+        said = " ".join(str(error).split())
+        remedy = f"use module.function that can be imported; Gunicorn says: {said}"
+        raise DeclarationError(_variable(name), text, remedy) from error
+    return hook
+
+
+def read_hook(name: str, text: str, search_path: Sequence[str]) -> None:
+    """
+    Pass over a hook that its source shows or does not exclude; runs nothing.
+
+    Raises:
+        DeclarationError: There is no such module or function, or not one of this hook's arity.
+    """
+    module, _, function = text.rpartition(".")
+    try:
+        path = locate(module, search_path).path
+        statements = parse_source(read_source(path)) if path else []
+    except NoModuleError as error:
+        remedy = f"use module.function that can be imported; no module named {error.name} is found"
+        raise DeclarationError(_variable(name), text, remedy) from error
+    except UnreadableError:
+        return
+    found = [*bindings(statements, function)] if path else [None]
+    if not found:
+        remedy = f"use module.function; {module} has no {function}"
+        raise DeclarationError(_variable(name), text, remedy)
+    definition = found[0]
+    if len(found) > 1 or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
+        return  # Only running it would show.
+    arguments = definition.args
+    arity = len(arguments.posonlyargs) + len(arguments.args)
+    setting = default_setting(name)
+    if not _is_taken(setting, arity):
+        raise _wrong_arity(setting, text, arity)
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _wrong_arity(setting: Any, text: str, arity: int) -> DeclarationError:
+    wanted = inspect.signature(setting.get())
+    remedy = f"it takes {arity} argument{'' if arity == 1 else 's'}, "
+    remedy += f"use a function that takes {len(wanted.parameters)}: {setting.name}{wanted}"
+    return DeclarationError(_variable(setting.name), text, remedy)
+
+
+def _arity_of(text: str) -> int | None:
+    """How many positional arguments the object takes that *text* names, if it is imported."""
+    module, _, function = text.rpartition(".")
+    try:
+        parameters = inspect.signature(getattr(sys.modules[module], function)).parameters.values()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def _is_taken(setting: Any, arity: int) -> bool:
+    """Whether Gunicorn takes a function of so many arguments for this hook."""
+
+    def stub() -> None: ...
+
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    rows = [inspect.Parameter(f"argument_{number}", kind) for number in range(arity)]
+    stub.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]
+    try:
+        setting.validator(stub)
+    except Exception:  # Validators raise what they like.
+        return False
+    return True
+
+
+@contextmanager
+def _importing_from(search_path: Sequence[str]) -> Iterator[None]:
+    """Find modules where Gunicorn will find them once it has read all of its configuration."""
+    added = [entry for entry in search_path if entry not in sys.path]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for entry in added:
+            if entry in sys.path:
+                sys.path.remove(entry)
+
+
+def _check_worker_class(explicit: Explicit) -> None:
+    text = explicit.value
+    if not isinstance(text, str) or text.startswith("egg:"):
+        return
+    is_alias = "." not in text
+    if not is_alias and text.partition(".")[0] not in _SERVERS:
+        return  # Of the user's own: to look it up would run it.
+    from gunicorn import __version__, util
+    from gunicorn.workers import SUPPORTED_WORKERS
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Whoever uses the class gets them.
+            util.load_class(text)
+    except Exception as error:  # Whatever the class needs and does not find.
+        name, shown = explicit.source, text
+        if name == "GUNICORN_CMD_ARGS":
+            shown = f"--worker-class {text}"
+        if is_alias and text in SUPPORTED_WORKERS:
+            said = " ".join(str(error.__context__ or error).split())
+            raise DeclarationError(name, shown, f"Gunicorn says: {said}") from error
+        remedy = f"Gunicorn {__version__} has no such worker class"
+        if nearest := _nearest_class(text, [*SUPPORTED_WORKERS]):
+            remedy += f"; did you mean {nearest}?"
+        else:
+            remedy += f"; use one of {', '.join(sorted(SUPPORTED_WORKERS))}, or module.Class"
+        raise DeclarationError(name, shown, remedy) from error
+
+
+def _nearest_class(text: str, aliases: Sequence[str]) -> str | None:
+    if "uvicorn" in text.lower():
+        return UVICORN
+    return next(iter(get_close_matches(text.lower(), aliases, n=1, cutoff=_ALIKE)), None)
+
+
+def _check_level(explicit: Explicit) -> None:
+    """Gunicorn takes a level that it does not know for ``info``, silently."""
+    known = importlib.import_module("gunicorn.glogging").Logger.LOG_LEVELS
+    text = explicit.value
+    if not isinstance(text, str) or text.lower() in known:
+        return
+    alike = get_close_matches(text.lower(), known, n=1, cutoff=_ALIKE)
+    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or next(iter(alike), None)
+    remedy = f"use one of {', '.join(known)}"
+    raise DeclarationError(
+        explicit.source, text, remedy + (f"; did you mean {nearest}?" if nearest else "")
+    )

@@ -1,0 +1,64 @@
+"""What the watchdog adds to a worker once its application is loaded: ticks, watchers, requests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf.watchdog.pools import PoolWatcher
+from gunicorn_autoconf.watchdog.requests import LongRequests, stamp_requests
+from gunicorn_autoconf.watchdog.stamps import Stamps, State
+from gunicorn_autoconf.watchdog.ticker import Ticker, Watcher
+from gunicorn_autoconf.worker_classes import Interface, Slots, family_of
+
+if TYPE_CHECKING:
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf.watchdog.patrol import Patrol
+
+
+class Inside:
+    """The watchdog's part in one worker; it does nothing where the arbiter watches none."""
+
+    def __init__(self, worker: Worker, patrol: Patrol) -> None:
+        self._stamps: Stamps | None = None
+        self._ticker: Ticker | None = None
+        own, listener = patrol.own, patrol.listener
+        if own is None or listener is None:
+            return
+        stall_seconds, timeout_seconds, _, origins = own.settings
+
+        def say(level: str, text: str) -> None:
+            getattr(worker.log, level)("gunicorn-autoconf: %s", text)
+
+        watchers: list[Watcher] = [PoolWatcher(origins, say)]
+        family = family_of(type(worker))
+        has_loop = family is None or family.interface is not Interface.WSGI
+        if has_loop:
+            from gunicorn_autoconf.watchdog.tasks import TaskWatcher
+
+            watchers.append(TaskWatcher(worker, own.stamps, origins, say))
+        elif family and family.slots is Slots.THREADS and timeout_seconds > 0:
+            watchers.append(LongRequests(worker, timeout_seconds, origins, say))
+        elif family and family.slots is Slots.ONE:
+            stamp_requests(worker, own.stamps)
+        self._stamps = own.stamps
+        self._ticker = Ticker(
+            worker,
+            own.stamps,
+            listener,
+            stall_seconds=stall_seconds if has_loop else 0.0,
+            watchers=watchers,
+        )
+
+    def start(self) -> None:
+        """Begin; the application is loaded and the worker about to serve."""
+        if self._stamps and self._ticker:
+            self._ticker.start()
+            self._stamps.reach(State.LOADED)
+
+    def leave(self) -> None:
+        """Note that the worker has served and ends."""
+        if self._stamps and self._ticker:
+            self._ticker.stop()
+            self._stamps.end(time.monotonic())

@@ -1,0 +1,232 @@
+"""
+The arbiter's look at every worker. Logs, and prepares workers at forks.
+
+Theory of operation. There is one `Patrol` for each arbiter. Gunicorn's main thread makes it and
+tells it of each fork and each end, while the thread is paused that repeats `step`; that thread
+alone looks at workers. In a forked worker the copy of the patrol has one more part, the worker's
+own side, and no thread. Should a step fail, that is logged once and is the last: the server goes on
+without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf.fleet.shared_page import Region
+from gunicorn_autoconf.watchdog.line import Line
+from gunicorn_autoconf.watchdog.listener import Listener
+from gunicorn_autoconf.watchdog.loop import Settings
+from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
+from gunicorn_autoconf.watchdog.sources import find_origins
+from gunicorn_autoconf.watchdog.stamps import SLOW_SECONDS, Stamps, tick_seconds
+from gunicorn_autoconf.watchdog.watch import WorkerWatch
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf.fleet.records import WorkerRecords
+
+# How often workers are looked at in a threshold, and at most while nothing is late.
+LOOKS_PER_THRESHOLD = 4
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.005, 0.5
+# While an answer is due.
+ASKING_SECONDS = 0.02
+# A start is reported after `SLOW_SECONDS`, and again after so many times as long.
+AGAIN_FACTOR = 6.0
+# The quotas' work is summed over a minute, and logged at most every ten.
+QUOTA_SECONDS, QUOTA_QUIET_SECONDS = 60.0, 600.0
+# What a quota does below this is how quotas work.
+QUOTA_FRACTION, QUOTA_LOST_SECONDS = 0.1, 1.0
+
+
+class Patrol:
+    """
+    Looks at the workers of one arbiter.
+
+    Args:
+        server: The arbiter.
+        records: Knows the slot of each worker.
+        stall_seconds: How long an event loop may be blocked.
+        root: Where /proc and /sys are found.
+    """
+
+    def __init__(
+        self, server: Arbiter, records: WorkerRecords, stall_seconds: float, root: str
+    ) -> None:
+        self._server = server
+        self._records = records
+        self.stall_seconds = stall_seconds
+        self._watches: dict[int, WorkerWatch] = {}
+        self._forking: WorkerWatch | None = None
+        self.own: WorkerWatch | None = None
+        """In a worker, what the arbiter watches it by."""
+        self.listener: Listener | None = None
+        self._quota = QuotaCounters(root)
+        self._quota_before = self._quota.read()
+        self._quota_at = time.monotonic()
+        self._quota_quiet_until = 0.0
+        self._stopping_since: float | None = None
+        self._may_signal = True
+        self._due = math.inf
+        self._has_skipped = False
+
+    def start(self) -> None:
+        """Take care of each fork from now on."""
+        os.register_at_fork(after_in_parent=self._forked, after_in_child=self._begin_worker)
+
+    def stop(self) -> None:
+        """Log what was counted; the server ends."""
+        for watch in self._watches.values():
+            watch.close()
+        self._watches = {}
+
+    # The workers, in the main thread
+
+    def forking(self, worker: Worker) -> None:
+        """Prepare to watch *worker*, which is about to be forked."""
+        timeout_seconds = float(worker.cfg.timeout)
+        numbers = self._records.doubles(worker, Region.STAMPS)
+        line = self._records.raw(worker, Region.REQUEST_LINE)
+        self._forking = None
+        if numbers is None or line is None or (self.stall_seconds <= 0 and timeout_seconds <= 0):
+            return
+        try:
+            pipe = Line()
+        except OSError:  # too many open files: nobody watches this worker
+            return
+        self._forking = WorkerWatch(
+            worker,
+            Stamps(numbers, line),
+            pipe,
+            Settings(
+                self.stall_seconds,
+                timeout_seconds,
+                float(worker.cfg.graceful_timeout),
+                find_origins(getattr(worker.app, "app_uri", None)),
+            ),
+            read_quota=self._quota.read,
+            say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
+            now=time.monotonic(),
+        )
+
+    def ended(self, worker: Worker) -> None:
+        """Log what was counted of *worker*, which is gone."""
+        if watch := self._watches.pop(worker.age, None):
+            watch.close()
+
+    def _forked(self) -> None:
+        watch, self._forking = self._forking, None
+        if watch:
+            watch.line.forked()
+            self._watches[watch.worker.age] = watch
+
+    def _begin_worker(self) -> None:
+        """Listen from the fork on, in the worker; an import that hangs is seen, too."""
+        watch, self._forking = self._forking, None
+        for other in self._watches.values():
+            other.line.close()
+        self._watches = {}
+        if watch is None:
+            return
+        self.own = watch
+        self.listener = Listener(watch.stamps, watch.line.write_fd)
+        self.listener.listen()
+
+    # The step, in the thread
+
+    def step(self, stopping: threading.Event) -> float | None:
+        """Look at every worker; return after how many seconds to look again, None for never."""
+        now = time.monotonic()
+        late_seconds, period = now - self._due, self._period
+        # What kept this thread may have kept the workers: they get time for one tick.
+        self._has_skipped = not self._has_skipped and late_seconds > period / 2
+        try:
+            seconds = tick_seconds(self.stall_seconds) if self._has_skipped else self._look(now)
+        except Exception:
+            if stopping.is_set():
+                return 0.0  # A fork or an end did not wait: what was looked at may be gone.
+            self._server.log.exception("gunicorn-autoconf: the watchdog crashed and is off")
+            return None
+        self._due = time.monotonic() + seconds
+        return seconds
+
+    @property
+    def _period(self) -> float:
+        wanted = self.stall_seconds / LOOKS_PER_THRESHOLD or LONGEST_SECONDS
+        return min(max(wanted, SHORTEST_SECONDS), LONGEST_SECONDS)
+
+    def _look(self, now: float) -> float:
+        """Look at every worker; return after how many seconds to look again."""
+        server = self._server
+        if not server.LISTENERS and not server.cfg.reuse_port and self._stopping_since is None:
+            self._stopping_since = now  # Gunicorn has closed them: it stops.
+        watches = [watch for watch in self._watches.values() if watch.worker.pid in server.WORKERS]
+        if self._may_signal:
+            try:
+                for watch in watches:
+                    watch.look(now, stopping_since=self._stopping_since)
+                self._report_boots(watches, now)
+            except PermissionError as error:
+                self._may_signal = False
+                server.log.warning(
+                    "gunicorn-autoconf: the watchdog is off: the arbiter may not send signals to "
+                    "its workers (%s)",
+                    error,
+                )
+        self._report_quota(watches, now)
+        return ASKING_SECONDS if any(watch.line.is_waiting for watch in watches) else self._period
+
+    def _report_boots(self, watches: list[WorkerWatch], now: float) -> None:
+        booting = [watch for watch in watches if watch.booting_seconds(now) >= SLOW_SECONDS]
+        told_seconds = max((watch.boot_told_seconds for watch in booting), default=0.0)
+        if not booting or booting[0].booting_seconds(now) < AGAIN_FACTOR * told_seconds:
+            return
+        preloads = self._server.cfg.preload_app
+        booting[0].report_boot(now, len(booting) - 1, preloads=preloads)
+
+    def _report_quota(self, watches: list[WorkerWatch], now: float) -> None:
+        if now - self._quota_at < QUOTA_SECONDS:
+            return
+        before, self._quota_before = self._quota_before, self._quota.read()
+        self._quota_at = now
+        found = since(before, self._quota_before)
+        # A start computes as much as it gets.
+        has_booted = all(watch.age_seconds(now) > QUOTA_SECONDS for watch in watches)
+        if found and has_booted and is_much(found) and now > self._quota_quiet_until:
+            self._quota_quiet_until = now + QUOTA_QUIET_SECONDS
+            self._server.log.warning(
+                "gunicorn-autoconf: the CPU quota throttled %d of %d periods in the last minute, "
+                "%s s over all cores (%s). Raise the limit or run fewer workers",
+                found.throttled,
+                found.periods,
+                f"{found.seconds:.1f}",
+                found.path,
+                extra={"event": "throttled", "throttled_periods": found.throttled},
+            )
+
+    def _say(self, pid: int, level: str, text: str, fields: dict[str, object]) -> None:
+        """Log *text* as the worker *pid* would."""
+        log = self._server.log
+        logger = getattr(log, "error_log", None)
+        number = getattr(logging, level.upper())
+        if not isinstance(logger, logging.Logger):  # a logger class of the user's
+            getattr(log, level)("gunicorn-autoconf: worker %d: %s", pid, text)
+        elif logger.isEnabledFor(number):
+            extra = {**fields, "worker": pid}
+            record = logger.makeRecord(
+                logger.name, number, __file__, 0, "gunicorn-autoconf: %s", (text,), None,
+                extra=extra,
+            )  # fmt: skip
+            record.process = pid
+            logger.handle(record)
+
+
+def is_much(found: Throttling) -> bool:
+    """Return whether a quota throttles more than its work requires."""
+    return found.throttled >= QUOTA_FRACTION * found.periods and found.seconds >= QUOTA_LOST_SECONDS

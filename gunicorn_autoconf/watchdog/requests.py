@@ -1,0 +1,107 @@
+"""
+Which requests Gunicorn's own workers serve, and since when. Runs in the worker.
+
+A sync worker stamps its one request on the shared page, where the arbiter finds it. A threaded
+worker notes its requests by thread: its heartbeat comes although one of them is stuck, so it looks
+itself, with each heartbeat, for one that has run for longer than `timeout`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gunicorn_autoconf.watchdog.causes import Cause, find_suspect
+from gunicorn_autoconf.watchdog.frames import walk
+from gunicorn_autoconf.watchdog.sources import add_sources
+from gunicorn_autoconf.watchdog.stacks import (
+    Origins,
+    ThreadStack,
+    join,
+    render_request,
+    render_threads,
+    trim,
+)
+from gunicorn_autoconf.watchdog.stamps import Stamps
+from gunicorn_autoconf.watchdog.tally import Tally
+
+Say = Callable[[str, str], None]
+
+
+class _Running(NamedTuple):
+    since_seconds: float
+    method: object
+    path: object
+
+
+def stamp_requests(worker: Any, stamps: Stamps) -> None:
+    """Have a worker that serves one request at a time stamp which."""
+    original = worker.handle_request
+
+    def handle_request(listener: Any, request: Any, *rest: Any) -> Any:
+        stamps.begin_request(time.monotonic(), request.method, request.path)
+        try:
+            return original(listener, request, *rest)
+        finally:
+            stamps.end_request()
+
+    worker.handle_request = handle_request
+
+
+class LongRequests:
+    """Reports requests of a threaded *worker* that have run for longer than its `timeout`."""
+
+    def __init__(self, worker: Any, timeout_seconds: float, origins: Origins, say: Say) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._origins = origins
+        self._say = say
+        self._running: dict[int, _Running] = {}
+        self._reported: set[tuple[int, float]] = set()
+        self._tally = Tally()
+        self._follow(worker)
+
+    def _follow(self, worker: Any) -> None:
+        original, running = worker.handle_request, self._running
+
+        def handle_request(request: Any, *rest: Any) -> Any:
+            ident = threading.get_ident()
+            running[ident] = _Running(time.monotonic(), request.method, request.path)
+            try:
+                return original(request, *rest)
+            finally:
+                del running[ident]
+
+        worker.handle_request = handle_request
+
+    def __call__(self, now: float) -> None:
+        """Look at the requests that run."""
+        running = self._running.copy()
+        self._reported &= {(ident, request.since_seconds) for ident, request in running.items()}
+        for ident, request in running.items():
+            key = ident, request.since_seconds
+            seconds = now - request.since_seconds
+            if seconds >= self._timeout_seconds and key not in self._reported:
+                self._reported.add(key)
+                self._report(ident, request, seconds, now)
+
+    def _report(self, ident: int, request: _Running, seconds: float, now: float) -> None:
+        frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
+        stack = trim(walk(frame))
+        place = find_suspect([stack], self._origins).place
+        is_due = self._tally.is_due(place, now)
+        unreported = self._tally.report(place, Cause.CODE, now) if is_due else 0
+        self._tally.count(place, Cause.CODE, seconds, was_reported=is_due)
+        if not is_due:
+            return
+        more = f"; {unreported} more here since the last report" if unreported else ""
+        headline = (
+            f"a request has run for {seconds:.1f} s, longer than timeout "
+            f"({self._timeout_seconds:g} s), which ends no request in this worker class{more}"
+        )
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        serving = render_request(request.method, request.path)
+        thread = ThreadStack(names.get(ident, str(ident)), add_sources(stack), serving)
+        self._say("warning", join([headline, *render_threads([thread], self._origins)]))

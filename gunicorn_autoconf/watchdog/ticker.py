@@ -1,0 +1,187 @@
+"""
+What a worker does for the watchdog while it serves: stamp the time. Starts no thread.
+
+Theory of operation. An event loop runs `Ticker._tick` by ``call_later``, some 20 times a second; a
+tick stamps the time and the main thread's clocks on the shared page, which the arbiter reads. Once
+a second the tick also runs the watchers: what needs the interpreter and finds it running, such as
+full thread pools or what a start awaits, is seen from inside, at hardly any cost. Workers without
+a loop have their watchers run by their heartbeat, `notify`, in the main thread as well. Nothing
+here raises into the worker.
+
+Several requests that block for a short time each, one after the other, make a loop wait as one
+long one does, though a tick comes in between. So a late tick is not stamped: the page shows when
+the loop was last well, up to `MAX_RUN` thresholds ago, and the arbiter sees one stall.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_autoconf.watchdog.clocks import parse_schedstat
+from gunicorn_autoconf.watchdog.stamps import State, tick_seconds
+
+if TYPE_CHECKING:
+    import asyncio  # A worker without a loop has no use for it.
+
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf.watchdog.listener import Listener
+    from gunicorn_autoconf.watchdog.stamps import Stamps
+
+WATCHERS_SECONDS = 1.0
+# A tick is late from this share of the threshold on.
+LATE_FRACTION = 0.2
+# For so many thresholds late ticks are one stall.
+MAX_RUN = 4.0
+
+Watcher = Callable[[float], None]
+
+
+class Ticker:
+    """
+    Stamps the time in one worker.
+
+    Args:
+        worker: The worker, whose application is loaded.
+        stamps: Where to.
+        listener: What answers the arbiter.
+        stall_seconds: How long an event loop may be blocked; 0 for no ticks.
+        watchers: Run about once a second, with the time.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        stamps: Stamps,
+        listener: Listener,
+        *,
+        stall_seconds: float,
+        watchers: Sequence[Watcher],
+    ) -> None:
+        self._worker = worker
+        self._stamps = stamps
+        self._listener = listener
+        self._stall_seconds = stall_seconds
+        self._tick_seconds = tick_seconds(stall_seconds)
+        self._due = self._stamped_at = 0.0
+        self._watchers = list(watchers)
+        self._watched_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._schedstat = _open_schedstat()
+        self._collecting_from: float | None = None
+
+    def start(self) -> None:
+        """Begin: with the loop, as soon as it runs, or with the heartbeat."""
+        gc.callbacks.append(self._collect)
+        os.register_at_fork(after_in_child=self._forget)
+        loop: Any = getattr(
+            self._worker, "loop", None
+        )  # Gunicorn's own ASGI worker has one already.
+        if hasattr(loop, "call_soon"):
+            loop.call_soon(self._begin, loop)
+        else:
+            self._follow_heartbeat()
+
+    def stop(self) -> None:
+        """Stamp a last tick; the loop has ended."""
+        if self._loop is not None and self._stall_seconds > 0:
+            self._stamps.tick(time.monotonic(), *self._read_clocks())
+        self._loop = None
+        self._stamps.leave(State.TICKING)
+
+    def _follow_heartbeat(self) -> None:
+        """
+        Find the loop in which the worker first sends its heartbeat, or go by the heartbeat itself.
+
+        UvicornWorker makes its loop after the last hook, in ways that change with versions. But
+        each class of worker calls `notify`, and those with a loop do so inside of it.
+        """
+        worker, original = self._worker, self._worker.notify
+
+        def notify() -> None:
+            original()
+            asyncio = sys.modules.get("asyncio")
+            loop = asyncio._get_running_loop() if asyncio else None  # noqa: SLF001
+            if loop is None:
+                now = time.monotonic()
+                if now - self._watched_at >= WATCHERS_SECONDS:  # Sync beats with each request.
+                    self._watch(now)
+            elif worker.__dict__.get("notify") is notify:
+                del worker.notify
+                self._begin(loop)
+
+        worker.notify = notify
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        if self._stall_seconds > 0:
+            self._due = time.monotonic()
+            self._tick()
+            self._stamps.reach(State.TICKING)
+        else:
+            loop.call_later(WATCHERS_SECONDS, self._watch_only)
+
+    def _tick(self) -> None:
+        if self._loop is None:
+            return
+        self._loop.call_later(self._tick_seconds, self._tick)
+        now = time.monotonic()
+        if now - self._watched_at >= WATCHERS_SECONDS:
+            self._watch(now)
+        late_seconds, self._due = now - self._due, now + self._tick_seconds
+        is_late = LATE_FRACTION * self._stall_seconds <= late_seconds < self._stall_seconds
+        if not is_late or now - self._stamped_at > MAX_RUN * self._stall_seconds:
+            self._stamped_at = now
+            self._stamps.tick(now, *self._read_clocks())
+
+    def _watch_only(self) -> None:
+        if self._loop is None:
+            return
+        self._loop.call_later(WATCHERS_SECONDS, self._watch_only)
+        self._watch(time.monotonic())
+
+    def _watch(self, now: float) -> None:
+        self._watched_at = now
+        self._listener.check()
+        for watcher in self._watchers:
+            try:
+                watcher(now)
+            except Exception:
+                self._watchers = [other for other in self._watchers if other is not watcher]
+                self._worker.log.exception("gunicorn-autoconf: part of the watchdog crashed")
+
+    def _read_clocks(self) -> tuple[float, float]:
+        if self._schedstat is None:
+            return time.thread_time(), 0.0
+        return parse_schedstat(os.pread(self._schedstat, 100, 0).decode())[:2]
+
+    def _collect(self, phase: str, info: dict[str, Any]) -> None:
+        """Stamp a garbage collection; the collector calls it twice for each, in any thread."""
+        if info["generation"] < 1:
+            return  # Those of the young take microseconds.
+        if phase == "start":
+            self._collecting_from = time.thread_time()
+            self._stamps.collecting(time.monotonic())
+        elif self._collecting_from is not None:
+            self._stamps.collected(time.thread_time() - self._collecting_from)
+            self._collecting_from = None
+
+    def _forget(self) -> None:
+        """Leave the page alone in a child of the worker."""
+        self._loop = None
+        self._watchers = []
+        with contextlib.suppress(ValueError):  # A child of a child has none.
+            gc.callbacks.remove(self._collect)
+
+
+def _open_schedstat() -> int | None:
+    try:
+        return os.open(f"/proc/self/task/{os.getpid()}/schedstat", os.O_RDONLY)
+    except OSError:
+        return None

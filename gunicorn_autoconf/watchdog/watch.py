@@ -1,0 +1,175 @@
+"""
+How one worker does, as the arbiter sees it from outside. Reads /proc, asks by signals, logs.
+
+Theory of operation. The patrol's thread calls `look` some times a second; `close` is called once
+the worker is gone and the thread is paused. A worker is *booting* until its application is
+imported. From then on three things are looked at, each by itself: its *loop* (`LoopWatch`); its
+*heartbeat*, of which a silence that is about to reach `timeout` is reported with all threads, once;
+its *end*, which is reported once where it takes long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
+from gunicorn_autoconf.watchdog.loop import ERROR, INFO, WARNING, LoopWatch, Say, Settings
+from gunicorn_autoconf.watchdog.sources import add_sources
+from gunicorn_autoconf.watchdog.stacks import join, render_threads
+from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, slow_end_seconds
+
+if TYPE_CHECKING:
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf.watchdog.line import Line
+    from gunicorn_autoconf.watchdog.quota import Throttling
+
+# The share of ``timeout`` after which the stacks are logged: what is left must suffice to write.
+REPORT_FRACTION = 0.8
+# A start of which so much is computing or waiting for a CPU computes.
+BUSY_FRACTION = 0.5
+# How long all threads are waited for: a crowded machine lets a worker run only now and then.
+PATIENCE_SECONDS, SHORTEST_SECONDS = 1.0, 0.1
+
+
+class WorkerWatch:
+    """
+    The watch over one worker.
+
+    Args:
+        worker: Gunicorn's object.
+        stamps: What it writes on the shared page.
+        line: How it is asked.
+        settings: What it is measured by.
+        read_quota: Reads what the CPU quotas have done.
+        say: Logs under the worker's pid.
+        now: When it is forked.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        worker: Worker,
+        stamps: Stamps,
+        line: Line,
+        settings: Settings,
+        *,
+        read_quota: Callable[[], dict[str, Throttling]],
+        say: Say,
+        now: float,
+    ) -> None:
+        self.worker = worker
+        self.stamps = stamps
+        self.line = line
+        self.settings = settings
+        self._say = say
+        self._forked_at = now
+        self._loop = LoopWatch(stamps, line, settings, read_quota, say)
+        self._beat = 0.0
+        self._beat_clock: Clock | None = None
+        self._told_beat: float | None = None
+        self._is_end_told = False
+        self.boot_told_seconds = 0.0
+
+    def look(self, now: float, *, stopping_since: float | None) -> None:
+        """Look at the worker; *stopping_since* is when the whole server began to stop."""
+        moment = self.stamps.read()
+        if moment.has(State.LOADED):
+            if self.settings.stall_seconds > 0:
+                self._loop.look(self.worker.pid, moment, now)
+            if self.settings.timeout_seconds > 0:
+                self._look_at_heartbeat(moment, now)
+        ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
+        if ending_since and not moment.has(State.TICKING):
+            self._look_at_end(moment, now - ending_since)
+
+    def age_seconds(self, now: float) -> float:
+        """Return since when the worker is there."""
+        return now - self._forked_at
+
+    def booting_seconds(self, now: float) -> float:
+        """Return for how long the worker has been booting; 0 once it has."""
+        return 0.0 if self.stamps.read().has(State.LOADED) else now - self._forked_at
+
+    def close(self) -> None:
+        """Log what was counted; the worker is gone."""
+        self._loop.close()
+        self.line.close()
+
+    # The heartbeat
+
+    def _look_at_heartbeat(self, moment: Moment, now: float) -> None:
+        try:
+            beat = self.worker.tmp.last_update()
+        except (OSError, ValueError):  # closed: the worker is gone
+            return
+        timeout_seconds = self.settings.timeout_seconds
+        if beat != self._beat:
+            if self._told_beat == self._beat and self._told_beat is not None:
+                seconds = beat - self._beat
+                self._say(INFO, f"heartbeat resumed after {seconds:.1f} s", {"event": "resumed"})
+            self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
+        # Before the first beat the file has the time of day, which is in the future.
+        silent_seconds = now - beat
+        if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._told_beat:
+            return
+        self._told_beat = beat
+        left_seconds = max(0.0, timeout_seconds - silent_seconds)
+        ending = " while it stops" if moment.ending_since else ""
+        head = (
+            f"no heartbeat from this worker for {silent_seconds:.1f} s{ending}: Gunicorn will kill "
+            f"it in {left_seconds:.1f} s (timeout {timeout_seconds:g})"
+        )
+        threads = self._render_all(moment, patience_seconds=left_seconds / 2)
+        lines = [head, *self._render_clock(), *threads]
+        self._say(ERROR, join(lines), {"event": "silent", "silent_seconds": silent_seconds})
+
+    def _render_clock(self) -> list[str]:
+        before, clock = self._beat_clock, read_clock(self.worker.pid, self.worker.pid)
+        if before is None or clock is None:
+            return []
+        computing = clock.computing_seconds - before.computing_seconds
+        queued = clock.queued_seconds - before.queued_seconds
+        stopped = "; the process is stopped" if clock.state in "Tt" else ""
+        line = f"  its main thread computed for {computing:.1f} s of this and waited for a CPU for "
+        return [f"{line}{queued:.1f} s{stopped}"]
+
+    def _render_all(
+        self, moment: Moment, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> list[str]:
+        """Return what every thread does, as lines."""
+        threads = self.line.ask_all(
+            self.worker.pid,
+            listens=moment.has(State.LISTENING),
+            patience_seconds=min(max(patience_seconds, SHORTEST_SECONDS), PATIENCE_SECONDS),
+        )
+        if not threads:
+            return ["  no stack: the worker did not answer"]
+        request = threads[0].request or self.stamps.request()
+        threads[0] = threads[0]._replace(request=request)
+        shown = [thread._replace(stack=add_sources(thread.stack)) for thread in threads]
+        return ["  threads, innermost line first:", *render_threads(shown, self.settings.origins)]
+
+    # The start and the end
+
+    def report_boot(self, now: float, others: int, *, preloads: bool) -> None:
+        """Report a start that takes long; *others* boot as well."""
+        seconds = self.boot_told_seconds = now - self._forked_at
+        clock = read_clock(self.worker.pid, self.worker.pid) or Clock()
+        busy_seconds = clock.computing_seconds + clock.queued_seconds
+        waits = busy_seconds < BUSY_FRACTION * seconds
+        text = f"still booting after {seconds:.0f} s"
+        text += f", as do {others} more workers" if others else ""
+        text += "; importing the application waits" if waits else "; the import computes"
+        if others and not waits and not preloads:
+            text += ". Cure: preload_app imports the application once for all workers"
+        level = WARNING if waits else INFO
+        lines = [text, *self._render_all(self.stamps.read())]
+        self._say(level, join(lines), {"event": "booting", "booting_seconds": seconds})
+
+    def _look_at_end(self, moment: Moment, seconds: float) -> None:
+        if self._is_end_told or seconds < slow_end_seconds(self.settings.graceful_seconds):
+            return
+        self._is_end_told = True
+        lines = [f"this worker has not ended after {seconds:.1f} s", *self._render_all(moment)]
+        self._say(WARNING, join(lines), {"event": "ending", "ending_seconds": seconds})

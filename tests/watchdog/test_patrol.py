@@ -1,0 +1,107 @@
+"""The arbiter's side: whose pid a line has, and what ends the watch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.watchdog.patrol import Patrol
+from gunicorn_autoconf.watchdog.watch import WorkerWatch
+
+
+class Log:
+    """Gunicorn's logger, as far as it is used here."""
+
+    def __init__(self) -> None:
+        self.error_log: Any = logging.getLogger("test.patrol")
+
+    def warning(self, text: str, *args: object, **fields: object) -> None:
+        self.error_log.warning(text, *args, **fields)
+
+
+class Plain:
+    """A logger class of the user's: nothing but the methods that Gunicorn calls."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warning(self, text: str, *args: object, **_: object) -> None:
+        self.said.append(text % args)
+
+
+def make_patrol(log: Any, **settings: Any) -> Patrol:
+    cfg = SimpleNamespace(**{"reuse_port": False, "preload_app": False, **settings})
+    server = SimpleNamespace(log=log, cfg=cfg, LISTENERS=["one"], WORKERS={})
+    return Patrol(cast("Any", server), WorkerRecords(), 0.25, "/")
+
+
+def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
+    watch = SimpleNamespace(worker=SimpleNamespace(pid=pid), boot_told_seconds=0.0, told=[])
+    watch.booting_seconds = lambda now: booting_seconds
+
+    def report_boot(now: float, others: int, *, preloads: bool) -> None:
+        watch.told.append((others, preloads))
+        watch.boot_told_seconds = booting_seconds
+
+    watch.report_boot = report_boot
+    return watch
+
+
+def test_line_has_the_pid_of_its_worker(caplog: pytest.LogCaptureFixture) -> None:
+    make_patrol(Log())._say(42, "warning", "it is late", {"event": "stall"})
+
+    (record,) = caplog.records
+    assert record.process == 42
+    assert record.getMessage() == "gunicorn-autoconf: it is late"
+    assert (record.__dict__["event"], record.__dict__["worker"]) == ("stall", 42)
+
+
+def test_line_names_its_worker_where_the_logger_is_the_users_own() -> None:
+    plain = Plain()
+    make_patrol(plain)._say(42, "warning", "it is late", {})
+
+    assert plain.said == ["gunicorn-autoconf: worker 42: it is late"]
+
+
+def test_workers_that_may_not_be_asked_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    patrol = make_patrol(Log())
+    watch = make_watch(7)
+
+    def look(now: float, *, stopping_since: float | None) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    watch.look, watch.line = look, SimpleNamespace(is_waiting=False)
+    patrol._watches[1] = watch
+    patrol._server.WORKERS[7] = watch.worker
+    patrol._look(1.0)
+    patrol._look(2.0)
+
+    assert caplog.text.count("may not send signals to its workers") == 1
+
+
+def test_starts_that_are_slow_at_once_are_one_line() -> None:
+    patrol = make_patrol(Log(), preload_app=False)
+    first = make_watch(1, booting_seconds=5.5)
+    watches = [first, make_watch(2, booting_seconds=5.2), make_watch(3, booting_seconds=1.0)]
+    for _ in range(3):
+        patrol._report_boots(cast("list[WorkerWatch]", watches), 10.0)
+
+    assert first.told == [(1, False)]
+
+
+def test_crash_is_logged_once_and_ends_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    patrol = make_patrol(Log())
+    patrol._server.log.exception = patrol._server.log.error_log.exception
+    patrol._server.LISTENERS = None
+    patrol._server.cfg = cast("Any", None)
+
+    assert patrol.step(threading.Event()) is None
+    assert caplog.text.count("the watchdog crashed and is off") == 1
+    cut_short = threading.Event()
+    cut_short.set()
+    assert patrol.step(cut_short) == 0.0
