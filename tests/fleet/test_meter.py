@@ -55,6 +55,13 @@ def test_worker_that_has_not_begun_to_count() -> None:
     assert parse_counters(SharedPage(1).doubles(0, Region.COUNTERS).tolist(), 100.0) is None
 
 
+def test_class_whose_requests_are_not_counted() -> None:
+    """0 requests would look like a worker that has never worked."""
+    numbers = SharedPage(1).doubles(0, Region.COUNTERS)
+    Meter(numbers)
+    assert parse_counters(copy_numbers(numbers), 100.0) is None
+
+
 def test_idle_worker(scene: Scene) -> None:
     scene.clock.now += 60
     assert scene.read() == Counters()
