@@ -18,11 +18,11 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
-from gunicorn_autoconf.fleet.counters import Counters, copy_numbers, parse_counters
+from gunicorn_autoconf.fleet.counters import Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
-from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
 
