@@ -70,8 +70,9 @@ class ServerHooks:
     """
     The hooks that one reading of the configuration hands to Gunicorn.
 
-    They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its part of the watchdog and its meter.
+    They keep what was loaded and handed out then. The plan that holds now is in the arbiter's
+    `ServerState`, which they share; in a forked worker they also keep that worker's part
+    of the watchdog and its meter.
     """
 
     def __init__(
