@@ -23,7 +23,7 @@ from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
-from gunicorn_autoconf.server.replaced import render_replaced
+from gunicorn_autoconf.server.replaced import GUARD_HOOKS, render_replaced
 from gunicorn_autoconf.server.replan import (
     check_application,
     heed,
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 
 # As for a configuration that Gunicorn refuses.
 REFUSED = 1
-
-# Without these the guard does not hear of each worker's start and end and of each change of the
-# count: it would count wrongly.
-GUARD_HOOKS = ("on_reload", "pre_fork", "post_worker_init", "nworkers_changed", "child_exit")
 
 # Those which run first in an arbiter, one of them at least before its first fork.
 _FIRST_HOOKS = ("on_starting", "when_ready", "pre_fork")
