@@ -35,11 +35,6 @@ class Pool(NamedTuple):
     threads: frozenset[int]
     """Idents of its threads."""
 
-    @property
-    def key(self) -> str:
-        """What it is followed by."""
-        return self.name
-
 
 class PoolWatcher:
     """Reports pools that stay full; called once a second."""
