@@ -21,6 +21,7 @@ from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.plan.variables import VARIABLES
 
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
+ARCHITECTURE = Path(__file__).parents[2] / "docs/explanation/architecture.md"
 # By name below the package, such as "units", "plan" or "plan.steps".
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -137,6 +138,18 @@ def test_arrows_point_one_way(module: str) -> None:
     imported = {folder_of(other) for other in ours_in(module)}
 
     assert imported - MAY_IMPORT[folder] - {folder} == set()
+
+
+def test_documentation_names_what_each_part_may_import() -> None:
+    rows = [line.split("|") for line in ARCHITECTURE.read_text(encoding="utf-8").splitlines()]
+    told = {
+        row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[3]))
+        for row in rows
+        if len(row) == 5 and row[1].strip(" `") in MAY_IMPORT
+    }
+
+    allowed = {part: others - COMMON for part, others in MAY_IMPORT.items()}
+    assert told == {part: allowed[part] for part in allowed.keys() - COMMON - {"demo"}}
 
 
 def test_no_circle_of_modules() -> None:
