@@ -66,7 +66,11 @@ class Ended(NamedTuple):
 
 
 class WorkerRecords:
-    """The notes of one arbiter. A page that cannot be had leaves the boots untold, no more."""
+    """
+    The notes of one arbiter.
+
+    Without shared memory the workers report nothing: no boots, no requests, no watchdog.
+    """
 
     def __init__(self) -> None:
         try:
@@ -232,7 +236,7 @@ class WorkerRecords:
     def _ready_report(self, pid: int, worker: Worker) -> BootReport | None:
         slot = self._slot(worker)
         if slot is None:
-            # Nobody tells: what is seen first has to stand for the boot.
+            # No boot report: use the first sample instead.
             return BootReport(pid, 0.0, 0, None, None)
         report = slot.page.read_ready(slot.number)
         return report if report and report.pid == pid else None

@@ -241,8 +241,8 @@ def tightest_level(memory: MemorySupply, declared_bytes: int | None) -> tuple[in
     """
     Return the limit and the headroom, in bytes, of the level that leaves least.
 
-    The physical memory counts where there is no limit: with one, nobody whom we could replace is
-    to blame for a host that is full. What our own processes use counts against *declared_bytes*,
+    The physical memory counts where there is no limit: with a limit, a full host is not caused by
+    workers we could replace. What our own processes use counts against *declared_bytes*,
     and the kernel goes on to enforce its limits beside it.
     """
     levels = list(_measured(memory.limits))

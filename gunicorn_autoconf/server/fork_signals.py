@@ -21,10 +21,10 @@ class ForkSignals:
     What happens to signals while the arbiter forks a worker.
 
     Until Gunicorn installs the worker's own handlers, the worker has those of the arbiter, which
-    put a signal on a list that nobody reads there. An arbiter that stops says so once: such a
-    worker would serve on, be killed after ``graceful_timeout`` and lose the requests inside. It
-    has nothing to finish yet, so that it may end at once. And a log is rotated once: it would write
-    to the old file until the next time.
+    put a signal on a list that nobody reads there. The arbiter sends each stop signal once. A
+    worker that lost it would serve until it is killed after ``graceful_timeout``. A new worker has
+    no requests yet, so it can exit at once. And a log is rotated once: a worker that missed that
+    would write to the old file until the next time.
     """
 
     def __init__(self) -> None:

@@ -158,7 +158,7 @@ class ServerHooks:
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Tell what the boot took; count; watch."""
+        """Log the boot's memory, then start counting requests and watching."""
         if not self._state:  # No hook of ours ran in the arbiter.
             self._check_interface(worker)
         records = self._state.records if self._state else None
@@ -228,7 +228,7 @@ class ServerHooks:
         return state
 
     def _tell_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
-        """Return our hooks that a user's own replace; log them where they are not known yet."""
+        """Return our hooks that the user's own replace; log them where they are not known yet."""
         replaced = tuple(name for name in self.by_name() if not _runs_ours(server, name))
         line = render_replaced(replaced)
         if line and replaced != state.replaced:
@@ -258,7 +258,7 @@ class ServerHooks:
 
 
 def _replaced(server: Arbiter) -> list[str]:
-    """The hooks that the guard relies on and that a user's own stand in the place of, by name."""
+    """The hooks that the guard relies on and that the user's own hooks replace, by name."""
     return [name for name in GUARD_HOOKS if not _runs_ours(server, name)]
 
 

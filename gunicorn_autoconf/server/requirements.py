@@ -42,7 +42,7 @@ def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Pass over a *declaration* whose hooks, worker class and log level are there.
+    Raise if a hook, the worker class or the log level of *declaration* is not there.
 
     Args:
         declaration: What was declared.
@@ -86,7 +86,7 @@ def load_hook(name: str, text: str, search_path: Sequence[str] = ()) -> Hook:
 
 def read_hook(name: str, text: str, search_path: Sequence[str]) -> None:
     """
-    Pass over a hook that its source shows or does not exclude; runs nothing.
+    Raise if the hook's source shows that it is not there or does not fit; runs nothing.
 
     Raises:
         DeclarationError: There is no such module or function, or not one of this hook's arity.
@@ -174,7 +174,7 @@ def _check_worker_class(explicit: Explicit) -> None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Whoever uses the class gets them.
+            warnings.simplefilter("ignore")  # Gunicorn shows them when it loads the class.
             util.load_class(text)
     except Exception as error:  # Whatever the class needs and does not find.
         name, shown = explicit.source, text
