@@ -1,4 +1,11 @@
-"""One look at all workers and at the limit above them. Reads /proc and the cgroup."""
+"""One look at all workers and at the limit above them. Reads /proc and the cgroup.
+
+Theory of operation. Each `sample` looks at the arbiter, the workers and their child processes. The
+cheap RSS tells whether the costly look (PSS, USS) of an earlier sample still holds. What these
+processes have in memory is summed on the way, as `detect` needs it to tell our own use from that of
+others. Kept between samples: the last costly look at each process and each worker's past, until it
+is no longer among the records. Only the supervisor's thread uses it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,12 @@
 """A worker heeds the signals that it is sent, from its first moment on.
 
 Holds back signals during a fork and sets what they do in the child.
+
+Theory of operation. `worker_follows` marks the next fork as that of a worker; any other fork is
+left alone. `_block` holds the signals back before that fork. The parent gives them free again at
+once. The child first replaces the arbiter's handlers with ours and gives them free then, so a
+signal that came during the fork is handled as one that comes later. Gunicorn's own handlers replace
+ours when the worker starts. All of this runs in the main thread.
 """
 
 from __future__ import annotations
