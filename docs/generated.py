@@ -36,15 +36,19 @@ from gunicorn_autoconf.machine.facts import (
     ProcessMemory,
 )
 from gunicorn_autoconf.machine.platforms import PLATFORMS
+from gunicorn_autoconf.plan.aliases import ALIASES, Alias
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
+from gunicorn_autoconf.server.gunicorn import setting_flags
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.worker_classes import FAMILIES, Interface, class_name
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 GENERATED = DOCS / "reference" / "_generated"
+# GUNICORN_ENV means something else elsewhere, and Gunicorn keeps its process id in GUNICORN_PID.
+UNSUGGESTED = {"env", "pid"}
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -78,6 +82,41 @@ def gunicorns_variables() -> str:
                 "the plan, or Gunicorn's default",
             ),
             (f"`{count.keyword.upper()}`", count.meaning, count.allowed, count.default),
+        ),
+    )
+
+
+def aliases() -> str:
+    """Return the table of what other images call the variables, by what to set instead."""
+
+    def instead(alias: Alias) -> str:
+        return f"`{alias.instead}`" if alias.variable else f"none: {alias.note}"
+
+    def repository(alias: Alias) -> str:
+        seen = alias.seen
+        return f"[{seen}](https://github.com/{seen})" if seen else "public code"
+
+    rows = sorted(ALIASES, key=lambda alias: (not alias.variable, alias.instead, alias.name))
+    return table(
+        ("Elsewhere", "Here", "Seen in"),
+        ((f"`{PREFIX}{row.name}`", instead(row), repository(row)) for row in rows),
+    )
+
+
+def flags() -> str:
+    """Return the table of Gunicorn's flags of which the setting has another name."""
+    variables = {alias.name for alias in ALIASES}
+    named = sorted(
+        (flag, name)
+        for flag, name in setting_flags().items()
+        if flag.replace("-", "_") != name and flag not in UNSUGGESTED
+    )
+    return table(
+        ("Flag", "Not read", "Here"),
+        (
+            (f"`--{flag}`", f"`{PREFIX}{unread}`", f"`{PREFIX}{name.upper()}`")
+            for flag, name in named
+            if (unread := flag.replace("-", "_").upper()) not in variables
         ),
     )
 
@@ -342,6 +381,8 @@ def write_generated() -> None:
     functions = (
         variables,
         gunicorns_variables,
+        aliases,
+        flags,
         workloads,
         platforms,
         ignored,

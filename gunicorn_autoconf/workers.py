@@ -25,7 +25,14 @@ import uvicorn
 import uvicorn_worker
 from gunicorn.arbiter import Arbiter
 
-from gunicorn_autoconf.fleet.leftovers import describe_thread, end_children, log_tasks
+from gunicorn_autoconf.events import complete_log
+from gunicorn_autoconf.fleet.leftovers import (
+    describe_thread,
+    end_children,
+    end_children_at_exit,
+    lasting_threads,
+    log_tasks,
+)
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -84,6 +91,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         cfg = kwargs["cfg"] if "cfg" in kwargs else args[5]
+        complete_log(kwargs["log"] if "log" in kwargs else args[6])
         self.CONFIG_KWARGS = {**uvicorn_options(cfg), **self.CONFIG_KWARGS}
         super().__init__(*args, **kwargs)
         self.server: _Server | None = None
@@ -167,6 +175,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             try:
                 hook(server, worker)
             finally:
+                end_children_at_exit(self)
                 threading.Thread(target=self._end_without_threads, daemon=True).start()
 
         self.cfg.set("worker_exit", worker_exit)
@@ -174,9 +183,8 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
     def _end_without_threads(self) -> None:
         """End the process where a thread goes on, for which Python would wait without a limit."""
         time.sleep(END_SECONDS)
-        main = threading.main_thread()
-        threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
-        if threads:
+        end_children(self)  # A pool's thread goes on as long as its processes do.
+        if threads := lasting_threads():
             names = [describe_thread(thread) for thread in threads]
             self.log.warning("Worker (pid:%s) does not wait for its threads: %s", self.pid, names)
             end_children(self)

@@ -19,7 +19,7 @@ from gunicorn_autoconf.plan.declaration import Declaration, read_declaration
 from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.server.command_line import read_command_line
-from gunicorn_autoconf.server.gunicorn import setting_parsers
+from gunicorn_autoconf.server.gunicorn import setting_flags, setting_parsers
 from gunicorn_autoconf.worker_classes import Interface
 
 MIB = 1024 * 1024
@@ -36,7 +36,7 @@ FASTAPI = Finding(interface=Interface.ASGI, evidence="FastAPI() at app.py:3")
 POD = "/sys/fs/cgroup/kubepods/pod1"
 LEAF = f"{POD}/app"
 
-_PARSERS = setting_parsers()
+_PARSERS, _FLAGS = setting_parsers(), setting_flags()
 
 
 def limit(limit_bytes: int, in_use: int | None = 0, *, at: str = LEAF) -> MemoryLimit:
@@ -96,6 +96,7 @@ def declare(environ: Mapping[str, str], argv: Sequence[str] = ()) -> Declaration
     return read_declaration(
         environ,
         setting_parsers=_PARSERS,
+        setting_flags=_FLAGS,
         command_line=read_command_line(argv, environ).settings,
     )
 

@@ -32,6 +32,7 @@ ARBITER_PID = 1
 FIRST_PID = 11
 FIRST_HELPER = 100_000
 TICKS_A_SECOND = 10
+CPU_SECONDS_A_REQUEST = 0.005
 
 
 class Config:
@@ -48,9 +49,13 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.extras: list[dict[str, object]] = []
 
-    def info(self, text: str, *args: object, **_: object) -> None:
+    def info(
+        self, text: str, *args: object, extra: dict[str, object] | None = None, **_: object
+    ) -> None:
         self.lines.append(text % args)
+        self.extras.append(extra or {})
 
     debug = warning = error = exception = info
 
@@ -255,7 +260,14 @@ class Fleet:
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
-        kills: Any = SimpleNamespace(forget_unclaimed=lambda now: self.unclaimed_kills())
+        kills: Any = SimpleNamespace(
+            is_told=True,
+            has_unclaimed=False,
+            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            read=lambda: (),
+            highs=lambda: (),
+            pressure=lambda: None,
+        )
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,
@@ -390,8 +402,10 @@ class Fleet:
 
     def _record(self, pid: int) -> WorkerRecord:
         life = self.lives[pid]
-        answered = int(life.answered) if self.counts_requests else None
-        return WorkerRecord(life.forked_at, self._report(pid), answered)
+        if self.counts_requests:
+            return WorkerRecord(life.forked_at, self._report(pid), int(life.answered))
+        cpu_seconds = life.answered * CPU_SECONDS_A_REQUEST
+        return WorkerRecord(life.forked_at, self._report(pid), None, cpu_seconds)
 
     def _seen(self, sample: Sample, pids: object) -> None:
         self.last_seen.update({worker.pid: worker for worker in sample.workers})

@@ -12,9 +12,8 @@ from dataclasses import replace
 
 from gunicorn_autoconf.app.finding import Finding, is_answer, unknown
 from gunicorn_autoconf.app.judge import Judge
-from gunicorn_autoconf.app.shape import named_interface
 from gunicorn_autoconf.app.source import NoModuleError, UnreadableError
-from gunicorn_autoconf.app.trace import Tracer
+from gunicorn_autoconf.app.syntax import named_interface
 
 # A factory with its arguments is a line, not a file.
 MAX_TARGET_LENGTH = 4_096
@@ -54,8 +53,8 @@ def _read(module: str, name: str, search_path: Sequence[str]) -> Finding:
     if not isinstance(named, ast.Name):
         return unknown(f"{name!r} is neither a name nor a call of one")
     try:
-        tracer = Tracer(search_path)
-        return Judge(tracer).answer(tracer.find(module, expression))
+        judge = Judge(search_path)
+        return judge.answer(judge.find(module, expression))
     except NoModuleError as error:
         return replace(unknown(str(error)), missing_module=error.name)
     except UnreadableError as error:

@@ -1,16 +1,116 @@
-"""What an expression in source may stand for, and where names are looked up. Pure."""
+"""Where a name is looked up, and what an expression in source may stand for. Pure."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
-from gunicorn_autoconf.app.binding import END, Body, Position
-from gunicorn_autoconf.app.finding import Finding, is_answer
-from gunicorn_autoconf.app.shape import Function, shape_of
-from gunicorn_autoconf.app.text import last_name
+from gunicorn_autoconf.app.finding import Finding, is_answer, unknown
+from gunicorn_autoconf.app.syntax import Function, text_of
+
+# A name with more possible bindings than this is not worth an answer.
+MAX_BINDINGS = 16
+
+# A line and a column, as in the syntax tree.
+Position = tuple[int, int]
+END: Position = (1 << 62, 0)
+
+
+class Row(NamedTuple):
+    """A statement, and whether it is only a fallback: run where an import fails, or never."""
+
+    node: ast.stmt
+    is_in_branch: bool = False
+    is_fallback: bool = False
+
+
+class Body:
+    """The statements of a module, a class or a function, found by the names that they bind."""
+
+    def __init__(self, statements: Sequence[ast.stmt]) -> None:
+        self.statements = statements
+
+    @cached_property
+    def _index(self) -> dict[str, list[Row]]:
+        index: dict[str, list[Row]] = {}
+        for row in walk(self.statements):
+            for name in bound_names(row.node):
+                index.setdefault(name, []).append(row)
+        return index
+
+    def binders(self, name: str) -> list[Row]:
+        """Return the statements that bind *name* or any name, in their order."""
+        named, starred = self._index.get(name, []), self._index.get("*", [])
+        return sorted([*named, *starred], key=lambda row: start_of(row.node)) if starred else named
+
+    def reaching(self, name: str, before: Position = END) -> list[Row]:
+        """Return what may have bound *name* at *before*: the last, and branches behind it."""
+        found: list[Row] = []
+        for row in reversed(self.binders(name)):
+            if start_of(row.node) < before:
+                found.append(row)
+                is_bare = isinstance(row.node, ast.AnnAssign) and row.node.value is None
+                is_sure = name in bound_names(row.node) and not is_bare and not row.is_in_branch
+                if is_sure or len(found) == MAX_BINDINGS:
+                    break
+        return found[::-1]
+
+    def assigned(self, name: str) -> Iterator[tuple[ast.stmt, ast.expr]]:
+        """Yield each statement ``self.name = value`` and that value."""
+        for node, *_ in walk(self.statements):
+            match node:
+                case (
+                    ast.Assign(targets=[target], value=value)
+                    | ast.AnnAssign(target=target, value=ast.expr() as value)
+                ) if isinstance(target, ast.Attribute) and target.attr == name:
+                    if isinstance(target.value, ast.Name) and target.value.id == "self":
+                        yield node, value
+
+
+def start_of(node: ast.stmt) -> Position:
+    """Return where *node* begins."""
+    return node.lineno, node.col_offset
+
+
+def walk(statements: Sequence[ast.stmt]) -> Iterator[Row]:
+    """Yield *statements* and those inside of compound ones, in their order."""
+    pending = [Row(node) for node in reversed(statements)]
+    while pending:
+        yield (row := pending.pop())
+        is_in_branch = row.is_in_branch or not isinstance(row.node, (ast.With, ast.AsyncWith))
+        for arm, is_fallback in reversed(_arms(row.node)):
+            spare = row.is_fallback or is_fallback
+            pending += [Row(inner, is_in_branch, spare) for inner in reversed(arm)]
+
+
+def _arms(node: ast.stmt) -> list[tuple[list[ast.stmt], bool]]:
+    """Return the blocks inside of a compound statement, each with whether it is a fallback."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return []
+    test = text_of(node.test) if isinstance(node, ast.If) else ""
+    is_never = test.rpartition(".")[2] in ("TYPE_CHECKING", "False") and not test.startswith("not")
+    arms = [(getattr(node, "body", []), is_never)] if test != "__name__ == '__main__'" else []
+    arms += [(getattr(node, part, []), False) for part in ("orelse", "finalbody")]
+    arms += [(case.body, False) for case in getattr(node, "cases", ())]
+    for handler in getattr(node, "handlers", ()):
+        caught = text_of(handler.type) if handler.type else ""
+        arms.append((handler.body, "ImportError" in caught or "ModuleNotFoundError" in caught))
+    return arms
+
+
+def bound_names(node: ast.stmt) -> set[str]:
+    """Return the names that *node* itself binds; ``*`` is any name."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {row.asname or row.name.partition(".")[0] for row in node.names}
+    targets = [*getattr(node, "targets", ()), getattr(node, "target", None)]
+    targets += [item.optional_vars for item in getattr(node, "items", ())]
+    parts = [part for target in targets if target for part in ast.walk(target)]
+    return {row.id for row in parts if isinstance(row, ast.Name) and isinstance(row.ctx, ast.Store)}
 
 
 class Location(NamedTuple):
@@ -24,13 +124,11 @@ class Location(NamedTuple):
 
     def absolute(self, node: ast.ImportFrom) -> str:
         """Return the module that *node* imports from, or nothing where that is out of reach."""
-        package = self.name.split(".")
-        if not self.directories:
-            package.pop()
-        above = package[: len(package) - node.level + 1] if node.level else []
+        package = self.name.split(".")[: None if self.directories else -1]
         if node.level > len(package):
             return ""
-        return ".".join([*above, *([node.module] if node.module else [])])
+        above = package[: len(package) - node.level + 1] if node.level else []
+        return ".".join([*above, *filter(None, [node.module])])
 
 
 class Scope(NamedTuple):
@@ -38,21 +136,20 @@ class Scope(NamedTuple):
 
     location: Location
     body: Body
+    hops: int = 0  # how many imports and calls led here
     before: Position = END
     outer: Scope | None = None
     arguments: Mapping[str, Term | None] = MappingProxyType({})  # None for what is not known
-    hops: int = 0  # how many imports, calls and plain re-assignments led here
 
     def line(self, node: ast.expr | ast.stmt) -> str:
         """Return where *node* is, such as ``mysite/asgi.py:16``."""
         return f"{self.location.shown}:{node.lineno}"
 
-
-class Argument(NamedTuple):
-    """An expression that was passed to a function or put into a tuple, not yet followed."""
-
-    node: ast.expr
-    scope: Scope
+    def beyond(self, shown: str, node: ast.expr | ast.stmt, term: Term | None = None) -> Finding:
+        """Return that *shown*, at *node*, cannot be followed, or why *term* already could not."""
+        if isinstance(term, Finding) and not is_answer(term):
+            return term
+        return unknown(f"{shown} at {self.line(node)} is beyond what can be read")
 
 
 class Path(NamedTuple):
@@ -63,51 +160,18 @@ class Path(NamedTuple):
 
 
 class Defined(NamedTuple):
-    """A function or class whose source is at hand; *owner* is the object of a method."""
+    """A function or class whose source is at hand; *owner* is the object that a method is of."""
 
     node: Function | ast.ClassDef
     scope: Scope
     owner: Instance | None = None
-
-    @property
-    def line(self) -> str:
-        """Where it is defined."""
-        return self.scope.line(self.node)
-
-    @property
-    def takes_self(self) -> bool:
-        """Whether its first parameter is its object or class."""
-        return self.owner is not None and not self.is_decorated("staticmethod")
-
-    def is_decorated(self, name: str) -> bool:
-        """Whether the name of one of its decorators ends in *name*."""
-        decorators = getattr(self.node, "decorator_list", ())
-        return any(last_name(row).endswith(name) for row in decorators)
-
-    def called(self, call: ast.expr | None, caller: Scope, body: Body) -> Scope:
-        """Return the scope of *body*, that of this function, as *call* binds its parameters."""
-        assert not isinstance(self.node, ast.ClassDef)
-        outer = (self.owner.of if self.owner else self).scope._replace(before=END)
-        arguments = self.node.args
-        names = [row.arg for row in (*arguments.posonlyargs, *arguments.args)]
-        others = [*arguments.kwonlyargs, *filter(None, (arguments.vararg, arguments.kwarg))]
-        bound: dict[str, Term | None] = dict.fromkeys([*names, *(row.arg for row in others)])
-        for name, default in zip(reversed(names), reversed(arguments.defaults), strict=False):
-            bound[name] = Argument(default, outer)
-        if self.owner and names and self.takes_self:
-            bound[names.pop(0)] = self.owner.of if self.is_decorated("classmethod") else self.owner
-        if isinstance(call, ast.Call):
-            given = [*zip(names, call.args, strict=False)]
-            given += [(word.arg, word.value) for word in call.keywords if word.arg in bound]
-            bound |= {name: Argument(value, caller) for name, value in given}
-        return Scope(self.scope.location, body, END, outer, bound, caller.hops + 1)
 
 
 class Instance(NamedTuple):
     """What calling a class gives; *call* is that call."""
 
     of: Defined
-    call: Hint | None = None
+    call: Expression | None = None
 
 
 class Coroutine(NamedTuple):
@@ -117,34 +181,16 @@ class Coroutine(NamedTuple):
     shown: str
 
 
-class Hint(NamedTuple):
-    """A call, an attribute or an annotation that may tell where what it stands for does not."""
+class Expression(NamedTuple):
+    """An expression that is not followed yet: an argument, a tuple, or a hint."""
 
     node: ast.expr
     scope: Scope
 
 
-class Parts(NamedTuple):
-    """A tuple or list."""
-
-    parts: tuple[Argument, ...]
-
-
-Term = Finding | Argument | Path | Defined | Instance | Coroutine | Parts | Hint
+Term = Finding | Path | Defined | Instance | Coroutine | Expression
 
 
 def is_known(term: Term) -> bool:
-    """Whether *term* is more than the word that it could not be followed."""
-    return not isinstance(term, Finding) or is_answer(term)
-
-
-def is_class(term: Term) -> TypeGuard[Defined]:
-    """Whether *term* is a class whose source is at hand."""
-    return isinstance(term, Defined) and isinstance(term.node, ast.ClassDef)
-
-
-def is_coroutine(term: Term) -> bool:
-    """Whether *term* has to be awaited, so that it is no application itself."""
-    if isinstance(term, Defined) and isinstance(term.node, ast.AsyncFunctionDef):
-        return not shape_of(term.node, is_method=term.takes_self)
-    return isinstance(term, Coroutine)
+    """Whether *term* is more than a hint or the reason why it cannot be followed."""
+    return is_answer(term) if isinstance(term, Finding) else not isinstance(term, Expression)

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from importlib.util import decode_source
 
-from gunicorn_autoconf.app.binding import Body
-from gunicorn_autoconf.app.scope import Location
+from gunicorn_autoconf.app.scope import Body, Location, Row
 
 # All that one search reads. The entry modules of large real applications have up to 1 MB.
 MAX_SOURCE_BYTES = 4_000_000
@@ -46,12 +45,7 @@ class UnreadableError(Exception):
 
 
 class NoModuleError(UnreadableError):
-    """
-    There is no such module.
-
-    Attributes:
-        name: The part of the dotted name up to where nothing is found.
-    """
+    """There is no such module; *name* is its dotted name up to the part that is not there."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no module {name!r} on the path")
@@ -59,23 +53,12 @@ class NoModuleError(UnreadableError):
 
 
 def locate(name: str, search_path: Sequence[str]) -> Location:
-    """
-    Return where the module *name* is, as the import system would find it on *search_path*.
-
-    Raises:
-        NoModuleError: It is not there.
-        UnreadableError: It is compiled.
-    """
-    entries = tuple(search_path)
-    location: Location | None = None
-    parts = name.split(".")
-    for depth, part in enumerate(parts, start=1):
-        dotted = ".".join(parts[:depth])
-        location = _locate_in(entries, part, dotted) if part.isidentifier() else None
-        if location is None:
-            raise NoModuleError(dotted)
-        entries = location.directories
-    assert location is not None
+    """Return where the import system would find *name*; may raise NoModuleError and its base."""
+    package, dot, part = name.rpartition(".")
+    entries = locate(package, search_path).directories if dot else search_path
+    location = _locate_in(entries, part, name) if part.isidentifier() else None
+    if location is None:
+        raise NoModuleError(name)
     return location
 
 
@@ -90,39 +73,21 @@ def _locate_in(entries: Sequence[str], part: str, dotted: str) -> Location | Non
             raise UnreadableError(f"module {dotted!r} is there only in compiled form")
         if os.path.isdir(base):
             portions.append(base)
-    if not portions:
-        return None
-    return Location(
-        name=dotted,
-        path=None,
-        shown=dotted,
-        directories=tuple(portions),
-        installed=False,
-    )
+    return Location(dotted, None, dotted, tuple(portions), installed=False) if portions else None
 
 
 def _location(dotted: str, path: str) -> Location:
-    is_package = os.path.basename(path) == "__init__.py"
+    directories = (os.path.dirname(path),) if os.path.basename(path) == "__init__.py" else ()
     below = path
-    for _ in range(dotted.count(".") + 1 + is_package):
+    for _ in range(dotted.count(".") + 1 + len(directories)):
         below = os.path.dirname(below)
     installed = os.path.basename(below) in _LIBRARY_DIRECTORIES or below == _STANDARD_LIBRARY
-    return Location(
-        name=dotted,
-        path=path,
-        shown=os.path.relpath(path, below or os.curdir),
-        directories=(os.path.dirname(path),) if is_package else (),
-        installed=installed,
-    )
+    shown = os.path.relpath(path, below or os.curdir)
+    return Location(dotted, path, shown, directories, installed)
 
 
 def read_source(path: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
-    """
-    Return what the source file *path* holds.
-
-    Raises:
-        UnreadableError: It cannot be read, or is larger than *max_bytes*.
-    """
+    """Return what the file *path* holds; UnreadableError where that is more than *max_bytes*."""
     try:
         with open(path, "rb") as file:
             source = file.read(max_bytes + 1)
@@ -133,15 +98,8 @@ def read_source(path: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
     return source
 
 
-def parse_source(source: bytes, lines_before: int = 0) -> list[ast.stmt]:
-    """
-    Return the statements of *source*, decoded as Python would. Runs nothing of it.
-
-    *lines_before* is how many lines of its file come before it.
-
-    Raises:
-        UnreadableError: Not Python.
-    """
+def parse_source(source: bytes) -> list[ast.stmt]:
+    """Return the statements of *source*; runs nothing. UnreadableError where it is not Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is not ours to complain about
@@ -149,11 +107,9 @@ def parse_source(source: bytes, lines_before: int = 0) -> list[ast.stmt]:
                 # There ast.parse crashes on an expression of 300,000 terms; compile, which runs
                 # nothing, refuses it.
                 compile(source, "<source>", "exec", dont_inherit=True)
-            tree = ast.parse(source)
-            return (ast.increment_lineno(tree, lines_before) if lines_before else tree).body
+            return ast.parse(source).body
     except SyntaxError as error:
-        line = (error.lineno or 0) + lines_before
-        raise UnreadableError(f"has a syntax error in line {line}") from error
+        raise UnreadableError(f"has a syntax error in line {error.lineno or 0}") from error
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise UnreadableError(f"cannot be parsed ({type(error).__name__})") from error
 
@@ -181,109 +137,82 @@ class Reader:
 
     def take_step(self) -> None:
         """Count one expression that is looked at; raise UnreadableError where it is too many."""
-        self._steps -= 1 + self._tree_bytes // TREE_BYTES_A_STEP
-        self._steps -= self._read_bytes // READ_BYTES_A_STEP
+        costs = self._tree_bytes // TREE_BYTES_A_STEP + self._read_bytes // READ_BYTES_A_STEP
+        self._steps -= 1 + costs
         if self._steps < 0:
             raise UnreadableError("the source is too tangled to follow")
 
     def _read(self, path: str | None) -> Body:
-        if path is None:
-            return Body(())
-        source = read_source(path, MAX_SOURCE_BYTES - self._read_bytes)
+        source = read_source(path, MAX_SOURCE_BYTES - self._read_bytes) if path else b""
         self._read_bytes += len(source)
         if self._tree_bytes + len(source) > MAX_TREE_BYTES:
             return LargeBody(source, self._parse)
-        return Body(self._parse(source, 0))
+        return Body(self._parse(source))
 
-    def _parse(self, source: bytes, lines_before: int) -> list[ast.stmt]:
+    def _parse(self, source: bytes) -> list[ast.stmt]:
         self.take_step()
-        self._tree_bytes += len(source)
+        self._tree_bytes += len(source) - source.count(b"\n")
         if self._tree_bytes > MAX_TREE_BYTES:
             raise UnreadableError("too large to read")
-        return parse_source(source, lines_before)
+        return parse_source(source)
+
+
+# A string, which may go over several lines, or a comment: nothing is bound in it.
+_HIDDEN = re.compile(
+    r"""("{3}|'{3}).*?(?:(?<!\\)(?:\\\\)*\1|\Z)|"[^"\\\n]*(?:\\.[^"\\\n]*)*\""""
+    r"""|'[^'\\\n]*(?:\\.[^'\\\n]*)*'|\#[^\n]*""",
+    re.DOTALL,
+)
+# What begins a statement at column 0; one that has blocks; one that binds only its own name.
+_START = re.compile(r"(?!(?:else|elif|except|finally)\b)[^\s)\]}]")
+_BLOCK = re.compile(r"(?:from|import|if|try|with|for|while|match|async\s+(?:for|with))\b")
+_DEFINITION = re.compile(r"@|(?:async\s+def|def|class)\s+(\w+)")
 
 
 class LargeBody(Body):
-    """A module too large for a syntax tree: its statements at column 0, parsed when asked for."""
+    """A module too large for a tree: the statements at column 0 that bind a name are parsed."""
 
-    def __init__(self, source: bytes, parse: Callable[[bytes, int], list[ast.stmt]]) -> None:
-        """Index *source*; *parse* will be given a statement and the count of lines before it."""
+    def __init__(self, source: bytes, parse: Callable[[bytes], list[ast.stmt]]) -> None:
+        """Find where the statements of *source* begin; *parse* will be given some of them."""
         super().__init__(())
         try:
             self._text = decode_source(source)
         except (SyntaxError, ValueError) as error:
             raise UnreadableError(f"cannot be decoded ({type(error).__name__})") from error
         self._parse = parse
-        self._starts = _statement_starts(self._text)
-        self._parsed: dict[int, list[ast.stmt]] = {}
+        self._parsed: dict[str, Body] = {}
+        self._shown = _HIDDEN.sub(_without_text, self._text)
+        self._starts, depth, is_inside = [0], 0, False
+        for number, line in enumerate(self._shown.split("\n")):
+            if not is_inside and _START.match(line):
+                self._starts.append(number)
+            depth = max(0, depth + sum(map(line.count, "([{")) - sum(map(line.count, ")]}")))
+            is_inside = depth > 0 or line.endswith("\\")
 
-    def binders(self, name: str) -> list[ast.stmt]:
-        """Return the statements that may bind *name*, themselves or inside, in their order."""
-        word, found = re.escape(name), []
-        seen = re.compile(rf"(?<!\w){word}(?!\w)|\bimport\s+\*").finditer(self._text)
-        defines = re.compile(rf"^(?:async\s+def|def|class)\s+{word}\b", re.MULTILINE)
-        assigns = re.compile(_TARGETS.format(word=word))
-        for index in sorted({bisect_right(self._starts, match.start()) for match in seen}):
-            start = self._starts[index - 1]
-            end = self._starts[index] if index < len(self._starts) else len(self._text)
-            if _DEFINITION.match(self._text, start):
-                binds = defines.search(self._text, start, end)
-            else:
-                binds = _BLOCK.match(self._text, start) or assigns.match(self._text, start, end)
-            if binds and start not in self._parsed:
-                statement = _without_comments_behind(self._text[start:end])
-                lines_before = self._text.count("\n", 0, start)
-                self._parsed[start] = self._parse(statement.encode(), lines_before)
-            found += self._parsed[start] if binds else []
-        return found
-
-
-_DEFINITION = re.compile(r"@|(?:async\s+def|def|class)\b")
-_BLOCK = re.compile(r"(?:from|import|if|try|with|for|while|match|async)\b")
-# A name among what stands left of the last "=" of an assignment, with an annotation or without.
-_TARGETS = (
-    r"(?:[\w .,*()\[\]]*=)*[\w .,*()]*(?<![\w.]){word}(?![\w.(\[])[\w .,*()]*(?::[^=\n]*)?=(?!=)"
-)
-
-# What may hide the start of a line: a string, a comment, a bracket, a backslash; and such a start.
-_TOKEN = re.compile(
-    r"""("{3}|'{3})|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*(?:\n[ \t]*\#[^\n]*)*"""
-    r"""|([(\[{])|([)\]}])|\\.|\n(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)""",
-    re.DOTALL,
-)
+    def binders(self, name: str) -> list[Row]:
+        """Return the statements that bind *name* or any name, in their order."""
+        if name not in self._parsed:
+            lines, shown = self._text.split("\n"), self._shown.split("\n")
+            named = [n for n, line in enumerate(shown) if name in line or "import *" in line]
+            kept = [""] * len(lines)  # so that a line keeps its number
+            for index in sorted({bisect_right(self._starts, number) for number in named}):
+                start, end = [*self._starts[index - 1 : index + 1], len(lines)][:2]
+                statement = "\n".join(shown[start:end]).rstrip()
+                if _may_bind(name, statement):
+                    end = start + statement.count("\n") + 1
+                    kept[start:end] = lines[start:end]
+            self._parsed[name] = Body(self._parse("\n".join(kept).encode()))
+        return self._parsed[name].binders(name)
 
 
-def _statement_starts(text: str) -> list[int]:
-    """Return where in *text* a statement begins at column 0, a decorated one by its decorator."""
-    starts, depth, at, is_decorated = [0], 0, 0, False
-    while token := _TOKEN.search(text, at):
-        at = token.end()
-        if quotes := token[1]:
-            at = _end_of_string(text, at, quotes)
-        elif token[2] or token[3]:
-            depth = max(0, depth + (1 if token[2] else -1))
-        elif token[0] == "\n" and depth == 0:
-            if not is_decorated:
-                starts.append(at)
-            is_decorated = text.startswith("@", at)
-    return starts
+def _without_text(found: re.Match[str]) -> str:
+    is_comment = found[0].startswith("#")
+    return "" if is_comment else '"' + "\\\n" * found[0].count("\n") + '"'
 
 
-def _end_of_string(text: str, at: int, quotes: str) -> int:
-    while (end := text.find(quotes, at)) >= 0:
-        last = end
-        while last > at and text[last - 1] == "\\":
-            last -= 1
-        if (end - last) % 2 == 0:
-            return end + len(quotes)
-        at = end + 1
-    return len(text)
-
-
-def _without_comments_behind(statement: str) -> str:
-    end = len(statement)
-    while (start := statement.rfind("\n", 0, end)) >= 0:
-        if statement[start:end].strip()[:1] not in ("", "#"):
-            break
-        end = start
-    return statement[:end]
+def _may_bind(name: str, statement: str) -> bool:
+    if defined := _DEFINITION.match(statement):
+        return defined[1] == name
+    target = re.search(rf"(?<![\w.]){re.escape(name)}\b(?!\s*[.(\[])", statement)
+    is_assigned = target is not None and "=" in statement[target.end() :]
+    return is_assigned or _BLOCK.match(statement) is not None

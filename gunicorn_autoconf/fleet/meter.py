@@ -47,7 +47,7 @@ class Meter:
         self, numbers: memoryview[float], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """
-        Count from now on.
+        Count from the first `edges` or `calls` on; a class without either counts nothing.
 
         Args:
             numbers: The region of the worker's slot, all 0.
@@ -56,10 +56,10 @@ class Meter:
         self._numbers = numbers
         self._clock = clock
         self._lock = Lock()
-        numbers[CHANGED_AT_SECONDS] = clock()
 
     def edges(self, *, threaded: bool) -> tuple[Edge, Edge]:
         """Return what to call when a request begins and when it ends, in *threaded* workers too."""
+        self._begin()
         enter, leave = _edges(self._numbers, self._clock)
         if threaded:
             return _locked(enter, self._lock), _locked(leave, self._lock)
@@ -67,6 +67,7 @@ class Meter:
 
     def calls(self, app: App, other: App) -> App:
         """Return what counts the calls of *app* for HTTP requests, and hands others to *other*."""
+        self._begin()
         return _calls(self._numbers, self._clock, app, other)
 
     def websocket(self, change: int) -> None:
@@ -89,6 +90,9 @@ class Meter:
     def exiting(self) -> None:
         """Note the CPU time at the end: the arbiter can read it of living processes only."""
         self._numbers[CPU_SECONDS] = time.process_time()
+
+    def _begin(self) -> None:
+        self._numbers[CHANGED_AT_SECONDS] = self._clock()
 
     def _add(self, index: int, change: float) -> None:
         with self._lock:

@@ -172,6 +172,7 @@ class WorkerRecords:
                 note.forked_at_seconds,
                 self._ready_report(pid, worker),
                 counters[pid].requests if pid in counters else None,
+                None if pid in counters else read_cpu_seconds(pid),
             )
             for pid, worker in list(workers.items())
             if (note := getattr(worker, _NOTE, None))

@@ -51,7 +51,7 @@ class WorkerSample(NamedTuple):
     requests: int | None = None
     """How many requests it has answered; None where its class does not count them."""
     traffic_seconds: float = 0.0
-    """The time since it was first seen to have answered one."""
+    """The time since it was first seen to have answered one, or that its CPU time shows it busy."""
 
     @property
     def size_bytes(self) -> int:
@@ -76,9 +76,10 @@ class WorkerSample(NamedTuple):
     @property
     def has_worked(self) -> bool:
         """Whether its size is that of a worker at work: an idle size is no size."""
-        if not self.is_booted or self.requests is None:
+        if not self.is_booted:
             return False
-        return self.requests >= WORKED_REQUESTS or self.traffic_seconds >= WORKED_SECONDS
+        has_answered = self.requests is not None and self.requests >= WORKED_REQUESTS
+        return has_answered or self.traffic_seconds >= WORKED_SECONDS
 
     @property
     def has_grown(self) -> bool:
@@ -120,7 +121,7 @@ class Sample(NamedTuple):
     at_seconds: float
     limit_bytes: int
     headroom_bytes: int
-    """Limit less working set, at the level that leaves least."""
+    """Limit less what is in use, page cache aside, at the level that leaves least."""
     target: int
     """How many workers there are to be."""
     workers: tuple[WorkerSample, ...]

@@ -35,6 +35,13 @@ LOOK_SECONDS = 60.0
 HELPERS_SECONDS = 5.0
 
 
+# A worker that does not count its requests is busy while it uses so much of a core: a few requests
+# a second. An idle one beats its heart, which takes less than 0.1 % ...
+BUSY_FRACTION = 0.01
+# ... and is told in steps of 10 ms, so it takes some seconds to see the difference.
+BUSY_SECONDS = 4.0
+
+
 class _Look(NamedTuple):
     """What a process used when it was last looked at in full."""
 
@@ -73,6 +80,8 @@ class WorkerRecord(NamedTuple):
     report: BootReport | None
     requests: int | None = None
     """How many requests it has answered; None where its class does not count them."""
+    cpu_seconds: float | None = None
+    """The CPU time that it has used; None where requests are counted, or it is unknown."""
 
 
 class WorkerPast:
@@ -87,6 +96,9 @@ class WorkerPast:
         """When they were looked for."""
         self.answered_at: float | None = None
         """When the worker was first seen to have answered a request."""
+        self.busy_seconds = 0.0
+        """How long it was busy since its boot, by its CPU time."""
+        self._cpu: tuple[float, float] | None = None
 
     def add(self, age_seconds: float, used_bytes: int) -> None:
         """Note what the worker uses now."""
@@ -97,6 +109,17 @@ class WorkerPast:
             # Evenly over its whole life: dropping alone would leave nothing but the last minutes.
             del self._points[1::2]
             self._spacing_seconds = age_seconds / MAX_POINTS * 2
+
+    def used_cpu(self, cpu_seconds: float, now: float) -> None:
+        """Note what CPU time the worker has used since its start."""
+        if self._cpu is None:
+            self._cpu = now, cpu_seconds
+            return
+        passed = now - self._cpu[0]
+        if passed >= BUSY_SECONDS:
+            if cpu_seconds - self._cpu[1] >= passed * BUSY_FRACTION:
+                self.busy_seconds += passed
+            self._cpu = now, cpu_seconds
 
     def at(self, age_seconds: float) -> int | None:
         """Return what it used at *age_seconds* or last before; None where it was not seen then."""
@@ -212,6 +235,8 @@ class Sampler:
         if record.requests and past.answered_at is None:
             past.answered_at = now
         report = record.report
+        if report and record.cpu_seconds is not None:
+            past.used_cpu(record.cpu_seconds, now)
         boot_seconds = report.boot_seconds if report else BOOT_SECONDS
         return WorkerSample(
             pid=pid,
@@ -224,7 +249,9 @@ class Sampler:
             helper_bytes=sum(helpers),
             helpers=len(helpers),
             requests=record.requests,
-            traffic_seconds=0.0 if past.answered_at is None else now - past.answered_at,
+            traffic_seconds=(
+                past.busy_seconds if past.answered_at is None else now - past.answered_at
+            ),
         )
 
     def _helpers(self) -> Iterator[int]:
@@ -269,5 +296,5 @@ def _free_fraction(level: tuple[int, int]) -> float:
 def _measured(levels: Iterable[MemoryLimit]) -> Iterator[tuple[int, int]]:
     """Yield limit and headroom of each level whose usage is known."""
     for level in levels:
-        if level.working_set_bytes is not None:
-            yield level.limit_bytes, level.limit_bytes - level.working_set_bytes
+        if level.in_use_bytes is not None:
+            yield level.limit_bytes, level.limit_bytes - level.in_use_bytes

@@ -95,13 +95,25 @@ class MemoryLimit:
     Attributes:
         limit_bytes: The limit.
         working_set_bytes: Usage less what the kernel would drop first (``inactive_file``) at the
-            same level; None where it could not be read.
+            same level; None where it could not be read. kubelet calls the same number so.
         origin: The file that holds the limit.
+        cache_bytes: What of the working set is clean page cache that no process has mapped: files
+            that were read more than once. The kernel drops it before it kills.
+        shared_bytes: What of the working set is in tmpfs, ``/dev/shm`` and other shared memory.
     """
 
     limit_bytes: int
     working_set_bytes: int | None
     origin: Origin
+    cache_bytes: int = 0
+    shared_bytes: int = 0
+
+    @property
+    def in_use_bytes(self) -> int | None:
+        """The working set less page cache: what the kernel cannot free; None where unknown."""
+        if self.working_set_bytes is None:
+            return None
+        return max(self.working_set_bytes - self.cache_bytes, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

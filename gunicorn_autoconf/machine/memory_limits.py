@@ -13,11 +13,20 @@ from gunicorn_autoconf.machine import cgroup_tree, kernel_files
 from gunicorn_autoconf.machine.facts import MemoryLimit, MemorySupply, Origin
 from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.machine.tree import Tree, origin_in
+from gunicorn_autoconf.units import MIB
 
 MEMINFO = "/proc/meminfo"
 LIMIT_FILES = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
 USAGE_FILE = {1: "memory.usage_in_bytes", 2: "memory.current"}
-INACTIVE_KEY = {1: "total_inactive_file", 2: "inactive_file"}
+# The counters of memory.stat. At v1 only those with this prefix hold the cgroups below, too.
+STAT_PREFIX = {1: "total_", 2: ""}
+# Page cache that is in use: mapped by a process, as code is; or not on the disk yet. As much at
+# least is taken for code: what is run all the time is not free, whoever's cgroup it was read in.
+CODE_BYTES = 16 * MIB
+CACHE_IN_USE = {
+    1: ("mapped_file", "dirty", "writeback"),
+    2: ("file_mapped", "file_dirty", "file_writeback"),
+}
 # MemTotal and sysinfo(2) are the same number; the rest is for one that rounds.
 ROUNDING_FRACTION = 0.01
 
@@ -93,21 +102,35 @@ def _read_level(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> Mem
     if lowest is None:
         return None
     limit_bytes, path = lowest
-    return MemoryLimit(
-        limit_bytes=limit_bytes,
-        working_set_bytes=_read_working_set(tree, directory, place),
-        origin=origin_in(path, str(limit_bytes), place),
-    )
+    return _measured(tree, directory, place, limit_bytes, origin_in(path, str(limit_bytes), place))
 
 
-def _read_working_set(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> int | None:
+def _measured(
+    tree: Tree, directory: str, place: cgroup_tree.Hierarchy, limit_bytes: int, origin: Origin
+) -> MemoryLimit:
+    """Return the limit of *directory* with what its processes use."""
     usage_path = f"{directory}/{USAGE_FILE[place.version]}"
     usage_bytes = tree.read(usage_path, kernel_files.parse_memory_usage)
     if usage_bytes is None:
-        return None
+        return MemoryLimit(limit_bytes=limit_bytes, working_set_bytes=None, origin=origin)
     # gVisor has usage but no memory.stat: nothing is known that could be dropped.
     stat = tree.read(f"{directory}/memory.stat", kernel_files.parse_memory_stat) or {}
-    return max(0, usage_bytes - stat.get(INACTIVE_KEY[place.version], 0))
+
+    def counter(name: str) -> int:
+        return stat.get(STAT_PREFIX[place.version] + name, 0)
+
+    working_set_bytes = max(0, usage_bytes - counter("inactive_file"))
+    # A file that is read a second time goes to the active list. The kernel drops it as well before
+    # it kills, but what is mapped is not worth counting on: it comes back at once.
+    kept_bytes = sum(map(counter, CACHE_IN_USE[place.version]))
+    cache_bytes = counter("active_file") - max(kept_bytes, CODE_BYTES)
+    return MemoryLimit(
+        limit_bytes=limit_bytes,
+        working_set_bytes=working_set_bytes,
+        origin=origin,
+        cache_bytes=min(max(0, cache_bytes), working_set_bytes),
+        shared_bytes=min(counter("shmem"), working_set_bytes),
+    )
 
 
 def _read_hidden_limit(tree: Tree, place: cgroup_tree.Hierarchy) -> MemoryLimit | None:
@@ -116,11 +139,8 @@ def _read_hidden_limit(tree: Tree, place: cgroup_tree.Hierarchy) -> MemoryLimit 
         path = f"{directory}/memory.stat"
         limit_bytes = tree.read(path, kernel_files.parse_hierarchical_limit)
         if limit_bytes is not None:
-            return MemoryLimit(
-                limit_bytes=limit_bytes,
-                working_set_bytes=_read_working_set(tree, directory, place),
-                origin=origin_in(path, f"hierarchical_memory_limit {limit_bytes}", place),
-            )
+            origin = origin_in(path, f"hierarchical_memory_limit {limit_bytes}", place)
+            return _measured(tree, directory, place, limit_bytes, origin)
     return None
 
 

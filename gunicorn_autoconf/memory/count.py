@@ -50,6 +50,11 @@ def give_way(
     wanted = max(plans.beside(needed.largest), 1)
     if wanted >= now.target:
         return None
+    # Gunicorn retires the oldest first.
+    oldest = sorted(now.workers, key=lambda worker: -worker.age_seconds)
+    freed_bytes = sum(worker.freed_bytes for worker in oldest[: now.target - wanted])
+    if now.headroom_bytes + freed_bytes < now.limit_bytes * GONE_FRACTION:
+        return None  # Little of a worker is its own, or others took too much: it helps nobody.
     own_bytes = sum(worker.size_bytes for worker in now.workers)
     others_bytes = max(now.limit_bytes - now.headroom_bytes - own_bytes, 0)
     return Action(
@@ -75,7 +80,9 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
     if not has_evidence:
         return Action(Kind.GROW, f"workers have not worked yet, the plan is {wanted}", add=1)
     reason = f"workers need up to {format_bytes(size_bytes)}, the plan is {wanted}"
-    return Action(Kind.GROW, reason, add=min(now.target, wanted - now.target))
+    # Without a count of requests the evidence is weaker: one at a time.
+    most = now.target if all(worker.requests is not None for worker in now.workers) else 1
+    return Action(Kind.GROW, reason, add=min(most, wanted - now.target))
 
 
 def _with_growth(worker: WorkerSample) -> int:

@@ -100,6 +100,9 @@ class Executor:
         self._wanted: _Wanted | None = None
         self._pending: _Signal | None = None
         self._retired: set[int] = set()
+        # Workers that Gunicorn tells to exit because we lowered its count. Only their name depends
+        # on it: an operator who raises the count at once may keep them.
+        self._dismissed: set[int] = set()
         self.is_stood_down = False
 
     @property
@@ -165,7 +168,9 @@ class Executor:
             change = new - old
             if self._pending and self._pending.change == change:
                 self._pending = None
+                self._dismissed = self._surplus(new)
             elif change:
+                self._dismissed = set()
                 self.is_stood_down = True
                 if self._wanted:
                     self._wanted = self._follow_operator(self._wanted, change)
@@ -174,8 +179,9 @@ class Executor:
     def worker_ended(self, pid: int) -> bool:
         """Return whether we told the worker to exit; let the spare take a victim's place."""
         with self._lock:
-            was_ours = pid in self._retired
+            was_ours = pid in self._retired or pid in self._dismissed
             self._retired.discard(pid)
+            self._dismissed.discard(pid)
             wanted = self._wanted
             if wanted and wanted.victim == pid and self._server.cfg is self._cfg:
                 self._wanted = wanted._replace(victim=None)
@@ -237,6 +243,16 @@ class Executor:
         if wanted.victim is not None and wanted.victim in self._server.WORKERS:
             self._retired.add(wanted.victim)
         return wanted._replace(workers=1, victim=None)
+
+    def _surplus(self, count: int) -> set[int]:
+        """
+        Return the workers that Gunicorn tells to exit next, as there are more than *count*.
+
+        Source:
+            gunicorn/arbiter.py, `manage_workers`: the oldest ones.
+        """
+        by_age = sorted(self._server.WORKERS.items(), key=lambda each: each[1].age)
+        return {pid for pid, _ in by_age[: max(len(by_age) - count, 0)]}
 
     def _is_gone(self, pid: int, sample: Sample) -> bool:
         """Whether a worker ended. One that *sample* has seen may be about to be reported."""

@@ -8,9 +8,11 @@ the first of these rules that applies:
 2. Shrink at once where OOM kills have shown the count to be too high (`steps`, `count`).
 3. Shrink where workers have reached a size (`need`) of which fewer fit, whatever others use.
 4. Recycle a worker that grows beyond what workers need while the memory runs out (`forecast`).
-5. Shrink where the memory is gone because of what others use. The count comes back by rule 6.
-6. Grow on evidence of work: as many as run, where all have worked and stop growing. Before that
-   one at a time, and only as far as the first guess (or what is declared) leaves room.
+5. Shrink where the memory is gone because of what others use, if what workers free is enough. The
+   count comes back by rule 6.
+6. Grow on evidence of work: as many as run, where all have worked and stop growing; one where
+   only their CPU time shows that. Before that one at a time, and only as far as the first guess (or
+   what is declared) leaves room.
 
 | threshold | value | reason |
 |---|---|---|

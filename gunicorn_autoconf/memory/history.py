@@ -110,6 +110,8 @@ class History:
             self._steps.grew(now.target, now.at_seconds)
         elif action.kind is Kind.SHRINK:
             self._steps.shrank(now.at_seconds)
+            if self._churn.is_on(now.at_seconds):
+                self._steps.churned(now.target - 1, now.at_seconds)
             self._churn = Churn()
         elif action.kind is Kind.RECYCLE:
             self._is_leaking = True

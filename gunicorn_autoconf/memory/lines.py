@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
+from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.beside import Beside
 from gunicorn_autoconf.plan.budget import MemoryBudget
-from gunicorn_autoconf.units import MIB, format_bytes
+from gunicorn_autoconf.units import MIB
 
 PREFIX = "gunicorn-autoconf: "
 
@@ -18,16 +19,39 @@ def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemor
     return f"worker {pid} {what}{took}: {_pairs(sizes)}"
 
 
-def render_memory(sample: Sample, budget: MemoryBudget | None) -> str:
-    """Return the line of all workers: what each uses on its own, and its growth since boot."""
+def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:
+    """
+    Return the line of all workers: what each uses on its own, and its growth since boot.
+
+    What is used *beside* them is told where it is a good part of the limit.
+    """
     totals = {
         "pss": sum(worker.size_bytes for worker in sample.workers),
         "budget": budget.budget_bytes if budget else None,
         "headroom": sample.headroom_bytes,
         "limit": sample.limit_bytes,
+        **(beside.worth_telling(sample.limit_bytes) if beside else {}),
     }
     workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
     return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{workers}"
+
+
+def memory_fields(
+    sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None
+) -> dict[str, object]:
+    """Return what `render_memory` says, as fields of a record."""
+    return {
+        "workers": len(sample.workers),
+        "pss_bytes": sum(worker.size_bytes for worker in sample.workers),
+        "budget_bytes": budget.budget_bytes if budget else None,
+        "headroom_bytes": sample.headroom_bytes,
+        "limit_bytes": sample.limit_bytes,
+        "others_bytes": beside and beside.others_bytes,
+        "shared_memory_bytes": beside and beside.shared_bytes,
+        "cache_bytes": beside and beside.cache_bytes,
+        "uss_bytes": {str(worker.pid): worker.uss_bytes for worker in sample.workers},
+        "helper_bytes": sum(worker.helper_bytes for worker in sample.workers),
+    }
 
 
 def render_action(action: Action, *, would: bool = False) -> str:
@@ -50,22 +74,6 @@ def render_exit(pid: int, last: WorkerSample | None, cause: str) -> str:
         return f"worker {pid} {cause}"
     sizes = {"uss": last.uss_bytes, "boot_uss": last.boot_uss_bytes, "pss": last.pss_bytes}
     return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
-
-
-def render_oom(pid: int, last: WorkerSample | None, memory: MemorySupply, workers: int) -> str:
-    """Return the line of a worker that the kernel killed for want of memory."""
-    facts = []
-    lowest = memory.lowest
-    if lowest and memory.limits:
-        directory = lowest.origin.path.rpartition("/")[0]
-        facts.append(f"limit {format_bytes(lowest.limit_bytes)} at {directory}")
-    elif lowest:
-        facts.append(f"the machine has {format_bytes(lowest.limit_bytes)}")
-    facts.append(f"{workers} worker{'s' * (workers != 1)}")
-    if last:
-        boot = f" ({format_bytes(last.boot_uss_bytes)} at boot)" if last.boot_uss_bytes else ""
-        facts.append(f"it used {format_bytes(last.uss_bytes)}{boot} when last seen")
-    return f"worker {pid} was killed by the kernel's OOM killer: {', '.join(facts)}"
 
 
 def _worker(worker: WorkerSample) -> str:

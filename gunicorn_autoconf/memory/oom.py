@@ -1,103 +1,176 @@
-"""Whom the kernel's OOM killer took. Reads the counter of our own cgroup."""
+"""Which processes the kernel's OOM killer took, and whose limit was hit. Reads counters by call.
+
+Theory of operation. `OomWatch` compares the kernel's counters with those it saw last. Each kill
+that is new gets a time of its own, and the level whose limit was hit: the one whose counter rose.
+From there a kill goes one of two ways, once. A worker's end claims it (`claim`). Or nobody does,
+although all workers are well: then it was another process (`strangers`).
+
+`claim` runs in the arbiter's main thread, `strangers` in the supervisor's. Both hold the lock. It
+is an RLock, as Gunicorn 23 reaps in a signal handler, which may come in the middle of `claim`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gunicorn_autoconf.errors import MalformedFileError
-from gunicorn_autoconf.machine.cgroup_tree import (
-    list_hierarchies,
-    parse_mountinfo,
-    parse_proc_cgroup,
-)
-from gunicorn_autoconf.machine.host import read_text
-from gunicorn_autoconf.machine.kernel_files import parse_memory_stat
+from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
-# The kernel counts the processes of this cgroup that any OOM killer has killed.
-# Source: Linux, admin-guide/cgroup-v2.rst, memory.events; cgroup-v1/memory.rst, memory.oom_control.
-_COUNTER_FILES = {1: "memory.oom_control", 2: "memory.events"}
-_GROUP_FILE = "memory.oom.group"
+# What ended last has this time to be reaped, and to claim its kill.
+SETTLE_SECONDS = 0.4
+# From the time when a limit was hit until a process is killed for it, at most.
+HIT_SECONDS = 10.0
+# What is left in use and what the dead process can have had at most: with less than this share of
+# the limit together, another process was killed.
+EXPLAINED_FRACTION = 0.8
 
 
-class OomFiles(NamedTuple):
-    """Where our cgroup tells of OOM kills."""
+class Kill(NamedTuple):
+    """One process that the OOM killer took."""
 
-    counter: str
-    kills_all: bool
+    at_seconds: float
+    """When it was noticed."""
+    level: int | None
+    """Whose limit was hit, as an index of the levels; None where no counter shows it."""
+
+
+def out_of_memory_at(before: Sequence[Events], now: Sequence[Events]) -> int | None:
     """
-    Whether one OOM kill ends every process of the cgroup.
+    Return the level that ran out of memory between two readings; None where none did.
 
-    The kernel heeds ``memory.oom.group`` of each cgroup from the victim's up to the one whose limit
-    was hit.
+    The leaf is the first. Where the kernel counts a level with those below it, the lowest one whose
+    count has risen was it.
     """
-
-
-def find_oom_files(root: str = "/") -> OomFiles | None:
-    """Return the files of our own cgroup, or None where there are none."""
-    try:
-        memberships = parse_proc_cgroup(read_text(f"{root}/proc/self/cgroup"))
-        mounts = parse_mountinfo(read_text(f"{root}/proc/self/mountinfo"))
-    except (OSError, MalformedFileError):
-        return None
-    for place in list_hierarchies("memory", memberships, mounts):
-        directories = [f"{root.rstrip('/')}{directory}" for directory in place.directories]
-        for directory in directories:
-            counter = f"{directory}/{_COUNTER_FILES[place.version]}"
-            if read_oom_kills(counter) is not None:
-                return OomFiles(counter, any(map(_kills_all, directories)))
+    for level, (earlier, later) in enumerate(zip(before, now, strict=False)):
+        if (later.ooms or 0) > (earlier.ooms or 0):
+            return level
     return None
 
 
-def read_oom_kills(counter: str) -> int | None:
-    """Return how often the OOM killer struck so far; None where that is not told."""
-    try:
-        return parse_memory_stat(read_text(counter)).get("oom_kill")
-    except (OSError, MalformedFileError):
+def reached_at(before: Sequence[Events], now: Sequence[Events]) -> int | None:
+    """
+    Return the level that reached its limit most often between two readings, for cgroup v1.
+
+    v2 counts what v1 does not, whether anything could be freed then.
+    """
+    if any(events.ooms is not None for events in now):
         return None
+    rises = [
+        (later.limit_hits or 0) - (earlier.limit_hits or 0)
+        for earlier, later in zip(before, now, strict=False)
+    ]
+    most = max(rises, default=0)
+    return rises.index(most) if most > 0 else None
 
 
-def _kills_all(directory: str) -> bool:
-    try:
-        return read_text(f"{directory}/{_GROUP_FILE}").strip() == "1"
-    except (OSError, MalformedFileError):
-        return False
+def explains(limit_bytes: int, left_bytes: int, largest_bytes: int) -> bool:
+    """
+    Whether a process that is gone can have been what an OOM killer took to free memory.
+
+    Args:
+        limit_bytes: The limit that was hit.
+        left_bytes: What is used below it now.
+        largest_bytes: What the process can have used at most.
+    """
+    return left_bytes + largest_bytes >= limit_bytes * EXPLAINED_FRACTION
 
 
 class OomWatch:
     """The kills that have not been laid to a worker yet."""
 
-    def __init__(self, read: Callable[[], int | None], timing: Timing = DEFAULT) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Sequence[Events]],
+        own: Callable[[Sequence[Events]], int | None],
+        timing: Timing = DEFAULT,
+    ) -> None:
+        """
+        Begin: what was counted before is of no interest.
+
+        Args:
+            read: The counters of each level.
+            own: Our own count of kills in what *read* returned; None where it is not told.
+            timing: How long a kill may go unclaimed where nobody knows whether workers are well.
+        """
         self._read = read
+        self._own = own
         self._claim_seconds = timing.claim_seconds
-        self._known = read()
-        self._unclaimed_since: float | None = None
+        self._lock = threading.RLock()
+        self._events = read()
+        self._known = own(self._events)
+        self._kills: list[Kill] = []
+        self._well_since: float | None = None
+        self._hit: tuple[int | None, float] = None, -HIT_SECONDS
 
     @property
     def is_told(self) -> bool:
         """Whether there is a counter at all."""
         return self._known is not None
 
-    def claim(self) -> bool:
-        """Return whether the kernel has killed one more process; asked when a worker ended."""
-        count = self._read()
-        if count is None or self._known is None or count <= self._known:
-            return False
-        self._known += 1
-        if count == self._known:
-            self._unclaimed_since = None  # The next one has its own time.
-        return True
+    def peek(self, now: float) -> Kill | None:
+        """Return the first kill that is not laid to any process yet."""
+        with self._lock:
+            self._notice(now)
+            return self._kills[0] if self._kills else None
 
-    def forget_unclaimed(self, now: float) -> int:
-        """Return how many kills no worker's end has claimed in time, and forget them."""
-        count = self._read()
-        if count is None or self._known is None or count <= self._known:
-            self._unclaimed_since = None
-            return 0
-        if self._unclaimed_since is None:
-            self._unclaimed_since = now
-        if now - self._unclaimed_since < self._claim_seconds:
-            return 0
-        unclaimed, self._known, self._unclaimed_since = count - self._known, count, None
-        return unclaimed
+    def claim(self, now: float) -> Kill | None:
+        """Return the first such kill and lay it to the worker that has just ended."""
+        with self._lock:
+            self._notice(now)
+            return self._kills.pop(0) if self._kills else None
+
+    @property
+    def has_unclaimed(self) -> bool:
+        """Whether a kill, as far as was noticed, is not laid to any process yet."""
+        return bool(self._kills)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one kill, and no more, is not laid to any process yet."""
+        return len(self._kills) == 1
+
+    def strangers(self, now: float, *, are_well: bool | None) -> list[Kill]:
+        """
+        Return the kills that were those of other processes, and forget them.
+
+        Args:
+            now: The time.
+            are_well: Whether all workers live and none of them is ending; None where not known.
+        """
+        with self._lock:
+            self._notice(now)
+            if not are_well:
+                self._well_since = None
+            elif self._well_since is None:
+                self._well_since = now
+            kills = [kill for kill in self._kills if self._is_late(kill, now)]
+            self._kills = [kill for kill in self._kills if kill not in kills]
+            return kills
+
+    def _is_late(self, kill: Kill, now: float) -> bool:
+        if self._well_since is None:
+            return now - kill.at_seconds >= self._claim_seconds
+        return now - max(kill.at_seconds, self._well_since) >= SETTLE_SECONDS
+
+    def _notice(self, now: float) -> None:
+        events = self._read()
+        count = self._own(events)
+        if count is None or self._known is None:
+            return
+        if (hit := out_of_memory_at(self._events, events)) is not None:
+            self._hit = hit, now
+        if count > self._known:
+            # The kernel counts the level first and the kill when it has chosen: a look in between
+            # has seen one without the other.
+            level, at_seconds = self._hit
+            if now - at_seconds > HIT_SECONDS:
+                level = reached_at(self._events, events)
+            self._kills += [Kill(now, level)] * (count - self._known)
+        self._known, self._events = count, events
+
+
+def no_events() -> tuple[Events, ...]:
+    """Return the counters where there are none."""
+    return (NO_EVENTS,)

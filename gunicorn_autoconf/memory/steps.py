@@ -2,11 +2,14 @@
 What the last steps of the count have led to: which count is too many, when to grow again. Pure.
 
 Theory of operation. The supervisor's thread reports each step and each OOM kill of a worker; times
-are seconds of a clock that never jumps. Two things follow:
+are seconds of a clock that never jumps. Three things follow:
 
 - *Too many*. A kill within `STEP_SECONDS` of a step upwards takes that step back. So does the
   second kill within `KILLS_SECONDS`, by one worker or down to what fits. Where no size explains the
   kills, the count is then out of reach for an hour; otherwise the plan knows.
+- *Most*. A count that had to come down because workers leak faster than recycles help is out of
+  reach as well: a leak reaches no size, so the plan does not know. For an hour the first time, then
+  for two, up to a day.
 - *Hold*. After steps downwards nothing grows for a minute, after the next ones for two, up to an
   hour: a sidecar that comes and goes moves the count less and less.
 
@@ -26,6 +29,7 @@ STEP_SECONDS = 300.0
 KILLS_SECONDS = 600.0
 FIRST_HOLD_SECONDS = 60.0
 LONGEST_HOLD_SECONDS = 3600.0
+LONGEST_MOST_SECONDS = 24 * 3600.0
 
 
 class Steps:
@@ -36,6 +40,8 @@ class Steps:
         self._kills: deque[float] = deque(maxlen=2)
         self._too_many: TooMany | None = None
         self._most: tuple[float, int] | None = None
+        """Until when no more than how many."""
+        self._most_seconds = REMEMBER_KILL_SECONDS
         self._held_until = 0.0
         self._hold_seconds = FIRST_HOLD_SECONDS / 2
 
@@ -50,6 +56,11 @@ class Steps:
             self._hold_seconds = min(2 * self._hold_seconds, LONGEST_HOLD_SECONDS)
         self._held_until = now + self._hold_seconds
         self._grown = None
+
+    def churned(self, left: int, now: float) -> None:
+        """Note that the count goes down to *left* as recycles helped nobody."""
+        self._most = now + self._most_seconds, left
+        self._most_seconds = min(2 * self._most_seconds, LONGEST_MOST_SECONDS)
 
     def oom_killed(self, count: int, *, beside: int, alone: int, now: float) -> None:
         """
@@ -77,7 +88,8 @@ class Steps:
             return
         self._kills.clear()
         if beside >= count:
-            self._most = now, self._too_many.fits  # No size explains it.
+            # No size explains it.
+            self._most = now + REMEMBER_KILL_SECONDS, self._too_many.fits
 
     def too_many(self, count: int) -> TooMany | None:
         """Return why *count* has to come down at once; None where it has not."""
@@ -87,9 +99,7 @@ class Steps:
 
     def most(self, now: float) -> int | None:
         """Return the highest count that has not been too many; None where none has."""
-        if self._most is None or now - self._most[0] >= REMEMBER_KILL_SECONDS:
-            return None
-        return self._most[1]
+        return self._most[1] if self._most and now < self._most[0] else None
 
     def may_grow(self, now: float) -> bool:
         """Whether enough time has passed since the last step downwards."""

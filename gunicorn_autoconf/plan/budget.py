@@ -71,7 +71,7 @@ def memory_budget(
     Args:
         memory: What the machine grants.
         declaration: A declared memory counts as wholly ours; under a detected limit others use
-            the working set less what our own processes use.
+            the working set less its page cache and less what our own processes use.
         measured_bytes: What a worker was measured to use.
     """
     worker_bytes, worker_source = _worker_memory(declaration, measured_bytes)
@@ -79,7 +79,7 @@ def memory_budget(
     levels = [
         (
             level.limit_bytes,
-            max((level.working_set_bytes or 0) - memory.own_bytes, 0),
+            max((level.in_use_bytes or 0) - memory.own_bytes, 0),
             level.origin.path,
         )
         for level in memory.levels

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.aliases import unknown_name
 from gunicorn_autoconf.plan.variables import (
     PREFIX,
     SECRET_SETTINGS,
@@ -90,6 +91,7 @@ def read_declaration(
     *,
     arguments: Mapping[str, object] | None = None,
     setting_parsers: Mapping[str, SettingParser] | None = None,
+    setting_flags: Mapping[str, str] | None = None,
     command_line: Mapping[str, tuple[Explicit, ...]] | None = None,
 ) -> Declaration:
     """
@@ -100,6 +102,8 @@ def read_declaration(
         arguments: Values by keyword of `autoconf` or by option of the command line, None as unset;
             they win over the environment.
         setting_parsers: For each setting that the installed Gunicorn knows, text to value.
+        setting_flags: For each flag of the installed Gunicorn, such as ``log-file``, its setting;
+            a warning about ``GUNICORN_LOG_FILE`` then names ``GUNICORN_ERRORLOG``.
         command_line: Settings from Gunicorn's command line; they win over everything else.
 
     Raises:
@@ -116,7 +120,7 @@ def read_declaration(
         **values,
         settings=_settings(environ, parsers, command_line or {}),
         sources=sources,
-        warnings=tuple(_misnamed(environ, parsers)),
+        warnings=tuple(_misnamed(environ, parsers, setting_flags or {})),
     )
 
 
@@ -182,21 +186,22 @@ def _settings(
     return settings
 
 
-def _misnamed(environ: Mapping[str, str], parsers: Mapping[str, SettingParser]) -> Iterable[str]:
+def _misnamed(
+    environ: Mapping[str, str], parsers: Mapping[str, SettingParser], flags: Mapping[str, str]
+) -> Iterable[str]:
     """Yield a warning for each ``GUNICORN_*`` name that nothing reads."""
     known = {variable.keyword.upper() for variable in VARIABLES}
-    known |= {setting.upper() for setting in parsers}
+    known |= {setting.upper() for setting in parsers if setting != "config"}
+    spelled = {flag.replace("-", "_").upper(): name.upper() for flag, name in flags.items()}
     unknown = 0
     for name in sorted(environ):
         rest = name.removeprefix(PREFIX)
         if rest == name or rest in _GUNICORNS_OWN or not environ[name].strip():
             continue
-        if rest == "CONFIG":
-            yield f"{name} has no effect: Gunicorn takes its configuration by -c only"
-        elif rest not in known and not _is_service(rest, environ[name]):
+        if rest not in known and not _is_service(rest, environ[name]):
             unknown += 1
             if unknown <= MAX_UNKNOWN_NAMES:
-                yield f"{name} is unknown and has no effect{_suggestion(rest, known)}"
+                yield unknown_name(rest, known, spelled)
     if unknown > MAX_UNKNOWN_NAMES:
         yield f"{unknown - MAX_UNKNOWN_NAMES} more GUNICORN_* variables are unknown"
 
@@ -205,10 +210,3 @@ def _is_service(rest: str, value: str) -> bool:
     if _SERVICE.fullmatch(rest):
         return True
     return bool(_SERVICE_PORT.fullmatch(rest) and _SERVICE_ADDRESS.match(value))
-
-
-def _suggestion(rest: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # Imported only if a name is unknown.
-
-    nearest = get_close_matches(rest, known, n=1)
-    return f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""

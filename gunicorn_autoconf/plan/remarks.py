@@ -124,7 +124,7 @@ def _memory(known: Known) -> Iterator[str]:
     if memory is None:
         return
     limit, granted = memory.limit_bytes, memory.granted_bytes
-    if granted is not None and limit > granted:
+    if known.declaration.memory_bytes is not None and granted is not None and limit > granted:
         yield (
             f"{memory.source} declares {format_bytes(limit)}, but the machine grants only "
             f"{format_bytes(granted)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan.declaration import Declaration
@@ -16,9 +16,17 @@ from gunicorn_autoconf.worker_classes import class_name
 NAME = "gunicorn-autoconf"
 
 
+class Line(NamedTuple):
+    """A line of the log, and the same as fields of its record."""
+
+    text: str
+    event: str
+    fields: dict[str, object]
+
+
 def render_table(
     machine: Machine, declaration: Declaration, plan: Plan, loop_and_parser: str | None = None
-) -> list[str]:
+) -> list[Line]:
     """
     Return the start-up log: one line on what was found, one for each planned setting.
 
@@ -31,9 +39,16 @@ def render_table(
         f"workload {plan.workload.value} ({sources.get('workload', 'not declared')})",
         interface_text(plan),
     )
-    lines = [f"{NAME}: {'; '.join(found)}", *_setting_lines(plan)]
+    fields: dict[str, object] = {
+        "cores": cores,
+        "memory_limit_bytes": memory.limit_bytes if memory else None,
+        "workload": plan.workload.value,
+        "interface": plan.interface.value,
+    }
+    lines = [Line(f"{NAME}: {'; '.join(found)}", "plan", fields), *_setting_lines(plan)]
     if loop_and_parser:
-        lines.append(f"  event loop and HTTP parser of uvicorn: {loop_and_parser}")
+        text = f"  event loop and HTTP parser of uvicorn: {loop_and_parser}"
+        lines.append(Line(text, "uvicorn", {"loop_and_parser": loop_and_parser}))
     return lines
 
 
@@ -76,15 +91,24 @@ def interface_text(plan: Plan) -> str:
     return f"{plan.interface.value.upper()} ({plan.interface_evidence})"
 
 
-def _setting_lines(plan: Plan) -> Iterator[str]:
+def _setting_lines(plan: Plan) -> Iterator[Line]:
     shown = [name for name in plan.settings if name in PLANNED_SETTINGS]
     width = max(len(value_text(name, plan.settings[name])) for name in shown)
     for name in shown:
         value = value_text(name, plan.settings[name])
-        yield f"  {name:<16} {value:<{width}}  {describe(plan.reasons_for(name)[-1])}"
+        reason = describe(plan.reasons_for(name)[-1])
+        text = f"  {name:<16} {value:<{width}}  {reason}"
+        yield Line(text, "setting", _setting_fields(name, plan.settings[name], reason))
     others = [name for name in plan.settings if name not in PLANNED_SETTINGS]
     if others:
-        yield f"  set by the environment as well: {', '.join(others)}"
+        text = f"  set by the environment as well: {', '.join(others)}"
+        yield Line(text, "settings_of_environment", {"settings": others})
+
+
+def _setting_fields(name: str, value: Any, reason: str) -> dict[str, object]:
+    is_plain = isinstance(value, (int, float, str)) and name not in SECRET_SETTINGS
+    shown = value if is_plain else value_text(name, value)
+    return {"setting": name, "setting_value": shown, "reason": reason}
 
 
 def describe(reason: Reason) -> str:

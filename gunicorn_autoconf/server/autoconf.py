@@ -16,7 +16,7 @@ from gunicorn_autoconf.plan.steps import plan
 from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.server.command_line import read_command_line
 from gunicorn_autoconf.server.compose import compose
-from gunicorn_autoconf.server.gunicorn import setting_parsers
+from gunicorn_autoconf.server.gunicorn import setting_flags, setting_parsers
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.server.planned import Planned
 from gunicorn_autoconf.server.provenance import hand_out, record_writes
@@ -157,6 +157,7 @@ def _build(
         environ,
         arguments=arguments,
         setting_parsers=setting_parsers(),
+        setting_flags=setting_flags(),
         command_line=command_line.settings,
     )
     check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)

@@ -11,15 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.lines import render_action, render_memory
+from gunicorn_autoconf.memory.lines import memory_fields, render_action, render_memory
 from gunicorn_autoconf.memory.metrics import metrics
+from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
+from gunicorn_autoconf.memory.throttling import render_slowdown
 from gunicorn_autoconf.units import format_bytes
 
 if TYPE_CHECKING:
     from gunicorn.glogging import Logger
 
+    from gunicorn_autoconf.fleet.helper import Helper
+    from gunicorn_autoconf.memory.beside import Beside
+    from gunicorn_autoconf.memory.kill_loop import Loop
+    from gunicorn_autoconf.memory.throttling import Slowdown
     from gunicorn_autoconf.plan.budget import MemoryBudget
 
 
@@ -41,69 +48,146 @@ class GuardLog:
         self._said.pop("stood down", None)
 
     def memory(
-        self, sample: Sample, interval_seconds: float, budget: Callable[[], MemoryBudget | None]
-    ) -> None:
+        self,
+        sample: Sample,
+        interval_seconds: float,
+        budget: Callable[[], MemoryBudget | None],
+        beside: Beside | None = None,
+    ) -> bool:
         """
         Log the memory line and the metrics where they are due; never at an interval of 0.
 
-        The first line is due as soon as all workers have booted.
+        The first line is due as soon as all workers have booted. Return whether it was due.
         """
         if self._memory_seconds is None:
             self._memory_seconds = sample.at_seconds
         is_first = not self._has_logged_memory and sample.is_settled
         is_due = is_first or sample.at_seconds - self._memory_seconds >= interval_seconds
         if not (interval_seconds and is_due):
-            return
+            return False
         self._memory_seconds, self._has_logged_memory = sample.at_seconds, True
         granted = budget()
-        self._log.info("%s", render_memory(sample, granted))
+        fields = memory_fields(sample, granted, beside)
+        log_event(self._log, "info", "memory", render_memory(sample, granted, beside), **fields)
         for metric, value in metrics(sample, granted):
             extra = {"metric": metric, "value": value, "mtype": "gauge"}
             self._log.debug("%s: %d", metric, value, extra=extra)
+        return True
+
+    def slowdown(self, slow: Slowdown) -> None:
+        """Log that the server waited for memory."""
+        log_event(
+            self._log,
+            "warning",
+            "memory_slowdown",
+            f"gunicorn-autoconf: {render_slowdown(slow)}",
+            interval_seconds=round(slow.seconds, 1),
+            memory_high_events=slow.high_events,
+            memory_high_bytes=slow.high.limit_bytes if slow.high else None,
+            waited_seconds=slow.waited and round(slow.waited.some_seconds, 3),
+            all_waited_seconds=slow.waited and round(slow.waited.full_seconds, 3),
+        )
 
     def action(self, action: Action) -> None:
         """Log what the guard does, or which worker it keeps and why."""
-        say = self._log.info if action.kind is Kind.GROW else self._log.warning
-        say("%s", render_action(action))
+        level = "info" if action.kind is Kind.GROW else "warning"
+        self._action(level, action, would=False)
 
     def would_act(self, action: Action) -> None:
         """Log what the guard would do if it did not only observe."""
         is_keep = action.kind is Kind.KEEP
         if self._is_news("would", None if is_keep else (action.kind, action.pid)) and not is_keep:
-            self._log.info("%s", render_action(action, would=True))
+            self._action("info", action, would=True)
+
+    def _action(self, level: str, action: Action, *, would: bool) -> None:
+        log_event(
+            self._log,
+            level,
+            "guard",
+            render_action(action, would=would),
+            action=action.kind.value,
+            worker=action.pid or None,
+            add_workers=action.add or None,
+            only_observes=would,
+        )
 
     def replaced(self, hooks: Sequence[str], *, matters: bool) -> None:
         """Log why the guard only observes; it *matters* where the guard would act."""
         if self._is_news("replaced", tuple(hooks)) and hooks and matters:
-            self._log.warning(
-                "gunicorn-autoconf: the guard only observes, as your own %s replaced ours",
-                " and ".join(hooks),
+            names = " and ".join(hooks)
+            log_event(
+                self._log,
+                "warning",
+                "guard_observes",
+                f"gunicorn-autoconf: the guard only observes, as your own {names} replaced ours",
+                hooks=names,
             )
 
     def stood_down(self, count: int) -> None:
         """Log that an operator set the count."""
         if self._is_news("stood down", True):
-            self._log.info(
-                "gunicorn-autoconf: an operator set the count to %d; it stays so until a reload",
-                count,
+            log_event(
+                self._log,
+                "info",
+                "guard_stood_down",
+                f"gunicorn-autoconf: an operator set the count to {count}; it stays so until a "
+                "reload",
+                workers=count,
             )
 
     def limit_changed(self, before_bytes: int, now_bytes: int) -> None:
         """Log another memory limit."""
-        self._log.info(
-            "gunicorn-autoconf: the memory limit changed from %s to %s; planning again",
-            format_bytes(before_bytes),
-            format_bytes(now_bytes),
+        log_event(
+            self._log,
+            "info",
+            "memory_limit_changed",
+            f"gunicorn-autoconf: the memory limit changed from {format_bytes(before_bytes)} to "
+            f"{format_bytes(now_bytes)}; planning again",
+            before_bytes=before_bytes,
+            limit_bytes=now_bytes,
         )
 
-    def unclaimed(self, kills: int) -> None:
-        """Log OOM kills of processes that were no workers."""
-        if kills:
-            self._log.warning(
-                "gunicorn-autoconf: the kernel's OOM killer took %d processes of this cgroup "
-                "that were no workers",
-                kills,
+    def strangers(self, kills: int, gone: Sequence[Helper]) -> None:
+        """
+        Log OOM kills of processes that were no workers.
+
+        *gone* are the helpers that have ended meanwhile, the largest first: the kernel takes the
+        largest process. Where more have ended than it killed, it may have been another one.
+        """
+        for helper in gone[:kills]:
+            is_certain = len(gone) <= kills
+            log_event(
+                self._log,
+                "warning",
+                "helper_oom_killed",
+                render_helper_kill(helper, is_certain=is_certain),
+                helper=helper.pid,
+                helper_name=helper.name,
+                worker=helper.worker,
+                rss_bytes=helper.rss_bytes,
+                is_certain=is_certain,
             )
+        if unknown := kills - len(gone[:kills]):
+            log_event(
+                self._log,
+                "warning",
+                "other_oom_killed",
+                render_others_kill(unknown),
+                processes=unknown,
+            )
+
+    def kill_loop(self, loop: Loop, fits: int | None) -> None:
+        """Log that workers are OOM-killed one after the other, and how many would fit."""
+        log_event(
+            self._log,
+            "error",
+            "oom_loop",
+            render_loop(loop, fits),
+            kills=loop.kills,
+            seconds=round(loop.seconds, 1),
+            uss_bytes=loop.size_bytes,
+            fits=fits,
+        )
 
     def is_new_failure(self, error: Exception) -> bool:
         """Whether a step has not failed in this way just before."""

@@ -54,6 +54,12 @@ def setting_parsers() -> dict[str, Callable[[str], Any]]:
     return {setting.name: _parser(setting, config) for setting in config.KNOWN_SETTINGS}
 
 
+def setting_flags() -> dict[str, str]:
+    """Return each long flag of Gunicorn and its setting, without ``--no-sendfile`` and its like."""
+    settings = [row for row in gunicorn_config().KNOWN_SETTINGS if row.action != "store_const"]
+    return {flag[2:]: row.name for row in settings for flag in row.cli or () if flag[1] == "-"}
+
+
 def _parser(setting_class: Any, config: ModuleType) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         if _is_hook(setting_class):

@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.plan.report import render_change, render_final, render_table
+from gunicorn_autoconf.plan.report import render_change, render_final, render_table, value_text
+from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
@@ -117,9 +119,9 @@ class ServerHooks:
         state.replanned(self._loaded, final)
         table = render_table(final.machine, final.declaration, final.plan, loop_and_parser(server))
         for line in table:
-            server.log.info("%s", line)
+            log_event(server.log, "info", line.event, line.text, **line.fields)
         for warning in final.warnings:
-            server.log.warning("gunicorn-autoconf: %s", warning)
+            log_event(server.log, "warning", "plan_warning", f"gunicorn-autoconf: {warning}")
         if leaves_conf_file_aside(server):
             server.log.info(
                 "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
@@ -134,7 +136,9 @@ class ServerHooks:
         state.replanned(self._loaded, heed(state.final, server, self._handed_out))
         values = {name: setting.get() for name, setting in server.cfg.settings.items()}
         values["workers"] = server.num_workers
-        server.log.info("%s", render_final(state.final.plan, values))
+        running = {name: value_text(name, values[name]) for name in PLANNED_SETTINGS}
+        text = render_final(state.final.plan, values)
+        log_event(server.log, "info", "running", text, settings=running)
         state.start(server, functools.partial(_replaced, server))
 
     @_harmless
@@ -248,7 +252,15 @@ class ServerHooks:
                 worker.log.info("worker %d %s: its memory is not told", worker.pid, what)
                 return
             seconds = self._state.records.ready(worker, memory) if self._state else None
-            worker.log.info("%s", render_boot(worker.pid, what, seconds, memory))
+            log_event(
+                worker.log,
+                "info",
+                "worker_ready" if what == "ready" else "worker_booted",
+                render_boot(worker.pid, what, seconds, memory),
+                worker=worker.pid,
+                boot_seconds=seconds and round(seconds, 3),
+                **memory._asdict(),
+            )
         except Exception:
             worker.log.exception("gunicorn-autoconf: a worker's size is not told")
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_autoconf.events import log_event
+from gunicorn_autoconf.machine.descendants import list_descendants
+from gunicorn_autoconf.machine.process_state import read_process_state
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
+
+_TASKS = "/proc/self/task"
 
 
 def freeze_preloaded(server: Arbiter) -> None:
@@ -19,20 +27,47 @@ def freeze_preloaded(server: Arbiter) -> None:
     A collection would write to each object's header, and a page that is written is shared no more.
     """
     gc.collect()
-    gc.freeze()
     for remains in _remains_of_import(server):
-        server.log.warning(
-            "gunicorn-autoconf: with preload_app, importing the application left %s in the "
-            "arbiter; it breaks when it is shared by fork: open it in post_fork instead",
-            remains,
+        log_event(
+            server.log,
+            "warning",
+            "preload_left",
+            f"gunicorn-autoconf: with preload_app, importing the application left {remains} in "
+            "the arbiter; it breaks when it is shared by fork: open it in post_fork instead",
+            left=remains,
         )
+    gc.freeze()
 
 
 def _remains_of_import(server: Arbiter) -> Iterator[str]:
-    """Describe the threads and sockets that should not be in an arbiter before its first fork."""
+    """Describe what should not be in an arbiter before its first fork."""
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             yield f"a running thread ({thread.name})"
+    yield from _native_threads()
+    for pid in list_descendants(os.getpid()):
+        state = read_process_state(pid)
+        if state and not state.is_ending:
+            yield f"a child process ({state.name}, pid {pid})"
+    yield from _sockets(server)
+
+
+def _native_threads() -> Iterator[str]:
+    """Describe the threads that Python has not started: those of numpy, gRPC, a database driver."""
+    known = {thread.native_id for thread in threading.enumerate()}
+    names: dict[str, int] = {}
+    with suppress(OSError):  # No /proc.
+        for tid in sorted(os.listdir(_TASKS)):
+            if int(tid) in known:
+                continue
+            with open(f"{_TASKS}/{tid}/comm", encoding="utf-8", errors="replace") as comm:
+                name = comm.read().strip()
+            names[name] = names.get(name, 0) + 1
+    for name, count in names.items():
+        yield f"{count} native thread{'s' * (count > 1)} ({name})"
+
+
+def _sockets(server: Arbiter) -> Iterator[str]:
     import psutil  # Only with preload_app: it takes 12 ms.
 
     process = psutil.Process()
@@ -41,7 +76,7 @@ def _remains_of_import(server: Arbiter) -> Iterator[str]:
         found = connections(kind="all")
     except (psutil.Error, OSError):
         return
-    expected = _sockets_of_the_server(server)
+    expected = _sockets_of_the_server(server) | _sockets_of_idle_loops()
     for connection in found:
         if connection.fd not in expected:
             ends = [_address(end) for end in (connection.laddr, connection.raddr) if end]
@@ -52,16 +87,44 @@ def _sockets_of_the_server(server: Arbiter) -> set[int]:
     """The standard streams, the sockets that were handed to us, and those of the log."""
     given = os.environ.get("GUNICORN_FD", "").split(",")
     systemd = range(3, 3 + int(os.environ.get("LISTEN_FDS") or 0))
-    handlers = (*server.log.error_log.handlers, *server.log.access_log.handlers)
-    sockets = [getattr(server.log, "sock", None), *(getattr(h, "socket", None) for h in handlers)]
+    log: Any = server.log  # The operator's own may have none of these.
+    logs = (getattr(log, name, None) for name in ("error_log", "access_log"))
+    handlers = [handler for each in logs for handler in getattr(each, "handlers", ())]
+    own: list[Any] = [
+        getattr(log, "sock", None),
+        *(getattr(each, "socket", None) for each in handlers),
+    ]
     return {
         0,
         1,
         2,
         *systemd,
         *(int(fd) for fd in given if fd.isdigit()),
-        *(each.fileno() for each in sockets if each),
+        *(each.fileno() for each in own if hasattr(each, "fileno")),
     }
+
+
+def _sockets_of_idle_loops() -> set[int]:
+    """
+    The pair by which an event loop wakes itself up: nothing is on it while the loop does not run.
+
+    One that runs is told of as a thread.
+    """
+    if "asyncio" not in sys.modules:
+        return set()
+    from asyncio.selector_events import BaseSelectorEventLoop
+
+    # By type(): what is asked for its __class__ may be a proxy that does something then.
+    loops: list[Any] = [
+        each for each in gc.get_objects() if issubclass(type(each), BaseSelectorEventLoop)
+    ]
+    pairs = [
+        getattr(loop, name, None)
+        for loop in loops
+        if not loop.is_running()
+        for name in ("_ssock", "_csock")
+    ]
+    return {end.fileno() for end in pairs if end is not None}
 
 
 def _address(end: object) -> str:

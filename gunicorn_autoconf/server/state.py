@@ -14,24 +14,32 @@ the configuration file's lines and the application were taken into account. Ever
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gunicorn_autoconf.events import log_event
+from gunicorn_autoconf.fleet.leftovers import end_children_at_exit
 from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.machine.process_memory import read_process_memory
-from gunicorn_autoconf.memory.lines import render_exit, render_oom
-from gunicorn_autoconf.memory.oom import OomWatch, find_oom_files, read_oom_kills
+from gunicorn_autoconf.memory.lines import render_exit
+from gunicorn_autoconf.memory.oom_lines import render_oom
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
+from gunicorn_autoconf.server.oom_watch import ServerOom
 from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.supervisor import Supervisor
+from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.memory.oom_lines import OomKill
     from gunicorn_autoconf.server.planned import Planned
 
 _NAME = "gunicorn_autoconf"
@@ -53,9 +61,7 @@ class ServerState:
         self.supervisor: Supervisor | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
-        self._oom_files = find_oom_files(loaded.root)
-        files = self._oom_files
-        self._oom = OomWatch(lambda: read_oom_kills(files.counter) if files else None, timing)
+        self._oom = ServerOom(loaded.root, timing)
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
@@ -75,16 +81,20 @@ class ServerState:
             server: The arbiter.
             replaced: Returns the names of our hooks that the user's own have replaced.
         """
-        self._fork_signals.install(server.log.reopen_files)
+        # A logger of the operator's own may lack what Gunicorn's own has.
+        self._fork_signals.install(getattr(server.log, "reopen_files", None) or (lambda: None))
         stall_seconds = self.final.declaration.stall_warning_seconds
         self.patrol = Patrol(server, self.records, stall_seconds, self.final.root)
         self.patrol.start()
         self._watching = PausedThread(self.patrol.step, 0.0)
         self._watching.start()
-        if self._oom_files and self._oom_files.kills_all:
-            server.log.warning(
+        if self._oom.kills_all:
+            log_event(
+                server.log,
+                "warning",
+                "oom_group",
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
-                "this cgroup, the arbiter included"
+                "this cgroup, the arbiter included",
             )
         supervisor = Supervisor(
             server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
@@ -100,10 +110,14 @@ class ServerState:
         self.records.forking(worker)
         if self.patrol:
             self.patrol.forking(worker)
-        self._fork_signals.worker_follows(lambda: self.exiting(worker))
+        self._fork_signals.worker_follows(lambda: self._tell_end(worker))
 
     def exiting(self, worker: Worker) -> None:
-        """Tell the arbiter what *worker* uses at its end; in the worker."""
+        """Tell the arbiter what *worker* uses at its end, and end its children; in the worker."""
+        self._tell_end(worker)
+        end_children_at_exit(worker)
+
+    def _tell_end(self, worker: Worker) -> None:
         memory = read_process_memory()
         if memory is not None:
             self.records.exiting(worker, memory)
@@ -115,6 +129,7 @@ class ServerState:
             self.patrol.stop()
         if self.supervisor:
             self.supervisor.stop()
+            self.supervisor.log_kills(at_once=True)
 
     def count_changed(self, new: int, old: int | None) -> None:
         """Hear of a change of the worker count."""
@@ -134,22 +149,74 @@ class ServerState:
         last, is_orderly = self.records.ended(worker)
         supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
-        if is_orderly is not True and self._oom.claim():
-            if supervisor:
-                supervisor.worker_oom_killed(last)
+        status = wait_status(worker.pid)
+        # Without the status, one that has told of its end is taken to have come to it.
+        was_killed = is_orderly is not True if status is None else status == signal.SIGKILL
+        not_oom = ", not by the kernel's OOM killer" if self._oom.is_told else ""
+        if was_killed:
             memory = supervisor.memory if supervisor else self.final.machine.memory
-            server.log.error("%s", render_oom(worker.pid, last, memory, len(server.WORKERS) + 1))
-            return
+            found = self._oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
+            if isinstance(found, str):
+                not_oom = f", probably not by the kernel's OOM killer: {found}"
+            elif found:
+                kill = found._replace(while_ending=is_orderly is True)
+                alone = supervisor is None or supervisor.worker_oom_killed(last)
+                # Otherwise the supervisor logs one line about many.
+                level = "error" if alone else "debug"
+                self._log_oom(server, worker, last, kill, level)
+                return
         is_odd = worker.aborted or (tells_end and is_orderly is False)
         if worker.aborted:
-            cause = "was killed by Gunicorn after timeout, not by the kernel's OOM killer"
+            cause = f"was killed by Gunicorn after timeout{not_oom}"
         elif is_odd:
-            known = ", not by the kernel's OOM killer" if self._oom.is_told else ""
-            cause = f"ended without its exit hooks{known}"
+            cause = f"ended without its exit hooks{not_oom}"
         else:
             cause = "was retired by the memory guard" if retired else "exited"
-        say = server.log.warning if is_odd else server.log.info
-        say("%s", render_exit(worker.pid, last, cause))
+        log_event(
+            server.log,
+            "warning" if is_odd else "info",
+            "worker_timeout" if worker.aborted else "worker_lost" if is_odd else "worker_exited",
+            render_exit(worker.pid, last, cause),
+            worker=worker.pid,
+            retired=retired,
+            signal=status,
+            **_sizes(last),
+        )
+
+    def _log_oom(
+        self,
+        server: Arbiter,
+        worker: Worker,
+        last: WorkerSample | None,
+        kill: OomKill,
+        level: str,
+    ) -> None:
+        log_event(
+            server.log,
+            level,
+            "worker_oom_killed",
+            render_oom(worker.pid, last, kill),
+            worker=worker.pid,
+            limit_bytes=kill.limit_bytes,
+            limit_directory=kill.directory,
+            shared_memory_bytes=kill.shared_bytes,
+            workers=kill.workers,
+            is_certain=kill.shared_counter is None,
+            while_ending=kill.while_ending,
+            **_sizes(last),
+        )
+
+
+def _sizes(last: WorkerSample | None) -> dict[str, float | None]:
+    """What was seen last of a worker, as fields of a record."""
+    if last is None:
+        return {}
+    return {
+        "age_seconds": round(last.age_seconds, 1),
+        "uss_bytes": last.uss_bytes,
+        "pss_bytes": last.pss_bytes,
+        "boot_uss_bytes": last.boot_uss_bytes,
+    }
 
 
 def create_state(server: Arbiter, loaded: Planned, timing: Timing = DEFAULT) -> ServerState:

@@ -20,22 +20,29 @@ A step that fails is logged once and skipped; the next one follows some seconds 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.fleet.relatives import Relatives
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.memory.actions import Kind
+from gunicorn_autoconf.memory.beside import beside_workers
 from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.guard import decide, next_interval
 from gunicorn_autoconf.memory.history import History
+from gunicorn_autoconf.memory.kill_loop import KillLoop
 from gunicorn_autoconf.memory.plans import budget_beside, plans_for
+from gunicorn_autoconf.memory.throttling import Held, parse_pressure, slowdown
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
+from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
@@ -45,8 +52,8 @@ if TYPE_CHECKING:
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
-    from gunicorn_autoconf.memory.oom import OomWatch
     from gunicorn_autoconf.plan.budget import MemoryBudget
+    from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
 
 # Time between two looks at an action under way.
@@ -65,7 +72,7 @@ class Supervisor:
         server: Arbiter,
         final: Callable[[], Planned],
         records: WorkerRecords,
-        oom: OomWatch,
+        oom: ServerOom,
         replaced: Callable[[], Sequence[str]],
         *,
         timing: Timing = DEFAULT,
@@ -88,6 +95,9 @@ class Supervisor:
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
+        self._loop = KillLoop()
+        self._relatives = Relatives()
+        self._held: Held | None = None
         self._failures = 0
         self._thread = PausedThread(self._try_step, timing.fastest_seconds)
         self.executor = executor or Executor(server, timing)
@@ -101,9 +111,21 @@ class Supervisor:
         """End the thread for good."""
         self._thread.stop()
 
-    def worker_oom_killed(self, last: WorkerSample | None) -> None:
-        """Note a worker that was OOM-killed and how it was last seen; in the main thread."""
+    def worker_oom_killed(self, last: WorkerSample | None) -> bool:
+        """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
         self._history.oom_killed(last)
+        return self._loop.add(time.monotonic(), last.uss_bytes if last else None)
+
+    def log_kills(self, machine: Machine | None = None, *, at_once: bool = False) -> None:
+        """Log the OOM kills of many workers in a row, as is due or *at_once*."""
+        loop = self._loop.due(time.monotonic(), at_once=at_once)
+        if loop is None:
+            return
+        supply = machine.memory if machine else self.memory
+        budget = memory_budget(supply, self._final().declaration)
+        size_bytes = loop.size_bytes
+        fits = budget.budget_bytes // size_bytes if budget and size_bytes else None
+        self._log.kill_loop(loop, fits)
 
     def pause(self) -> None:
         """Wait for the thread to end its step, until `reloaded` or the next fork starts it."""
@@ -209,10 +231,35 @@ class Supervisor:
         def budget() -> MemoryBudget | None:
             return budget_beside(machine, self._final().declaration)
 
-        self._log.memory(sample, self._final().declaration.memory_log_interval_seconds, budget)
+        interval_seconds = self._final().declaration.memory_log_interval_seconds
+        beside = beside_workers(machine.memory)
+        if self._log.memory(sample, interval_seconds, budget, beside):
+            self._log_slowdown(sample.at_seconds)
+        self._log_strangers(sample.at_seconds)
+        self.log_kills(machine)
+
+    def _log_slowdown(self, now: float) -> None:
+        """Log whether want of memory has slowed the server down since the last such look."""
+        text = self._oom.pressure()
+        events = tuple(level.highs or 0 for level in self._oom.read())
+        try:
+            pressure = parse_pressure(text) if text else None
+        except MalformedFileError:
+            pressure = None
+        before, self._held = self._held, Held(now, events, pressure)
+        if before and (slow := slowdown(before, self._held, self._oom.highs())):
+            self._log.slowdown(slow)
+
+    def _log_strangers(self, now: float) -> None:
+        """Log OOM kills of processes that were no workers."""
         # Without our child_exit it is not known which of the killed processes were workers.
-        if "child_exit" not in self._replaced():
-            self._log.unclaimed(self._oom.forget_unclaimed(sample.at_seconds))
+        if not self._oom.is_told or "child_exit" in self._replaced():
+            return
+        pids = tuple(self._server.WORKERS)
+        self._relatives.look(pids, now=self._oom.has_unclaimed)
+        kills = self._oom.strangers(now, are_well=self._relatives.are_well(pids))
+        if kills:
+            self._log.strangers(len(kills), self._relatives.gone())
 
     def _try_step(self, stopping: threading.Event) -> float:
         try:

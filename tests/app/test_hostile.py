@@ -105,15 +105,15 @@ def test_modules_that_are_large_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "evidence"),
     [
-        ('"app = 1\\n" * 400_000', "too tangled to follow"),
+        ('"app = 1\\n" * 400_000', "too large to read"),
         ('"app = [" + "app," * 900_000 + "]"', "too large to read"),
         ("'\"\"\"' + 'app = 1\\n' * 300_000", "cannot be found"),
-        ("'(' * 3_000_000 + '\\napp = 1'", "cannot be found"),
+        ("'(' * 3_000_000 + '\\napp = 1'", "too large to read"),
         ("'\\\\\\n' * 1_500_000 + 'app = 1'", ""),
         ("'#\\n' * 1_500_000 + 'app = 1'", "1 at app.py:1500001 is beyond what can be read"),
         ("'app = 1\\n' + '#\\n' * 1_500_000", "1 at app.py:1 is beyond what can be read"),
         ("'@app\\n' * 600_000 + 'def app(): pass'", ""),
-        ("'from m import *\\n' * 200_000", "too tangled to follow"),
+        ("'from m import *\\n' * 200_000", "too large to read"),
         ("'a\\n' * 2_000_000", "cannot be found"),
     ],
     ids=range(10),
@@ -192,10 +192,7 @@ def test_environment_full_of_unknown_names(tmp_path: Path) -> None:
     )
     assert out.splitlines() == [
         "21",
-        (
-            "GUNICORN_WORKER_MEM000000 is unknown and has no effect;"
-            " did you mean GUNICORN_WORKER_MEMORY?"
-        ),
+        "GUNICORN_WORKER_MEM000000 is unknown and has no effect",
         "76980 more GUNICORN_* variables are unknown",
     ]
 

@@ -16,10 +16,10 @@ from corpus import ALL, BY_NAME, CASES, Case, search_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gunicorn_autoconf.app.binding import MAX_BINDINGS
 from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.app.frameworks import FRAMEWORKS, NEITHER, ON_THE_WAY
 from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.app.scope import MAX_BINDINGS
 from gunicorn_autoconf.app.source import MAX_SOURCE_BYTES
 from gunicorn_autoconf.worker_classes import Interface
 
@@ -140,7 +140,7 @@ def detect_in(folder: Path, source: bytes | str, target: str = "app:app") -> str
         ("app = 1\n" + "app = f(app)\n" * 350, "nested too deeply"),
         ("app = 1\n" + "app = f(app)\n" * 20_000, "too tangled to follow"),
         ("app = 1\n" + "if x:\n  app = f(app)\n" * 20_000, ""),
-        ("a0 = 1\n" + "".join(f"a{i + 1} = a{i}\n" for i in range(50)) + "app = a50", "8 steps"),
+        ("a0 = 1\n" + "".join(f"a{i + 1} = a{i}\n" for i in range(50)) + "app = a50", "1 at app"),
         ("def f(x):\n return f(f(x)) or f(f(x))\napp = f(f)", ""),
         ("class app(app): pass", ""),
         ("if x: pass\n" + "elif x: app = 1\n" * 20_000, ""),
@@ -284,8 +284,6 @@ print(getattr(interface_of(app), "value", None))
         "plain_asgi2",
         "asgi_class",
         "wsgi_class",
-        "wsgi_class_itself",
-        "asgi2_class_itself",
         "closure",
         "lambda_wsgi",
         "relative_import",
@@ -341,6 +339,14 @@ class MadeOfTwo:
     def __init__(self, name: Any, size: Any) -> None: ...
 
 
+class WsgiItself:
+    def __init__(self, environ: Any, start_response: Any) -> None: ...
+
+
+class Asgi2Itself:
+    def __init__(self, scope: Any) -> None: ...
+
+
 async def asgi_by_other_names(s: Any, r: Any = None, d: Any = None) -> None: ...
 
 
@@ -368,6 +374,8 @@ def asgi2(scope: Any) -> Any: ...
 def cases_of_objects() -> Iterator[tuple[object, Interface | None]]:
     yield from ((row, Interface.ASGI) for row in (asgi, AsgiObject(), AsgiWithoutAsync(), asgi2))
     yield from ((row, Interface.WSGI) for row in (wsgi, WsgiObject(), WsgiObject().method))
+    yield WsgiItself, Interface.WSGI
+    yield Asgi2Itself, Interface.ASGI
     yield functools.partial(with_settings, None), Interface.WSGI
     yield functools.partial(asgi), Interface.ASGI
     yield passes_on, Interface.ASGI

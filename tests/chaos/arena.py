@@ -47,6 +47,10 @@ LONGEST_SECONDS = 60.0
 CONF = """
     from gunicorn_autoconf import compose
     from gunicorn_autoconf.conf import *
+    from gunicorn_autoconf.memory import kill_loop as _kill_loop
+
+    # Each OOM kill has a line of its own, by which it is counted.
+    _kill_loop.TOLD = 1_000_000
 
     def let_requests_hold_accept(worker):
         import served

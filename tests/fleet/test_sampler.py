@@ -197,6 +197,31 @@ class TestRequests:
         assert worker.traffic_seconds == 60
         assert worker.has_worked
 
+    @pytest.mark.parametrize(
+        ("cpu_share", "busy_seconds", "has_worked"),
+        [(0.001, 0, False), (0.009, 0, False), (0.011, 60, True), (1, 60, True)],
+    )
+    def test_cpu_time_where_they_are_not_counted(
+        self, cpu_share: float, busy_seconds: float, has_worked: bool
+    ) -> None:
+        """A minute, seen every 5 s."""
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        for second in range(0, 65, 5):
+            scene.now = 130 + second
+            record = booted(40 * MIB)._replace(cpu_seconds=3 + second * cpu_share)
+            worker = scene.look_at(record)
+        assert worker.traffic_seconds == busy_seconds
+        assert worker.has_worked == has_worked
+
+    def test_cpu_time_of_the_boot_is_no_work(self) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+        for second in range(0, 65, 5):
+            scene.now = 130 + second
+            worker = scene.look_at(WorkerRecord(90, None, None, second))
+        assert (worker.traffic_seconds, worker.has_worked) == (0, False)
+
 
 class TestFlatness:
     """Growth that has ended is told from growth that goes on, at any age."""

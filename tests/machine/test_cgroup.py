@@ -532,6 +532,35 @@ def test_working_set_is_never_below_zero(tmp_path: Path) -> None:
     assert [level.working_set_bytes for level in memory.levels] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("stat", "cache_mib"),
+    [
+        # 16 MiB at least are taken for code that runs.
+        pytest.param({"active_file": 236}, 220, id="a file that was read three times"),
+        pytest.param({"active_file": 236, "file_mapped": 60}, 176, id="mapped"),
+        pytest.param({"active_file": 236, "file_dirty": 30, "file_writeback": 6}, 200, id="dirty"),
+        pytest.param({"active_file": 15}, 0, id="code"),
+        pytest.param({}, 0, id="not told"),
+    ],
+)
+def test_page_cache_is_not_in_use(tmp_path: Path, stat: dict[str, int], cache_mib: int) -> None:
+    mib = 1024 * 1024
+    rows = {"inactive_file": 14, "shmem": 20, **stat}
+    make_v2_tree(tmp_path)
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text(str(300 * mib))
+    (tmp_path / "sys/fs/cgroup/memory.current").write_text(str(296 * mib))
+    text = "".join(f"{name} {size * mib}\n" for name, size in rows.items())
+    (tmp_path / "sys/fs/cgroup/memory.stat").write_text(text)
+
+    (level,) = detect_machine(str(tmp_path), environ={}, host=FixedHost()).memory.limits
+
+    # What kubelet calls so, and what counts here.
+    assert level.working_set_bytes == 282 * mib
+    assert level.cache_bytes == cache_mib * mib
+    assert level.in_use_bytes == (282 - cache_mib) * mib
+    assert level.shared_bytes == 20 * mib
+
+
 def test_name_that_no_terminal_shows_is_escaped(tmp_path: Path) -> None:
     make_v2_tree(tmp_path)
     (tmp_path / "proc/self/cgroup").write_bytes(b"0::/\x1b[31m\xff\n")

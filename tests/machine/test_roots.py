@@ -13,7 +13,7 @@ from dataclasses import asdict
 import pytest
 from machine_roots import CASES, OWN_BYTES, ROOTS, expected_of, machine_of
 
-from gunicorn_autoconf.machine.facts import Machine
+from gunicorn_autoconf.machine.facts import Machine, MemoryLimit
 
 
 def describe(machine: Machine) -> dict[str, object]:
@@ -21,14 +21,24 @@ def describe(machine: Machine) -> dict[str, object]:
     return {
         "cores": machine.cpu.cores,
         "quota": asdict(machine.cpu.quota) if machine.cpu.quota else None,
-        "physical": asdict(machine.memory.physical) if machine.memory.physical else None,
-        "limits": [asdict(limit) for limit in machine.memory.limits],
+        "physical": _level(machine.memory.physical) if machine.memory.physical else None,
+        "limits": [_level(limit) for limit in machine.memory.limits],
         "container": asdict(machine.container) if machine.container else None,
         "platform": machine.platform,
         "grace_seconds": machine.grace_seconds,
         "pids": asdict(machine.pids) if machine.pids else None,
         "worker_tmp_dir": machine.worker_tmp_dir,
         "problems": [asdict(problem) for problem in machine.problems],
+    }
+
+
+def _level(level: MemoryLimit) -> dict[str, object]:
+    """Without cache and shared memory where there is none, as in most of the folders."""
+    found = asdict(level)
+    return {
+        name: value
+        for name, value in found.items()
+        if value or name not in ("cache_bytes", "shared_bytes")
     }
 
 

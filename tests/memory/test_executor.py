@@ -172,6 +172,19 @@ def test_shrinks_by_one(four: Scene) -> None:
     assert not four.is_stood_down()
 
 
+def test_worker_that_is_too_many_was_retired_by_us(four: Scene) -> None:
+    """Gunicorn tells the oldest one to exit, for our signal."""
+    four.start(Action(Kind.SHRINK, "fewer fit"))
+    four.handle()
+    assert [four.executor.worker_ended(pid) for pid in (11, 12, 13, 14)] == [True] + [False] * 3
+
+
+def test_worker_that_an_operator_took_away_was_not(four: Scene) -> None:
+    four.queue.append(SIGTTOU)
+    four.handle()
+    assert four.executor.worker_ended(11) is False
+
+
 def test_shrinking_ends_when_the_worker_has_ended(four: Scene) -> None:
     four.start(SHRINK)
     four.handle()

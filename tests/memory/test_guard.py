@@ -200,6 +200,14 @@ class TestGrow:
         both = [few._replace(traffic_seconds=60), flat(12, requests=3)._replace(traffic_seconds=60)]
         assert decided([seen(0, 900, *both)], self.PLAN) == "grow 2"
 
+    @pytest.mark.parametrize(("seconds", "action"), [(59, KEEP), (60, "grow 1")])
+    def test_one_at_a_time_where_only_cpu_time_shows_work(
+        self, seconds: float, action: str
+    ) -> None:
+        """Three run, and more than three of the first guess do not fit."""
+        fleet = [flat(pid, requests=None)._replace(traffic_seconds=seconds) for pid in (11, 12, 13)]
+        assert decided([seen(0, 900, *fleet)], self.PLAN) == action
+
     @pytest.mark.parametrize(
         ("running", "need", "action"),
         [
@@ -390,6 +398,21 @@ class TestOthers:
     def test_not_where_that_frees_nothing_that_is_planned(self) -> None:
         trace = [seen(at, 15, *self.FLEET, limit=1000) for at in (0, 5)]
         assert decided(trace, always(3), need=needed(100)) == KEEP
+
+    @pytest.mark.parametrize(
+        ("left", "own", "plan", "action"),
+        [
+            pytest.param(15, 4, 2, KEEP, id="nearly all is shared by fork"),
+            pytest.param(15, 6, 2, "shrink", id="enough is its own"),
+            pytest.param(15, 4, 1, "shrink", id="two free enough"),
+            pytest.param(-300, 100, 1, KEEP, id="others took more than all"),
+        ],
+    )
+    def test_only_where_it_helps(self, left: float, own: float, plan: int, action: str) -> None:
+        """What their ends free has to bring 2 % back."""
+        fleet = [worker(pid, own, 4, pss=100, earlier=own) for pid in (11, 12, 13)]
+        trace = [seen(at, left, *fleet, limit=1000) for at in (0, 5)]
+        assert decided(trace, always(plan), alone=always(9), need=needed(100)) == action
 
     def test_not_when_stood_down(self) -> None:
         trace = [seen(at, 15, *self.FLEET, limit=1000) for at in (0, 5)]

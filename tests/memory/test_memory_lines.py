@@ -6,14 +6,15 @@ import pytest
 from builders import GIB, MIB, declare, limit, memory
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.machine.facts import MemorySupply, ProcessMemory
+from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.beside import Beside
 from gunicorn_autoconf.memory.lines import (
+    memory_fields,
     render_action,
     render_boot,
     render_exit,
     render_memory,
-    render_oom,
 )
 from gunicorn_autoconf.plan.budget import MemoryBudget, memory_budget
 
@@ -66,6 +67,26 @@ def test_all_workers() -> None:
     )
 
 
+def test_what_is_used_beside_the_workers_where_it_matters() -> None:
+    line = render_memory(SAMPLE, budget(), Beside(50 * MIB, 280 * MIB, 220 * MIB))
+    assert " limit=512.0MiB shared=280.0MiB cache=220.0MiB 41=" in line
+
+
+def test_the_same_as_fields() -> None:
+    assert memory_fields(SAMPLE, budget(), Beside(50 * MIB, 280 * MIB, 0)) == {
+        "workers": 3,
+        "pss_bytes": 141_610_189,
+        "budget_bytes": 416_074_956,
+        "headroom_bytes": 209_715_200,
+        "limit_bytes": 536_870_912,
+        "others_bytes": 52_428_800,
+        "shared_memory_bytes": 293_601_280,
+        "cache_bytes": 0,
+        "uss_bytes": {"41": 63_963_136, "42": 39_845_888, "43": 12_582_912},
+        "helper_bytes": 0,
+    }
+
+
 def test_all_workers_without_a_budget() -> None:
     assert render_memory(SAMPLE._replace(workers=()), None) == (
         "gunicorn-autoconf: memory workers=0 pss=0.0MiB headroom=200.0MiB limit=512.0MiB"
@@ -103,31 +124,3 @@ def test_action(action: Action, line: str) -> None:
 )
 def test_exit(last: WorkerSample | None, line: str) -> None:
     assert render_exit(41, last, "exited") == line
-
-
-@pytest.mark.parametrize(
-    ("last", "supply", "workers", "line"),
-    [
-        (
-            SAMPLE.workers[0],
-            memory(4 * GIB, limit(2 * GIB), limit(512 * MIB, at="/sys/fs/cgroup/app")),
-            3,
-            (
-                "limit 512 MiB at /sys/fs/cgroup/app, 3 workers, it used 61 MiB (40 MiB at boot) "
-                "when last seen"
-            ),
-        ),
-        (
-            SAMPLE.workers[2],
-            memory(None, limit(2 * GIB, at="/sys/fs/cgroup")),
-            1,
-            "limit 2 GiB at /sys/fs/cgroup, 1 worker, it used 12 MiB when last seen",
-        ),
-        (None, memory(4 * GIB), 2, "the machine has 4 GiB, 2 workers"),
-        (None, memory(None), 2, "2 workers"),
-    ],
-)
-def test_oom(last: WorkerSample | None, supply: MemorySupply, workers: int, line: str) -> None:
-    assert render_oom(41, last, supply, workers) == (
-        f"worker 41 was killed by the kernel's OOM killer: {line}"
-    )

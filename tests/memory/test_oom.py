@@ -1,234 +1,194 @@
-"""Whom the kernel's OOM killer took, from trees as the kernel shows them."""
+"""Which processes the kernel's OOM killer took, from counters as the kernel shows them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
-from cgroup_trees import V1_CONTROL, V2_EVENTS, V2_MOUNT, grow, v1, v2
 
-from gunicorn_autoconf.memory.oom import OomWatch, find_oom_files, read_oom_kills
+from gunicorn_autoconf.machine.memory_events import Events
+from gunicorn_autoconf.memory.oom import OomWatch, explains, out_of_memory_at, reached_at
 
-
-class TestFiles:
-    def test_v2(self, tmp_path: Path) -> None:
-        root = v2(
-            tmp_path,
-            {"app/memory.events": V2_EVENTS.format(kills=2), "app/memory.oom.group": "0\n"},
-            at="/app",
-        )
-        found = find_oom_files(root)
-        assert found is not None
-        assert found.counter == f"{root}/sys/fs/cgroup/app/memory.events"
-        assert found.kills_all is False
-        assert read_oom_kills(found.counter) == 2
-
-    def test_v2_in_a_namespace(self, tmp_path: Path) -> None:
-        root = v2(tmp_path, {"memory.events": V2_EVENTS.format(kills=0)})
-        found = find_oom_files(root)
-        assert found is not None
-        assert found.counter == f"{root}/sys/fs/cgroup/memory.events"
-        assert read_oom_kills(found.counter) == 0
-
-    def test_v1(self, tmp_path: Path) -> None:
-        root = v1(tmp_path, {"app/memory.oom_control": V1_CONTROL.format(kills=7)}, at="/app")
-        found = find_oom_files(root)
-        assert found is not None
-        assert found.counter == f"{root}/sys/fs/cgroup/memory/app/memory.oom_control"
-        assert found.kills_all is False
-        assert read_oom_kills(found.counter) == 7
-
-    def test_v1_of_a_container(self, tmp_path: Path) -> None:
-        root = v1(
-            tmp_path,
-            {"memory.oom_control": V1_CONTROL.format(kills=1)},
-            at="/docker/abc",
-            mounted="/docker/abc",
-        )
-        found = find_oom_files(root)
-        assert found is not None
-        assert found.counter == f"{root}/sys/fs/cgroup/memory/memory.oom_control"
-
-    def test_own_cgroup_comes_before_the_one_above(self, tmp_path: Path) -> None:
-        root = v2(
-            tmp_path,
-            {
-                "memory.events": V2_EVENTS.format(kills=9),
-                "app/memory.events": V2_EVENTS.format(kills=2),
-            },
-            at="/app",
-        )
-        found = find_oom_files(root)
-        assert found is not None
-        assert read_oom_kills(found.counter) == 2
-
-    @pytest.mark.parametrize(
-        "own",
-        [
-            pytest.param({}, id="no file"),
-            pytest.param({"app/memory.events": "low 0\noom 0\n"}, id="kernel before 4.13"),
-            pytest.param({"app/memory.events": "oom_kill many\n"}, id="malformed"),
-        ],
-    )
-    def test_the_one_above_where_our_own_does_not_tell(
-        self, tmp_path: Path, own: dict[str, str]
-    ) -> None:
-        files = {"memory.events": V2_EVENTS.format(kills=9), **own}
-        found = find_oom_files(v2(tmp_path, files, at="/app"))
-        assert found is not None
-        assert read_oom_kills(found.counter) == 9
-
-    @pytest.mark.parametrize(
-        ("text", "kills_all"), [("1\n", True), ("0\n", False), ("", False), ("max\n", False)]
-    )
-    def test_whether_one_kill_ends_all(self, tmp_path: Path, text: str, kills_all: bool) -> None:
-        files = {"app/memory.events": V2_EVENTS.format(kills=0), "app/memory.oom.group": text}
-        found = find_oom_files(v2(tmp_path, files, at="/app"))
-        assert found is not None
-        assert found.kills_all is kills_all
-
-    @pytest.mark.parametrize("directory", ["pod/app/", "pod/", ""])
-    def test_one_kill_ends_all_where_a_level_above_says_so(
-        self, tmp_path: Path, directory: str
-    ) -> None:
-        files = {
-            "pod/app/memory.events": V2_EVENTS.format(kills=0),
-            "pod/app/memory.oom.group": "0\n",
-            f"{directory}memory.oom.group": "1\n",
-        }
-        found = find_oom_files(v2(tmp_path, files, at="/pod/app"))
-        assert found is not None
-        assert found.kills_all is True
-
-    @pytest.mark.parametrize(
-        "files",
-        [
-            pytest.param({}, id="no proc"),
-            pytest.param({"proc/self/cgroup": "0::/\n"}, id="no mountinfo"),
-            pytest.param(
-                {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": V2_MOUNT}, id="no counter"
-            ),
-            pytest.param(
-                {"proc/self/cgroup": "what\n", "proc/self/mountinfo": V2_MOUNT}, id="malformed"
-            ),
-        ],
-    )
-    def test_none(self, tmp_path: Path, files: dict[str, str]) -> None:
-        assert find_oom_files(grow(tmp_path, files)) is None
-
-    def test_counter_that_goes_away(self, tmp_path: Path) -> None:
-        counter = tmp_path / "memory.events"
-        counter.write_text("oom_kill 1\n", encoding="ascii")
-        assert read_oom_kills(str(counter)) == 1
-        counter.unlink()
-        assert read_oom_kills(str(counter)) is None
+MIB = 2**20
 
 
-class Counter:
-    """The kernel's counter."""
+class Kernel:
+    """The counters of a leaf and of what is above it, v2 unless told otherwise."""
 
-    def __init__(self, kills: int | None) -> None:
-        self.kills = kills
+    def __init__(self, kills: int | None = 0, levels: int = 2, *, v1: bool = False) -> None:
+        start = Events(limit_hits=0) if v1 else Events(0, 0, 0, 0)
+        self.levels = [start] * levels
+        self.levels[0] = start._replace(oom_kills=kills)
+        self.watch = OomWatch(self.read, lambda levels: levels[0].oom_kills)
 
-    def __call__(self) -> int | None:
-        return self.kills
+    def read(self) -> Sequence[Events]:
+        return tuple(self.levels)
+
+    def kill(self, times: int = 1) -> None:
+        self._add("oom_kills", 0, times)
+
+    def run_out(self, level: int) -> None:
+        self._add("ooms", level, 1)
+        self._add("limit_hits", level, 1)
+
+    def reach(self, level: int, times: int) -> None:
+        self._add("limit_hits", level, times)
+
+    def _add(self, name: str, level: int, times: int) -> None:
+        count = (getattr(self.levels[level], name) or 0) + times
+        self.levels[level] = self.levels[level]._replace(**{name: count})
 
 
 class TestClaim:
     """Each kill is laid to one worker that ended."""
 
     def test_worker_that_ended_by_itself(self) -> None:
-        assert OomWatch(Counter(0)).claim() is False
+        assert Kernel().watch.claim(1) is None
 
     def test_kills_from_before_are_not_ours(self) -> None:
-        assert OomWatch(Counter(5)).claim() is False
+        assert Kernel(kills=5).watch.claim(1) is None
 
-    def test_one_kill_is_one_workers(self) -> None:
-        counter = Counter(5)
-        watch = OomWatch(counter)
-        counter.kills = 6
-        assert [watch.claim() for _ in range(3)] == [True, False, False]
+    @pytest.mark.parametrize("kills", [1, 2])
+    def test_each_kill_is_one_workers(self, kills: int) -> None:
+        kernel = Kernel(kills=5)
+        kernel.kill(kills)
+        claims = [kernel.watch.claim(1) for _ in range(3)]
+        assert [claim is not None for claim in claims] == [True] * kills + [False] * (3 - kills)
 
-    def test_two_kills_at_once(self) -> None:
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        counter.kills = 2
-        assert [watch.claim() for _ in range(3)] == [True, True, False]
+    def test_each_has_its_own_time(self) -> None:
+        kernel = Kernel()
+        kernel.kill()
+        kernel.watch.peek(3)
+        kernel.kill()
+        kernel.watch.peek(8)
+        found = [kernel.watch.claim(9), kernel.watch.claim(9)]
+        assert [kill.at_seconds for kill in found if kill] == [3, 8]
 
-    def test_one_after_the_other(self) -> None:
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        for kills in (1, 2, 3):
-            counter.kills = kills
-            assert watch.claim() is True
-            assert watch.claim() is False
+    def test_a_look_takes_none_away(self) -> None:
+        kernel = Kernel()
+        kernel.kill()
+        assert kernel.watch.peek(1) == kernel.watch.peek(2) == kernel.watch.claim(3)
 
     def test_no_counter(self) -> None:
-        watch = OomWatch(Counter(None))
+        watch = Kernel(kills=None).watch
         assert watch.is_told is False
-        assert watch.claim() is False
-        assert watch.forget_unclaimed(100) == 0
+        assert watch.claim(1) is None
+        assert watch.strangers(100, are_well=True) == []
 
     def test_counter_that_goes_away(self) -> None:
-        counter = Counter(3)
-        watch = OomWatch(counter)
-        counter.kills = None
-        assert watch.is_told is True
-        assert watch.claim() is False
-        assert watch.forget_unclaimed(100) == 0
+        kernel = Kernel(kills=3)
+        kernel.levels[0] = Events()
+        assert kernel.watch.is_told is True
+        assert kernel.watch.claim(1) is None
 
     def test_counter_that_begins_anew(self) -> None:
-        counter = Counter(3)
-        watch = OomWatch(counter)
-        counter.kills = 0
-        assert watch.claim() is False
-        assert watch.forget_unclaimed(100) == 0
+        kernel = Kernel(kills=3)
+        kernel.levels[0] = Events(0, 0, 0, 0)
+        assert kernel.watch.claim(1) is None
+        kernel.kill()
+        assert kernel.watch.claim(2) is not None
+
+
+class TestLevel:
+    """The level whose limit was hit."""
+
+    @pytest.mark.parametrize("level", [0, 1])
+    def test_v2_is_the_one_that_ran_out(self, level: int) -> None:
+        kernel = Kernel()
+        kernel.run_out(level)
+        kernel.reach(1 - level, 40)
+        kernel.kill()
+        kill = kernel.watch.claim(1)
+        assert kill is not None
+        assert kill.level == level
+
+    def test_lowest_where_those_above_count_it_too(self) -> None:
+        """memory.events, which counts a level with those below it."""
+        before, now = [Events(0, 0, 0)] * 3, [Events(1, 0, 0), Events(1, 1, 1), Events(1, 1, 1)]
+        assert out_of_memory_at(before, now) == 1
+
+    def test_none_where_the_machine_ran_out(self) -> None:
+        kernel = Kernel()
+        kernel.reach(0, 5)  # Something could be freed each time.
+        kernel.kill()
+        kill = kernel.watch.claim(1)
+        assert kill is not None
+        assert kill.level is None
+
+    @pytest.mark.parametrize(("seconds", "level"), [(9, 1), (11, None)])
+    def test_a_look_between_hit_and_kill(self, seconds: float, level: int | None) -> None:
+        kernel = Kernel()
+        kernel.run_out(1)
+        assert kernel.watch.peek(100) is None
+        kernel.kill()
+        kill = kernel.watch.claim(100 + seconds)
+        assert kill is not None
+        assert kill.level == level
+
+    def test_v1_is_the_one_that_reached_its_limit_most_often(self) -> None:
+        kernel = Kernel(v1=True)
+        kernel.reach(0, 2)
+        kernel.reach(1, 300)
+        kernel.kill()
+        kill = kernel.watch.claim(1)
+        assert kill is not None
+        assert kill.level == 1
+
+    def test_v1_where_no_limit_was_reached(self) -> None:
+        assert reached_at([Events(0, None, 7)], [Events(1, None, 7)]) is None
 
 
 class TestStrangers:
-    """A kill that no worker's end has claimed within 10 s was that of another process."""
+    """A kill that no worker claims was that of another process."""
 
-    def test_are_told_once(self) -> None:
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        assert watch.forget_unclaimed(100) == 0
-        counter.kills = 2
-        assert watch.forget_unclaimed(105) == 0
-        assert watch.forget_unclaimed(114.9) == 0
-        assert watch.forget_unclaimed(115) == 2
-        assert watch.forget_unclaimed(200) == 0
+    def test_at_the_second_look_at_workers_that_are_well(self) -> None:
+        kernel = Kernel()
+        kernel.watch.strangers(90, are_well=True)
+        kernel.kill()
+        assert kernel.watch.strangers(100, are_well=True) == []
+        assert len(kernel.watch.strangers(100.5, are_well=True)) == 1
+        assert kernel.watch.claim(101) is None
+        assert kernel.watch.strangers(200, are_well=True) == []
 
-    def test_are_no_workers_afterwards(self) -> None:
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        counter.kills = 1
-        watch.forget_unclaimed(100)
-        watch.forget_unclaimed(110)
-        assert watch.claim() is False
+    def test_not_while_a_worker_is_ending(self) -> None:
+        """An end at the limit may take a minute; it claims the kill."""
+        kernel = Kernel()
+        kernel.kill()
+        assert kernel.watch.strangers(100, are_well=True) == []
+        assert kernel.watch.strangers(105, are_well=False) == []
+        assert kernel.watch.strangers(109, are_well=False) == []
+        assert kernel.watch.claim(109.5) is not None
+        assert kernel.watch.strangers(110, are_well=True) == []
 
-    def test_worker_that_ended_in_time_is_none(self) -> None:
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        counter.kills = 1
-        assert watch.forget_unclaimed(100) == 0
-        assert watch.claim() is True
-        assert watch.forget_unclaimed(110) == 0
+    def test_not_right_after_one_was_ending(self) -> None:
+        kernel = Kernel()
+        kernel.kill()
+        assert kernel.watch.strangers(100, are_well=False) == []
+        assert kernel.watch.strangers(105, are_well=True) == []
+        assert len(kernel.watch.strangers(106, are_well=True)) == 1
+
+    def test_in_the_end_although_a_worker_hangs(self) -> None:
+        kernel = Kernel()
+        kernel.kill()
+        assert kernel.watch.strangers(100, are_well=False) == []
+        assert kernel.watch.strangers(109.9, are_well=False) == []
+        assert len(kernel.watch.strangers(110, are_well=False)) == 1
 
     def test_one_of_two(self) -> None:
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        counter.kills = 2
-        watch.forget_unclaimed(100)
-        assert watch.claim() is True
-        assert watch.forget_unclaimed(110) == 1
+        kernel = Kernel()
+        kernel.kill(2)
+        kernel.watch.strangers(100, are_well=True)
+        assert kernel.watch.claim(100.1) is not None
+        assert len(kernel.watch.strangers(101, are_well=True)) == 1
 
-    def test_each_kill_has_its_own_time(self) -> None:
-        """The first kill was claimed; the second one was a moment ago."""
-        counter = Counter(0)
-        watch = OomWatch(counter)
-        counter.kills = 1
-        watch.forget_unclaimed(100)
-        assert watch.claim() is True
-        counter.kills = 2
-        assert watch.forget_unclaimed(110) == 0
-        assert watch.claim() is True
+
+@pytest.mark.parametrize(
+    ("left_mib", "largest_mib", "explained"),
+    [
+        pytest.param(85, 30, False, id="most of the limit is free again"),
+        pytest.param(85, 200, True, id="it was large"),
+        pytest.param(280, 27, True, id="what is left is shared memory"),
+    ],
+)
+def test_what_sizes_explain(left_mib: int, largest_mib: int, explained: bool) -> None:
+    assert explains(300 * MIB, left_mib * MIB, largest_mib * MIB) is explained

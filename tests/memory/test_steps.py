@@ -96,6 +96,17 @@ class TestMost:
         killed(steps, 110, 4, 2, 2)
         assert steps.most(110) is None
 
+    def test_what_recycles_cannot_hold_is_out_of_reach_for_longer_each_time(self) -> None:
+        """For 1 h, 2 h, 4 h, 8 h, 16 h, 24 h, 24 h."""
+        steps = Steps()
+        for now, until in (
+            *[(0, 3600), (10_000, 17_200), (20_000, 34_400), (40_000, 68_800)],
+            *[(100_000, 157_600), (200_000, 286_400), (300_000, 386_400)],
+        ):
+            steps.churned(2, now)
+            assert steps.most(until - 1) == 2
+            assert steps.most(until) is None
+
 
 class TestHold:
     def test_grows_freely_at_first(self) -> None:

@@ -340,6 +340,14 @@ class TestMemory:
         assert planned.settings["workers"] == 129
         assert planned.warnings == ()
 
+    def test_limit_above_the_lowest_is_not_declared(self) -> None:
+        """Siblings leave less of the parent's limit than the lower one of our own grants."""
+        parent, leaf = limit(260 * MIB, 150 * MIB, at="/sys/fs/cgroup/a"), limit(240 * MIB)
+        planned = plan_for({}, on=machine(supply=memory(16 * GIB, leaf, parent)))
+        assert planned.memory is not None
+        assert planned.memory.limit_bytes == 260 * MIB
+        assert "grants only" not in "".join(planned.warnings)
+
     def test_more_declared_than_granted(self) -> None:
         small = machine(supply=memory(16 * GIB, limit(GIB)))
         planned = plan_for({"GUNICORN_MEMORY": "2GiB"}, on=small)

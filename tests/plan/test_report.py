@@ -47,7 +47,7 @@ DEFAULTS = {
 def table(on: Machine, environ: Mapping[str, str], argv: Sequence[str] = ()) -> str:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=WSGI)
-    return "\n".join(render_table(on, declaration, planned))
+    return "\n".join(line.text for line in render_table(on, declaration, planned))
 
 
 def explanation(
@@ -328,7 +328,7 @@ def test_a_worker_class_is_shown_by_its_dotted_name() -> None:
     shown = to_json(machine(), declaration, planned, None, ())
     assert shown["plan"]["settings"]["worker_class"] == "test_report.Worker"
     assert any(
-        line.split() == ["worker_class", "test_report.Worker", "set", "by", "gunicorn.conf.py"]
+        line.text.split() == ["worker_class", "test_report.Worker", "set", "by", "gunicorn.conf.py"]
         for line in render_table(machine(), declaration, planned)
     )
     assert "worker_class = test_report.Worker (gunicorn.conf.py)" in render_explanation(

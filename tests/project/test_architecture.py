@@ -32,9 +32,10 @@ MAX_LINES = 320
 
 # Which folders and top-level modules each folder may import, beside itself. What is not named here
 # is a top-level module that nothing below it may import.
-COMMON = {"errors", "units", "worker_classes"}
+COMMON = {"errors", "events", "units", "worker_classes"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "events": set(),
     "units": set(),
     "worker_classes": set(),
     "machine": COMMON,

@@ -27,6 +27,8 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 MODULES = {
     "guard",
     "lines",
+    "oom_lines",
+    "throttling",
     "causes",
     "pools",
     "requests",
@@ -46,14 +48,20 @@ FUNCTIONS = {
     "_setting_lines",
     "_interface",
     "_misnamed",
-    "_suggestion",
+    "unknown_name",
 }
 
 # What remarks on a plan are logged.
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
 # Why nothing is done is not said; these are names.
-UNSAID = {"no worker is measured", "the limit is 0", "as planned", "AnyIO worker"}
+UNSAID = {
+    "no worker is measured",
+    "the limit is 0",
+    "as planned",
+    "AnyIO worker",
+    "stood down",
+}
 
 _PLACEHOLDER = re.compile(r"…|%[sdr]")
 
@@ -92,7 +100,13 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 def _logs(tree: ast.AST) -> bool:
+    """Whether the module calls a method of Gunicorn's log, or `log_event`, which does."""
     return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "log_event"
+        for node in ast.walk(tree)
+    ) or any(
         isinstance(node, ast.Attribute)
         and node.attr in LEVELS
         and isinstance(node.value, ast.Attribute)

@@ -75,8 +75,8 @@ plan(machine: Machine, declaration: Declaration | None = None, *, application: F
     None, worker_memory_bytes: int | None = None, http_parser: str = httptools) -> Plan
 
 read_declaration(environ: Mapping[str, str], *, arguments: Mapping[str, object] | None = None,
-    setting_parsers: Mapping[str, SettingParser] | None = None, command_line: Mapping[str,
-    tuple[Explicit, ...]] | None = None) -> Declaration
+    setting_parsers: Mapping[str, SettingParser] | None = None, setting_flags: Mapping[str, str] |
+    None = None, command_line: Mapping[str, tuple[Explicit, ...]] | None = None) -> Declaration
 """
 
 ATTRIBUTES = {
@@ -104,12 +104,16 @@ JSON_NAMES = {
         machine.cpu.affinity_origin.text machine.cpu.online machine.cpu.quota
         machine.cpu.quota.cores machine.cpu.quota.origin machine.cpu.quota.origin.certain
         machine.cpu.quota.origin.path machine.cpu.quota.origin.text machine.memory
-        machine.memory.limits machine.memory.limits[].limit_bytes machine.memory.limits[].origin
+        machine.memory.limits machine.memory.limits[].cache_bytes
+        machine.memory.limits[].limit_bytes machine.memory.limits[].origin
         machine.memory.limits[].origin.certain machine.memory.limits[].origin.path
-        machine.memory.limits[].origin.text machine.memory.limits[].working_set_bytes
-        machine.memory.own_bytes machine.memory.physical machine.memory.physical.limit_bytes
+        machine.memory.limits[].origin.text machine.memory.limits[].shared_bytes
+        machine.memory.limits[].working_set_bytes
+        machine.memory.own_bytes machine.memory.physical machine.memory.physical.cache_bytes
+        machine.memory.physical.limit_bytes
         machine.memory.physical.origin machine.memory.physical.origin.certain
         machine.memory.physical.origin.path machine.memory.physical.origin.text
+        machine.memory.physical.shared_bytes
         machine.memory.physical.working_set_bytes machine.platform machine.problems
         machine.grace_seconds machine.pids machine.pids.limit machine.pids.origin
         machine.pids.origin.certain machine.pids.origin.path machine.pids.origin.text

@@ -48,6 +48,42 @@ def test_preload_warns_of_a_thread_and_a_socket(gunicorn: Launcher) -> None:
     assert server.get().status == 200
 
 
+def test_preload_warns_of_native_threads_and_child_processes(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "app.py",
+        """
+        import _thread, subprocess, time
+        from gunicorn_autoconf.demo import wsgi_app as app
+
+        # Python does not list it among its threads.
+        _thread.start_new_thread(time.sleep, (3600,))
+        # It ends when the server does.
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        """,
+    )
+    server = gunicorn.start(*MODULE_DOOR, "app:app", "--preload", **TWO_WORKERS)
+    server.wait_for(" memory workers=2 ")
+    threads, child = server.lines(REMAINS)
+    assert re.search(r"left 1 native thread \(\S+\) in the arbiter", threads)
+    assert re.search(r"left a child process \(cat, pid \d+\) in the arbiter", child)
+
+
+def test_preload_is_silent_about_an_event_loop_that_does_not_run(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "app.py",
+        """
+        import asyncio
+        from gunicorn_autoconf.demo import wsgi_app as app
+
+        loop = asyncio.new_event_loop()
+        """,
+    )
+    server = gunicorn.start(*MODULE_DOOR, "app:app", "--preload", **TWO_WORKERS)
+    server.wait_for_workers(2)
+    assert not server.lines(REMAINS)
+    assert not server.mistakes()
+
+
 @pytest.mark.parametrize("how", ["plain", "statsd", "stdout is a socket", "unix", "syslog"])
 def test_preload_is_silent_where_nothing_is_left(gunicorn: Launcher, how: str) -> None:
     arguments: list[str] = []

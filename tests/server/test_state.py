@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,7 @@ class Scene:
         self.server: Any = SimpleNamespace(log=self.log, WORKERS={12: object()})
         self.state = ServerState(loaded)
         self.worker = self.boot(11)
+        self.told: list[bool] = []
 
     def boot(self, pid: int) -> Any:
         worker: Any = SimpleNamespace(pid=pid, aborted=False)
@@ -39,17 +41,29 @@ class Scene:
         self.state.records.ready(worker, MEMORY)
         return worker
 
-    def kill(self, kills: int) -> None:
-        """Let the kernel's counter stand at *kills*."""
-        files = {"app/memory.events": V2_EVENTS.format(kills=kills)} if self.counts else {}
-        v2(self.root, files, at="/app")
+    def kill(
+        self, kills: int, *, at: str = "app", used_mib: int = 500, shared_mib: int = 0
+    ) -> None:
+        """Let the kernel's counter be *kills*, each for the limit of the cgroup *at*."""
+        files = {}
+        for directory, limit_mib in (("app", 512), ("", 600)):
+            ooms = kills if directory == at else 0
+            kills_there = kills if directory == "app" else 0
+            name = f"{directory}/memory" if directory else "memory"
+            files[f"{name}.events.local"] = f"oom {ooms}\noom_kill {kills_there}\n"
+            files[f"{name}.max"] = str(limit_mib * MIB)
+            files[f"{name}.current"] = str(used_mib * MIB)
+            files[f"{name}.stat"] = f"shmem {shared_mib * MIB}\n"
+        v2(self.root, files if self.counts else {}, at="/app")
 
-    def supervise(self, *, retired: bool = False, limit_mib: int = 256) -> None:
-        """Let a supervisor run that sees this limit now."""
+    def supervise(self, *, retired: bool = False) -> None:
+        """Let a supervisor run."""
         executor = SimpleNamespace(worker_ended=lambda pid: retired)
-        supply = memory(16 * GIB, limit(limit_mib * MIB, at=APP))
+        supply = memory(16 * GIB, limit(512 * MIB, at=APP))
         supervisor: Any = SimpleNamespace(
-            executor=executor, memory=supply, worker_oom_killed=lambda last: None
+            executor=executor,
+            memory=supply,
+            worker_oom_killed=lambda last: self.told.pop(0) if self.told else True,
         )
         self.state.supervisor = supervisor
 
@@ -60,6 +74,11 @@ class Scene:
         self.state.ended(self.server, self.worker, tells_end=tells_end)
         (line,) = self.log.lines
         return line
+
+    def reap_workers(self, wpid: int, status: int, *, reports: bool = False) -> str:
+        """Let Gunicorn find it gone; it has the status in a local variable of this name."""
+        assert wpid == self.worker.pid, status
+        return self.end(reports=reports)
 
 
 @pytest.fixture
@@ -79,10 +98,64 @@ def test_oom_kill(scene: Scene) -> None:
     )
 
 
-def test_oom_kill_names_the_limit_of_now(scene: Scene) -> None:
-    scene.supervise(limit_mib=256)
+def test_oom_kill_names_the_level_whose_limit_was_hit(scene: Scene) -> None:
+    scene.kill(1, at="")
+    assert "limit 600 MiB at /sys/fs/cgroup, 2 workers" in scene.end()
+
+
+def test_oom_kill_of_the_machine(scene: Scene) -> None:
+    scene.kill(1, at="nowhere")
+    assert "none of the limits that are seen here was hit" in scene.end()
+
+
+def test_oom_kill_names_shared_memory(scene: Scene) -> None:
+    scene.kill(1, shared_mib=280)
+    assert "280 MiB of it in shared memory (/dev/shm, tmpfs)" in scene.end()
+
+
+def test_fields_of_the_record(scene: Scene) -> None:
     scene.kill(1)
-    assert "limit 256 MiB at /sys/fs/cgroup/app" in scene.end()
+    scene.end()
+    assert scene.log.extras == [
+        {
+            "event": "worker_oom_killed",
+            "worker": 11,
+            "limit_bytes": 536_870_912,
+            "limit_directory": "/sys/fs/cgroup/app",
+            "workers": 2,
+            "is_certain": True,
+            "while_ending": False,
+        }
+    ]
+
+
+def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
+    """Most of the limit is free again, and this one was small: a child of it was killed."""
+    scene.kill(1, used_mib=0)
+    line = scene.end()
+    assert line.startswith(
+        f"{ODD}, probably not by the kernel's OOM killer: it took a process, but 0 MiB of 512 MiB "
+        "are in use, and this one had "
+    )
+    # The kill is still to be told.
+    assert len(scene.state._oom.strangers(1e9, are_well=None)) == 1
+
+
+def test_killed_while_it_ended(scene: Scene) -> None:
+    scene.supervise(retired=True)
+    scene.kill(1)
+    assert scene.reap_workers(11, signal.SIGKILL, reports=True) == (
+        "worker 11 was killed by the kernel's OOM killer while it ended: "
+        "limit 512 MiB at /sys/fs/cgroup/app, 2 workers, it used 50 MiB (50 MiB at boot) when "
+        "last seen"
+    )
+
+
+@pytest.mark.parametrize("status", [0, signal.SIGSEGV | 0x80, 3 << 8])
+def test_end_by_something_else_claims_no_kill(scene: Scene, status: int) -> None:
+    """The status is what the kernel says of this one."""
+    scene.kill(1)
+    assert scene.reap_workers(11, status) == f"{ODD}, not by the kernel's OOM killer"
 
 
 @pytest.mark.parametrize("retired", [True, False])
@@ -94,6 +167,27 @@ def test_orderly_end_after_a_kill_of_another_process(scene: Scene, retired: bool
     assert scene.end(reports=True).startswith(f"worker 11 {cause}: ")
     scene.state.ended(scene.server, scene.boot(12), tells_end=True)
     assert scene.log.lines[-1].startswith("worker 12 was killed by the kernel's OOM killer: ")
+
+
+def test_one_of_many_kills_has_no_line_of_its_own(scene: Scene) -> None:
+    scene.supervise()
+    scene.told = [False]
+    scene.kill(1)
+    scene.log.error = None  # type: ignore[method-assign, assignment]
+    assert scene.end().startswith("worker 11 was killed by the kernel's OOM killer: ")
+
+
+def test_counter_that_is_shared(tmp_path: Path) -> None:
+    """The leaf has no memory controller: what counts is above it."""
+    root = v2(tmp_path, {"memory.events": V2_EVENTS.format(kills=0)}, at="/app")
+    loaded: Any = SimpleNamespace(root=root, machine=machine())
+    state, log, worker = ServerState(loaded), Log(), SimpleNamespace(pid=11, aborted=False)
+    v2(tmp_path, {"memory.events": V2_EVENTS.format(kills=1)}, at="/app")
+    server: Any = SimpleNamespace(log=log, WORKERS={})
+    state.ended(server, worker, tells_end=True)
+    (line,) = log.lines
+    assert line.startswith("worker 11 was probably killed by the kernel's OOM killer: ")
+    assert line.endswith("the count of kills at /sys/fs/cgroup is shared with others")
 
 
 def test_timeout(scene: Scene) -> None:

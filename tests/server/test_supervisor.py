@@ -54,7 +54,11 @@ class TestReplacedHooks:
         kills = [1]
         fleet.unclaimed_kills = lambda: kills.pop() if kills else 0
         fleet.run(10)
-        told = [line for line in fleet.arbiter.log.lines if "that were no workers" in line]
+        told = [
+            line
+            for line in fleet.arbiter.log.lines
+            if "1 process of this cgroup that was no worker" in line
+        ]
         assert len(told) == lines
 
     def test_a_reload_brings_one(self) -> None:

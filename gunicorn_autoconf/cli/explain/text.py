@@ -14,7 +14,7 @@ from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
 from gunicorn_autoconf.plan.report import describe, input_text, interface_text, value_text
-from gunicorn_autoconf.units import format_bytes, plural
+from gunicorn_autoconf.units import MIB, format_bytes, plural
 
 
 def render_explanation(
@@ -76,8 +76,10 @@ def _machine(machine: Machine) -> Iterator[str]:
 
 def _level(label: str, level: MemoryLimit, used_by: str) -> Iterator[str]:
     yield from _row(label, format_bytes(level.limit_bytes), _origin(level.origin))
-    if level.working_set_bytes is not None:
-        yield from _row("  in use", format_bytes(level.working_set_bytes), used_by)
+    if level.in_use_bytes is not None:
+        if level.cache_bytes >= MIB:
+            used_by += f", beside {format_bytes(level.cache_bytes)} of page cache"
+        yield from _row("  in use", format_bytes(level.in_use_bytes), used_by)
 
 
 def _declared(declaration: Declaration) -> Iterator[str]:

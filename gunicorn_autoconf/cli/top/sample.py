@@ -84,8 +84,7 @@ def _sample_memory(machine: Machine, declaration: Declaration) -> MemorySample |
     files = (
         level.origin.path
         for level in machine.memory.levels
-        if level.limit_bytes == limit_bytes
-        and level.working_set_bytes == limit_bytes - headroom_bytes
+        if level.limit_bytes == limit_bytes and level.in_use_bytes == limit_bytes - headroom_bytes
     )
     return MemorySample(
         limit_bytes=limit_bytes,

@@ -1,5 +1,6 @@
-# target: main:app -> asgi
-# evidence: Starlette() at main.py:8
+# target: main:app -> unknown
+# evidence: no module 'anyio' on the path
+# ASGI when it runs: a runner that is given a function, not a coroutine, is not followed.
 import anyio
 from starlette.applications import Starlette
 

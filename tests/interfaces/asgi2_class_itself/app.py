@@ -1,4 +1,6 @@
-# target: app:App -> asgi
+# target: app:App -> unknown
+# evidence: is no application itself
+# ASGI 2 when it runs: a class that the server itself instantiates is not read.
 
 
 class App:

@@ -1,4 +1,6 @@
-# target: app:app -> asgi
+# target: app:app -> unknown
+# evidence: FastAPI() at app.py:11 or Flask() at app.py:9
+# ASGI when it runs: that one of the branches never ends is not seen.
 import os
 
 from fastapi import FastAPI

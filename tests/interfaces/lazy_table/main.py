@@ -1,5 +1,6 @@
-# target: main:app -> asgi
-# evidence: FastAPI() at toolbox/web.py:3
+# target: main:app -> unknown
+# evidence: toolbox.service cannot be found
+# ASGI when it runs: a table of lazy exports is not read.
 import toolbox
 
 app = toolbox.service

@@ -1,3 +1,4 @@
-# target: main:app -> asgi
-# evidence: Quart() at toolbox/web.py:3
+# target: main:app -> unknown
+# evidence: toolbox.service cannot be found
+# ASGI when it runs: a table of lazy exports is not read.
 from toolbox import service as app

@@ -1,5 +1,6 @@
-# target: app:App -> wsgi
-# evidence: def __init__(self, environ, start_response)
+# target: app:App -> unknown
+# evidence: is no application itself
+# WSGI when it runs: a class that the server itself instantiates is not read.
 
 
 class App:

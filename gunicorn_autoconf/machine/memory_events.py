@@ -1,0 +1,183 @@
+"""
+What the kernel counts of our memory cgroup and of those above it: limits hit, OOM kills.
+
+Reads /proc/self and /sys/fs/cgroup.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.machine.cgroup_tree import (
+    Hierarchy,
+    list_hierarchies,
+    parse_mountinfo,
+    parse_proc_cgroup,
+)
+from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.machine.kernel_files import (
+    parse_memory_limit,
+    parse_memory_max,
+    parse_memory_stat,
+    parse_memory_usage,
+)
+from gunicorn_autoconf.machine.own_cgroup import find_own
+from gunicorn_autoconf.machine.tree import Tree
+
+
+class Events(NamedTuple):
+    """
+    The counters of one level. They only grow; None where the kernel does not tell.
+
+    Source:
+        Linux, admin-guide/cgroup-v2.rst, memory.events; cgroup-v1/memory.rst, memory.oom_control
+        and memory.failcnt.
+    """
+
+    oom_kills: int | None = None
+    """Processes of this cgroup that an OOM killer took, whoever's limit was hit."""
+    ooms: int | None = None
+    """How often its limit was hit and nothing more could be freed."""
+    limit_hits: int | None = None
+    """How often its limit was reached; the kernel may have freed enough."""
+    highs: int | None = None
+    """How often its processes were slowed down for having passed `memory.high`."""
+
+
+NO_EVENTS = Events()
+
+_Parser = Callable[[str], int | None]
+
+
+class MemoryEvents:
+    """The counters of our own cgroup and of those above it that we can see, the leaf first."""
+
+    def __init__(self, place: Hierarchy, root: str, own: int) -> None:
+        """
+        Use `find_memory_events`.
+
+        Args:
+            place: The directories.
+            root: Where they are found.
+            own: The index of the one that counts the kills of our processes.
+        """
+        self._place = place
+        self._root = root.rstrip("/")
+        self._own = own
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether our own cgroup does not count: what counts our kills counts its siblings' too."""
+        return self._own > 0
+
+    @property
+    def counter(self) -> str:
+        """The directory that counts the kills of our processes."""
+        return self._place.directories[self._own]
+
+    def directory(self, level: int) -> str:
+        """Return the directory of *level*, as our processes see it."""
+        return self._place.directories[level]
+
+    def read(self) -> tuple[Events, ...]:
+        """Return the counters of each level."""
+        read = _read_v1 if self._place.version == 1 else _read_v2
+        return tuple(read(self._root + each) for each in self._place.directories)
+
+    @property
+    def tells_limits(self) -> bool:
+        """Whether any level counts how often its limit was hit."""
+        return any(each.ooms is not None or each.limit_hits is not None for each in self.read())
+
+    def oom_kills(self, events: tuple[Events, ...]) -> int | None:
+        """Return how many of our processes an OOM killer took; None where that is not told now."""
+        return events[self._own].oom_kills
+
+    def limit_bytes(self, level: int) -> int | None:
+        """Return the limit of *level* that an OOM kill enforces; None where it has none."""
+        if self._place.version == 1:
+            return self._number(level, "memory.limit_in_bytes", parse_memory_limit)
+        return self._number(level, "memory.max", parse_memory_max)
+
+    def high_bytes(self, level: int) -> int | None:
+        """Return the limit of *level* above which processes are slowed down; None for none."""
+        return self._number(level, "memory.high", parse_memory_max)
+
+    def usage_bytes(self, level: int) -> int | None:
+        """Return what is used at *level*, page cache included."""
+        name = "memory.usage_in_bytes" if self._place.version == 1 else "memory.current"
+        return self._number(level, name, parse_memory_usage)
+
+    def shared_bytes(self, level: int) -> int:
+        """Return what is used at *level* by tmpfs, ``/dev/shm`` and other shared memory."""
+        stat = _counters(f"{self._root}{self.directory(level)}/memory.stat")
+        return stat.get("total_shmem" if self._place.version == 1 else "shmem", 0)
+
+    @property
+    def kills_all(self) -> bool:
+        """
+        Whether one OOM kill ends every process of our cgroup.
+
+        The kernel heeds ``memory.oom.group`` of each cgroup from the victim's up to the one whose
+        limit was hit. Above the highest limit it counts for an OOM of the whole machine only.
+        """
+        levels = range(len(self._place.directories))
+        limited = [level for level in levels if self.limit_bytes(level) is not None]
+        heeded = range(max(limited, default=-1) + 1)
+        return any(self._number(level, "memory.oom.group", parse_memory_usage) for level in heeded)
+
+    def pressure(self) -> str | None:
+        """Return the text of our cgroup's ``memory.pressure``; None where there is none."""
+        try:
+            return read_text(f"{self._root}{self.counter}/memory.pressure")
+        except (OSError, MalformedFileError):
+            return None
+
+    def _number(self, level: int, name: str, parse: _Parser) -> int | None:
+        try:
+            return parse(read_text(f"{self._root}{self.directory(level)}/{name}"))
+        except (OSError, MalformedFileError):
+            return None
+
+
+def find_memory_events(root: str = "/") -> MemoryEvents | None:
+    """Return the counters of our own cgroup, or None where OOM kills are not counted."""
+    try:
+        memberships = parse_proc_cgroup(read_text(f"{root}/proc/self/cgroup"))
+        mounts = parse_mountinfo(read_text(f"{root}/proc/self/mountinfo"))
+    except (OSError, MalformedFileError):
+        return None
+    places = list_hierarchies("memory", memberships, mounts)
+    for place in find_own(Tree(root), places, os.getpid()):
+        levels = MemoryEvents(place, root, own=0).read()
+        for level, events in enumerate(levels):
+            if events.oom_kills is not None:
+                return MemoryEvents(place, root, own=level)
+    return None
+
+
+def _read_v2(directory: str) -> Events:
+    # Since Linux 5.2, where the mount does not say memory_localevents. Otherwise each level counts
+    # those below it, too.
+    found = _counters(f"{directory}/memory.events.local") or _counters(f"{directory}/memory.events")
+    names = ("oom_kill", "oom", "max", "high")
+    return Events(*map(found.get, names)) if found else NO_EVENTS
+
+
+def _read_v1(directory: str) -> Events:
+    kills = _counters(f"{directory}/memory.oom_control").get("oom_kill")
+    try:
+        hits = parse_memory_usage(read_text(f"{directory}/memory.failcnt"))
+    except (OSError, MalformedFileError):
+        return Events(kills)
+    return Events(kills, limit_hits=hits)
+
+
+def _counters(path: str) -> dict[str, int]:
+    try:
+        return parse_memory_stat(read_text(path))
+    except (OSError, MalformedFileError):
+        return {}

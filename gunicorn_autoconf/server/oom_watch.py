@@ -1,0 +1,117 @@
+"""The OOM kills under the limits of one server: by the kernel's counters, to what is known of each.
+
+Reads /sys/fs/cgroup, and what the largest child process has used.
+"""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events, find_memory_events
+from gunicorn_autoconf.memory.beside import is_worth_telling
+from gunicorn_autoconf.memory.oom import Kill, OomWatch, explains
+from gunicorn_autoconf.memory.oom_lines import OomKill
+from gunicorn_autoconf.memory.throttling import High
+from gunicorn_autoconf.memory.timing import DEFAULT, Timing
+from gunicorn_autoconf.units import KIB, format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gunicorn_autoconf.machine.facts import MemorySupply
+
+
+class ServerOom:
+    """The kernel's counters of one server's cgroup, and the kills that nobody has claimed yet."""
+
+    def __init__(self, root: str = "/", timing: Timing = DEFAULT) -> None:
+        self._events = find_memory_events(root)
+        self._watch = OomWatch(self.read, self._own, timing)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the kernel counts kills."""
+        return self._watch.is_told
+
+    @property
+    def kills_all(self) -> bool:
+        """Whether one OOM kill ends the arbiter, too."""
+        return self._events is not None and self._events.kills_all
+
+    def read(self) -> Sequence[Events]:
+        """Return the counters of each level, the leaf first."""
+        return self._events.read() if self._events else (NO_EVENTS,)
+
+    def pressure(self) -> str | None:
+        """Return the text of ``memory.pressure``; None where there is none."""
+        return self._events.pressure() if self._events else None
+
+    def highs(self) -> tuple[High, ...]:
+        """Return the memory.high of each level."""
+        events = self._events
+        if events is None:
+            return ()
+        levels = range(len(events.read()))
+        return tuple(High(events.directory(each), events.high_bytes(each)) for each in levels)
+
+    def claim(self, memory: MemorySupply, workers: int, now: float) -> OomKill | str | None:
+        """
+        Lay a kill to a worker that has just been killed, and return what is known of it.
+
+        None where there was no kill. Where there was one, but hardly of this worker, why so.
+        """
+        kill = self._watch.peek(now)
+        if kill is None or self._events is None:
+            return None
+        if self._watch.is_alone and (doubt := self._doubt(kill)):
+            return doubt
+        self._watch.claim(now)
+        return self._known(kill, memory, workers)
+
+    def strangers(self, now: float, *, are_well: bool | None) -> list[Kill]:
+        """Return the kills of other processes than workers; see `OomWatch.strangers`."""
+        return self._watch.strangers(now, are_well=are_well)
+
+    @property
+    def has_unclaimed(self) -> bool:
+        """Whether a kill waits to be laid to a process."""
+        return self._watch.has_unclaimed
+
+    def _own(self, events: Sequence[Events]) -> int | None:
+        return self._events.oom_kills(tuple(events)) if self._events else None
+
+    def _doubt(self, kill: Kill) -> str | None:
+        """Return why the worker cannot have been what was killed; None where it can."""
+        events = self._events
+        if events is None or kill.level is None:
+            return None
+        limit_bytes, left_bytes = events.limit_bytes(kill.level), events.usage_bytes(kill.level)
+        # No child that was reaped so far, nor one of theirs, has ever used more.
+        largest_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB
+        if limit_bytes is None or left_bytes is None:
+            return None
+        if explains(limit_bytes, left_bytes, largest_bytes):
+            return None
+        return (
+            f"it took a process, but {format_bytes(left_bytes)} of {format_bytes(limit_bytes)} "
+            f"are in use, and this one had {format_bytes(largest_bytes)} at most"
+        )
+
+    def _known(self, kill: Kill, memory: MemorySupply, workers: int) -> OomKill:
+        events = self._events
+        if events is None:
+            return OomKill(workers)
+        known = OomKill(workers, shared_counter=events.counter if events.is_shared else None)
+        if kill.level is not None:
+            limit_bytes = events.limit_bytes(kill.level)
+            known = known._replace(directory=events.directory(kill.level), limit_bytes=limit_bytes)
+            shared_bytes = events.shared_bytes(kill.level)
+            if limit_bytes and is_worth_telling(shared_bytes, limit_bytes):
+                known = known._replace(shared_bytes=shared_bytes)
+        elif not memory.limits and memory.lowest:
+            known = known._replace(machine_bytes=memory.lowest.limit_bytes)
+        elif memory.lowest and not events.tells_limits:
+            directory = memory.lowest.origin.path.rpartition("/")[0]
+            known = known._replace(directory=directory, limit_bytes=memory.lowest.limit_bytes)
+        return known
