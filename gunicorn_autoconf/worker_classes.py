@@ -4,7 +4,7 @@ A new worker class is one row of `_ROWS`; what the package does under it follows
 settings without effect are compared with the source of the installed Gunicorn and Uvicorn by
 ``tests/plan/test_ignored.py``. By itself the plan chooses only the classes in
 ``plan/workload.py``. An event loop is watched where the worker calls ``notify`` inside of it
-(``watchdog/watchdog.py``).
+(``watchdog/ticker.py``).
 """
 
 from __future__ import annotations

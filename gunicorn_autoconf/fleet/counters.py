@@ -21,9 +21,6 @@ QUEUED = 8
 REJECTED = 9
 STALLS = 10
 
-# How often a reader tries again that a request has come between: a copy takes less than 1 µs.
-COPIES = 10
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
@@ -75,18 +72,6 @@ class Counters:
             for each in fields(self)
         }
         return Counters(**values)  # type: ignore[arg-type]
-
-
-def copy_numbers(numbers: memoryview[float]) -> list[float]:
-    """Return *numbers* as they were at one moment; the worker goes on to count meanwhile."""
-    first: list[float] = list(numbers)
-    for _ in range(COPIES):
-        second: list[float] = list(numbers)
-        # None of the stores that go with a begin or an end is in the first copy without it.
-        if first[:WEBSOCKETS] == second[:WEBSOCKETS]:
-            break
-        first = second
-    return first
 
 
 def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | None:

@@ -18,11 +18,11 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
-from gunicorn_autoconf.fleet.counters import Counters, copy_numbers, parse_counters
+from gunicorn_autoconf.fleet.counters import Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
-from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
 
@@ -66,7 +66,11 @@ class Ended(NamedTuple):
 
 
 class WorkerRecords:
-    """The notes of one arbiter. A page that cannot be had leaves the boots untold, no more."""
+    """
+    The notes of one arbiter.
+
+    Without shared memory the workers report nothing: no boots, no requests, no watchdog.
+    """
 
     def __init__(self) -> None:
         try:
@@ -233,7 +237,7 @@ class WorkerRecords:
     def _ready_report(self, pid: int, worker: Worker) -> BootReport | None:
         slot = self._slot(worker)
         if slot is None:
-            # Nobody tells: what is seen first has to stand for the boot.
+            # No boot report: use the first sample instead.
             return BootReport(pid, 0.0, 0, None, None)
         report = slot.page.read_ready(slot.number)
         return report if report and report.pid == pid else None

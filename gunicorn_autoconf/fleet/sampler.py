@@ -1,4 +1,11 @@
-"""One look at all workers and at the limit above them. Reads /proc and the cgroup."""
+"""One look at all workers and at the limit above them. Reads /proc and the cgroup.
+
+Theory of operation. Each `sample` looks at the arbiter, the workers and their child processes. The
+cheap RSS tells whether the costly look (PSS, USS) of an earlier sample still holds. What these
+processes have in memory is summed on the way, as `detect` needs it to tell our own use from that of
+others. Kept between samples: the last costly look at each process and each worker's past, until it
+is no longer among the records. Only the supervisor's thread uses it.
+"""
 
 from __future__ import annotations
 
@@ -151,24 +158,24 @@ class Sampler:
         self._resident_bytes = 0
 
     def sample(
-        self, forks: Mapping[int, WorkerRecord], target: int, declared_bytes: int | None
+        self, records: Mapping[int, WorkerRecord], target: int, declared_bytes: int | None
     ) -> tuple[Machine, Sample | None]:
         """
         Return the machine as it is now and a sample, which is None where no limit is known.
 
         Args:
-            forks: The workers by pid.
+            records: The workers by pid.
             target: How many workers there are to be.
             declared_bytes: A limit that was declared.
         """
         now = self._clock()
-        self._pasts = {pid: past for pid, past in self._pasts.items() if pid in forks}
+        self._pasts = {pid: past for pid, past in self._pasts.items() if pid in records}
         self._resident_bytes = 0
         workers = tuple(
-            seen for pid, fork in forks.items() if (seen := self._look_at(pid, fork, now))
+            seen for pid, record in records.items() if (seen := self._look_at(pid, record, now))
         )
         self._memory_of(os.getpid(), now)
-        looked_at = {os.getpid(), *forks, *self._helpers()}
+        looked_at = {os.getpid(), *records, *self._helpers()}
         self._looks = {pid: look for pid, look in self._looks.items() if pid in looked_at}
         machine = self._detect(self._resident_bytes)
         tightest = tightest_level(machine.memory, declared_bytes)
@@ -214,22 +221,22 @@ class Sampler:
             self._looks[pid] = _Look(now, rss_bytes, used)
         return used
 
-    def _look_at(self, pid: int, fork: WorkerRecord, now: float) -> WorkerSample | None:
+    def _look_at(self, pid: int, record: WorkerRecord, now: float) -> WorkerSample | None:
         used = self._memory_of(pid, now)
         if used is None:
             return None
-        age = now - fork.forked_at_seconds
+        age = now - record.forked_at_seconds
         past = self._pasts.setdefault(pid, WorkerPast())
         if past.listed_at is None or now - past.listed_at >= HELPERS_SECONDS:
             past.listed_at, past.helpers = now, tuple(self._readers.descendants(pid))
         looks = (self._memory_of(helper, now) for helper in past.helpers)
         helpers = [look.pss_bytes for look in looks if look]
         past.add(age, used.uss_bytes + sum(helpers))
-        if fork.requests and past.answered_at is None:
+        if record.requests and past.answered_at is None:
             past.answered_at = now
-        report = fork.report
-        if report and fork.cpu_seconds is not None:
-            past.used_cpu(fork.cpu_seconds, now)
+        report = record.report
+        if report and record.cpu_seconds is not None:
+            past.used_cpu(record.cpu_seconds, now)
         boot_seconds = report.boot_seconds if report else BOOT_SECONDS
         return WorkerSample(
             pid=pid,
@@ -241,7 +248,7 @@ class Sampler:
             earlier_bytes=past.at(boot_seconds + (age - boot_seconds) * 0.75),
             helper_bytes=sum(helpers),
             helpers=len(helpers),
-            requests=fork.requests,
+            requests=record.requests,
             traffic_seconds=(
                 past.busy_seconds if past.answered_at is None else now - past.answered_at
             ),
@@ -268,8 +275,8 @@ def tightest_level(memory: MemorySupply, declared_bytes: int | None) -> tuple[in
     """
     Return the limit and the headroom, in bytes, of the level that leaves least.
 
-    The physical memory counts where there is no limit: with one, nobody whom we could replace is
-    to blame for a host that is full. What our own processes use counts against *declared_bytes*,
+    The physical memory counts where there is no limit: with a limit, a full host is not caused by
+    workers we could replace. What our own processes use counts against *declared_bytes*,
     and the kernel goes on to enforce its limits beside it.
     """
     levels = list(_measured(memory.limits))

@@ -29,7 +29,7 @@ class Churn:
         return is_new
 
     def is_on(self, now: float) -> bool:
-        """Whether it is so now: as long as somebody was spared lately, it is."""
+        """Whether recycling is suspended: too many recent ones, or a worker was kept recently."""
         recent = [at for at in self._early if now - at < CHURN_SECONDS]
         return len(recent) >= CHURN_COUNT or self._is_sparing(now)
 

@@ -2,7 +2,7 @@
 When the memory will be gone at the present rate. Pure.
 
 A rate is taken over a quarter of the time that it forecasts: one second says nothing of the next
-minute. What a boot takes and what an end frees is no rate.
+minute. Memory used by a boot or freed by an exit does not count as growth.
 """
 
 from __future__ import annotations

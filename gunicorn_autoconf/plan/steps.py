@@ -165,7 +165,7 @@ def _cap_to_need(result: Plan, given: Given) -> Plan:
         rule = f"at most {ENOUGH_WORKERS} in a container without a CPU limit"
         source = machine.container.path
     elif given.shape.workers is PER_CORE or machine.cpu.quota:
-        # One worker a core was declared (cpu, async), or somebody granted just these cores.
+        # One worker a core was declared (cpu, async), or a CPU quota grants these cores.
         return result
     else:
         rule = f"at most {ENOUGH_WORKERS} unless GUNICORN_WORKERS or GUNICORN_CPUS asks for more"

@@ -62,7 +62,7 @@ def read_command_line(argv: Sequence[str] | None, environ: Mapping[str, str]) ->
 
 def check_command_line(environ: Mapping[str, str]) -> None:
     """
-    Pass over a ``GUNICORN_CMD_ARGS`` that Gunicorn takes.
+    Raise if Gunicorn would refuse ``GUNICORN_CMD_ARGS``.
 
     Raises:
         AutoconfError: Gunicorn would not start with it; what it says, in one line. No value is in

@@ -49,6 +49,10 @@ def _arity(hook: Hook) -> int | None:
     if not callable(hook):
         raise TypeError(f"compose() takes functions, not {hook!r}")
     parameters = inspect.signature(hook).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
+    return None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else arity_of(hook)
+
+
+def arity_of(hook: Hook) -> int:
+    """How many arguments of *hook* have a name and can be given by position."""
+    parameters = inspect.signature(hook).parameters.values()
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

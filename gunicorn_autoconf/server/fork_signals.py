@@ -1,6 +1,12 @@
 """A worker heeds the signals that it is sent, from its first moment on.
 
 Holds back signals during a fork and sets what they do in the child.
+
+Theory of operation. `worker_follows` marks the next fork as that of a worker; any other fork is
+left alone. `_block` holds the signals back before that fork. The parent gives them free again at
+once. The child first replaces the arbiter's handlers with ours and gives them free then, so a
+signal that came during the fork is handled as one that comes later. Gunicorn's own handlers replace
+ours when the worker starts. All of this runs in the main thread.
 """
 
 from __future__ import annotations
@@ -21,10 +27,10 @@ class ForkSignals:
     What happens to signals while the arbiter forks a worker.
 
     Until Gunicorn installs the worker's own handlers, the worker has those of the arbiter, which
-    put a signal on a list that nobody reads there. An arbiter that stops says so once: such a
-    worker would serve on, be killed after ``graceful_timeout`` and lose the requests inside. It
-    has nothing to finish yet, so that it may end at once. And a log is rotated once: it would write
-    to the old file until the next time.
+    put a signal on a list that nobody reads there. The arbiter sends each stop signal once. A
+    worker that lost it would serve until it is killed after ``graceful_timeout``. A new worker has
+    no requests yet, so it can exit at once. And a log is rotated once: a worker that missed that
+    would write to the old file until the next time.
     """
 
     def __init__(self) -> None:

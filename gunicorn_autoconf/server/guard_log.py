@@ -1,4 +1,10 @@
-"""What the supervisor logs, each thing once. Logs, also to statsd."""
+"""What the supervisor logs, each thing once. Logs, also to statsd.
+
+Theory of operation. The supervisor tells of the same state at each step. For each topic the log
+keeps what was said last, and a line is written only where that has changed. What happens once, such
+as an action or another limit, is always written. The memory line comes when all workers have
+booted, then once in each interval. A reload makes a stand-down news again, and nothing else.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
-from gunicorn_autoconf.server.replaced import render_replaced
+from gunicorn_autoconf.server.replaced import GUARD_HOOKS, render_replaced
 from gunicorn_autoconf.server.replan import (
     check_application,
     heed,
@@ -46,10 +46,6 @@ if TYPE_CHECKING:
 
 # As for a configuration that Gunicorn refuses.
 REFUSED = 1
-
-# Without these the guard does not hear of each worker's start and end and of each change of the
-# count: it would count wrongly.
-GUARD_HOOKS = ("on_reload", "pre_fork", "post_worker_init", "nworkers_changed", "child_exit")
 
 # Those which run first in an arbiter, one of them at least before its first fork.
 _FIRST_HOOKS = ("on_starting", "when_ready", "pre_fork")
@@ -72,8 +68,9 @@ class ServerHooks:
     """
     The hooks that one reading of the configuration hands to Gunicorn.
 
-    They keep nothing of their own: the plan is in the arbiter's `ServerState`, and each worker,
-    once forked, adds its part of the watchdog and its meter.
+    They keep what was loaded and handed out then. The plan that holds now is in the arbiter's
+    `ServerState`, which they share; in a forked worker they also keep that worker's part
+    of the watchdog and its meter.
     """
 
     def __init__(
@@ -165,7 +162,7 @@ class ServerHooks:
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Tell what the boot took; count; watch."""
+        """Log the boot's memory, then start counting requests and watching."""
         if not self._state:  # No hook of ours ran in the arbiter.
             self._check_interface(worker)
         records = self._state.records if self._state else None
@@ -235,7 +232,7 @@ class ServerHooks:
         return state
 
     def _tell_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
-        """Return our hooks that a user's own replace; log them where they are not known yet."""
+        """Return our hooks that the user's own replace; log them where they are not known yet."""
         replaced = tuple(name for name in self.by_name() if not _runs_ours(server, name))
         line = render_replaced(replaced)
         if line and replaced != state.replaced:
@@ -273,7 +270,7 @@ class ServerHooks:
 
 
 def _replaced(server: Arbiter) -> list[str]:
-    """The hooks that the guard relies on and that a user's own stand in the place of, by name."""
+    """The hooks that the guard relies on and that the user's own hooks replace, by name."""
     return [name for name in GUARD_HOOKS if not _runs_ours(server, name)]
 
 

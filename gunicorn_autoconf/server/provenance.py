@@ -1,4 +1,4 @@
-"""Whose value a setting has: ours, or the operator's. Records each value that Gunicorn takes.
+"""Finds out who set a setting: the plan or the operator. Records each value that Gunicorn takes.
 
 Theory of operation. A value is ours only if the last one that Gunicorn took for the setting is an
 object that we handed out for it. `hand_out` makes such objects: each is told from every other

@@ -74,7 +74,7 @@ def is_reading_conf_file() -> bool:
 
 def refuse_package_as_configuration() -> None:
     """
-    Pass over every import of the package but one by Gunicorn's ``-c python:gunicorn_autoconf``.
+    Raise if Gunicorn imports the package as its configuration: ``-c python:gunicorn_autoconf``.
 
     The package has no settings: Gunicorn would start as if nothing had been configured.
 

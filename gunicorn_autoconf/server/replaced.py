@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
-_OBSERVES = "the memory guard only observes"
 
-# What each hook of ours is for. Without it the server runs on, and this is missing.
-LOST: Mapping[str, tuple[str, ...]] = MappingProxyType(
+class Lost(NamedTuple):
+    """What is missing without one hook of ours; the server runs on."""
+
+    texts: tuple[str, ...]
+    stops_guard: bool = False
+    """
+    Whether the guard only observes then: it would count wrongly where it does not hear of each
+    worker's start and end and of each change of the count.
+    """
+
+
+LOST: Mapping[str, Lost] = MappingProxyType(
     {
-        "on_starting": ("the plan does not follow your configuration file and is not logged",),
-        "when_ready": ("no memory guard", "no memory lines", "no watchdog"),
-        "on_reload": ("no new plan at a reload", _OBSERVES),
-        "pre_fork": ("no memory of the workers", "no watchdog", _OBSERVES),
-        "post_worker_init": ("no line for a worker that has booted", "no watchdog", _OBSERVES),
-        "worker_exit": ("no last size of a worker that ends",),
-        "nworkers_changed": ("a count that you change is not seen", _OBSERVES),
-        "child_exit": ("no line for a worker that ends or is OOM-killed", _OBSERVES),
+        "on_starting": Lost(
+            ("the plan does not follow your configuration file and is not logged",)
+        ),
+        "when_ready": Lost(("no memory guard", "no memory lines", "no watchdog")),
+        "on_reload": Lost(("no new plan at a reload",), stops_guard=True),
+        "pre_fork": Lost(("no memory of the workers", "no watchdog"), stops_guard=True),
+        "post_worker_init": Lost(
+            ("no line for a worker that has booted", "no watchdog"), stops_guard=True
+        ),
+        "worker_exit": Lost(("no last size of a worker that ends",)),
+        "nworkers_changed": Lost(("a count that you change is not seen",), stops_guard=True),
+        "child_exit": Lost(("no line for a worker that ends or is OOM-killed",), stops_guard=True),
     }
 )
+GUARD_HOOKS = tuple(name for name, lost in LOST.items() if lost.stops_guard)
 
 
 def render_replaced(names: Sequence[str]) -> str | None:
@@ -33,9 +48,12 @@ guard, no memory lines, no watchdog'
     replaced = [name for name in LOST if name in names]
     if not replaced:
         return None
-    lost = dict.fromkeys(loss for name in replaced for loss in LOST[name])
-    if "when_ready" in replaced:
-        lost.pop(_OBSERVES, None)  # There is none.
+    has_guard = "when_ready" not in replaced
+    lost: dict[str, None] = {}  # In this order, each once.
+    for name in replaced:
+        lost |= dict.fromkeys(LOST[name].texts)
+        if has_guard and LOST[name].stops_guard:
+            lost["the memory guard only observes"] = None
     *others, last = replaced
     subject = f"your {', '.join(others)} and {last} hooks replace ours"
     if not others:

@@ -142,7 +142,7 @@ def heed(planned: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> Pl
 
 def check_application(loaded: Planned, server: Arbiter) -> None:
     """
-    Pass over an application that the user's own configuration names rightly.
+    Raise if the user's own configuration names a factory without a call as the application.
 
     Raises:
         DeclarationError: It is a factory that is named without a call.

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -26,10 +26,9 @@ from gunicorn_autoconf.app.source import (
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.variables import PREFIX
+from gunicorn_autoconf.server.compose import Hook, arity_of
 from gunicorn_autoconf.server.gunicorn import default_setting, is_hook
 from gunicorn_autoconf.worker_classes import UVICORN
-
-Hook = Callable[..., Any]
 
 # How alike two names are for one to be a slip of the other: gthreads and gthread are (0.93),
 # eventlet and gevent are not (0.71).
@@ -43,7 +42,7 @@ def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Pass over a *declaration* whose hooks, worker class and log level are there.
+    Raise if a hook, the worker class or the log level of *declaration* is not there.
 
     Args:
         declaration: What was declared.
@@ -76,7 +75,7 @@ def load_hook(name: str, text: str, search_path: Sequence[str] = ()) -> Hook:
         with _importing_from(search_path):
             hook: Hook = setting.validator(text)
     except Exception as error:  # Whatever the user's module raises.
-        arity = _arity_of(text)
+        arity = _arity_of_named(text)
         if arity is not None and not _is_taken(setting, arity):
             raise _wrong_arity(setting, text, arity) from error
         said = " ".join(str(error).split())
@@ -87,7 +86,7 @@ def load_hook(name: str, text: str, search_path: Sequence[str] = ()) -> Hook:
 
 def read_hook(name: str, text: str, search_path: Sequence[str]) -> None:
     """
-    Pass over a hook that its source shows or does not exclude; runs nothing.
+    Raise if the hook's source shows that it is not there or does not fit; runs nothing.
 
     Raises:
         DeclarationError: There is no such module or function, or not one of this hook's arity.
@@ -126,14 +125,13 @@ def _wrong_arity(setting: Any, text: str, arity: int) -> DeclarationError:
     return DeclarationError(_variable(setting.name), text, remedy)
 
 
-def _arity_of(text: str) -> int | None:
-    """How many positional arguments the object takes that *text* names, if it is imported."""
+def _arity_of_named(text: str) -> int | None:
+    """How many arguments the function takes that *text* names, if its module is imported."""
     module, _, function = text.rpartition(".")
     try:
-        parameters = inspect.signature(getattr(sys.modules[module], function)).parameters.values()
+        return arity_of(getattr(sys.modules[module], function))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
 def _is_taken(setting: Any, arity: int) -> bool:
@@ -176,7 +174,7 @@ def _check_worker_class(explicit: Explicit) -> None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Whoever uses the class gets them.
+            warnings.simplefilter("ignore")  # Gunicorn shows them when it loads the class.
             util.load_class(text)
     except Exception as error:  # Whatever the class needs and does not find.
         name, shown = explicit.source, text

@@ -155,14 +155,16 @@ class Supervisor:
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
-        forks = self._records.forks(server.WORKERS)
-        machine, sample = self._sampler.sample(forks, server.num_workers, declaration.memory_bytes)
+        records = self._records.forks(server.WORKERS)
+        machine, sample = self._sampler.sample(
+            records, server.num_workers, declaration.memory_bytes
+        )
         if stopping.is_set() or sample is None:
             return self._interval()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
-        self._records.seen(sample, forks)
+        self._records.seen(sample, records)
         self._history.add(sample)
         self._write_log(sample, machine)
         was_busy = self.executor.is_busy

@@ -21,14 +21,6 @@ class Clock(NamedTuple):
     """A letter of proc(5): R runs or is ready to, S and D wait, T is stopped."""
 
 
-def proc_is_ours() -> bool:
-    """Return whether /proc shows the processes of our own namespace, under our own numbers."""
-    try:
-        return os.readlink("/proc/self") == str(os.getpid())
-    except OSError:
-        return False
-
-
 def parse_schedstat(text: str) -> tuple[float, float, int]:
     """
     Return for how many seconds a thread was on a CPU, and ready but not on one; how often it ran.

@@ -26,7 +26,7 @@ class Inside:
         own, listener = patrol.own, patrol.listener
         if own is None or listener is None:
             return
-        stall_seconds, timeout_seconds, _, origins = own.settings
+        stall_seconds, timeout_seconds, _, origins = own.thresholds
 
         def say(level: str, text: str) -> None:
             getattr(worker.log, level)("gunicorn-autoconf: %s", text)

@@ -9,7 +9,7 @@ A worker that is inside native code never gets there. It is asked by a second si
 is faulthandler's, in C: it needs neither the GIL nor the interpreter. Reading frames that change
 crashes the process, however (SIGSEGV once in 26 to 8,000 times in a thread that runs Python code,
 on 3.10 to 3.13; with ``all_threads=True``, once in 11 to 64 as soon as other threads run). So the
-arbiter sends it only to a thread that provably runs no Python code (see `line`).
+arbiter sends it only to a thread that provably runs no Python code (see `stack_pipe`).
 
 Both handlers have SA_RESTART, as Gunicorn's own have: no system call of the application fails.
 """

@@ -24,9 +24,9 @@ from gunicorn_autoconf.watchdog.causes import (
     render_stall,
 )
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
-from gunicorn_autoconf.watchdog.line import Line
 from gunicorn_autoconf.watchdog.quota import Throttling, since
 from gunicorn_autoconf.watchdog.sources import add_sources
+from gunicorn_autoconf.watchdog.stack_pipe import StackPipe
 from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, tick_seconds
 from gunicorn_autoconf.watchdog.tally import Tally
@@ -44,7 +44,7 @@ Say = Callable[[str, str, dict[str, object]], None]
 """Takes a level, a text and fields for the log record."""
 
 
-class Settings(NamedTuple):
+class Thresholds(NamedTuple):
     """What a worker is measured by, in seconds; 0 turns a part off."""
 
     stall_seconds: float
@@ -74,8 +74,8 @@ class LoopWatch:
 
     Args:
         stamps: What the worker writes on the shared page.
-        line: How it is asked.
-        settings: What it is measured by.
+        pipe: How it is asked.
+        thresholds: What it is measured by.
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
     """
@@ -83,18 +83,18 @@ class LoopWatch:
     def __init__(
         self,
         stamps: Stamps,
-        line: Line,
-        settings: Settings,
+        pipe: StackPipe,
+        thresholds: Thresholds,
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
     ) -> None:
         self._stamps = stamps
-        self._line = line
-        self._threshold_seconds = settings.stall_seconds
-        self._origins = settings.origins
+        self._pipe = pipe
+        self._threshold_seconds = thresholds.stall_seconds
+        self._origins = thresholds.origins
         self._read_quota = read_quota
         self._say = say
-        self._tick_seconds = tick_seconds(settings.stall_seconds)
+        self._tick_seconds = tick_seconds(thresholds.stall_seconds)
         self._tally = Tally()
         self._stall: _Stall | None = None
         self._last = Moment()
@@ -121,7 +121,7 @@ class LoopWatch:
             self._quota, self._quota_at = self._read_quota(), now
         if stall and moment.tick != stall.before.tick:
             self._stall = None
-            self._end(stall, self._line.forget(), moment, now)
+            self._end(stall, self._pipe.forget(), moment, now)
         if moment.tick != self._last.tick:
             self._last = moment
         late_seconds = now - self._due(moment)
@@ -137,13 +137,13 @@ class LoopWatch:
         self, stall: _Stall, pid: int, moment: Moment, clock: Clock | None, now: float
     ) -> None:
         self._follow(stall, clock, now)
-        threads = self._line.read(pid, listens=moment.has(State.LISTENING))
+        threads = self._pipe.read(pid, listens=moment.has(State.LISTENING))
         stall.samples += threads[:1]
         if stall.suspect is not None:
             return
         is_frozen = clock is not None and clock.state in "Tt"
-        if not self._line.is_waiting and len(stall.samples) < MAX_SAMPLES and not is_frozen:
-            self._line.ask(pid, listens=moment.has(State.LISTENING))
+        if not self._pipe.is_waiting and len(stall.samples) < MAX_SAMPLES and not is_frozen:
+            self._pipe.ask(pid, listens=moment.has(State.LISTENING))
         late_seconds = now - self._due(moment)
         is_seen = len(stall.samples) >= ENOUGH_SAMPLES
         if not is_seen and late_seconds < self._threshold_seconds + UNSEEN_SECONDS:

@@ -18,11 +18,11 @@ import time
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
-from gunicorn_autoconf.watchdog.line import Line
 from gunicorn_autoconf.watchdog.listener import Listener
-from gunicorn_autoconf.watchdog.loop import Settings
+from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
 from gunicorn_autoconf.watchdog.sources import find_origins
+from gunicorn_autoconf.watchdog.stack_pipe import StackPipe
 from gunicorn_autoconf.watchdog.stamps import SLOW_SECONDS, Stamps, tick_seconds
 from gunicorn_autoconf.watchdog.watch import WorkerWatch
 
@@ -97,14 +97,14 @@ class Patrol:
         if numbers is None or line is None or (self.stall_seconds <= 0 and timeout_seconds <= 0):
             return
         try:
-            pipe = Line()
+            pipe = StackPipe()
         except OSError:  # too many open files: nobody watches this worker
             return
         self._forking = WorkerWatch(
             worker,
             Stamps(numbers, line),
             pipe,
-            Settings(
+            Thresholds(
                 self.stall_seconds,
                 timeout_seconds,
                 float(worker.cfg.graceful_timeout),
@@ -123,19 +123,19 @@ class Patrol:
     def _forked(self) -> None:
         watch, self._forking = self._forking, None
         if watch:
-            watch.line.forked()
+            watch.pipe.forked()
             self._watches[watch.worker.age] = watch
 
     def _begin_worker(self) -> None:
         """Listen from the fork on, in the worker; an import that hangs is seen, too."""
         watch, self._forking = self._forking, None
         for other in self._watches.values():
-            other.line.close()
+            other.pipe.close()
         self._watches = {}
         if watch is None:
             return
         self.own = watch
-        self.listener = Listener(watch.stamps, watch.line.write_fd)
+        self.listener = Listener(watch.stamps, watch.pipe.write_fd)
         self.listener.listen()
 
     # The step, in the thread
@@ -180,7 +180,7 @@ class Patrol:
                     error,
                 )
         self._report_quota(watches, now)
-        return ASKING_SECONDS if any(watch.line.is_waiting for watch in watches) else self._period
+        return ASKING_SECONDS if any(watch.pipe.is_waiting for watch in watches) else self._period
 
     def _report_boots(self, watches: list[WorkerWatch], now: float) -> None:
         booting = [watch for watch in watches if watch.booting_seconds(now) >= SLOW_SECONDS]

@@ -3,6 +3,12 @@ Thread pools of which all threads are busy while calls wait. Reads pools and fra
 
 A pool that is full keeps nothing from running that the arbiter could see: the loop ticks and the
 heartbeat comes. So the worker looks itself, once a second, where it looks anyway.
+
+Theory of operation. Pools are told apart by their names. A pool is full from the first look at
+which calls wait in it until one at which none does. After `FULL_SECONDS` it is reported, and again
+every `QUIET_SECONDS` while it is full; one that was free in between is reported no sooner. Only a
+task may ask for anyio's limiter, so the first look starts such a task and a later one sees the
+pool. Everything runs in the worker's main thread.
 """
 
 from __future__ import annotations
@@ -34,11 +40,6 @@ class Pool(NamedTuple):
     """Calls that wait for a thread."""
     threads: frozenset[int]
     """Idents of its threads."""
-
-    @property
-    def key(self) -> str:
-        """What it is followed by."""
-        return self.name
 
 
 class PoolWatcher:

@@ -4,6 +4,11 @@ Which requests Gunicorn's own workers serve, and since when. Runs in the worker.
 A sync worker stamps its one request on the shared page, where the arbiter finds it. A threaded
 worker notes its requests by thread: its heartbeat comes although one of them is stuck, so it looks
 itself, with each heartbeat, for one that has run for longer than `timeout`.
+
+Theory of operation of `LongRequests`. Each thread of the pool sets and removes its own entry among
+the requests that run; the main thread copies them all at each look, without a lock. A request is
+known by its thread and its begin, and is judged once, when it first exceeds `timeout`. The `Tally`
+decides whether its place in the code is reported now or only counted.
 """
 
 from __future__ import annotations

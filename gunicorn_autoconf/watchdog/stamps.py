@@ -1,5 +1,7 @@
 """
-The time stamps by which the arbiter sees from outside how a worker does. Pure.
+The time stamps by which the arbiter sees from outside how a worker does.
+
+Reads and writes the shared page.
 
 Theory of operation. Each worker has eight numbers and one line of text on the shared page. The
 worker alone writes them, each number by one store, and the arbiter's patrol only reads. The worker

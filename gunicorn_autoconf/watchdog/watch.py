@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
-from gunicorn_autoconf.watchdog.loop import ERROR, INFO, WARNING, LoopWatch, Say, Settings
+from gunicorn_autoconf.watchdog.loop import ERROR, INFO, WARNING, LoopWatch, Say, Thresholds
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import join, render_threads
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, slow_end_seconds
@@ -22,8 +22,8 @@ from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, slow_end_se
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.watchdog.line import Line
     from gunicorn_autoconf.watchdog.quota import Throttling
+    from gunicorn_autoconf.watchdog.stack_pipe import StackPipe
 
 # The share of ``timeout`` after which the stacks are logged: what is left must suffice to write.
 REPORT_FRACTION = 0.8
@@ -40,8 +40,8 @@ class WorkerWatch:
     Args:
         worker: Gunicorn's object.
         stamps: What it writes on the shared page.
-        line: How it is asked.
-        settings: What it is measured by.
+        pipe: How it is asked.
+        thresholds: What it is measured by.
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
         now: When it is forked.
@@ -51,8 +51,8 @@ class WorkerWatch:
         self,
         worker: Worker,
         stamps: Stamps,
-        line: Line,
-        settings: Settings,
+        pipe: StackPipe,
+        thresholds: Thresholds,
         *,
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
@@ -60,11 +60,11 @@ class WorkerWatch:
     ) -> None:
         self.worker = worker
         self.stamps = stamps
-        self.line = line
-        self.settings = settings
+        self.pipe = pipe
+        self.thresholds = thresholds
         self._say = say
         self._forked_at = now
-        self._loop = LoopWatch(stamps, line, settings, read_quota, say)
+        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say)
         self._beat = 0.0
         self._beat_clock: Clock | None = None
         self._told_beat: float | None = None
@@ -75,9 +75,9 @@ class WorkerWatch:
         """Look at the worker; *stopping_since* is when the whole server began to stop."""
         moment = self.stamps.read()
         if moment.has(State.LOADED):
-            if self.settings.stall_seconds > 0:
+            if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
-            if self.settings.timeout_seconds > 0:
+            if self.thresholds.timeout_seconds > 0:
                 self._look_at_heartbeat(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
         if ending_since and not moment.has(State.TICKING):
@@ -94,7 +94,7 @@ class WorkerWatch:
     def close(self) -> None:
         """Log what was counted; the worker is gone."""
         self._loop.close()
-        self.line.close()
+        self.pipe.close()
 
     # The heartbeat
 
@@ -103,7 +103,7 @@ class WorkerWatch:
             beat = self.worker.tmp.last_update()
         except (OSError, ValueError):  # closed: the worker is gone
             return
-        timeout_seconds = self.settings.timeout_seconds
+        timeout_seconds = self.thresholds.timeout_seconds
         if beat != self._beat:
             if self._told_beat == self._beat and self._told_beat is not None:
                 seconds = beat - self._beat
@@ -138,7 +138,7 @@ class WorkerWatch:
         self, moment: Moment, *, patience_seconds: float = PATIENCE_SECONDS
     ) -> list[str]:
         """Return what every thread does, as lines."""
-        threads = self.line.ask_all(
+        threads = self.pipe.ask_all(
             self.worker.pid,
             listens=moment.has(State.LISTENING),
             patience_seconds=min(max(patience_seconds, SHORTEST_SECONDS), PATIENCE_SECONDS),
@@ -148,7 +148,7 @@ class WorkerWatch:
         request = threads[0].request or self.stamps.request()
         threads[0] = threads[0]._replace(request=request)
         shown = [thread._replace(stack=add_sources(thread.stack)) for thread in threads]
-        return ["  threads, innermost line first:", *render_threads(shown, self.settings.origins)]
+        return ["  threads, innermost line first:", *render_threads(shown, self.thresholds.origins)]
 
     # The start and the end
 
@@ -168,7 +168,7 @@ class WorkerWatch:
         self._say(level, join(lines), {"event": "booting", "booting_seconds": seconds})
 
     def _look_at_end(self, moment: Moment, seconds: float) -> None:
-        if self._is_end_told or seconds < slow_end_seconds(self.settings.graceful_seconds):
+        if self._is_end_told or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
         self._is_end_told = True
         lines = [f"this worker has not ended after {seconds:.1f} s", *self._render_all(moment)]

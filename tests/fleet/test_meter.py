@@ -16,11 +16,10 @@ from gunicorn_autoconf.fleet.counters import (
     FINISHED,
     STARTED,
     Counters,
-    copy_numbers,
     parse_counters,
 )
 from gunicorn_autoconf.fleet.meter import Meter
-from gunicorn_autoconf.fleet.shared_page import Region, SharedPage
+from gunicorn_autoconf.fleet.shared_page import Region, SharedPage, copy_numbers
 
 
 class Clock:

@@ -46,8 +46,8 @@ class Scene:
         self.own_bytes = own_bytes
         return machine(supply=self.supply)
 
-    def look_at(self, fork: WorkerRecord) -> WorkerSample:
-        _, sample = self.sampler.sample({11: fork}, 1, None)
+    def look_at(self, record: WorkerRecord) -> WorkerSample:
+        _, sample = self.sampler.sample({11: record}, 1, None)
         assert sample is not None
         (worker,) = sample.workers
         return worker
@@ -112,8 +112,8 @@ class TestWorker:
     def test_that_is_gone(self) -> None:
         scene = Scene()
         scene.memory[12] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
-        forks = {11: WorkerRecord(90, None), 12: WorkerRecord(90, None)}
-        _, sample = scene.sampler.sample(forks, 2, None)
+        records = {11: WorkerRecord(90, None), 12: WorkerRecord(90, None)}
+        _, sample = scene.sampler.sample(records, 2, None)
         assert sample is not None
         assert [worker.pid for worker in sample.workers] == [12]
         assert sample.target == 2
@@ -209,8 +209,8 @@ class TestRequests:
         scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
         for second in range(0, 65, 5):
             scene.now = 130 + second
-            fork = booted(40 * MIB)._replace(cpu_seconds=3 + second * cpu_share)
-            worker = scene.look_at(fork)
+            record = booted(40 * MIB)._replace(cpu_seconds=3 + second * cpu_share)
+            worker = scene.look_at(record)
         assert worker.traffic_seconds == busy_seconds
         assert worker.has_worked == has_worked
 

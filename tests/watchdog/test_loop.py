@@ -10,9 +10,9 @@ import pytest
 
 from gunicorn_autoconf.watchdog import loop as loop_module
 from gunicorn_autoconf.watchdog.clocks import Clock
-from gunicorn_autoconf.watchdog.line import Line
-from gunicorn_autoconf.watchdog.loop import LoopWatch, Settings
+from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
 from gunicorn_autoconf.watchdog.quota import Throttling
+from gunicorn_autoconf.watchdog.stack_pipe import StackPipe
 from gunicorn_autoconf.watchdog.stacks import Frame, Origins, ThreadStack
 from gunicorn_autoconf.watchdog.stamps import Stamps, State
 
@@ -20,7 +20,7 @@ PID = 12
 LOOK_SECONDS = 0.0625
 
 
-class FakeLine:
+class FakePipe:
     """Answers at once with where the simulated worker is; not where that is stopped."""
 
     def __init__(self, simulation: Simulation) -> None:
@@ -58,13 +58,13 @@ class Simulation:
         self.state = "S"
         self.computing = self.queued = self.throttled = 0.0
         self.said: list[tuple[str, str]] = []
-        self.line = FakeLine(self)
+        self.pipe = FakePipe(self)
         monkeypatch.setattr(loop_module, "read_clock", lambda pid, tid: self.clock())
-        settings = Settings(0.25, 60.0, 30.0, Origins())
+        thresholds = Thresholds(0.25, 60.0, 30.0, Origins())
         self.watch = LoopWatch(
             self.stamps,
-            cast("Line", self.line),
-            settings,
+            cast("StackPipe", self.pipe),
+            thresholds,
             lambda: {
                 "cpu.stat": Throttling(0, int(self.throttled * 10), self.throttled, "cpu.stat")
             },
@@ -139,7 +139,7 @@ def test_short_stall_is_nobodys_business(worker: Simulation) -> None:
 
 def test_request_of_native_code_comes_with_the_end(worker: Simulation) -> None:
     worker.request = None
-    worker.line.late = [ThreadStack("MainThread", (), "GET /late")]
+    worker.pipe.late = [ThreadStack("MainThread", (), "GET /late")]
     worker.block(0.6)
 
     assert worker.lines(r"runs again.* in query\(\), serving GET /late$")
@@ -179,7 +179,7 @@ def test_collector_is_blamed_for_its_own(worker: Simulation) -> None:
 def test_stopped_process_is_not_asked(worker: Simulation) -> None:
     worker.block(2.0, state="T")
 
-    assert worker.line.asked == 0
+    assert worker.pipe.asked == 0
     assert worker.lines("the process did not run for")
     assert not worker.lines("blocked for")
 
@@ -218,7 +218,7 @@ def test_no_line_is_to_blame_where_each_sample_shows_another(worker: Simulation)
     def read(pid: int, *, listens: bool) -> list[ThreadStack]:
         return [ThreadStack("", (Frame(f"/srv/{next(seen)}.py", 1, "f"),))]
 
-    worker.line.read = read  # type: ignore[method-assign]
+    worker.pipe.read = read  # type: ignore[method-assign]
     worker.block(1.5)
 
     assert worker.lines("no single line is to blame")

@@ -75,7 +75,7 @@ def test_workers_that_may_not_be_asked_are_told_once(caplog: pytest.LogCaptureFi
     def look(now: float, *, stopping_since: float | None) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    watch.look, watch.line = look, SimpleNamespace(is_waiting=False)
+    watch.look, watch.pipe = look, SimpleNamespace(is_waiting=False)
     patrol._watches[1] = watch
     patrol._server.WORKERS[7] = watch.worker
     patrol._look(1.0)

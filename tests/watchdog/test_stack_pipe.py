@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gunicorn_autoconf.watchdog.answer import parse_answer, render_answer
-from gunicorn_autoconf.watchdog.clocks import Clock, catches, list_threads, proc_is_ours, read_clock
-from gunicorn_autoconf.watchdog.line import Asked, Line, stands_still
+from gunicorn_autoconf.watchdog.clocks import Clock, catches, list_threads, read_clock
+from gunicorn_autoconf.watchdog.stack_pipe import Asked, StackPipe, stands_still
 from gunicorn_autoconf.watchdog.stacks import Frame, ThreadStack
 
 # Python 3.11 and 3.14, a path with a quote, a name that is not ASCII, a stack that was cut off.
@@ -143,35 +143,35 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="told by files that L
 
 
 @contextmanager
-def working(what: str) -> Iterator[tuple[Line, int]]:
-    line = Line()
+def working(what: str) -> Iterator[tuple[StackPipe, int]]:
+    pipe = StackPipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WORKER), str(line.write_fd), what],
+        [sys.executable, "-c", textwrap.dedent(WORKER), str(pipe.write_fd), what],
         stdout=subprocess.PIPE,
-        pass_fds=[line.write_fd],
+        pass_fds=[pipe.write_fd],
     )
     try:
-        line.forked()
+        pipe.forked()
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
-        yield line, process.pid
+        yield pipe, process.pid
         assert process.poll() is None, "asking does not end it"
     finally:
         process.kill()
         process.communicate()
-        line.close()
+        pipe.close()
 
 
 @linux
 @pytest.mark.parametrize("what", ["wait", "compute", "native"])
 def test_main_thread_is_seen_whatever_it_does(what: str) -> None:
-    with working(what) as (line, pid):
+    with working(what) as (pipe, pid):
         found: list[ThreadStack] = []
 
         def answered() -> bool:
-            if not line.is_waiting:
-                line.ask(pid, listens=True)
-            found.extend(line.read(pid, listens=True))
+            if not pipe.is_waiting:
+                pipe.ask(pid, listens=True)
+            found.extend(pipe.read(pid, listens=True))
             return any(what in [frame.function for frame in t.stack] for t in found)
 
         wait_until(answered, "the main thread's stack")
@@ -180,11 +180,11 @@ def test_main_thread_is_seen_whatever_it_does(what: str) -> None:
 
 @linux
 def test_all_threads_answer_with_their_names() -> None:
-    with working("both") as (line, pid):
+    with working("both") as (pipe, pid):
         found: list[ThreadStack] = []
 
         def serves() -> bool:
-            found[:] = line.ask_all(pid, listens=True, patience_seconds=20)
+            found[:] = pipe.ask_all(pid, listens=True, patience_seconds=20)
             return "compute" in [frame.function for frame in found[0].stack]
 
         wait_until(serves, "the main thread has come to its request")
@@ -197,29 +197,29 @@ def test_all_threads_answer_with_their_names() -> None:
 @linux
 def test_asking_a_thousand_times_harms_nobody() -> None:
     """A worker that runs Python code died of it once in 26 to 8,000 times by faulthandler alone."""
-    with working("compute") as (line, pid):
+    with working("compute") as (pipe, pid):
         answers = 0
         for _ in range(1000):
-            line.ask(pid, listens=True)
+            pipe.ask(pid, listens=True)
             time.sleep(0.001)
-            answers += len(line.read(pid, listens=True))
+            answers += len(pipe.read(pid, listens=True))
 
         assert answers > 0
 
 
 @linux
 def test_process_without_handlers_is_left_alone() -> None:
-    line = Line()
+    pipe = StackPipe()
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        line.ask(process.pid, listens=True)
-        assert line.ask_all(process.pid, listens=True, patience_seconds=0.1) == []
+        pipe.ask(process.pid, listens=True)
+        assert pipe.ask_all(process.pid, listens=True, patience_seconds=0.1) == []
         assert not catches(process.pid, signal.SIGTERM)
         assert process.poll() is None
     finally:
         process.kill()
         process.communicate()
-        line.close()
+        pipe.close()
 
 
 @linux
@@ -235,7 +235,6 @@ def test_clock_of_a_thread() -> None:
     assert after.computing_seconds - before.computing_seconds >= 0.04
     assert after.state == "R"
     assert list_threads(os.getpid())[0] == os.getpid()
-    assert proc_is_ours()
     assert read_clock(2**22 + 1, 1) is None
 
 

@@ -5,7 +5,7 @@ Theory of operation. `ask` sends SIGURG, and `read` takes what has come. A worke
 answered after `PATIENCE_SECONDS` is inside native code, or its main thread waits: that is certain
 once the thread has either used no CPU since it was asked, or so much that its interpreter would
 have come by. Only then is it asked by the second signal: the frames that its handler reads stand
-still. The patrol's thread alone uses a line; the main thread makes it and closes it.
+still. The patrol's thread alone uses a pipe; the main thread makes it and closes it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Question(NamedTuple):
     clock: Clock | None
 
 
-class Line:
+class StackPipe:
     """
     The pipe of one worker, and the questions put to it.
 
