@@ -4,12 +4,12 @@ Kept as an attribute of Gunicorn's arbiter object, since a reload may bring new 
 arbiter and its workers. Logs, and starts the supervisor's thread.
 
 Theory of operation. There is one `ServerState` for each arbiter process. Gunicorn's main thread
-creates it (`on_starting`) and is the only one to change it, by the hooks; a forked worker has a
-copy, of which it reads `final` and writes to its own slot of the shared page. `loaded` is what the
-configuration file last handed to Gunicorn; `final` is the plan after the arbiter's own settings,
-the configuration file's lines and the application were taken into account. Everybody else reads
-`final` here and keeps no copy. The supervisor's thread reads `final` between two reloads only:
-`replanned` stops the thread first.
+creates it (`on_starting`) and alone changes `loaded` and `final`, by the hooks; a forked worker has
+a copy, of which it reads `final` and writes to its own slot of the shared page. `loaded` is what
+the configuration file last gave to Gunicorn; `final` is the plan after the arbiter's own settings,
+the configuration file's lines and the application were taken into account. All other code reads
+`final` here and keeps no copy. `replanned` asks the supervisor's thread to stop before it changes
+`final`, and waits for it for a second at most.
 """
 
 from __future__ import annotations
@@ -68,8 +68,6 @@ class ServerState:
         if self.supervisor:
             self.supervisor.pause()
         self.loaded, self.final = loaded, final
-        if self.patrol:
-            self.patrol.stall_seconds = final.declaration.stall_warning_seconds
         if self.supervisor:
             self.supervisor.reloaded()
 
@@ -83,8 +81,12 @@ class ServerState:
         """
         # A logger of the operator's own may lack what Gunicorn's own has.
         self._fork_signals.install(getattr(server.log, "reopen_files", None) or (lambda: None))
-        stall_seconds = self.final.declaration.stall_warning_seconds
-        self.patrol = Patrol(server, self.records, stall_seconds, self.final.root)
+        self.patrol = Patrol(
+            server,
+            self.records,
+            lambda: self.final.declaration.stall_warning_seconds,
+            self.final.root,
+        )
         self.patrol.start()
         self._watching = PausedThread(self.patrol.step, 0.0)
         self._watching.start()

@@ -15,6 +15,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
@@ -52,16 +53,16 @@ class Patrol:
     Args:
         server: The arbiter.
         records: Knows the slot of each worker.
-        stall_seconds: How long an event loop may be blocked.
+        stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
         root: Where /proc and /sys are found.
     """
 
     def __init__(
-        self, server: Arbiter, records: WorkerRecords, stall_seconds: float, root: str
+        self, server: Arbiter, records: WorkerRecords, stall_seconds: Callable[[], float], root: str
     ) -> None:
         self._server = server
         self._records = records
-        self.stall_seconds = stall_seconds
+        self._read_stall_seconds = stall_seconds
         self._watches: dict[int, WorkerWatch] = {}
         self._forking: WorkerWatch | None = None
         self.own: WorkerWatch | None = None
@@ -75,6 +76,11 @@ class Patrol:
         self._may_signal = True
         self._due = math.inf
         self._has_skipped = False
+
+    @property
+    def stall_seconds(self) -> float:
+        """For how long an event loop may be blocked; 0 for off."""
+        return self._read_stall_seconds()
 
     def start(self) -> None:
         """Take care of each fork from now on."""
