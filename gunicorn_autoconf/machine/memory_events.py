@@ -6,17 +6,11 @@ Reads /proc/self and /sys/fs/cgroup.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 from gunicorn_autoconf.errors import MalformedFileError
-from gunicorn_autoconf.machine.cgroup_tree import (
-    Hierarchy,
-    list_hierarchies,
-    parse_mountinfo,
-    parse_proc_cgroup,
-)
+from gunicorn_autoconf.machine.cgroup_tree import Hierarchy
 from gunicorn_autoconf.machine.host import read_text
 from gunicorn_autoconf.machine.kernel_files import (
     parse_memory_limit,
@@ -24,8 +18,7 @@ from gunicorn_autoconf.machine.kernel_files import (
     parse_memory_stat,
     parse_memory_usage,
 )
-from gunicorn_autoconf.machine.own_cgroup import find_own
-from gunicorn_autoconf.machine.tree import Tree
+from gunicorn_autoconf.machine.own_cgroup import own_hierarchies
 
 
 class Events(NamedTuple):
@@ -145,13 +138,7 @@ class MemoryEvents:
 
 def find_memory_events(root: str = "/") -> MemoryEvents | None:
     """Return the counters of our own cgroup, or None where OOM kills are not counted."""
-    try:
-        memberships = parse_proc_cgroup(read_text(f"{root}/proc/self/cgroup"))
-        mounts = parse_mountinfo(read_text(f"{root}/proc/self/mountinfo"))
-    except (OSError, MalformedFileError):
-        return None
-    places = list_hierarchies("memory", memberships, mounts)
-    for place in find_own(Tree(root), places, os.getpid()):
+    for place in own_hierarchies("memory", root):
         levels = MemoryEvents(place, root, own=0).read()
         for level, events in enumerate(levels):
             if events.oom_kills is not None:

@@ -11,12 +11,26 @@ import os
 import posixpath
 from collections.abc import Sequence
 
-from gunicorn_autoconf.machine.cgroup_tree import Hierarchy
+from gunicorn_autoconf.machine.cgroup_tree import (
+    Controller,
+    Hierarchy,
+    list_hierarchies,
+    parse_mountinfo,
+    parse_proc_cgroup,
+)
 from gunicorn_autoconf.machine.host import read_text
 from gunicorn_autoconf.machine.tree import Tree
 
 # A node with 250 pods of several containers has some 2,000 cgroups. Reading as many takes 40 ms.
 MAX_DIRECTORIES = 4_000
+
+
+def own_hierarchies(controller: Controller, root: str = "/") -> tuple[Hierarchy, ...]:
+    """Return where to look for the files of *controller* of this process, the best place first."""
+    tree = Tree(root)
+    memberships = tree.read("/proc/self/cgroup", parse_proc_cgroup) or ()
+    mounts = tree.read("/proc/self/mountinfo", parse_mountinfo) or ()
+    return find_own(tree, list_hierarchies(controller, memberships, mounts), os.getpid())
 
 
 def find_own(tree: Tree, places: Sequence[Hierarchy], pid: int) -> tuple[Hierarchy, ...]:

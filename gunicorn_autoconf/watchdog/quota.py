@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from gunicorn_autoconf.machine import cgroup_tree, kernel_files
+from gunicorn_autoconf.machine import kernel_files
 from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.machine.own_cgroup import own_hierarchies
 
 
 class Throttling(NamedTuple):
@@ -53,16 +54,9 @@ def since(before: dict[str, Throttling], now: dict[str, Throttling]) -> Throttli
 
 def _cpu_stat_files(root: str) -> list[str]:
     """Return the files that count throttling: of our own cgroup and of those above it."""
-    proc = os.path.join(root, "proc/self")
-    try:
-        memberships = cgroup_tree.parse_proc_cgroup(read_text(f"{proc}/cgroup"))
-        mounts = cgroup_tree.parse_mountinfo(read_text(f"{proc}/mountinfo"))
-    except (OSError, ValueError):
-        memberships, mounts = (), ()
-    places = cgroup_tree.list_hierarchies("cpu", memberships, mounts)
     paths = [
         os.path.join(root, directory.lstrip("/"), "cpu.stat")
-        for place in places
+        for place in own_hierarchies("cpu", root)
         for directory in place.directories
     ]
     return [path for path in paths if _read_cpu_stat(path)]
