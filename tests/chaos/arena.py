@@ -116,6 +116,9 @@ class Arena:
             GUNICORN_WORKLOAD=workload,
             GUNICORN_CPUS=str(WORKERS),
             GUNICORN_MAX_WORKERS=str(WORKERS),  # The plan for gthread has a spare.
+            # So large that all fit into the one limit and only the fewer into the other, from the
+            # start on: a guess would be waiting for requests first.
+            GUNICORN_WORKER_MEMORY="120MiB",
             **({} if self.cgroup else {"GUNICORN_MEMORY": str(LIMIT_BYTES)}),
             GUNICORN_TIMEOUT=str(TIMEOUT_SECONDS),
             GUNICORN_GRACEFUL_TIMEOUT=str(GRACEFUL_SECONDS),
