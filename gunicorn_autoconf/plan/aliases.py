@@ -1,7 +1,7 @@
 """What other images call Gunicorn's settings, and what to set instead. Pure.
 
-The names were seen in public code: Dockerfiles, entrypoints, charts and `gunicorn.conf.py` files
-that read the environment; CONFIG and WORKER_MEM are mere slips. A name with two meanings, such as
+Most names were seen in public code: Dockerfiles, entrypoints, charts and `gunicorn.conf.py` files
+that read the environment. The rest, CONFIG and WORKER_MEM among them, are likely slips. A name with two meanings, such as
 `TMP_DIR`, has no row.
 """
 
