@@ -1,8 +1,8 @@
 """What other images call Gunicorn's settings, and what to set instead. Pure.
 
 Most names were seen in public code: Dockerfiles, entrypoints, charts and `gunicorn.conf.py` files
-that read the environment. The rest, CONFIG and WORKER_MEM among them, are likely slips. A name with two meanings, such as
-`TMP_DIR`, has no row.
+that read the environment. The rest, CONFIG and WORKER_MEM among them, are likely slips. A name with
+two meanings, such as `TMP_DIR`, has no row.
 """
 
 from __future__ import annotations
