@@ -33,7 +33,7 @@ MIB = 2**20
 # A row's own waits are shorter; this is for a machine that hangs.
 ROW_SECONDS = 400
 
-# Answers with its pid; takes memory, files, children as it is told to.
+# Answers with its pid; allocates memory, reads files or starts children when a path asks for it.
 APP = """
 import atexit, os, subprocess, sys, time
 
@@ -96,7 +96,7 @@ class Guest:
         self.wait_for("memory workers=")
 
     def wait_for(self, pattern: str, seconds: float = 90) -> bool:
-        """Return whether the log says so in time; the row's table shows it where not."""
+        """Return whether the line appears in the log in time; the table shows a miss."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if re.search(pattern, LOG.read_text(errors="replace")):

@@ -497,7 +497,7 @@ def test_off_does_nothing_and_says_nothing(cgroup: Cgroup, confined: Launcher) -
     assert not server.lines("guard")
 
 
-def test_off_without_a_log_starts_no_thread(gunicorn: Launcher) -> None:
+def test_off_without_a_log_starts_no_thread_but_the_watchdogs(gunicorn: Launcher) -> None:
     server = gunicorn.start(
         *MODULE_DOOR,
         WSGI,
