@@ -5,9 +5,13 @@ forked in the middle of a step might wait for such a lock for ever. So the threa
 fork, and another one starts after it.
 
 States, and who changes them: *new* until `start`; then *running* or *paused*, by `pause` and
-`resume`, which the main thread calls around each fork and each reload; *over* for good after
-`stop`, or when a step returns None, which is the one change that the thread itself makes. In a
-forked child all methods do nothing.
+`resume`, which the main thread calls in pairs around each fork and each reload; *over* for good
+after `stop`, or when a step returns None, which is the one change that the thread itself makes. In
+a forked child all methods do nothing.
+
+A pair may come between any two lines of another one: Gunicorn 23 reaps its workers in the handler
+of SIGCHLD. So pauses are counted, the thread runs while there is none, and the dictionary with the
+one thread changes by calls that no signal divides.
 
 At most one thread repeats the step, with one exception: a fork waits `PAUSE_SECONDS` for a step to
 end, no longer. A step that takes longer finds its event set; it must do nothing more and return.
@@ -18,7 +22,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # How long a fork waits for a step to end. Taking a sample takes milliseconds.
 PAUSE_SECONDS = 1.0
@@ -37,8 +42,8 @@ class PausedThread:
         # It outlasts forks, so that many forks do not put a step off for ever.
         self._due = time.monotonic() + first_seconds
         self._pid: int | None = None
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._pauses = 1
+        self._running: dict[str, _Repeater] = {}
 
     def start(self) -> None:
         """Start the thread, once; from here on it pauses for each fork."""
@@ -47,28 +52,45 @@ class PausedThread:
         self.resume()
 
     def pause(self) -> None:
-        """Wait for the thread to end its step; `resume` starts it again."""
-        if os.getpid() == self._pid and self._thread:
-            self._stopping.set()
-            # Not for ever: a step that is held up ends by itself, and another thread goes on.
-            self._thread.join(PAUSE_SECONDS)
-            self._thread = None
+        """Wait for the thread to end its step; as many calls of `resume` start it again."""
+        if os.getpid() != self._pid:
+            return
+        self._pauses += 1
+        # It stays there until it has ended: who pauses meanwhile waits for it too.
+        thread = self._running.get("thread")
+        if thread:
+            thread.stopping.set()
+            # One that `resume` is about to start, further up the stack, ends as soon as it begins.
+            if thread.is_alive():
+                # Not for ever: a step that is held up ends by itself, and another thread goes on.
+                thread.join(PAUSE_SECONDS)
+            self._running.pop("thread", None)
 
     def resume(self) -> None:
         """Go on after a pause; before `start` and after `stop` do nothing."""
-        if os.getpid() == self._pid and self._thread is None:
-            self._stopping = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._stopping,), name="gunicorn-autoconf", daemon=True
-            )
-            self._thread.start()
+        if os.getpid() != self._pid:
+            return
+        self._pauses -= 1
+        if not self._pauses:
+            thread = _Repeater(self._repeat)
+            if self._running.setdefault("thread", thread) is thread:
+                thread.start()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Pause, and resume at the end."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
 
     def stop(self) -> None:
         """End the thread for good."""
         self.pause()
         self._pid = None
 
-    def _run(self, stopping: threading.Event) -> None:
+    def _repeat(self, stopping: threading.Event) -> None:
         while not stopping.wait(max(self._due - time.monotonic(), 0)):
             seconds = self._step(stopping)
             if seconds is None:
@@ -77,3 +99,13 @@ class PausedThread:
             if stopping.is_set():
                 return  # A step that was cut short stays due.
             self._due = time.monotonic() + seconds
+
+
+class _Repeater(threading.Thread):
+    """The thread between two pauses."""
+
+    def __init__(self, repeat: Callable[[threading.Event], None]) -> None:
+        self.stopping = threading.Event()
+        super().__init__(
+            target=repeat, args=(self.stopping,), name="gunicorn-autoconf", daemon=True
+        )

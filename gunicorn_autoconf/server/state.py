@@ -17,6 +17,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
@@ -65,11 +66,8 @@ class ServerState:
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
-        if self.supervisor:
-            self.supervisor.pause()
-        self.loaded, self.final = loaded, final
-        if self.supervisor:
-            self.supervisor.reloaded()
+        with self.supervisor.reloading() if self.supervisor else nullcontext():
+            self.loaded, self.final = loaded, final
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
@@ -145,9 +143,8 @@ class ServerState:
         Where *tells_end*, a worker that ends by itself has said so before.
         """
         if self.patrol and self._watching:
-            self._watching.pause()
-            self.patrol.ended(worker)
-            self._watching.resume()
+            with self._watching.paused():
+                self.patrol.ended(worker)
         last, is_orderly = self.records.ended(worker)
         supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)

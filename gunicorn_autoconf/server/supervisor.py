@@ -10,8 +10,8 @@ at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
 what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
-supply as it was found last. The arbiter's main thread calls `start`, `pause`, `reloaded` and
-`stop`; of these only `reloaded` changes a part, while the thread is paused. `step` runs in the
+supply as it was found last. The arbiter's main thread calls `start`, `reloading` and
+`stop`; of these only `reloading` changes a part, while the thread is paused. `step` runs in the
 supervisor's thread and makes all other changes.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.errors import MalformedFileError
@@ -127,18 +127,15 @@ class Supervisor:
         fits = budget.budget_bytes // size_bytes if budget and size_bytes else None
         self._log.kill_loop(loop, fits)
 
-    def pause(self) -> None:
-        """Wait for the thread to end its step, until `reloaded` or the next fork starts it."""
-        self._thread.pause()
-
-    def reloaded(self) -> None:
-        """Begin again with what a reload has planned."""
-        self._thread.pause()
-        self.executor.reloaded()
-        self._history.clear()
-        self._history.begin_again()
-        self._log.begin_again()
-        self._thread.resume()
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Do nothing while a reload plans anew, and begin again with what it has planned."""
+        with self._thread.paused():
+            yield
+            self.executor.reloaded()
+            self._history.clear()
+            self._history.begin_again()
+            self._log.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
+import pytest
 from patience import stretched
 
 from gunicorn_autoconf.server.paused_thread import PausedThread
@@ -73,6 +77,54 @@ def test_step_that_is_due_outlasts_pauses() -> None:
         while not steps.begun.acquire(blocking=False):
             thread.pause()
             thread.resume()
+
+
+@pytest.mark.parametrize("line", range(1, 12))
+@pytest.mark.parametrize("method", ["pause", "resume"])
+def test_a_pair_between_any_two_lines_of_another_one(method: str, line: int) -> None:
+    """As a signal handler of Gunicorn 23 does it: one thread runs, and only outside of pairs."""
+    active: list[str] = []
+    most = 0
+    begun = threading.Event()
+
+    def step(stopping: threading.Event) -> float:
+        nonlocal most
+        active.append("")
+        most = max(most, len(active))
+        begun.set()
+        stopping.wait(stretched(20))
+        active.pop()
+        return ENDLESS_SECONDS
+
+    thread = PausedThread(step, 0)
+    code = getattr(PausedThread, method).__code__
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code is not code:
+            return None
+        if event == "line" and frame.f_lineno == code.co_firstlineno + line:
+            sys.settrace(None)
+            thread.pause()
+            assert not active
+            thread.resume()
+            return None
+        return trace
+
+    before = sys.gettrace()
+    with running(thread):
+        assert begun.wait(stretched(20))
+        sys.settrace(trace)
+        try:
+            thread.pause()
+        finally:
+            sys.settrace(trace)
+        assert not active
+        begun.clear()
+        thread.resume()
+        sys.settrace(before)
+        assert begun.wait(stretched(20))
+        assert most == 1
+    assert not active
 
 
 def test_none_ends_it_for_good() -> None:

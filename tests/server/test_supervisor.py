@@ -127,8 +127,8 @@ def test_reload_that_does_not_wait_harms_nobody() -> None:
     fleet = leaking().run(10)
 
     def reload() -> int:
-        fleet.supervisor.reloaded()
-        return 0
+        with fleet.supervisor.reloading():
+            return 0
 
     fleet.unclaimed_kills = reload
     assert fleet.supervisor.step(threading.Event()) > 0
