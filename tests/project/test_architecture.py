@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "memory": COMMON | {"app", "fleet", "machine", "plan"},
     "watchdog": COMMON | {"fleet", "machine", "plan"},
     "server": COMMON | {"app", "fleet", "machine", "memory", "plan", "watchdog"},
-    "workers": COMMON | {"fleet"},
+    "workers": COMMON | {"fleet", "server"},
     "hooks": {"server"},
     "demo": set(),
 }
