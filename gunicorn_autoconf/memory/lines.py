@@ -11,17 +11,28 @@ from gunicorn_autoconf.units import MIB
 
 PREFIX = "gunicorn-autoconf: "
 
+# Of the workers, how many the memory line shows, the largest first; the record's fields have all.
+SHOWN_WORKERS = 3
+
 
 def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemory) -> str:
     """Return the line of a worker that can serve: it has *what*, "booted" or "ready"."""
     took = f" in {seconds:.2f} s" if seconds is not None else ""
     sizes = {"rss": memory.rss_bytes, "pss": memory.pss_bytes, "uss": memory.uss_bytes}
-    return f"worker {pid} {what}{took}: {_pairs(sizes)}"
+    return f"{PREFIX}worker {pid} {what}{took}: {_pairs(sizes)}"
+
+
+def render_all_ready(sample: Sample) -> str:
+    """Return the line of a fleet that is complete: how long it took, and what it uses."""
+    sizes = [worker.size_bytes for worker in sample.workers]
+    workers = "the worker is" if len(sizes) == 1 else f"all {len(sizes)} workers are"
+    together = f", {_mib(sum(sizes))} together" if len(sizes) > 1 else ""
+    return f"{PREFIX}{workers} ready: {_mib(max(sizes, default=0))} each at most{together}"
 
 
 def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:
     """
-    Return the line of all workers: what each uses on its own, and its growth since boot.
+    Return the line of all workers: what they use, and of the largest its growth since boot.
 
     What is used *beside* them is told where it is a good part of the limit.
     """
@@ -32,8 +43,10 @@ def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | 
         "limit": sample.limit_bytes,
         **(beside.worth_showing(sample.limit_bytes) if beside else {}),
     }
-    workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
-    return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{workers}"
+    by_size = sorted(sample.workers, key=lambda worker: worker.size_bytes, reverse=True)
+    shown = "".join(f" {_worker(worker)}" for worker in by_size[:SHOWN_WORKERS])
+    rest = " ..." if len(by_size) > SHOWN_WORKERS else ""
+    return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{shown}{rest}"
 
 
 def memory_fields(
@@ -71,9 +84,9 @@ def render_action(action: Action, *, would: bool = False) -> str:
 def render_exit(pid: int, last: WorkerSample | None, cause: str) -> str:
     """Return the line of a worker that has ended: the *cause* and what was seen of it last."""
     if last is None:
-        return f"worker {pid} {cause}"
+        return f"{PREFIX}worker {pid} {cause}"
     sizes = {"uss": last.uss_bytes, "boot_uss": last.boot_uss_bytes, "pss": last.pss_bytes}
-    return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
+    return f"{PREFIX}worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
 
 
 def _worker(worker: WorkerSample) -> str:

@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 
 def render_verdict(machine: Machine, declaration: Declaration, plan: Plan) -> str:
-    """Return the plan in one line: what serves, and the facts that decide it."""
+    """Return the plan in one phrase: what serves, and the facts that decide it."""
     settings, sources, memory = plan.settings, declaration.sources, plan.memory
     class_text = value_text("worker_class", settings["worker_class"]).rpartition(".")[2]
     threads = settings["threads"]
@@ -40,41 +40,47 @@ def render_verdict(machine: Machine, declaration: Declaration, plan: Plan) -> st
     return f"{workers}{f' x {threads} threads' if threads > 1 else ''}: {', '.join(facts)}"
 
 
-def render_table(
-    machine: Machine, declaration: Declaration, plan: Plan, loop_and_parser: str | None = None
-) -> list[Line]:
-    """
-    Return the start-up log: one line on what was found, one for each planned setting.
-
-    *loop_and_parser* are those of uvicorn, if it serves the requests.
-    """
-    cores, sources, memory = declaration.cpus or machine.cpu.cores, declaration.sources, plan.memory
-    found = (
-        f"{plural(cores, 'core')} ({sources.get('cpus', machine.cpu.origin.path)})",
-        f"{format_bytes(memory.limit_bytes)} ({memory.source})" if memory else "memory unknown",
-        f"workload {plan.workload.value} ({sources.get('workload', 'not declared')})",
-        interface_text(plan),
-    )
+def verdict_line(machine: Machine, declaration: Declaration, plan: Plan) -> Line:
+    """Return the first line of the log."""
     fields: dict[str, object] = {
-        "cores": cores,
-        "memory_limit_bytes": memory.limit_bytes if memory else None,
+        "cores": declaration.cpus or machine.cpu.cores,
+        "memory_limit_bytes": plan.memory.limit_bytes if plan.memory else None,
         "workload": plan.workload.value,
         "interface": plan.interface.value,
     }
-    lines = [Line(f"{NAME}: {'; '.join(found)}", "plan", fields), *_setting_lines(plan)]
+    return Line(f"{NAME}: plan: {render_verdict(machine, declaration, plan)}", "plan", fields)
+
+
+def render_table(plan: Plan, loop_and_parser: str | None = None) -> list[Line]:
+    """
+    Return a line for each setting with its reason, and one on what the environment sets as well.
+
+    *loop_and_parser* are those of uvicorn, if it serves the requests.
+    """
+    lines = list(_setting_lines(plan))
     if loop_and_parser:
-        text = f"  event loop and HTTP parser of uvicorn: {loop_and_parser}"
+        text = f"{NAME}:   event loop and HTTP parser of uvicorn: {loop_and_parser}"
         lines.append(Line(text, "uvicorn", {"loop_and_parser": loop_and_parser}))
     return lines
 
 
 def render_final(plan: Plan, values: Mapping[str, Any]) -> str:
     """Return one line with the *values* in force and what overrode the plan."""
-    parts = []
-    for name in PLANNED_SETTINGS:
-        value = value_text(name, values[name])
-        parts.append(f"{name}={value}{_override(plan, name, values[name])}")
+    parts = [
+        f"{name}={value_text(name, values[name])}{_override(plan, name, values[name])}"
+        for name in PLANNED_SETTINGS
+    ]
     return f"{NAME}: running with {' '.join(parts)}"
+
+
+def render_overridden(plan: Plan, values: Mapping[str, Any]) -> str | None:
+    """Return one line on those *values* in force that are not the plan's; None where all are."""
+    parts = [
+        f"{name}={value_text(name, values[name])}{override}"
+        for name in PLANNED_SETTINGS
+        if (override := _override(plan, name, values[name]))
+    ]
+    return f"{NAME}: set by you: {', '.join(parts)}" if parts else None
 
 
 def _override(plan: Plan, name: str, value: Any) -> str:
@@ -113,11 +119,11 @@ def _setting_lines(plan: Plan) -> Iterator[Line]:
     for name in shown:
         value = value_text(name, plan.settings[name])
         reason = describe(plan.reasons_for(name)[-1])
-        text = f"  {name:<16} {value:<{width}}  {reason}"
+        text = f"{NAME}:   {name:<16} {value:<{width}}  {reason}"
         yield Line(text, "setting", _setting_fields(name, plan.settings[name], reason))
     others = [name for name in plan.settings if name not in PLANNED_SETTINGS]
     if others:
-        text = f"  set by the environment as well: {', '.join(others)}"
+        text = f"{NAME}:   set by the environment as well: {', '.join(others)}"
         yield Line(text, "settings_of_environment", {"settings": others})
 
 

@@ -99,6 +99,8 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
+        self.is_complete = False
+        """Whether all workers have been ready at once since the start."""
         self._thread = PausedThread(self._try_step, timing.fastest_seconds)
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
@@ -230,6 +232,7 @@ class Supervisor:
 
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
+        self.is_complete = self._log.ready(sample)
         if self._log.memory(sample, interval_seconds, budget, beside):
             self._log_slowdown(sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)
