@@ -2,8 +2,8 @@
 
 Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 
-Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `booted`, `ready`, `meter`
-and `exiting` in the worker, all else in the supervisor's thread. A worker that ends hands its last
+Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready`, `meter` and `exiting`
+in the worker, all else in the supervisor's thread. A worker that ends hands its last
 counters over before its slot is free. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
 and no worker is in it twice.
@@ -87,19 +87,15 @@ class WorkerRecords:
         slot = self._page.take() if self._page else None
         setattr(worker, _NOTE, _Note(time.monotonic(), slot))
 
-    def booted(self, worker: Worker, memory: ProcessMemory) -> float | None:
-        """Write in *worker* that it has loaded; return the seconds since its fork, if known."""
-        report = self._report_of(worker, memory)
-        if report and (slot := self._slot(worker)):
-            slot.page.write(slot.number, report)
-        return report and report.boot_seconds
-
     def ready(self, worker: Worker, memory: ProcessMemory) -> float | None:
         """Write in *worker* that it can serve; return the seconds since its fork, if known."""
-        report = self._report_of(worker, memory)
-        if report and (slot := self._slot(worker)):
-            slot.page.write_ready(slot.number, report)
-        return report and report.boot_seconds
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if note is None:
+            return None
+        report = BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
+        if slot := self._slot(worker):
+            slot.page.write(slot.number, report)
+        return report.boot_seconds
 
     def doubles(self, worker: Worker, region: Region) -> memoryview[float] | None:
         """Return the numbers of *region* in the slot of *worker*; None where it has no slot."""
@@ -170,7 +166,7 @@ class WorkerRecords:
         return {
             pid: WorkerRecord(
                 note.forked_at_seconds,
-                self._ready_report(pid, worker),
+                self._report(pid, worker),
                 counters[pid].requests if pid in counters else None,
                 None if pid in counters else read_cpu_seconds(pid),
             )
@@ -199,7 +195,7 @@ class WorkerRecords:
             self._ended.append(replace(counters, in_flight=0))
             self._fold_ended()
         memory = slot.page.read_exit(slot.number)
-        boot = self._ready_report(worker.pid, worker)
+        boot = self._report(worker.pid, worker)
         slot.page.free(slot.number)
         if memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
             last = WorkerSample(
@@ -228,18 +224,12 @@ class WorkerRecords:
             return None
         return _Slot(self._page, note.slot)
 
-    def _report_of(self, worker: Worker, memory: ProcessMemory) -> BootReport | None:
-        note: _Note | None = getattr(worker, _NOTE, None)
-        if note is None:
-            return None
-        return BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
-
-    def _ready_report(self, pid: int, worker: Worker) -> BootReport | None:
+    def _report(self, pid: int, worker: Worker) -> BootReport | None:
         slot = self._slot(worker)
         if slot is None:
             # No boot report: use the first sample instead.
             return BootReport(pid, 0.0, 0, None, None)
-        report = slot.page.read_ready(slot.number)
+        report = slot.page.read(slot.number)
         return report if report and report.pid == pid else None
 
     def _counters_of(self, pid: int, worker: Worker, cpu_seconds: float | None) -> Counters | None:

@@ -162,14 +162,11 @@ class ServerHooks:
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Log the boot's memory, then start counting requests and watching."""
+        """Start counting requests and watching; log the worker's memory once it can serve."""
         if not self._state:  # No hook of ours ran in the arbiter.
             self._check_interface(worker)
         records = self._state.records if self._state else None
         self._meter = records.meter(worker) if records else None
-        memory = read_process_memory()
-        if records and memory:
-            records.booted(worker, memory)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         if self._state and self._state.patrol:

@@ -65,10 +65,6 @@ def test_a_worker_boots(clock: Clock) -> None:
     ledger.forking(eleven)
     assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
 
-    clock.now = 1001.5
-    assert ledger.booted(eleven, MEMORY) == 1.5
-    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
-
     clock.now = 1007.5
     assert ledger.ready(eleven, MEMORY) == 7.5
     report = BootReport(11, 7.5, 80_000_000, 60_000_000, 50_000_000)
