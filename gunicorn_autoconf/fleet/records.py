@@ -2,9 +2,9 @@
 
 Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 
-Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready`, `meter` and `exiting`
-in the worker, all else in the supervisor's thread. A worker that ends hands its last
-counters over before its slot is free. `total` takes these before it looks at the workers: one that
+Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready`, `meter` and
+`exiting` in the worker, all else in the supervisor's thread. When a worker ends, its last counters
+are kept before its slot is given back. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
 and no worker is in it twice.
 """

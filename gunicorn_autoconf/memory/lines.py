@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
+from gunicorn_autoconf.memory.oom_lines import Doubt
 from gunicorn_autoconf.plan.budget import MemoryBudget
-from gunicorn_autoconf.units import MIB
+from gunicorn_autoconf.units import MIB, format_bytes
 
 PREFIX = "gunicorn-autoconf: "
+
+
+class Exit(Enum):
+    """How a worker ended, OOM kills apart."""
+
+    EXITED = "exited"
+    RETIRED = "was retired by the memory guard"
+    TIMEOUT = "was killed by Gunicorn after timeout"
+    LOST = "ended without its exit hooks"
 
 
 def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemory) -> str:
@@ -68,8 +80,33 @@ def render_action(action: Action, *, would: bool = False) -> str:
     return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}: {action.reason}"
 
 
-def render_exit(pid: int, last: WorkerSample | None, cause: str) -> str:
-    """Return the line of a worker that has ended: the *cause* and what was seen of it last."""
+def render_exit(
+    pid: int,
+    last: WorkerSample | None,
+    how: Exit,
+    *,
+    counts_oom: bool = False,
+    doubt: Doubt | None = None,
+) -> str:
+    """
+    Return the line of a worker that has ended, with what was seen of it last.
+
+    Args:
+        pid: The worker's.
+        last: What was seen of it last.
+        how: What ended it.
+        counts_oom: Whether the kernel counts OOM kills, so that it was none if not counted.
+        doubt: Why an OOM kill that it counted was hardly this worker's.
+    """
+    cause = how.value
+    if how in (Exit.TIMEOUT, Exit.LOST) and doubt:
+        cause += (
+            ", probably not by the kernel's OOM killer: it took a process, but "
+            f"{format_bytes(doubt.left_bytes)} of {format_bytes(doubt.limit_bytes)} are in use, "
+            f"and this one had {format_bytes(doubt.largest_bytes)} at most"
+        )
+    elif how in (Exit.TIMEOUT, Exit.LOST) and counts_oom:
+        cause += ", not by the kernel's OOM killer"
     if last is None:
         return f"worker {pid} {cause}"
     sizes = {"uss": last.uss_bytes, "boot_uss": last.boot_uss_bytes, "pss": last.pss_bytes}

@@ -102,7 +102,7 @@ class Scene:
         return self.executor.is_busy
 
     def is_stood_down(self) -> bool:
-        return self.executor.is_stood_down
+        return bool(self.executor.is_stood_down)
 
     @property
     def queue(self) -> list[int]:

@@ -10,6 +10,7 @@ from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
 from gunicorn_autoconf.memory.lines import (
+    Exit,
     memory_fields,
     render_action,
     render_boot,
@@ -123,4 +124,4 @@ def test_action(action: Action, line: str) -> None:
     ],
 )
 def test_exit(last: WorkerSample | None, line: str) -> None:
-    assert render_exit(41, last, "exited") == line
+    assert render_exit(41, last, Exit.EXITED) == line
