@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gunicorn_autoconf.fleet.counters import Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
-from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
@@ -54,6 +53,17 @@ class _Slot(NamedTuple):
 
     page: SharedPage
     number: int
+
+
+class WorkerRecord(NamedTuple):
+    """A worker as the arbiter knows it."""
+
+    forked_at_seconds: float
+    report: BootReport | None
+    requests: int | None = None
+    """How many requests it has answered; None where its class does not count them."""
+    cpu_seconds: float | None = None
+    """The CPU time that it has used; None where requests are counted, or it is unknown."""
 
 
 class Ended(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
+from gunicorn_autoconf.memory.boot_line import in_mib, pairs
 from gunicorn_autoconf.memory.oom_lines import Doubt
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.units import MIB, format_bytes
@@ -24,13 +24,6 @@ class Exit(Enum):
     LOST = "ended without its exit hooks"
 
 
-def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemory) -> str:
-    """Return the line of a worker that can serve: it has *what*, "booted" or "ready"."""
-    took = f" in {seconds:.2f} s" if seconds is not None else ""
-    sizes = {"rss": memory.rss_bytes, "pss": memory.pss_bytes, "uss": memory.uss_bytes}
-    return f"worker {pid} {what}{took}: {_pairs(sizes)}"
-
-
 def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:
     """
     Return the line of all workers: what each uses on its own, and its growth since boot.
@@ -45,7 +38,7 @@ def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | 
         **(beside.worth_showing(sample.limit_bytes) if beside else {}),
     }
     workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
-    return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{workers}"
+    return f"{PREFIX}memory workers={len(sample.workers)} {pairs(totals)}{workers}"
 
 
 def memory_fields(
@@ -110,7 +103,7 @@ def render_exit(
     if last is None:
         return f"worker {pid} {cause}"
     sizes = {"uss": last.uss_bytes, "boot_uss": last.boot_uss_bytes, "pss": last.pss_bytes}
-    return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
+    return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {pairs(sizes)}"
 
 
 def _worker(worker: WorkerSample) -> str:
@@ -120,13 +113,5 @@ def _worker(worker: WorkerSample) -> str:
     helpers = ""
     if worker.helpers:
         several = "s" * (worker.helpers != 1)
-        helpers = f"+{_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
-    return f"{worker.pid}={_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"
-
-
-def _pairs(sizes: dict[str, int | None]) -> str:
-    return " ".join(f"{name}={_mib(size)}" for name, size in sizes.items() if size is not None)
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / MIB:.1f}MiB"
+        helpers = f"+{in_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
+    return f"{worker.pid}={in_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"

@@ -16,14 +16,13 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
-from gunicorn_autoconf.memory.lines import render_boot
+from gunicorn_autoconf.memory.boot_line import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table, value_text
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
-from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.replaced import GUARD_HOOKS, render_replaced
 from gunicorn_autoconf.server.replan import (
@@ -127,6 +126,8 @@ class ServerHooks:
                 "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
             )
         if server.cfg.preload_app:
+            from gunicorn_autoconf.server.preload import freeze_preloaded
+
             freeze_preloaded(server)
 
     @_harmless

@@ -11,9 +11,8 @@ import pytest
 from gunicorn_autoconf.fleet import records
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.meter import Meter
-from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.fleet.records import WorkerRecord, WorkerRecords
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 

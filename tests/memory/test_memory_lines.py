@@ -9,11 +9,11 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
+from gunicorn_autoconf.memory.boot_line import render_boot
 from gunicorn_autoconf.memory.lines import (
     Exit,
     memory_fields,
     render_action,
-    render_boot,
     render_exit,
     render_memory,
 )
