@@ -114,11 +114,40 @@ def parse_source(source: bytes) -> list[ast.stmt]:
         raise UnreadableError(f"cannot be parsed ({type(error).__name__})") from error
 
 
+class Files:
+    """
+    The source files of one application, each read and parsed once.
+
+    Three searches look at the same files: what it speaks, whether its name is that of a factory,
+    and what it keeps in one process. Thrown away after them, as syntax trees take much memory.
+    """
+
+    def __init__(self) -> None:
+        self._sources: dict[str, bytes] = {}
+        self._trees: dict[str, list[ast.stmt]] = {}
+
+    def source(self, path: str, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
+        """Return what the file *path* holds; may raise UnreadableError, as `read_source`."""
+        if path not in self._sources:
+            self._sources[path] = read_source(path, max_bytes)
+        if len(self._sources[path]) > max_bytes:
+            raise UnreadableError("too large to read")
+        return self._sources[path]
+
+    def statements(self, path: str, max_bytes: int = MAX_TREE_BYTES) -> list[ast.stmt]:
+        """Return the statements of the file *path*; may raise UnreadableError."""
+        source = self.source(path, max_bytes)
+        if path not in self._trees:
+            self._trees[path] = parse_source(source)
+        return self._trees[path]
+
+
 class Reader:
     """Reads the modules of one search, within bounds on what is read, parsed and looked at."""
 
-    def __init__(self, search_path: Sequence[str]) -> None:
+    def __init__(self, search_path: Sequence[str], files: Files) -> None:
         self.search_path = search_path
+        self._files = files
         self._read_bytes = self._tree_bytes = 0
         self._steps = MAX_STEPS
         self._bodies: dict[str, Body | UnreadableError] = {}
@@ -143,18 +172,25 @@ class Reader:
             raise UnreadableError("the source is too tangled to follow")
 
     def _read(self, path: str | None) -> Body:
-        source = read_source(path, MAX_SOURCE_BYTES - self._read_bytes) if path else b""
+        if path is None:
+            return Body(())
+        source = self._files.source(path, MAX_SOURCE_BYTES - self._read_bytes)
         self._read_bytes += len(source)
         if self._tree_bytes + len(source) > MAX_TREE_BYTES:
             return LargeBody(source, self._parse)
-        return Body(self._parse(source))
+        self._count(source)
+        return Body(self._files.statements(path))
 
     def _parse(self, source: bytes) -> list[ast.stmt]:
+        self._count(source)
+        return parse_source(source)
+
+    def _count(self, source: bytes) -> None:
+        """Count what becomes a syntax tree; raise UnreadableError where it is too much."""
         self.take_step()
         self._tree_bytes += len(source) - source.count(b"\n")
         if self._tree_bytes > MAX_TREE_BYTES:
             raise UnreadableError("too large to read")
-        return parse_source(source)
 
 
 # A string, which may go over several lines, or a comment: nothing is bound in it.

@@ -149,7 +149,7 @@ class ServerHooks:
         before = state.final.plan
         machine = detect_machine(self._loaded.root, environ=self._loaded.environ)
         loaded = replace(self._loaded, machine=machine)
-        state.replanned(self._loaded, replan(loaded, server, self._offered))
+        state.replanned(self._loaded, replan(loaded, server, self._offered, is_reload=True))
         state.has_reloaded = True
         self._log_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
