@@ -24,6 +24,7 @@ from functools import cache
 from gunicorn_autoconf.app import syntax
 from gunicorn_autoconf.app.finding import Finding, unknown
 from gunicorn_autoconf.app.frameworks import BY_VERSION, FRAMEWORKS, ON_THE_WAY, known_path
+from gunicorn_autoconf.app.reader import Reader
 from gunicorn_autoconf.app.scope import (
     END,
     Body,
@@ -38,7 +39,7 @@ from gunicorn_autoconf.app.scope import (
     start_of,
     walk,
 )
-from gunicorn_autoconf.app.source import Files, NoModuleError, Reader, UnreadableError, locate
+from gunicorn_autoconf.app.source import Files, NoModuleError, UnreadableError, locate
 from gunicorn_autoconf.worker_classes import Interface
 
 MAX_HOPS = 8  # imports and calls, one behind the other
