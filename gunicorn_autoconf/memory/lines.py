@@ -9,10 +9,22 @@ from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
 from gunicorn_autoconf.memory.boot_line import in_mib, pairs
 from gunicorn_autoconf.memory.oom_lines import Doubt
+from gunicorn_autoconf.memory.why import (
+    Crowded,
+    GrowsBack,
+    Leak,
+    Needs,
+    NoWorkYet,
+    Room,
+    TooMany,
+    Why,
+)
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.units import MIB, format_bytes
 
 PREFIX = "gunicorn-autoconf: "
+# A headroom that lasts longer is not worth a word.
+SHOWN_SECONDS = 60
 
 
 class Exit(Enum):
@@ -70,7 +82,47 @@ def render_action(action: Action, *, would: bool = False) -> str:
         what = f"keep worker {action.pid}"
     else:
         what = "shrink by 1"
-    return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}: {action.reason}"
+    why = f": {render_why(action.why)}" if action.why else ""
+    return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}{why}"
+
+
+def render_why(why: Why) -> str:
+    """Return in words why the guard acts."""
+    match why:
+        case Needs(size, planned):
+            return f"workers need {format_bytes(size)}, the plan is {planned}"
+        case Room(size, planned):
+            return f"workers need up to {format_bytes(size)}, the plan is {planned}"
+        case NoWorkYet(planned):
+            return f"workers have not worked yet, the plan is {planned}"
+        case Crowded(headroom, limit, others, planned):
+            left = f"{format_bytes(headroom)} left of {format_bytes(limit)}"
+            return f"{left}, others use {format_bytes(others)}; the plan is {planned}"
+        case TooMany(fits, (before, after)):
+            return f"OOM kill after the growth from {before} to {after}, the plan is {fits}"
+        case TooMany(fits, None, float() as seconds):
+            return f"2 OOM kills in {seconds:.0f} s, the plan is {fits}"
+        case TooMany(fits):
+            return f"a worker was OOM-killed beside others, the plan is {fits}"
+        case GrowsBack(size, None):
+            return f"its replacement would grow to {format_bytes(size)} again"
+        case GrowsBack(size, planned):
+            again = f"each replacement has soon grown to {format_bytes(size)} again"
+            return f"{again}, the plan is {planned}"
+    return _leak(why)
+
+
+def _leak(leak: Leak) -> str:
+    left, helpers = (
+        f"{format_bytes(leak.headroom_bytes)} left of {format_bytes(leak.limit_bytes)}",
+        "",
+    )
+    if leak.left_seconds is not None and leak.left_seconds < SHOWN_SECONDS:
+        left += f", gone in {max(leak.left_seconds, 0):.1f} s"
+    if leak.helper_bytes is not None:
+        helpers = f" and {format_bytes(leak.helper_bytes)} in helpers"
+    boot = f"{format_bytes(leak.boot_uss_bytes)} at boot"
+    return f"{left}; it uses {format_bytes(leak.uss_bytes)}{helpers}, {boot}"
 
 
 def render_exit(

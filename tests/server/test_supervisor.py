@@ -97,7 +97,7 @@ def test_failure_is_told_once_and_the_next_step_follows() -> None:
 
 def test_failures_take_the_replacement_back() -> None:
     fleet = leaking().run(10)
-    recycle = Action(Kind.RECYCLE, "it leaks", pid=11, replacement_first=True)
+    recycle = Action(Kind.RECYCLE, pid=11, replacement_first=True)
     workers = tuple(WorkerSample(pid, 10, 50 * MIB, 50 * MIB) for pid in (11, 12, 13))
     sample = Sample(fleet.now, 700 * MIB, 500 * MIB, target=3, workers=workers)
     fleet.supervisor.executor.start(recycle, sample)
