@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.records import WorkerRecords
@@ -46,6 +47,16 @@ if TYPE_CHECKING:
 _NAME = "gunicorn_autoconf"
 
 
+class _End(NamedTuple):
+    """A worker that is gone, as Gunicorn reports it."""
+
+    worker: Worker
+    reports_end: bool
+    """Whether one that ends by itself has said so before."""
+    status: int | None
+    """The signal that ended it, as `wait_status` returns it."""
+
+
 class ServerState:
     """The state of one arbiter."""
 
@@ -63,6 +74,8 @@ class ServerState:
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._oom = ServerOom(loaded.root, timing)
+        self._ends: deque[_End] = deque()
+        self._is_ending = False
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
@@ -142,13 +155,22 @@ class ServerState:
 
         Where *reports_end*, a worker that ends by itself has said so before.
         """
+        self._ends.append(_End(worker, reports_end, wait_status(worker.pid)))
+        while self._ends and not self._is_ending:
+            self._is_ending = True
+            try:
+                while self._ends:
+                    self._end(server, *self._ends.popleft())
+            finally:
+                self._is_ending = False
+
+    def _end(self, server: Arbiter, worker: Worker, reports_end: bool, status: int | None) -> None:
         if self.patrol and self._watching:
             with self._watching.paused():
                 self.patrol.ended(worker)
         last, is_orderly = self.records.ended(worker)
         supervisor = self.supervisor
         retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
-        status = wait_status(worker.pid)
         # Without the status, one that has told of its end is taken to have come to it.
         was_killed = is_orderly is not True if status is None else status == signal.SIGKILL
         not_oom = ", not by the kernel's OOM killer" if self._oom.has_counter else ""
