@@ -58,9 +58,7 @@ if TYPE_CHECKING:
 
 # Time between two looks at an action under way.
 ACTING_SECONDS = 0.1
-# Until the next step after one that failed: one bad sample does not end the guard.
-RETRY_SECONDS = 5.0
-# After so many in a row, what the guard has begun is taken back.
+# After so many failures in a row, what the guard has begun is taken back.
 MAX_FAILURES = 3
 
 
@@ -138,14 +136,14 @@ class Supervisor:
         except Exception as error:
             if self._log.is_new_failure(error):
                 self._server.log.exception(
-                    "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
-                    RETRY_SECONDS,
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %g s",
+                    self._timing.retry_seconds,
                 )
             self._failures += 1
             if self._failures == MAX_FAILURES:
                 with suppress(OSError):
                     self.executor.abandon()
-            return RETRY_SECONDS
+            return self._timing.retry_seconds  # One bad sample does not end the guard.
         self._failures = 0
         return seconds
 
