@@ -1,4 +1,4 @@
-"""Real applications from PyPI for `benchmarks.real_apps`: how each is installed, prepared, asked."""
+"""Real applications from PyPI for `benchmarks.real_apps`: how each is installed and asked."""
 
 from __future__ import annotations
 

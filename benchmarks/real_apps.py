@@ -89,6 +89,14 @@ class Result(NamedTuple):
         return self.forecast_mib / self.measured_mib - 1
 
 
+class Place(NamedTuple):
+    """Where an application is installed and runs."""
+
+    folder: Path
+    programs: Path
+    environ: Mapping[str, str]
+
+
 class Load:
     """A few clients that ask for one path after the other, each on a new connection."""
 
@@ -163,13 +171,13 @@ def prepare(application: Application, folder: Path, environ: Mapping[str, str]) 
 
 @contextlib.contextmanager
 def serving(
-    command: list[str], folder: Path, environ: Mapping[str, str], cgroup: Cgroup
+    command: list[str], place: Place, cgroup: Cgroup
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Run a server in *cgroup* until the end of the block."""
-    log = folder / "server.log"
+    log = place.folder / "server.log"
     with log.open("wb") as file:
         server = subprocess.Popen(
-            cgroup.wrap(command), cwd=folder, env=environ, stdout=file, stderr=file
+            cgroup.wrap(command), cwd=place.folder, env=place.environ, stdout=file, stderr=file
         )
     try:
         yield server, log
@@ -181,22 +189,22 @@ def serving(
         server.wait()
 
 
-def run(
-    application: Application,
-    options: list[str],
-    folder: Path,
-    environ: Mapping[str, str],
-    programs: Path,
-    seconds: float,
-) -> Result:
+def run(application: Application, options: list[str], place: Place, seconds: float) -> Result:
     """Serve the application with Gunicorn's *options* and measure it."""
+    folder = place.folder
     needs = folder / "needs.jsonl"
     needs.unlink(missing_ok=True)
-    command = [str(programs / "gunicorn"), "-b", f"{HOST}:{PORT}", *options, application.target]
+    command = [
+        str(place.programs / "gunicorn"),
+        "-b",
+        f"{HOST}:{PORT}",
+        *options,
+        application.target,
+    ]
     paths = tuple(path.replace("{folder}", str(folder)) for path in application.paths)
     with (
         limited(application.limit_mib * MIB) as cgroup,
-        serving(command, folder, environ, cgroup) as (server, log),
+        serving(command, place, cgroup) as (server, log),
     ):
         wait_for_answer(server, log, paths[0])
         at_start = len(psutil.Process(server.pid).children())
@@ -290,11 +298,11 @@ def main() -> None:
         folder = chosen.folder / "apps" / name
         environ = environment(application, folder, programs)
         prepare(application, folder, environ)
-        rest = (folder, environ, programs)
-        ours = run(application, ["-c", "autoconf_needs.py"], *rest, chosen.seconds)
+        place = Place(folder, programs, environ)
+        ours = run(application, ["-c", "autoconf_needs.py"], place, chosen.seconds)
         (folder / "ours.log").write_text(ours.log)
         same = ["-k", ours.worker_class, "-w", str(ours.settled)]
-        plain = run(application, same, *rest, chosen.seconds / 2)
+        plain = run(application, same, place, chosen.seconds / 2)
         (folder / "plain.log").write_text(plain.log)
         print(row(name, application, ours, plain), flush=True)
         if chosen.logs:
