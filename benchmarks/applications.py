@@ -200,7 +200,11 @@ APPLICATIONS = {
         ),
         (),
         {"config.yaml": LITELLM},
-        {"CONFIG_FILE_PATH": "{folder}/config.yaml", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        {
+            "CONFIG_FILE_PATH": "{folder}/config.yaml",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        },
     ),
     "datasette": Application(
         "datasette",
