@@ -58,6 +58,15 @@ class Counters:
         """
         return self._with(other, operator.add)
 
+    def minus(self, earlier: Counters) -> Counters:
+        """
+        Return what was done since *earlier*, and what goes on now.
+
+        >>> Counters(requests=7, busy_seconds=0.5).minus(Counters(requests=4)).requests
+        3
+        """
+        return replace(self._with(earlier, operator.sub), in_flight=self.in_flight)
+
     def at_least(self, earlier: Counters) -> Counters:
         """
         Return these where they are more than *earlier*, and *earlier* where not.

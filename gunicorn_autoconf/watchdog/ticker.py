@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.watchdog.clocks import parse_schedstat
+from gunicorn_autoconf.machine.process_cpu import parse_schedstat
 from gunicorn_autoconf.watchdog.stamps import State, tick_seconds
 
 if TYPE_CHECKING:
