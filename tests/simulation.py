@@ -268,15 +268,15 @@ class Fleet:
             application=WSGI,
             plan=plan(self.machine(0), declaration, application=WSGI),
         )
-        records: Any = SimpleNamespace(forks=self.forks, seen=self._seen, tally=self.tally)
+        records: Any = SimpleNamespace(known=self.known, seen=self._seen, tally=self.tally)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
         kills: Any = SimpleNamespace(
-            is_told=True,
+            has_counter=True,
             has_unclaimed=False,
-            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            unclaimed=lambda now, are_well: [None] * self.unclaimed_kills(),
             read=lambda: (),
             highs=lambda: (),
             pressure=lambda: None,
@@ -418,7 +418,7 @@ class Fleet:
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
-    def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+    def known(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
         """What the arbiter's records say of the workers."""
         self.look()
         return {pid: self._record(pid) for pid in workers}

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "load": COMMON | {"fleet", "machine", "plan"},
     "watchdog": COMMON | {"fleet", "machine", "plan"},
     "server": COMMON | {"app", "fleet", "load", "machine", "memory", "plan", "watchdog"},
-    "workers": COMMON | {"fleet", "load"},
+    "workers": COMMON | {"fleet", "load", "server"},
     "hooks": {"server"},
     "demo": set(),
 }
