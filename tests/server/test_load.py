@@ -54,8 +54,8 @@ def test_line_of_two_workers_that_wait(gunicorn: Launcher) -> None:
     line = full_lines(server.log)[1]
 
     # Each of the two answers five a second at most, and four of the six clients wait.
-    assert 2 <= float(line["rate"]) <= 11
-    assert 200 <= int(line["request"]) <= 600
+    assert 2 <= float(line["rate"]) <= 13
+    assert 140 <= int(line["request"]) <= 900  # A second begins and ends within requests.
     assert float(line["computing"]) < 100
     assert float(line["busy"]) <= 2.2
     assert 1 <= int(line["waiting"]) <= 4
