@@ -8,7 +8,7 @@ queueing theory: the rate, the time of a request W, the computing time of a requ
 |---|---|
 | cores | workers use 90 % of the cores; or are full, and wait for a core half as long as they run |
 | loop | workers compute for 85 % of the time, or their event loops are blocked for as long |
-| slots | 85 % of the slots are busy, or 60 % of them while connections wait |
+| slots | 85 % of the slots are busy, or 60 % of them while connections wait; or pools are full |
 | memory, database | as slots or loop, where memory or ``GUNICORN_MAX_CONCURRENCY`` allows no more |
 """
 
@@ -113,6 +113,7 @@ class Load:
         cores: The cores there are, as planned for.
         cores_used: How many of them the workers kept busy, on average.
         loop_fraction: For which share of the time event loops were busy, on average.
+        pool_fraction: For which share of the time calls waited for a thread of a full pool.
         process_fraction: How much of one core a worker used, on average.
         busiest_fraction: The larger of both for the busiest worker.
         backlogs: How many connections waited to be accepted, on average, at each listening socket.
@@ -135,6 +136,7 @@ class Load:
     cores: float
     cores_used: float
     loop_fraction: float | None
+    pool_fraction: float
     process_fraction: float
     busiest_fraction: float
     backlogs: tuple[Backlog, ...]
@@ -198,8 +200,13 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
     all_did = last.total.minus(first.total)
     seen = reduce(Counters.plus, (worker.did for worker in workers), Counters())
     delays = [worker.delay_seconds for worker in workers if worker.delay_seconds is not None]
-    # Of one core: for so long its event loop was busy, or with threads its interpreter.
     shares = [worker.did.cpu_seconds / worker.seconds for worker in workers]
+    # What computes is busy, and so is what blocks a loop without computing.
+    loops = [
+        max(worker.did.loop_seconds / worker.seconds, share)
+        for worker, share in zip(workers, shares, strict=True)
+    ]
+    pools = [worker.did.pool_seconds / worker.seconds for worker in workers]
     load = Load(
         seconds=seconds,
         workers=supply.workers,
@@ -214,9 +221,10 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         concurrency=seen.slot_seconds / seen.busy_seconds if seen.busy_seconds else None,
         cores=supply.cores,
         cores_used=seen.cpu_seconds / seconds,
-        loop_fraction=_mean(shares) if supply.has_loop and shares else None,
-        process_fraction=_mean(shares) if shares else 0.0,
-        busiest_fraction=max(shares, default=0.0),
+        loop_fraction=_mean(loops) if supply.has_loop and loops else None,
+        pool_fraction=_mean(pools),
+        process_fraction=_mean(shares),
+        busiest_fraction=max(loops, default=0.0),
         backlogs=tuple(_backlogs(readings)),
         queue_seconds=_each(all_did.queue_seconds, all_did.queued),
         queued=all_did.queued,
@@ -248,7 +256,7 @@ def _each(seconds: float, count: int) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return sum(values) / len(values) if values else 0.0
 
 
 def _backlogs(readings: Sequence[Reading]) -> Iterator[Backlog]:
@@ -271,7 +279,7 @@ def _bound(load: Load, supply: Supply) -> Bound:
     # With threads, too, one process computes on one core only.
     is_short_of_processes = max(load.loop_fraction or 0, load.process_fraction) >= LOOP_FRACTION
     busy = load.busy_fraction or 0
-    is_short_of_slots = busy >= SLOTS_FRACTION or (
+    is_short_of_slots = max(busy, load.pool_fraction) >= SLOTS_FRACTION or (
         busy >= WAITED_FOR_FRACTION and (load.waiting or 0) >= 1
     )
     is_full = is_short_of_processes or is_short_of_slots
