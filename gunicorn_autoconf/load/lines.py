@@ -73,18 +73,18 @@ def render_verdict(verdict: Verdict) -> str:
     could = f"{_two_digits(verdict.could_per_second)}/s"
     cores = "core" if verdict.cores == 1 else "cores"
     most = f"{verdict.cores:g} {cores} could {could}"
-    now = f"can answer {_two_digits(verdict.now_per_second)}/s"
+    now = f"{_two_digits(verdict.now_per_second)}/s"
     if verdict.cause is Cause.BLOCKS:
         blocking = render_duration(request.blocking_seconds or 0.0)
         return (
             f"{PREFIX}requests block their event loop for {blocking} and compute for "
-            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} {now}, "
+            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} can answer {now}, "
             f"{most}; call what waits in a thread, or await it"
         )
     if verdict.cause is Cause.POOL:
         return (
             f"{PREFIX}requests wait for a thread of a pool and compute for "
-            f"{render_duration(computing)}: {verdict.slots} threads {now}, more could {could}; "
+            f"{render_duration(computing)}: {verdict.slots} threads can answer {now}, more could {could}; "
             f"{_remedy(verdict)}"
         )
     each = "" if verdict.slots == verdict.workers else f", {verdict.slots} requests at once,"
@@ -92,7 +92,7 @@ def render_verdict(verdict: Verdict) -> str:
         most = f"more threads could {could}"
     return (
         f"{PREFIX}requests compute {render_duration(computing)} of their {render_duration(whole)}: "
-        f"{plural(verdict.workers, 'worker')}{each} {now}, {most}; "
+        f"{plural(verdict.workers, 'worker')}{each} can answer {now}, {most}; "
         f"{_remedy(verdict)} if your code is thread-safe"
     )
 

@@ -27,13 +27,13 @@ from gunicorn_autoconf.load.listeners import read_backlogs
 from gunicorn_autoconf.load.verdict import Cause, Serving, Verdict, judge
 from gunicorn_autoconf.load.window import LONGEST_SECONDS, MINUTE_SECONDS, Window
 from gunicorn_autoconf.machine.process_cpu import read_delay_seconds
+from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.worker_classes import Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
-    from gunicorn_autoconf.plan.workload import Workload
     from gunicorn_autoconf.server.planned import Planned
 
 # No two readings are closer, unless the log is: the clocks of 300 threads take 3 ms to read.
@@ -42,7 +42,7 @@ LOOK_SECONDS = 4.0
 QUIET_SECONDS = 3600.0
 
 
-_Topic = tuple[Cause, "Workload | None"]
+_Topic = tuple[Cause, Workload | None]
 
 
 class Readers(NamedTuple):
