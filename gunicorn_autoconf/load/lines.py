@@ -78,14 +78,14 @@ def render_verdict(verdict: Verdict) -> str:
         blocking = render_duration(request.blocking_seconds or 0.0)
         return (
             f"{PREFIX}requests block their event loop for {blocking} and compute for "
-            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} can answer {now}, "
-            f"{most}; call what waits in a thread, or await it"
+            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} "
+            f"can answer {now}, {most}; call what waits in a thread, or await it"
         )
     if verdict.cause is Cause.POOL:
         return (
             f"{PREFIX}requests wait for a thread of a pool and compute for "
-            f"{render_duration(computing)}: {verdict.slots} threads can answer {now}, more could {could}; "
-            f"{_remedy(verdict)}"
+            f"{render_duration(computing)}: {verdict.slots} "
+            f"threads can answer {now}, more could {could}; {_remedy(verdict)}"
         )
     each = "" if verdict.slots == verdict.workers else f", {verdict.slots} requests at once,"
     if not verdict.is_cores:

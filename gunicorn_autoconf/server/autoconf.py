@@ -30,7 +30,7 @@ from gunicorn_autoconf.server.replan import (
 from gunicorn_autoconf.server.requirements import check_requirements, load_hook
 
 if TYPE_CHECKING:
-    from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+    from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
     from gunicorn_autoconf.worker_classes import Interface
 
 
@@ -87,6 +87,7 @@ def autoconf(
     max_concurrency: int | None = None,
     memory_log_interval: float | None = None,
     memory_guard: MemoryGuard | str | None = None,
+    load_guard: LoadGuard | str | None = None,
     stall_warning: float | None = None,
     environ: Mapping[str, str] | None = None,
     argv: Sequence[str] | None = None,
