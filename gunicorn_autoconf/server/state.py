@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
     from gunicorn_autoconf.server.supervisor import Supervisor
@@ -73,6 +74,7 @@ class ServerState:
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
+        self.load: LoadWatch | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._events = find_memory_events(loaded.root)
@@ -130,10 +132,21 @@ class ServerState:
 
         They need nothing of what is imported here, and a start waits for no import: 8 ms of it.
         """
-        from gunicorn_autoconf.server import supervisor, worker_ends  # noqa: F401 - for the first
+        from gunicorn_autoconf.server import (
+            load_watch,
+            supervisor,
+            worker_ends,  # noqa: F401 - for the first end
+        )
 
+        self.load = load_watch.LoadWatch(server, lambda: self.final, self.records)
         self.supervisor = supervisor.Supervisor(
-            server, lambda: self.final, self.records, self.oom, replaced, timing=self._timing
+            server,
+            lambda: self.final,
+            self.records,
+            self.oom,
+            replaced,
+            load=self.load,
+            timing=self._timing,
         )
 
     @cached_property

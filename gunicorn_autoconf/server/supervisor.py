@@ -46,6 +46,7 @@ from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.load_watch import LoadWatch
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -73,6 +74,7 @@ class Supervisor:
         oom: ServerOom,
         replaced: Callable[[], Sequence[str]],
         *,
+        load: LoadWatch | None = None,
         timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
@@ -90,6 +92,7 @@ class Supervisor:
         self._replaced = replaced
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
+        self._load = load or LoadWatch(server, final, records)
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
@@ -122,6 +125,7 @@ class Supervisor:
         self._history.clear()
         self._history.begin_again()
         self._log.begin_again()
+        self._load.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:
@@ -154,9 +158,10 @@ class Supervisor:
         Once *stopping* is set, another thread may go on: this one does nothing more.
         """
         server, declaration = self._server, self._final().declaration
-        is_off = self.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds
-        is_stopping = not server.LISTENERS and not server.cfg.reuse_port  # Gunicorn closed them.
-        if is_off or is_stopping:
+        if not server.LISTENERS and not server.cfg.reuse_port:
+            return self._interval()  # Gunicorn has closed them: the server stops.
+        self._load.look()
+        if self.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
             return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
