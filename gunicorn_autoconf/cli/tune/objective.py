@@ -1,0 +1,53 @@
+"""What is best: the highest rate at which the 99th percentile keeps a limit. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from gunicorn_autoconf.cli.tune.outcome import Outcome, Step
+
+# The limit of the 99th percentile, as a multiple of the median where nothing else runs.
+SLO_FACTOR = 4.0
+# Below this, what the kernel's scheduler does on a shared core decides, and no user sees it.
+LEAST_SLO_SECONDS = 0.020
+
+# Parts of the capacity at which latency is measured: below the knee and at it.
+LOADS = (0.6, 0.85)
+# What a median and a 99th percentile have in common where nothing queues; the lower end of the
+# curve between load and latency.
+_UNLOADED_SPREAD = 1.5
+
+
+def default_slo(unloaded_p50_seconds: float) -> float:
+    """Return the limit of the 99th percentile in seconds, from an unloaded server's median."""
+    return max(SLO_FACTOR * unloaded_p50_seconds, LEAST_SLO_SECONDS)
+
+
+def rate_within(outcome: Outcome, slo_seconds: float, unloaded_seconds: float) -> float:
+    """
+    Return the highest rate of *outcome* at which its 99th percentile is within *slo_seconds*.
+
+    Between the loads that were measured, the logarithm of the latency is taken to be straight. At
+    most the highest of these loads counts: beyond it a queue grows for as long as one looks.
+    """
+    return outcome.capacity * fraction_within(outcome.steps, slo_seconds, unloaded_seconds)
+
+
+def fraction_within(steps: Sequence[Step], slo_seconds: float, unloaded_seconds: float) -> float:
+    """Return the part of the capacity at which the limit is reached, between 0 and 1."""
+    if not steps:
+        return LOADS[-1]
+    spread = min(unloaded_seconds * _UNLOADED_SPREAD, slo_seconds)
+    # A load with more than a bad answer in a hundred has no 99th percentile: it is endless.
+    points = [(0.0, spread)] + [(step.fraction, step.p99_seconds or math.inf) for step in steps]
+    for (low, below), (high, above) in pairwise(points):
+        if above > slo_seconds:
+            if math.isinf(above):
+                return low
+            if below >= slo_seconds:
+                return low
+            part = math.log(slo_seconds / below) / math.log(above / below)
+            return low + (high - low) * part
+    return points[-1][0]

@@ -1,0 +1,185 @@
+"""A whole run: the first measurement, the field, the race; what is known at its end."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.measure import Bench, measure
+from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
+from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Trouble
+from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
+
+# A run can be repeated in the same order.
+_SEED = 1
+
+
+class Display(Protocol):
+    """What shows how far a run is."""
+
+    def begin(self, candidate: Candidate, number: int, done_fraction: float) -> None:
+        """Show that a block with *candidate* begins."""
+
+    def end(self, candidate: Candidate, result: Result, score: float | None) -> None:
+        """Show what it came to."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Measured:
+    """All that is known of one candidate."""
+
+    candidate: Candidate
+    outcomes: list[Outcome] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    failure: Failure | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The median score; None where it has none."""
+        return statistics.median(self.scores) if self.scores else None
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """
+    A run while it goes on, and what it came to.
+
+    Attributes:
+        slo_seconds: The limit of the 99th percentile; None until it is known.
+        unloaded_seconds: The latency of a request on a server that has nothing else to do.
+        measured: By candidate, in the order of their first measurement.
+        is_interrupted: Whether it was ended before its time.
+    """
+
+    budget_seconds: float
+    slo_seconds: float | None = None
+    unloaded_seconds: float | None = None
+    measured: dict[Candidate, Measured] = field(default_factory=dict)
+    race: Race | None = None
+    is_interrupted: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent_seconds(self) -> float:
+        """How long it has been."""
+        return time.monotonic() - self.began
+
+    @property
+    def left_seconds(self) -> float:
+        """How long it may still take."""
+        return self.budget_seconds - self.spent_seconds
+
+    @property
+    def standing(self) -> Standing | None:
+        """Where the race is; None where none has begun."""
+        return self.race.standing() if self.race else None
+
+
+def tune(
+    bench: Bench,
+    run: Run,
+    given: Sequence[Candidate],
+    find_field: Callable[[Outcome | None, float | None], list[Candidate]],
+    arguments_of: Callable[[Candidate], list[str]],
+    display: Display,
+) -> None:
+    """
+    Measure candidates until the best of them is known or the time is over; fill *run*.
+
+    Args:
+        given: Those that are measured first, until one of them works.
+        find_field: From the first outcome and the unloaded latency to all candidates.
+    """
+    runner = _Runner(bench, run, arguments_of, display)
+    try:
+        first = runner.first(given)
+        candidates = find_field(first, run.unloaded_seconds)
+        candidates = [each for each in candidates if not runner.has_failed(each)]
+        block = statistics.fmean(runner.block_seconds)
+        run.race = Race(affordable(candidates, run.left_seconds, block), random.Random(_SEED))
+        runner.enter(run.race)
+        while (candidate := run.race.next(run.left_seconds)) is not None:
+            runner.block(candidate, run.race)
+    except KeyboardInterrupt:
+        run.is_interrupted = True
+
+
+class _Runner:
+    """The blocks of one run."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        run: Run,
+        arguments_of: Callable[[Candidate], list[str]],
+        display: Display,
+    ) -> None:
+        self._bench, self._run, self._display = bench, run, display
+        self._arguments_of = arguments_of
+        self._clients: dict[Candidate, int] = {}
+        self.block_seconds: list[float] = []
+        self._number = 0
+
+    def first(self, given: Sequence[Candidate]) -> Outcome | None:
+        """Measure *given* until one works, and set what is measured against."""
+        for candidate in given:
+            result, _ = self._measure(candidate)
+            if isinstance(result, Outcome):
+                return result
+        return None
+
+    def has_failed(self, candidate: Candidate) -> bool:
+        """Whether *candidate* was measured and did not work."""
+        known = self._run.measured.get(candidate)
+        return known is not None and known.failure is not None
+
+    def enter(self, race: Race) -> None:
+        """Let what was measured so far count as the first round."""
+        for candidate, known in self._run.measured.items():
+            if known.outcomes and candidate in race:
+                outcome = known.outcomes[0]
+                race.record(candidate, known.scores[0], outcome.seconds, outcome.memory_bytes)
+
+    def block(self, candidate: Candidate, race: Race) -> None:
+        """Measure *candidate* for *race*."""
+        result, score = self._measure(candidate)
+        memory_bytes = result.memory_bytes if isinstance(result, Outcome) else 0
+        race.record(candidate, score, self.block_seconds[-1], memory_bytes)
+
+    def _measure(self, candidate: Candidate) -> tuple[Result, float | None]:
+        run, began = self._run, time.monotonic()
+        self._number += 1
+        self._display.begin(candidate, self._number, run.spent_seconds / run.budget_seconds)
+        known = run.measured.setdefault(candidate, Measured(candidate=candidate))
+        result, unloaded = measure(
+            self._bench,
+            self._arguments_of(candidate),
+            # The same arrivals for all candidates of a round.
+            seed=run.race.round if run.race else 1,
+            clients=self._clients.get(candidate),
+        )
+        score = None
+        if isinstance(result, Failure):
+            known.failure = result
+        else:
+            if run.unloaded_seconds is None:
+                run.unloaded_seconds = unloaded
+                run.slo_seconds = run.slo_seconds or default_slo(unloaded or 0.0)
+            assert run.slo_seconds
+            score = rate_within(result, run.slo_seconds, run.unloaded_seconds or 0.0)
+            self._clients[candidate] = result.clients
+            if score > 0:
+                known.outcomes.append(result)
+                known.scores.append(score)
+            else:
+                text = f"99th percentile above {run.slo_seconds:.3g} s at any load"
+                result, score = Failure(trouble=Trouble.TOO_SLOW, text=text), None
+                known.failure = result
+        self.block_seconds.append(time.monotonic() - began)
+        self._display.end(candidate, result, score)
+        return result, score
