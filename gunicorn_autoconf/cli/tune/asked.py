@@ -2,29 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from gunicorn_autoconf.cli.tune.request import (
-    ALLOWED,
-    SAFE_METHODS,
-    Request,
-    parse_header,
-    parse_request,
-)
+from gunicorn_autoconf.cli.tune.access_log import Logged, read_log
+from gunicorn_autoconf.cli.tune.request import ALLOWED, Request, parse_header, parse_request
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
-# A file of URLs, a body.
+# A list of URLs, a body: what is larger is none.
 _MOST_BYTES = 64 * 1024 * 1024
 
 
-def read_file(option: str, path: str) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
     """
-    Return what is in the file *path*.
+    Where the requests come from, as the options name it.
+
+    Attributes:
+        warm_up: The request that is sent first to each server; empty for the first of the others.
+    """
+
+    urls: Sequence[str] = ()
+    url_files: Sequence[str] = ()
+    access_logs: Sequence[str] = ()
+    is_unsafe_wanted: bool = False
+    headers: Sequence[str] = ()
+    host: str | None = None
+    warm_up: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """
+    What is asked.
+
+    Attributes:
+        kinds: Each kind of request, with its weight.
+        first: The one that shows that a server is up, and warms it.
+        notes: What was left out, one sentence each.
+    """
+
+    kinds: Sequence[Request]
+    first: Request
+    notes: Sequence[str] = ()
+
+
+def read_requests(sources: Sources) -> Requests:
+    """
+    Return the requests of *sources*; ``GET /`` where they name none.
 
     Raises:
-        AutoconfError: It cannot be read, or is too large; *option* has named it.
+        AutoconfError: One cannot be understood, or a file cannot be read.
     """
+    texts = [("--url", text) for text in sources.urls]
+    for path in sources.url_files:
+        lines = _read("--urls", path).decode("utf-8", "replace").splitlines()
+        written = [line for line in lines if line.strip() and not line.startswith("#")]
+        texts += [("--urls", line) for line in written]
+    kinds = [_request(option, text) for option, text in texts]
+    notes: list[str] = []
+    for path in sources.access_logs:
+        logged = _read_log(path, sources)
+        kinds += logged.requests
+        notes += _left_out(path, logged)
+    headers = tuple(_header(text) for text in sources.headers)
+    if sources.host:
+        headers = (("Host", sources.host), *headers)
+    kinds = [_with(request, headers) for request in kinds or [Request()]]
+    first = _with(_request("--warm-up", sources.warm_up), headers) if sources.warm_up else kinds[0]
+    return Requests(kinds=kinds, first=first, notes=notes)
+
+
+def _read(option: str, path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -35,39 +84,42 @@ def read_file(option: str, path: str) -> bytes:
     return content
 
 
-def requests_of(
-    urls: Sequence[str],
-    url_files: Sequence[str],
-    headers: Sequence[str],
-    host: str | None,
-) -> list[Request]:
-    """
-    Return the requests of all options; ``GET /`` where they name none.
-
-    Raises:
-        AutoconfError: One cannot be understood, or a file cannot be read.
-    """
-    texts = [("--url", text) for text in urls]
-    for path in url_files:
-        lines = read_file("--urls", path).decode("utf-8", "replace").splitlines()
-        texts += [(f"--urls={path!r}", line) for line in lines if line.strip(" #\t")]
-    requests = [request_of(option, text) for option, text in texts] or [Request()]
-    more = tuple(header_of(text) for text in headers)
-    if host:
-        more = (("Host", host), *more)
-    return [_with(request, more) for request in requests]
-
-
-def request_of(option: str, text: str) -> Request:
-    """Return the request that *text* describes; raise DeclarationError where it describes none."""
+def _read_log(path: str, sources: Sources) -> Logged:
     try:
-        return parse_request(text, lambda path: read_file(option, path))
+        # Whatever its size: it is read line by line.
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            logged = read_log(lines, is_unsafe_wanted=sources.is_unsafe_wanted)
+    except OSError as error:
+        raise AutoconfError(f"--access-log={path!r}: {error.strerror}") from error
+    if not logged.requests:
+        why = "in the common or combined format" if logged.unread == logged.lines else "to repeat"
+        remedy = "" if sources.is_unsafe_wanted or not logged.unsafe else "; see --unsafe"
+        raise AutoconfError(
+            f"--access-log={path!r}: none of its {logged.lines} lines is a request {why}{remedy}"
+        )
+    return logged
+
+
+def _left_out(path: str, logged: Logged) -> Iterator[str]:
+    parts = {
+        "with a method that may change something (see --unsafe)": logged.unsafe,
+        "answered with an error": logged.failed,
+        "of rare kinds": logged.rare,
+        "in no known format": logged.unread,
+    }
+    told = [f"{count:,} {what}" for what, count in parts.items() if count]
+    if told:
+        yield f"{path}: left out {', '.join(told)}, of {logged.lines:,} lines"
+
+
+def _request(option: str, text: str) -> Request:
+    try:
+        return parse_request(text, lambda path: _read(option, path))
     except ValueError as error:
         raise DeclarationError(option, text, f"use {ALLOWED}") from error
 
 
-def header_of(text: str) -> tuple[str, str]:
-    """Return the header that *text* is; raise DeclarationError where it is none."""
+def _header(text: str) -> tuple[str, str]:
     try:
         return parse_header(text)
     except ValueError as error:
@@ -79,6 +131,3 @@ def _with(request: Request, headers: tuple[tuple[str, str], ...]) -> Request:
     replaced = {name.lower() for name, _ in headers}
     kept = tuple(row for row in request.headers if row[0].lower() not in replaced)
     return replace(request, headers=(*kept, *headers))
-
-
-__all__ = ["SAFE_METHODS", "header_of", "read_file", "request_of", "requests_of"]

@@ -33,12 +33,24 @@ class Candidate:
         >>> Candidate(worker_class="gthread", workers=3, threads=100).label
         'gthread 3 x 100'
         """
-        name = self.worker_class.rpartition(".")[2]
+        name = self.class_label
         if self.threads == 1:
             return f"{name} {self.workers}"
         if self.slots is None:
-            return f"{name} {self.workers}, pools of {self.threads}"
+            return f"{name} {self.workers}, pools {self.threads}"
         return f"{name} {self.workers} x {self.threads}"
+
+    @property
+    def class_label(self) -> str:
+        """
+        The worker class in one word.
+
+        Gunicorn itself runs sync with threads as gthread.
+        """
+        family = family_of(self.worker_class, self.threads)
+        if family and family.runs_uvicorn:
+            return "uvicorn"
+        return family.name if family else self.worker_class.rpartition(".")[2]
 
     @property
     def slots(self) -> int | None:

@@ -35,7 +35,9 @@ _CHUNK = 256
 class Load:
     """One job while it runs. Everything but the clock's thread runs on the event loop."""
 
-    def __init__(self, job: Job, requests: Sequence[Request], session: aiohttp.ClientSession):
+    def __init__(
+        self, job: Job, requests: Sequence[Request], session: aiohttp.ClientSession
+    ) -> None:
         self.job = job
         self.session = session
         self.chosen = _choose(requests, job.seed)

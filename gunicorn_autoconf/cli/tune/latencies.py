@@ -38,8 +38,15 @@ class Latencies:
         for bin_ in sorted(self.counts):
             passed += self.counts[bin_]
             if passed >= rank:
-                return _UNIT_SECONDS * _RATIO ** (bin_ + 0.5)
+                return _middle(bin_)
         raise AssertionError  # pragma: no cover - the last bin reaches the total
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean latency in seconds; None where nothing was counted."""
+        total = self.total
+        took = sum(_middle(bin_) * count for bin_, count in self.counts.items())
+        return took / total if total else None
 
     def to_json(self) -> dict[str, int]:
         """Return this as values that `json.dumps` takes."""
@@ -49,6 +56,11 @@ class Latencies:
     def from_json(cls, document: Mapping[str, int]) -> Latencies:
         """Return what `to_json` has written."""
         return cls({int(bin_): count for bin_, count in document.items()})
+
+
+def _middle(bin_: int) -> float:
+    """Return the latency in the middle of a bin."""
+    return _UNIT_SECONDS * math.exp((bin_ + 0.5) * _LOG_RATIO)
 
 
 def merged(parts: Iterable[Latencies]) -> Latencies:

@@ -3,7 +3,8 @@ Runs Gunicorn for one candidate, apart from the user's own server: a program of 
 
 ``python -m gunicorn_autoconf.cli.tune.launch FD FOLDER ARGUMENTS`` is Gunicorn with ARGUMENTS that
 listens on the inherited socket FD and nowhere else, whatever its configuration says. FOLDER gets
-what it comes to. It ends when its parent does, and is the first to be killed for want of memory.
+what it comes to; with a negative FD that is all. It ends when its parent does, and is the first to
+be killed for want of memory.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class _Candidate(WSGIApplication):  # type: ignore[misc]
         found["worker_class"] = class_name(settings["worker_class"].get())
         with open(os.path.join(self._folder, SETTINGS_FILE), "w", encoding="utf-8") as file:
             json.dump(found, file)
+        if self._fd < 0:
+            raise SystemExit
 
 
 def _end_with_parent() -> None:

@@ -7,9 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 
 from gunicorn_autoconf.cli.tune.job import Job, Seen, together
 from gunicorn_autoconf.cli.tune.request import Request
@@ -17,56 +16,10 @@ from gunicorn_autoconf.errors import AutoconfError
 
 
 class LoadProcesses:
-    """
-    One or several load processes, which end with the block.
+    """One or several load processes that run."""
 
-    They are in sessions of their own: Ctrl-C on the terminal reaches only the parent, which ends
-    them. Each ends by itself when its standard input closes, however the parent ended.
-    """
-
-    def __init__(
-        self, requests: Sequence[Request], *, count: int = 1, cpus: Collection[int] = ()
-    ) -> None:
-        """
-        Prepare *count* processes for *requests*.
-
-        Args:
-            cpus: The CPUs that they may use; empty for all.
-        """
-        self._setup = json.dumps([request.to_json() for request in requests]) + "\n"
-        self._count = count
-        self._cpus = frozenset(cpus)
-        self._processes: list[subprocess.Popen[str]] = []
-
-    def __enter__(self) -> LoadProcesses:
-        command = [sys.executable, "-m", "gunicorn_autoconf.cli.tune.generator"]
-        for _ in range(self._count):
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            self._processes.append(process)
-            if self._cpus and hasattr(os, "sched_setaffinity"):
-                os.sched_setaffinity(process.pid, self._cpus)
-            _write(process, self._setup)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+    def __init__(self, processes: Sequence[subprocess.Popen[str]]) -> None:
+        self._processes = processes
 
     @property
     def pids(self) -> list[int]:
@@ -80,17 +33,57 @@ class LoadProcesses:
         Raises:
             AutoconfError: A load process has ended.
         """
-        count = min(self._count, job.clients)
+        count = min(len(self._processes), job.clients)
         for number, process in enumerate(self._processes[:count]):
             clients = job.clients // count + (number < job.clients % count)
             share = replace(
                 job,
                 clients=clients,
                 rate=job.rate and job.rate * clients / job.clients,
-                seed=job.seed * self._count + number,
+                seed=job.seed * len(self._processes) + number,
             )
             _write(process, json.dumps(share.to_json()) + "\n")
         return together([_read(process) for process in self._processes[:count]])
+
+
+@contextlib.contextmanager
+def loading(
+    requests: Sequence[Request], *, count: int = 1, cpus: Collection[int] = ()
+) -> Iterator[LoadProcesses]:
+    """
+    Start *count* load processes for *requests*; end them with the block.
+
+    They are in sessions of their own: Ctrl-C on the terminal reaches only the parent, which ends
+    them. Each ends by itself when its standard input closes, however the parent ended. They use
+    the *cpus*, or all where it is empty.
+    """
+    setup = json.dumps([request.to_json() for request in requests]) + "\n"
+    command = [sys.executable, "-m", "gunicorn_autoconf.cli.tune.generator"]
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in range(count):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            stack.callback(_end, process)
+            processes.append(process)
+            if cpus and hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(process.pid, cpus)
+            _write(process, setup)
+        yield LoadProcesses(processes)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def _write(process: subprocess.Popen[str], line: str) -> None:

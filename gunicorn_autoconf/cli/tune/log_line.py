@@ -11,10 +11,10 @@ _MOST = 160
 
 
 def reason_in(log: str) -> str:
-    """
+    r"""
     Return the last line in *log* that names an error, or else its last line.
 
-    >>> reason_in('Traceback (most recent call last):\\n  x\\nKeyError: "SECRET"\\n[1] [2] [INFO] bye')
+    >>> reason_in('Traceback (most recent call last):\n  x\nKeyError: "SECRET"\n[1] [INFO] bye')
     'KeyError: "SECRET"'
     """
     lines = [line.strip() for line in log.splitlines() if line.strip()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -14,7 +14,7 @@ from gunicorn_autoconf.cli.tune.job import Job, Seen
 from gunicorn_autoconf.cli.tune.load import LoadProcesses
 from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance
-from gunicorn_autoconf.cli.tune.objective import LOADS
+from gunicorn_autoconf.cli.tune.objective import LIGHT_LOAD, LOADS
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.server import Server, serving
@@ -27,9 +27,11 @@ _MOST_WINDOWS = 12
 _FIRST_CLIENTS, _MOST_CLIENTS = 8, 1024
 # More clients that do not raise the rate by this are no use.
 _GAIN = 1.05
+# And not a second time either: one window may have been unlucky.
+_IDLE_DOUBLINGS = 2
 # The measurements themselves: long enough for the 99th percentile of so many requests.
-_LEAST_SECONDS, _MOST_SECONDS = 1.5, 6.0
-_REQUESTS = 300
+_LEAST_SECONDS, _MOST_SECONDS = 1.5, 4.0
+_REQUESTS = 200
 # More bad answers than this, and the candidate cannot be measured.
 _MOST_BAD = 0.01
 # A load that takes this part of its cores cannot go faster.
@@ -42,22 +44,20 @@ class Bench:
     What all blocks have in common.
 
     Attributes:
-        application: What comes after Gunicorn's options: the application, if it is named.
         environ: The environment of the servers.
         load: The processes that make the load.
-        requests: What is asked; the first one shows that a server is up.
+        first_request: The one that shows that a server is up.
         clients: The most clients, or None to find how many it takes.
         server_cpus: The CPUs of the servers; empty for all.
         patience_seconds: How long a server may take to boot.
         timeout_seconds: How long a request may take.
     """
 
-    application: Sequence[str]
     environ: Mapping[str, str]
     load: LoadProcesses
-    requests: Sequence[Request]
+    first_request: Request
     clients: int | None = None
-    new_connections: bool = False
+    is_new_connections: bool = False
     server_cpus: Collection[int] = ()
     patience_seconds: float = 120.0
     timeout_seconds: float = 10.0
@@ -69,31 +69,42 @@ def measure(
     *,
     seed: int,
     clients: int | None,
-    seen: Callable[[Server], None] = lambda server: None,
-) -> tuple[Result, float | None]:
+    wants_light: bool = False,
+) -> Result:
     """
     Start Gunicorn with *arguments* and return what a block with it came to.
 
-    The second value is the latency in seconds of a server that has nothing else to do; None where
-    it failed. The clients are searched for where *clients* is None.
+    The *clients* ask as fast as they can; None searches for how many it takes.
     """
-    began = time.monotonic()
-    with serving([*arguments, *bench.application], bench.environ, bench.server_cpus) as server:
-        failure = await_boot(server, bench.requests[0], bench.patience_seconds)
+    began, reference_seconds = time.monotonic(), _compute()
+    with serving(arguments, bench.environ, bench.server_cpus) as server:
+        failure = await_boot(server, bench.first_request, bench.patience_seconds)
         if failure:
-            return failure, None
+            return failure
         booted = time.monotonic()
         block = _Block(bench, server, seed)
         try:
-            unloaded = block.warm_up()
-            outcome = block.load(unloaded, clients)
+            outcome = block.load(block.warm_up(), clients, wants_light=wants_light)
         except _BadAnswersError as error:
-            return block.failure(error.seen), None
+            return block.failure(error.seen)
         if died_workers := block.died():
-            return died_workers, None
-        seen(server)
-        ended = time.monotonic()
-        return replace(outcome, boot_seconds=booted - began, seconds=ended - began), unloaded
+            return died_workers
+        return replace(
+            outcome,
+            boot_seconds=booted - began,
+            reference_seconds=reference_seconds,
+            seconds=time.monotonic() - began,
+        )
+
+
+def _compute() -> float:
+    """Compute the same as ever; return the seconds it took, the shortest of a few."""
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        sum(range(200_000))
+        took.append(time.perf_counter() - began)
+    return min(took)
 
 
 class _BadAnswersError(Exception):
@@ -116,7 +127,7 @@ class _Block:
             clients=1,
             seed=seed,
             timeout_seconds=bench.timeout_seconds,
-            new_connections=bench.new_connections,
+            new_connections=bench.is_new_connections,
         )
 
     def warm_up(self) -> float:
@@ -133,7 +144,7 @@ class _Block:
                 seconds = self._bench.timeout_seconds
         return medians[-1]
 
-    def load(self, unloaded: float, clients: int | None) -> Outcome:
+    def load(self, unloaded: float, clients: int | None, *, wants_light: bool) -> Outcome:
         """Return the capacity, and the latencies at parts of it."""
         window = max(_WINDOW_SECONDS, _WINDOW_LATENCIES * unloaded)
         clients = clients or self._bench.clients or self._search_clients(window)
@@ -144,10 +155,12 @@ class _Block:
         server_cores = (self._server.cpu_seconds() - cpu) / wall
         load_cores = seen.cpu_seconds / wall
         memory_bytes, worker_bytes = self._server.memory()
+        light = self._step(LIGHT_LOAD, seen.rate, clients, ramp) if wants_light else None
         steps = tuple(self._step(fraction, seen.rate, clients, ramp) for fraction in LOADS)
         return Outcome(
             capacity=seen.rate,
             clients=clients,
+            light=light,
             steps=steps,
             cpu_cores=server_cores,
             load_cores=load_cores,
@@ -159,15 +172,16 @@ class _Block:
         )
 
     def _search_clients(self, window: float) -> int:
-        """Return how many clients it takes until more of them do not raise the rate."""
-        clients = _FIRST_CLIENTS
-        rate = self._run(seconds=window, clients=clients, ramp=window / 3).rate
-        while clients < _MOST_CLIENTS:
-            more = self._run(seconds=window, clients=2 * clients, ramp=window / 3).rate
-            if more < rate * _GAIN:
-                return clients
-            clients, rate = 2 * clients, more
-        return clients
+        """Return how many clients it takes until twice and four times as many gain nothing."""
+        best, best_rate = _FIRST_CLIENTS, 0.0
+        clients, idle = _FIRST_CLIENTS, 0
+        while clients <= _MOST_CLIENTS and idle < _IDLE_DOUBLINGS:
+            rate = self._run(seconds=window, clients=clients, ramp=window / 3).rate
+            idle += 1
+            if rate >= best_rate * _GAIN:
+                best, best_rate, idle = clients, rate, 0
+            clients *= 2
+        return best
 
     def _step(self, fraction: float, capacity: float, clients: int, ramp: float) -> Step:
         rate = max(fraction * capacity, 0.1)

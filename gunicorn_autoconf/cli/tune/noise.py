@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from typing import NamedTuple
 
 # Where so much of the CPU time was idle, what others took was not taken from the server.
@@ -40,3 +42,19 @@ def disturbance(before: CpuClock, after: CpuClock) -> float:
     others = max(busy - max(after.own - before.own, 0.0), 0.0)
     idle = passed - busy - stolen
     return 0.0 if idle / passed > _SPARE_FRACTION else (stolen + others) / passed
+
+
+def drift(references: Sequence[float]) -> float:
+    """
+    Return how much the same piece of computing varied, as a part of what it takes.
+
+    Source:
+        The median absolute deviation, scaled to the standard deviation of normal values.
+
+    >>> round(drift([1.0, 1.1, 0.9, 1.0, 1.1]), 2)
+    0.15
+    """
+    if len(references) < 2:
+        return 0.0
+    middle = statistics.median(references)
+    return 1.4826 * statistics.median(abs(each - middle) for each in references) / middle

@@ -32,7 +32,7 @@ class Failure:
     trouble: Trouble
     text: str
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # noqa: D105
         return f"{self.trouble.value}: {self.text}" if self.text else self.trouble.value
 
 
@@ -72,6 +72,7 @@ class Outcome:
     Attributes:
         capacity: Good answers a second where clients ask as fast as they can.
         clients: How many clients that takes.
+        light: An open loop under a light load; None where it was not asked for.
         steps: Open loops at parts of the capacity, the lowest first.
         cpu_cores: How many cores the server keeps busy at its capacity.
         load_cores: How many cores the load takes there.
@@ -79,12 +80,14 @@ class Outcome:
         boot_seconds: From the start until all workers were up.
         worker_bytes: The memory of the largest worker.
         disturbed_fraction: What others took of the machine's CPU time while it was short.
+        reference_seconds: What a fixed piece of computing took just before.
         is_load_bound: Whether the load, not the server, was at its limit.
         seconds: What the block took altogether.
     """
 
     capacity: float
     clients: int
+    light: Step | None = None
     steps: tuple[Step, ...] = ()
     cpu_cores: float = 0.0
     load_cores: float = 0.0
@@ -92,6 +95,7 @@ class Outcome:
     worker_bytes: int = 0
     boot_seconds: float = 0.0
     disturbed_fraction: float = 0.0
+    reference_seconds: float = 0.0
     is_load_bound: bool = False
     seconds: float = 0.0
     statuses: dict[int, int] = field(default_factory=dict)

@@ -1,28 +1,30 @@
 """
-Which candidate is measured next, and when enough is known: successive halving in rounds.
+Which candidate is measured next, and when enough is known: successive halving in rounds. Pure.
 
 Theory of operation. In each round every candidate that stands is measured once, in an order that
 chance decides, so that what changes on the machine hits all of them alike. After the rounds 1, 2,
-4, ... the worse half is out, but two always stand. From then on, each round is followed by a look at
-the interval of their ratio. It ends when that is clear, when it cannot matter, or with the time.
-Nothing here measures or reads a clock. Chance comes from a `random.Random`.
+4, ... the worse half is out, but two always stand. Each round is followed by a look at the interval
+of their ratio. It ends when that is clear, when it cannot matter, or with the time.
+Nothing here measures or reads a clock.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
+from random import Random
 from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Interval, ratio_interval
+from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Interval, Ratio
 
 # A difference in the rate that does not matter.
 INDIFFERENCE = 0.03
-# One that shows at once.
+# Two rounds may agree by chance.
+_FEWEST_PAIRS = 3
+# A difference that shows at once.
 _HOPELESS = 0.5
 # What a field costs until two are left, in blocks for each candidate: all of the first round, half
 # of the next two. The same again is kept for the last two.
@@ -33,7 +35,11 @@ class Certainty(str, Enum):
     """How sure the choice is."""
 
     CLEAR = "clear"
-    WITHIN = "within 3 %"
+    """The best is better than the rival, by a difference that matters."""
+    EQUAL = "equal"
+    """They are as good as each other; the best takes less memory."""
+    NO_WORSE = "no worse"
+    """The best may be better, and is no worse by a difference that matters."""
     ONLY = "only one"
     UNDECIDED = "undecided"
     NONE = "none"
@@ -58,7 +64,7 @@ class Standing(NamedTuple):
 class Race:
     """See above. `next` and `record` take turns."""
 
-    def __init__(self, field: Sequence[Candidate], chance: random.Random) -> None:
+    def __init__(self, field: Sequence[Candidate], chance: Random) -> None:
         """Let *field* run, its most promising candidates first."""
         self._chance = chance
         self._standing = list(field)
@@ -70,7 +76,8 @@ class Race:
         self._block_seconds: list[float] = []
         self.failed: list[Candidate] = []
 
-    def __contains__(self, candidate: Candidate) -> bool:
+    def has(self, candidate: Candidate) -> bool:
+        """Whether *candidate* is or was in the race."""
         return candidate in self._scores
 
     def record(
@@ -158,15 +165,21 @@ class Race:
         pairs = self.pairs(best, rival)
         if not pairs:
             return Standing(Certainty.UNDECIDED, best, rival)
-        sure, likely = ratio_interval(pairs, SURE), ratio_interval(pairs, LIKELY)
+        ratio = Ratio(pairs)
+        sure, likely = ratio.interval(SURE), ratio.interval(LIKELY)
+        least = 1 - INDIFFERENCE
         if sure.low > 1.0 and sure.middle >= 1 + INDIFFERENCE:
             return Standing(Certainty.CLEAR, best, rival, likely)
-        if likely.low < 1 - INDIFFERENCE:
+        if len(pairs) < _FEWEST_PAIRS:
             return Standing(Certainty.UNDECIDED, best, rival, likely)
-        if self._utility(rival) > self._utility(best):
-            best, rival = rival, best
-            likely = Interval(1 / likely.high, 1 / likely.middle, 1 / likely.low)
-        return Standing(Certainty.WITHIN, best, rival, likely)
+        if likely.low >= least and likely.high <= 1 / least:
+            if self._utility(rival) > self._utility(best):
+                best, rival = rival, best
+                likely = Interval(1 / likely.high, 1 / likely.middle, 1 / likely.low)
+            return Standing(Certainty.EQUAL, best, rival, likely)
+        if likely.low >= least and self._memory_bytes[best] <= self._memory_bytes[rival]:
+            return Standing(Certainty.NO_WORSE, best, rival, likely)
+        return Standing(Certainty.UNDECIDED, best, rival, likely)
 
 
 def affordable(
@@ -176,8 +189,3 @@ def affordable(
     blocks = left_seconds / block_seconds if block_seconds else math.inf
     count = int(max(min((blocks - _FINAL_BLOCKS) / _HALVING_BLOCKS, len(field)), 2))
     return list(field[:count])
-
-
-def labels(candidates: Iterable[Candidate]) -> str:
-    """Return the names of *candidates* in one line."""
-    return ", ".join(candidate.label for candidate in candidates)

@@ -7,10 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench, measure
+from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Trouble
 from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
@@ -22,26 +24,11 @@ _SEED = 1
 class Display(Protocol):
     """What shows how far a run is."""
 
-    def begin(self, candidate: Candidate, number: int, done_fraction: float) -> None:
+    def begin(self, candidate: Candidate, spent_seconds: float, budget_seconds: float) -> None:
         """Show that a block with *candidate* begins."""
 
-    def end(self, candidate: Candidate, result: Result, score: float | None) -> None:
+    def end(self, candidate: Candidate, result: Result, rate: float | None) -> None:
         """Show what it came to."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Measured:
-    """All that is known of one candidate."""
-
-    candidate: Candidate
-    outcomes: list[Outcome] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    failure: Failure | None = None
-
-    @property
-    def score(self) -> float | None:
-        """The median score; None where it has none."""
-        return statistics.median(self.scores) if self.scores else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,23 +38,24 @@ class Run:
 
     Attributes:
         slo_seconds: The limit of the 99th percentile; None until it is known.
-        unloaded_seconds: The latency of a request on a server that has nothing else to do.
+        light: The latencies of the first server that worked, under a light load.
         measured: By candidate, in the order of their first measurement.
         is_interrupted: Whether it was ended before its time.
     """
 
     budget_seconds: float
     slo_seconds: float | None = None
-    unloaded_seconds: float | None = None
+    light: Latencies | None = None
     measured: dict[Candidate, Measured] = field(default_factory=dict)
     race: Race | None = None
     is_interrupted: bool = False
     began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
 
     @property
     def spent_seconds(self) -> float:
         """How long it has been."""
-        return time.monotonic() - self.began
+        return (self.ended or time.monotonic()) - self.began
 
     @property
     def left_seconds(self) -> float:
@@ -80,25 +68,27 @@ class Run:
         return self.race.standing() if self.race else None
 
 
-def tune(
-    bench: Bench,
-    run: Run,
-    given: Sequence[Candidate],
-    find_field: Callable[[Outcome | None, float | None], list[Candidate]],
-    arguments_of: Callable[[Candidate], list[str]],
-    display: Display,
-) -> None:
+class Contest(NamedTuple):
     """
-    Measure candidates until the best of them is known or the time is over; fill *run*.
+    What is compared.
 
-    Args:
-        given: Those that are measured first, until one of them works.
-        find_field: From the first outcome and the unloaded latency to all candidates.
+    Attributes:
+        given: The candidates that are measured first, until one of them works.
+        find_field: From the first outcome to all candidates, the most promising first.
+        arguments_of: From a candidate to Gunicorn's arguments.
     """
-    runner = _Runner(bench, run, arguments_of, display)
+
+    given: Sequence[Candidate]
+    find_field: Callable[[Outcome | None], list[Candidate]]
+    arguments_of: Callable[[Candidate], list[str]]
+
+
+def tune(bench: Bench, run: Run, contest: Contest, display: Display) -> None:
+    """Measure candidates until the best is known or the time is over; fill *run*."""
+    runner = _Runner(bench, run, contest.arguments_of, display)
     try:
-        first = runner.first(given)
-        candidates = find_field(first, run.unloaded_seconds)
+        first = runner.first(contest.given)
+        candidates = contest.find_field(first)
         candidates = [each for each in candidates if not runner.has_failed(each)]
         block = statistics.fmean(runner.block_seconds)
         run.race = Race(affordable(candidates, run.left_seconds, block), random.Random(_SEED))
@@ -107,6 +97,8 @@ def tune(
             runner.block(candidate, run.race)
     except KeyboardInterrupt:
         run.is_interrupted = True
+    finally:
+        run.ended = time.monotonic()
 
 
 class _Runner:
@@ -123,7 +115,6 @@ class _Runner:
         self._arguments_of = arguments_of
         self._clients: dict[Candidate, int] = {}
         self.block_seconds: list[float] = []
-        self._number = 0
 
     def first(self, given: Sequence[Candidate]) -> Outcome | None:
         """Measure *given* until one works, and set what is measured against."""
@@ -141,7 +132,7 @@ class _Runner:
     def enter(self, race: Race) -> None:
         """Let what was measured so far count as the first round."""
         for candidate, known in self._run.measured.items():
-            if known.outcomes and candidate in race:
+            if known.outcomes and race.has(candidate):
                 outcome = known.outcomes[0]
                 race.record(candidate, known.scores[0], outcome.seconds, outcome.memory_bytes)
 
@@ -153,25 +144,25 @@ class _Runner:
 
     def _measure(self, candidate: Candidate) -> tuple[Result, float | None]:
         run, began = self._run, time.monotonic()
-        self._number += 1
-        self._display.begin(candidate, self._number, run.spent_seconds / run.budget_seconds)
+        self._display.begin(candidate, run.spent_seconds, run.budget_seconds)
         known = run.measured.setdefault(candidate, Measured(candidate=candidate))
-        result, unloaded = measure(
+        result = measure(
             self._bench,
             self._arguments_of(candidate),
             # The same arrivals for all candidates of a round.
             seed=run.race.round if run.race else 1,
             clients=self._clients.get(candidate),
+            wants_light=run.light is None,
         )
         score = None
         if isinstance(result, Failure):
             known.failure = result
         else:
-            if run.unloaded_seconds is None:
-                run.unloaded_seconds = unloaded
-                run.slo_seconds = run.slo_seconds or default_slo(unloaded or 0.0)
+            if run.light is None:
+                run.light = result.light.latencies if result.light else Latencies()
+                run.slo_seconds = run.slo_seconds or default_slo(run.light)
             assert run.slo_seconds
-            score = rate_within(result, run.slo_seconds, run.unloaded_seconds or 0.0)
+            score = rate_within(result, run.slo_seconds, run.light.quantile(0.99) or 0.0)
             self._clients[candidate] = result.clients
             if score > 0:
                 known.outcomes.append(result)

@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 
 from gunicorn_autoconf.cli.tune.launch import SETTINGS_FILE
+from gunicorn_autoconf.cli.tune.log_line import reason_in
+from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 
 # What would bind a second address, or let the environment change what is measured.
@@ -36,6 +38,8 @@ _LEFT_OUT = frozenset(
         "WEB_CONCURRENCY",
     }
 )
+_LAUNCH = (sys.executable, "-m", "gunicorn_autoconf.cli.tune.launch")
+_PREFIX = "gunicorn-autoconf-tune-"
 # A server without load ends at once; one that hangs is not waited for.
 _STOP_SECONDS = 2.0
 _POLL_SECONDS = 0.02
@@ -64,11 +68,7 @@ class Server:
     @property
     def settings(self) -> dict[str, str | int] | None:
         """The worker class, the workers and the threads that count; None while not known."""
-        try:
-            found = json.loads((self._folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return dict(found)
+        return _read_settings(self._folder)
 
     def tree(self) -> list[psutil.Process]:
         """Return the arbiter and all processes below it."""
@@ -97,11 +97,34 @@ class Server:
 
     def memory(self) -> tuple[int, int]:
         """Return the bytes that all use, shared pages counted once, and those of the largest."""
-        sizes = []
-        for process in self.tree():
-            if memory := read_process_memory(process.pid):
-                sizes.append(memory.pss_bytes or memory.rss_bytes)
+        sizes = [
+            memory.pss_bytes or memory.rss_bytes
+            for process in self.tree()
+            if (memory := read_process_memory(process.pid))
+        ]
         return sum(sizes), max(sizes[1:], default=0)
+
+
+def describe(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, str | int]:
+    """
+    Return the worker class, the workers and the threads that Gunicorn has with *arguments*.
+
+    Raises:
+        AutoconfError: It would not start.
+    """
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
+        done = subprocess.run(
+            [*_LAUNCH, "-1", name, *arguments],
+            env=_environ(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        found = _read_settings(Path(name))
+    if found is None:
+        raise AutoconfError(f"--current: {reason_in(done.stdout.decode('utf-8', 'replace'))}")
+    return found
 
 
 @contextlib.contextmanager
@@ -115,21 +138,14 @@ def serving(
     a server that runs elsewhere cannot be in the way.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="gunicorn-autoconf-tune-") as name,
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
         socket.create_server(("127.0.0.1", 0), backlog=2048) as listener,
     ):
         folder, fd = Path(name), listener.fileno()
         with (folder / "server.log").open("wb") as log:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "gunicorn_autoconf.cli.tune.launch",
-                    str(fd),
-                    name,
-                    *arguments,
-                ],
-                env={key: value for key, value in environ.items() if key not in _LEFT_OUT},
+                [*_LAUNCH, str(fd), name, *arguments],
+                env=_environ(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -145,6 +161,17 @@ def serving(
             yield server
         finally:
             _end(server)
+
+
+def _environ(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name not in _LEFT_OUT}
+
+
+def _read_settings(folder: Path) -> dict[str, str | int] | None:
+    try:
+        return dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
 
 
 def _end(server: Server) -> None:

@@ -20,7 +20,7 @@ class Answer(str, Enum):
     """What the run says."""
 
     WINNER = "winner"
-    EQUAL = "equal"
+    WITHIN = "within-3-percent"
     CANNOT_TELL = "cannot-tell"
 
 
@@ -41,8 +41,17 @@ class Verdict:
     text: str
 
 
-def judge(standing: Standing | None, outcomes: Mapping[Candidate, Sequence[Outcome]]) -> Verdict:
-    """Return the verdict on the race that *standing* is the end of."""
+def judge(
+    standing: Standing | None,
+    outcomes: Mapping[Candidate, Sequence[Outcome]],
+    drift_fraction: float = 0.0,
+) -> Verdict:
+    """
+    Return the verdict on the race that *standing* is the end of.
+
+    A difference that is no larger than what others took of the machine, or than the machine's own
+    speed varied by, is none.
+    """
     if standing is None or standing.best is None:
         return Verdict(
             answer=Answer.CANNOT_TELL,
@@ -66,19 +75,27 @@ def judge(standing: Standing | None, outcomes: Mapping[Candidate, Sequence[Outco
             "server."
         )
     elif standing.certainty is Certainty.CLEAR:
+        noise = max(noise, drift_fraction)
         if noise > NOISY_FRACTION and interval.low <= 1 + noise:
             text = (
-                f"Cannot tell {best.label} from {rival.label}: other processes took {noise:.0%} of "
-                "the CPU time, as much as the difference. Try again on a quiet machine."
+                f"Cannot tell {best.label} from {rival.label}: the machine was too noisy. Other "
+                f"processes, or its own speed, made a difference of {noise:.0%}. Try again when it "
+                "is quiet."
             )
         else:
             answer = Answer.WINNER
             text = f"Best: {best.label}, {_times(interval)} the rate of {rival.label}."
-    elif standing.certainty is Certainty.WITHIN:
-        answer = Answer.EQUAL
+    elif standing.certainty is Certainty.EQUAL:
+        answer = Answer.WITHIN
         text = (
             f"Best: {best.label}. {rival.label} is as good within 3 %, and takes no less memory: "
             f"{_times(interval)} its rate."
+        )
+    elif standing.certainty is Certainty.NO_WORSE:
+        answer = Answer.WITHIN
+        text = (
+            f"Best: {best.label}, {_times(interval)} the rate of {rival.label}: at worst 3 % less, "
+            "and it takes no more memory."
         )
     else:
         text = (
