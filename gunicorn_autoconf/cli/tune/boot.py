@@ -10,8 +10,10 @@ from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.outcome import Failure, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.server import Server
+from gunicorn_autoconf.units import plural
 
 _LOOK_SECONDS = 0.1
+_END_SECONDS = 3.0
 # Workers that boot compute. A server that used less than this part of a core for so long is up.
 _IDLE_CORES, _IDLE_SECONDS = 0.1, 0.25
 # What computes without an end, such as a thread of the application, is not waited for.
@@ -36,8 +38,7 @@ def await_boot(server: Server, request: Request, patience_seconds: float) -> Fai
                 return failure
         connection.getresponse().read()
     except (OSError, http.client.HTTPException):
-        # The connection breaks a moment before the process is seen to have ended.
-        time.sleep(_LOOK_SECONDS)
+        _await_end(server)
         failure = _failure(server, seen, time.monotonic() - began, patience_seconds)
         return failure or Failure(trouble=Trouble.NO_ANSWER, text=reason_in(server.log))
     finally:
@@ -62,10 +63,23 @@ def _failure(
 
 def died(server: Server, count: int) -> Failure:
     """Return the failure of *server* to keep its workers, *count* of which have ended."""
-    # Source: Gunicorn, arbiter.py, reap_workers: what it logs of a worker that got SIGKILL.
-    if "Perhaps out of memory" in server.log:
-        return Failure(trouble=Trouble.OUT_OF_MEMORY, text=f"{count} workers got SIGKILL")
-    return Failure(trouble=Trouble.WORKERS_DIED, text=f"{count} times: {reason_in(server.log)}")
+    log, workers = server.log, plural(count, "worker")
+    # Source: Gunicorn, arbiter.py, murder_workers and reap_workers. It says the latter of its own
+    # SIGKILL, too.
+    if "WORKER TIMEOUT" in log:
+        text = f"{workers} killed for not being heard of within Gunicorn's timeout"
+        return Failure(trouble=Trouble.WORKERS_DIED, text=text)
+    if "Perhaps out of memory" in log:
+        text = f"{workers} got SIGKILL, as the kernel's OOM killer sends it"
+        return Failure(trouble=Trouble.OUT_OF_MEMORY, text=text)
+    return Failure(trouble=Trouble.WORKERS_DIED, text=f"{workers}: {reason_in(log)}")
+
+
+def _await_end(server: Server) -> None:
+    """Wait a moment: a connection breaks before the process is seen to have ended."""
+    ends = time.monotonic() + _END_SECONDS
+    while not server.has_ended and time.monotonic() < ends:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _await_rest(server: Server, boot_seconds: float) -> None:

@@ -17,8 +17,8 @@ from gunicorn_autoconf.cli.tune.verdict import NOISY_FRACTION, judge
 
 # Kinds of requests that are named one by one.
 _NAMED_KINDS = 8
-# A load that takes more than this part of the CPU time that it shares changes the result.
-_LARGE_LOAD = 0.25
+# A load that takes more than this part of the cores that it shares changes the result.
+_LARGE_LOAD = 0.15
 
 
 def conclude(session: Session, run: Run) -> Report:
@@ -90,16 +90,22 @@ def _notes(
     session: Session, run: Run, rows: list[Row], noise: float, varied: float
 ) -> Iterator[str]:
     yield from session.asked.requests.notes
+    if run.uses_wrk:
+        yield (
+            "the server answers faster than the load process can ask: wrk measured the capacity, "
+            "and latency under load was not looked at"
+        )
     if run.is_interrupted:
         yield "the run was interrupted: this is what was known by then"
     if noise > NOISY_FRACTION:
         yield f"other processes took {noise:.0%} of the CPU time"
     if varied > NOISY_FRACTION:
         yield f"the speed of the machine varied by {varied:.0%}"
-    best = next((row for row in rows if row.is_best), None)
-    if best is None:
-        return
-    known = run.measured[best.candidate]
+    if best := next((row for row in rows if row.is_best), None):
+        yield from _notes_on(best, session, run.measured[best.candidate])
+
+
+def _notes_on(best: Row, session: Session, known: Measured) -> Iterator[str]:
     statuses: dict[int, int] = {}
     for outcome in known.outcomes:
         for status, count in outcome.statuses.items():
@@ -109,7 +115,7 @@ def _notes(
     if refused:
         yield f"{refused / answered:.0%} of the answers have a status of 400 to 499"
     load = statistics.median(each.load_cores for each in known.outcomes)
-    if not session.load_cpus and load > _LARGE_LOAD * (best.cpu_cores + load):
+    if not session.load_cpus and load > _LARGE_LOAD * session.cores:
         yield (
             f"the load takes {load:.1f} of the {session.cores:g} cores that it shares with the "
             "server; declare fewer with --cpus to keep them apart"

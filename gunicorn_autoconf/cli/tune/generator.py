@@ -54,7 +54,8 @@ class Load:
             while (sent := time.perf_counter()) < ends:
                 outcome = await self._ask()
                 now = time.perf_counter()
-                if counts_from <= now < ends:
+                # A request without an answer counts whenever its time was over.
+                if counts_from <= now < ends or isinstance(outcome, str):
                     self._count(outcome, now - sent)
                 if isinstance(outcome, str):
                     await asyncio.sleep(0.01)  # A server that refuses is not asked in a busy loop.

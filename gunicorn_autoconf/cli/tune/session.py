@@ -143,6 +143,7 @@ def run_session(session: Session, run: Run, display: Display) -> None:
             environ=session.environ,
             load=load,
             first_request=asked.requests.first,
+            kinds=asked.requests.kinds,
             clients=asked.clients,
             is_new_connections=asked.is_new_connections,
             server_cpus=session.server_cpus,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,11 @@ def judge(
     answer, text = Answer.CANNOT_TELL, ""
     if standing.certainty is Certainty.ONLY:
         answer, text = Answer.WINNER, f"Best: {best.label}, the only one that works."
-    elif rival is None or interval is None:
-        text = f"Cannot tell: the time was too short to compare {best.label} with another one."
+    elif rival is None or interval is None or math.isinf(interval.high):
+        other = rival.label if rival else "another one"
+        text = (
+            f"Cannot tell {best.label} from {other}: the time was too short to measure both twice."
+        )
     elif is_load_bound:
         text = (
             f"Cannot tell {best.label} from {rival.label}: the load was at its limit, not the "
