@@ -18,8 +18,9 @@ from typing import Any
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
+from gunicorn_autoconf.fleet.records import WorkerRecord
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.fleet.sampler import Readers, Sampler, WorkerRecord
+from gunicorn_autoconf.fleet.sampler import Readers, Sampler
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
@@ -255,15 +256,15 @@ class Fleet:
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
-        records: Any = SimpleNamespace(forks=self.forks, seen=self._seen)
+        records: Any = SimpleNamespace(known=self.known, seen=self._seen)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
         kills: Any = SimpleNamespace(
-            is_told=True,
+            has_counter=True,
             has_unclaimed=False,
-            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            unclaimed=lambda now, are_well: [None] * self.unclaimed_kills(),
             read=lambda: (),
             highs=lambda: (),
             pressure=lambda: None,
@@ -395,7 +396,7 @@ class Fleet:
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
-    def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+    def known(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
         """What the arbiter's records say of the workers."""
         self.look()
         return {pid: self._record(pid) for pid in workers}

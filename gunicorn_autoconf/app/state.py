@@ -10,9 +10,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
-from gunicorn_autoconf.app.finding import ProcessState, StateKind
+from gunicorn_autoconf.app.finding import KeptState, StateKind
 from gunicorn_autoconf.app.scope import Location
-from gunicorn_autoconf.app.source import UnreadableError, locate, parse_source, read_source
+from gunicorn_autoconf.app.source import Files, UnreadableError, locate
 
 # The module of the application and what it imports of the user's own, two steps far: factories
 # live in one module, extensions in the next. Reading and walking 100 kB takes 30 ms.
@@ -61,15 +61,17 @@ SETTINGS: dict[str, StateKind] = {
 _SHARED_BY = {"socketio.Server": "client_manager", "socketio.AsyncServer": "client_manager"}
 
 
-def find_process_state(target: str, search_path: Sequence[str]) -> tuple[ProcessState, ...]:
+def find_kept_state(
+    target: str, search_path: Sequence[str], files: Files | None = None
+) -> tuple[KeptState, ...]:
     """
     Return what the application *target* keeps in one process, as far as its source tells.
 
-    *target* and *search_path* are as for `detect_interface`. Each name is reported once. Never
-    raises: what cannot be read keeps nothing.
+    The arguments are those of `detect_interface`. Each name is reported once. Never raises: what
+    cannot be read keeps nothing.
     """
-    found: dict[str, ProcessState] = {}
-    reading = _Reading(search_path)
+    found: dict[str, KeptState] = {}
+    reading = _Reading(search_path, files or Files())
     try:
         for location, body in reading.modules(target.partition(":")[0]):
             for name, state in find_in_module(body, location.shown):
@@ -84,8 +86,9 @@ def find_process_state(target: str, search_path: Sequence[str]) -> tuple[Process
 class _Reading:
     """The modules of the user's that an application imports, read once each, within bounds."""
 
-    def __init__(self, search_path: Sequence[str]) -> None:
+    def __init__(self, search_path: Sequence[str], files: Files) -> None:
         self._search_path = search_path
+        self._files = files
         self._is_users: dict[str, bool] = {}
 
     def is_users(self, top: str) -> bool:
@@ -106,12 +109,12 @@ class _Reading:
                 continue
             try:
                 location = locate(module, self._search_path)
-                source = read_source(location.path, bytes_left) if location.path else b""
-                body = parse_source(source)
+                path = location.path
+                body = self._files.statements(path, bytes_left) if path else []
             except UnreadableError:
                 continue
             yield location, body
-            bytes_left -= len(source)
+            bytes_left -= len(self._files.source(path)) if path else 0
             modules_left -= 1
             if not modules_left:
                 return
@@ -144,7 +147,7 @@ def _django_settings(node: ast.Call) -> str:
     return ""
 
 
-def find_in_module(body: Sequence[ast.stmt], shown: str) -> Iterator[tuple[str, ProcessState]]:
+def find_in_module(body: Sequence[ast.stmt], shown: str) -> Iterator[tuple[str, KeptState]]:
     r"""
     Yield what the statements of one module keep in one process, by its full name.
 
@@ -159,12 +162,12 @@ def find_in_module(body: Sequence[ast.stmt], shown: str) -> Iterator[tuple[str, 
             kind = _kind_of(name)
             if kind and not _is_shared(name, node):
                 last = name.rpartition(".")[2]
-                yield name, ProcessState(kind=kind, evidence=f"{last}() at {shown}:{node.lineno}")
+                yield name, KeptState(kind=kind, evidence=f"{last}() at {shown}:{node.lineno}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             kind = SETTINGS.get("memory://" if node.value.startswith("memory://") else node.value)
             if kind:
                 evidence = f'"{node.value}" at {shown}:{node.lineno}'
-                yield node.value, ProcessState(kind=kind, evidence=evidence)
+                yield node.value, KeptState(kind=kind, evidence=evidence)
 
 
 def _bound_names(body: Iterable[ast.stmt]) -> dict[str, str]:

@@ -3,9 +3,9 @@
 Theory of operation. `OomWatch` compares the kernel's counters with those it saw last. Each kill
 that is new gets a time of its own, and the level whose limit was hit: the one whose counter rose.
 From there a kill goes one of two ways, once. A worker's end claims it (`claim`). Or nobody does,
-although all workers are well: then it was another process (`strangers`).
+although all workers are well: then it was another process (`unclaimed`).
 
-`claim` runs in the arbiter's main thread, `strangers` in the supervisor's. Both hold the lock. It
+`claim` runs in the arbiter's main thread, `unclaimed` in the supervisor's. Both hold the lock. It
 is an RLock, as Gunicorn 23 reaps in a signal handler, which may come in the middle of `claim`.
 """
 
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events
+from gunicorn_autoconf.machine.memory_events import Events
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
 # What ended last has this time to be reaped, and to claim its kill.
@@ -85,27 +85,30 @@ class OomWatch:
         read: Callable[[], Sequence[Events]],
         own: Callable[[Sequence[Events]], int | None],
         timing: Timing = DEFAULT,
+        *,
+        before: Sequence[Events] | None = None,
     ) -> None:
         """
-        Begin: what was counted before is of no interest.
+        Begin; kills that *before* already counts are ignored.
 
         Args:
             read: The counters of each level.
-            own: Our own count of kills in what *read* returned; None where it is not told.
-            timing: How long a kill may go unclaimed where nobody knows whether workers are well.
+            own: Our own count of kills in what *read* returned; None where the kernel has none.
+            timing: How long a kill may go unclaimed where it is unknown whether workers are well.
+            before: The counters before the first fork; where None, they are read now.
         """
         self._read = read
         self._own = own
         self._claim_seconds = timing.claim_seconds
         self._lock = threading.RLock()
-        self._events = read()
+        self._events = read() if before is None else before
         self._known = own(self._events)
         self._kills: list[Kill] = []
         self._well_since: float | None = None
         self._hit: tuple[int | None, float] = None, -HIT_SECONDS
 
     @property
-    def is_told(self) -> bool:
+    def has_counter(self) -> bool:
         """Whether there is a counter at all."""
         return self._known is not None
 
@@ -131,7 +134,7 @@ class OomWatch:
         """Whether one kill, and no more, is not laid to any process yet."""
         return len(self._kills) == 1
 
-    def strangers(self, now: float, *, are_well: bool | None) -> list[Kill]:
+    def unclaimed(self, now: float, *, are_well: bool | None) -> list[Kill]:
         """
         Return the kills that were those of other processes, and forget them.
 
@@ -169,8 +172,3 @@ class OomWatch:
                 level = reached_at(self._events, events)
             self._kills += [Kill(now, level)] * (count - self._known)
         self._known, self._events = count, events
-
-
-def no_events() -> tuple[Events, ...]:
-    """Return the counters where there are none."""
-    return (NO_EVENTS,)
