@@ -160,8 +160,8 @@ class Supervisor:
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
-        self._load.look()
         if self.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
+            self._load.look()
             return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
@@ -169,6 +169,7 @@ class Supervisor:
         )
         if stopping.is_set() or sample is None:
             return self._interval()
+        self._load.look()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
