@@ -76,7 +76,7 @@ class TestTable:
         environ = {"GUNICORN_WORKLOAD": "io", "WEB_CONCURRENCY": "3", "GUNICORN_TIMEOUT": "10"}
         assert table(POD, environ, ["gunicorn", "--workers", "4", "app:app"]) == (
             """\
-gunicorn-autoconf: plan: 4 gthread workers x 100 threads: 1.5 cores, 1 GiB, WSGI, io \
+gunicorn-autoconf: plan: 4 gthread workers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
 (GUNICORN_WORKLOAD)
 gunicorn-autoconf:   worker_class     gthread   io, WSGI: waiting costs a thread, not a process
 gunicorn-autoconf:   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
@@ -93,7 +93,7 @@ gunicorn-autoconf:   worker_tmp_dir   /dev/shm  a tmpfs: heartbeats never wait f
     def test_of_a_host_where_nothing_is_declared(self) -> None:
         head, *_ = table(machine(1), {}).splitlines()
         assert head == (
-            "gunicorn-autoconf: plan: 3 sync workers: 1 core, 16 GiB, WSGI, no workload declared"
+            "gunicorn-autoconf: plan: 3 sync workers: 1 core, 16 GiB, WSGI, workload auto"
         )
 
     def test_of_declared_sizes(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from builders import GIB, MIB, limit, machine, memory
 from cgroup_trees import V2_EVENTS, v2
+from interruptions import Interruption
 from simulation import Log
 
 from gunicorn_autoconf.machine.facts import ProcessMemory
@@ -17,7 +18,7 @@ from gunicorn_autoconf.server.state import ServerState
 
 MEMORY = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
 APP = "/sys/fs/cgroup/app"
-ODD = "worker 11 ended without its exit hooks"
+ODD = "gunicorn-autoconf: worker 11 ended without its exit hooks"
 
 
 class Scene:
@@ -87,13 +88,13 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_orderly_end(scene: Scene) -> None:
-    assert scene.end(reports=True).startswith("worker 11 exited: ")
+    assert scene.end(reports=True).startswith("gunicorn-autoconf: worker 11 exited: ")
 
 
 def test_oom_kill(scene: Scene) -> None:
     scene.kill(1)
     assert scene.end() == (
-        "worker 11 was killed by the kernel's OOM killer: "
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer: "
         "limit 512 MiB at /sys/fs/cgroup/app, 2 workers"
     )
 
@@ -138,14 +139,14 @@ def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
         "are in use, and this one had "
     )
     # The kill is still to be told.
-    assert len(scene.state._oom.unclaimed(1e9, are_well=None)) == 1
+    assert len(scene.state.oom.unclaimed(1e9, are_well=None)) == 1
 
 
 def test_killed_while_it_ended(scene: Scene) -> None:
     scene.supervise(retired=True)
     scene.kill(1)
     assert scene.reap_workers(11, signal.SIGKILL, reports=True) == (
-        "worker 11 was killed by the kernel's OOM killer while it ended: "
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer while it ended: "
         "limit 512 MiB at /sys/fs/cgroup/app, 2 workers, it used 50 MiB (50 MiB at boot) when "
         "last seen"
     )
@@ -164,9 +165,11 @@ def test_orderly_end_after_a_kill_of_another_process(scene: Scene, retired: bool
     scene.supervise(retired=retired)
     scene.kill(1)
     cause = "was retired by the memory guard" if retired else "exited"
-    assert scene.end(reports=True).startswith(f"worker 11 {cause}: ")
+    assert scene.end(reports=True).startswith(f"gunicorn-autoconf: worker 11 {cause}: ")
     scene.state.ended(scene.server, scene.boot(12), reports_end=True)
-    assert scene.log.lines[-1].startswith("worker 12 was killed by the kernel's OOM killer: ")
+    assert scene.log.lines[-1].startswith(
+        "gunicorn-autoconf: worker 12 was killed by the kernel's OOM killer: "
+    )
 
 
 def test_one_of_many_kills_has_no_line_of_its_own(scene: Scene) -> None:
@@ -174,7 +177,9 @@ def test_one_of_many_kills_has_no_line_of_its_own(scene: Scene) -> None:
     scene.told = [False]
     scene.kill(1)
     scene.log.error = None  # type: ignore[method-assign, assignment]
-    assert scene.end().startswith("worker 11 was killed by the kernel's OOM killer: ")
+    assert scene.end().startswith(
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer: "
+    )
 
 
 def test_counter_that_is_shared(tmp_path: Path) -> None:
@@ -186,14 +191,17 @@ def test_counter_that_is_shared(tmp_path: Path) -> None:
     server: Any = SimpleNamespace(log=log, WORKERS={})
     state.ended(server, worker, reports_end=True)
     (line,) = log.lines
-    assert line.startswith("worker 11 was probably killed by the kernel's OOM killer: ")
+    assert line.startswith(
+        "gunicorn-autoconf: worker 11 was probably killed by the kernel's OOM killer: "
+    )
     assert line.endswith("the count of kills at /sys/fs/cgroup is shared with others")
 
 
 def test_timeout(scene: Scene) -> None:
     scene.worker.aborted = True
     assert scene.end() == (
-        "worker 11 was killed by Gunicorn after timeout, not by the kernel's OOM killer"
+        "gunicorn-autoconf: worker 11 was killed by Gunicorn after timeout, "
+        "not by the kernel's OOM killer"
     )
 
 
@@ -207,4 +215,32 @@ def test_kill_where_the_kernel_counts_none(tmp_path: Path) -> None:
 
 
 def test_worker_that_never_tells_its_end(scene: Scene) -> None:
-    assert scene.end(reports_end=False) == "worker 11 exited"
+    assert scene.end(reports_end=False) == "gunicorn-autoconf: worker 11 exited"
+
+
+def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
+    """As in Gunicorn 23, which reaps in a signal handler: each end has its own kill and line."""
+    lines = 0
+    while True:
+        scene = Scene(tmp_path)
+        other = scene.boot(12)
+
+        def end_other(scene: Scene = scene, other: Any = other) -> None:
+            scene.kill(2)
+            scene.state.ended(scene.server, other, reports_end=True)
+
+        scene.kill(1)
+        interruption = Interruption(ServerState.ended, end_other)
+        with interruption.at(lines, file="server/oom_watch.py"):
+            scene.state.ended(scene.server, scene.worker, reports_end=True)
+        if not interruption.has_come:
+            break
+        lines += 1
+        assert sorted(line.rpartition(": ")[0] for line in scene.log.lines) == [
+            "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer",
+            "gunicorn-autoconf: worker 12 was killed by the kernel's OOM killer",
+        ]
+        assert not scene.state.oom.has_unclaimed
+        assert scene.state.records._page
+        assert scene.state.records._page.taken == 0
+    assert lines > 10
