@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
@@ -27,6 +27,8 @@ from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_events
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
+from gunicorn_autoconf.plan.bounds import guard_mode
+from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.paused_thread import PausedThread
@@ -61,6 +63,7 @@ class ServerState:
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
+        self._start_supervising: Callable[[], None] | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._events = find_memory_events(loaded.root)
@@ -72,10 +75,12 @@ class ServerState:
             self.loaded, self.final = loaded, final
             if self.supervisor:
                 self.supervisor.reloaded()
+        if self._start_supervising:
+            self._start_supervising()  # A reload may have turned the guard or the log on.
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
-        Take care of forks; start the threads.
+        Take care of forks; start the threads for which there is something to do.
 
         Args:
             server: The arbiter.
@@ -101,31 +106,35 @@ class ServerState:
                 "this cgroup, the arbiter included",
             )
 
+        self._start_supervising = partial(self._supervise, server, replaced)
+        self._start_supervising()
+
+    def _supervise(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
+        """Start the supervisor's thread, where there is something to do and it does not run yet."""
+        final = self.final
+        guards = guard_mode(final.machine, final.declaration) is not MemoryGuard.OFF
+        if self._supervising or not (guards or final.declaration.memory_log_interval_seconds):
+            return
+
         def step(stopping: threading.Event) -> float:
             if self.supervisor:
                 return self.supervisor.try_step(stopping)
-            self._make_supervisor(server, replaced)
+            # Imported in this thread, once the first workers are forked: they need nothing of it,
+            # and a start does not wait for 8 ms of imports.
+            from gunicorn_autoconf.server import supervisor, worker_ends  # noqa: F401 - for `ended`
+
+            self.supervisor = supervisor.Supervisor(
+                server, lambda: self.final, self.records, self.oom, replaced, timing=self._timing
+            )
             return self._timing.fastest_seconds
 
         self._supervising = PausedThread(step, SUPERVISE_SECONDS)
         self._supervising.start()
 
-    def _make_supervisor(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
-        """
-        Make the supervisor, in its thread, once the first workers are forked.
-
-        They need nothing of what is imported here, and a start waits for no import: 8 ms of it.
-        """
-        from gunicorn_autoconf.server import supervisor, worker_ends  # noqa: F401 - for the first
-
-        self.supervisor = supervisor.Supervisor(
-            server, lambda: self.final, self.records, self.oom, replaced, timing=self._timing
-        )
-
     @cached_property
     def oom(self) -> ServerOom:
         """The OOM kills since the start."""
-        from gunicorn_autoconf.server import oom_watch  # See `_make_supervisor`.
+        from gunicorn_autoconf.server import oom_watch  # See `_supervise`.
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
@@ -167,7 +176,7 @@ class ServerState:
 
         Where its class *reports_end*, a worker that ends by itself has reported it before.
         """
-        from gunicorn_autoconf.server.worker_ends import log_end  # See `_make_supervisor`.
+        from gunicorn_autoconf.server.worker_ends import log_end  # See `_supervise`.
 
         if self.patrol and self._watching:
             with self._watching.paused():

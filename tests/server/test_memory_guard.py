@@ -508,3 +508,21 @@ def test_off_without_a_log_starts_no_thread_but_the_watchdogs(gunicorn: Launcher
     answering(server, 2)
     assert server.arbiter.num_threads() == 2  # Its own, and the watchdog's.
     assert not server.lines("memory workers=|guard")
+
+
+def test_reload_that_turns_the_log_on_has_an_effect(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "gunicorn.conf.py",
+        """
+        import os
+        from gunicorn_autoconf import autoconf
+
+        interval = 1 if os.path.exists("on") else 0
+        globals().update(autoconf(memory_guard="off", memory_log_interval=interval).settings)
+        """,
+    )
+    server = gunicorn.start(WSGI, GUNICORN_WORKERS="1")
+    server.wait_for("worker .* booted")
+    gunicorn.write("on", "")
+    server.arbiter.send_signal(signal.SIGHUP)
+    server.wait_for("memory workers=1 ")
