@@ -16,6 +16,7 @@ _CORES = re.compile(rf"{_NUMBER}(?P<unit>m?)", re.ASCII)
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+TIB = 1024 * GIB
 
 # What no machine has; beyond it the arithmetic of floats ends in errors.
 MAX_BYTES = 2**63
@@ -168,6 +169,25 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_time(text: str) -> float:
+    """
+    Return seconds from ``60``, ``90s``, ``10m`` or ``1h``.
+
+    >>> parse_time("10m")
+    600.0
+
+    Raises:
+        ValueError: Not of that form, or more than a day.
+    """
+    found = re.fullmatch(rf"{_NUMBER}\s*(?P<unit>[smh]?)", text, re.ASCII)
+    if found is None:
+        raise ValueError
+    seconds = float(found["number"]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found["unit"]]
+    if not seconds <= MAX_DURATION_SECONDS:
+        raise ValueError
+    return seconds
+
+
 def parse_rate(text: str) -> float:
     """
     Return requests per second from ``300`` or ``0.5``.
@@ -201,14 +221,16 @@ def parse_utilisation(text: str) -> float:
 
 def format_bytes(value: int) -> str:
     """
-    Return *value* in MiB below 1 GiB and in GiB from there, with no more digits than matter.
+    Return *value* in MiB, GiB from 1 GiB on or TiB from 1 TiB on, with no more digits than matter.
 
-    >>> format_bytes(536870912), format_bytes(1610612736)
-    ('512 MiB', '1.5 GiB')
+    >>> format_bytes(536870912), format_bytes(1610612736), format_bytes(100 * 2**40)
+    ('512 MiB', '1.5 GiB', '100 TiB')
     """
     if abs(value) < GIB:
         return f"{round(value / MIB, 1):g} MiB"
-    return f"{round(value / GIB, 2):g} GiB"
+    if abs(value) < TIB:
+        return f"{round(value / GIB, 2):g} GiB"
+    return f"{round(value / TIB, 2):g} TiB"
 
 
 def write_bytes(value: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import (
     parse_cores,
     parse_count,
@@ -41,6 +41,11 @@ def _interface(text: str) -> Interface | None:
     return None if text.lower() == "auto" else Interface(_one_of(Interface)(text))
 
 
+def _workload(text: str) -> Workload | None:
+    workload = Workload(_one_of(Workload)(text))
+    return None if workload is Workload.AUTO else workload
+
+
 class Variable(NamedTuple):
     """
     One row of the table.
@@ -53,6 +58,7 @@ class Variable(NamedTuple):
         default: What applies if the variable is unset, for help and docs.
         meaning: What the variable is for, one phrase.
         prefix: What the variable's name begins with.
+        choices: All values that are allowed, where they are few, for a shell's completion.
     """
 
     keyword: str
@@ -62,6 +68,7 @@ class Variable(NamedTuple):
     default: str
     meaning: str
     prefix: str = PREFIX
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,6 +84,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="workload",
         parse=_one_of(Workload),
         allowed="one of cpu, mixed, io, async",
+        choices=("cpu", "mixed", "io", "async"),
         default="mixed, without threads",
         meaning="what requests spend their time on",
     ),
@@ -85,6 +93,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="interface",
         parse=_interface,
         allowed="one of auto, asgi, wsgi",
+        choices=("auto", "asgi", "wsgi"),
         default="auto",
         meaning="what the application speaks; auto reads its source",
     ),
@@ -157,8 +166,17 @@ VARIABLES: tuple[Variable, ...] = (
         field="memory_guard",
         parse=_one_of(MemoryGuard),
         allowed="one of off, observe, act",
+        choices=("off", "observe", "act"),
         default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="what the memory guard may do",
+    ),
+    Variable(
+        keyword="load_guard",
+        field="load_guard",
+        parse=_one_of(LoadGuard),
+        allowed="one of off, observe, act",
+        default="act under a cgroup's or a declared limit, observe otherwise",
+        meaning="whether workers are added and retired by load, where the workload is auto",
     ),
     Variable(
         keyword="stall_warning",

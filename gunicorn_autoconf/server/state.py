@@ -17,27 +17,28 @@ Gunicorn's count whether an operator has changed it.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_events
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.plan.bounds import guard_mode
-from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.paused_thread import PausedThread
+from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
     from gunicorn_autoconf.server.supervisor import Supervisor
@@ -46,6 +47,16 @@ _NAME = "gunicorn_autoconf"
 
 # When the supervisor's thread begins: after the fork of the first workers, before their first end.
 SUPERVISE_SECONDS = 0.2
+
+
+class _End(NamedTuple):
+    """A worker that is gone, as Gunicorn reports it."""
+
+    worker: Worker
+    reports_end: bool
+    """Whether one that ends by itself has said so before."""
+    status: int | None
+    """The signal that ended it, as `wait_status` returns it."""
 
 
 class ServerState:
@@ -63,11 +74,13 @@ class ServerState:
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
-        self._start_supervising: Callable[[], None] | None = None
+        self.load: LoadWatch | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._events = find_memory_events(loaded.root)
         self._events_before = self._events.read() if self._events else (NO_EVENTS,)
+        self._ends: deque[_End] = deque()
+        self._is_ending = False
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
@@ -75,12 +88,10 @@ class ServerState:
             self.loaded, self.final = loaded, final
             if self.supervisor:
                 self.supervisor.reloaded()
-        if self._start_supervising:
-            self._start_supervising()  # A reload may have turned the guard or the log on.
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
-        Take care of forks; start the threads for which there is something to do.
+        Take care of forks; start the threads.
 
         Args:
             server: The arbiter.
@@ -106,35 +117,42 @@ class ServerState:
                 "this cgroup, the arbiter included",
             )
 
-        self._start_supervising = partial(self._supervise, server, replaced)
-        self._start_supervising()
-
-    def _supervise(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
-        """Start the supervisor's thread, where there is something to do and it does not run yet."""
-        final = self.final
-        guards = guard_mode(final.machine, final.declaration) is not MemoryGuard.OFF
-        if self._supervising or not (guards or final.declaration.memory_log_interval_seconds):
-            return
-
         def step(stopping: threading.Event) -> float:
             if self.supervisor:
                 return self.supervisor.try_step(stopping)
-            # Imported in this thread, once the first workers are forked: they need nothing of it,
-            # and a start does not wait for 8 ms of imports.
-            from gunicorn_autoconf.server import supervisor, worker_ends  # noqa: F401 - for `ended`
-
-            self.supervisor = supervisor.Supervisor(
-                server, lambda: self.final, self.records, self.oom, replaced, timing=self._timing
-            )
+            self._make_supervisor(server, replaced)
             return self._timing.fastest_seconds
 
         self._supervising = PausedThread(step, SUPERVISE_SECONDS)
         self._supervising.start()
 
+    def _make_supervisor(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
+        """
+        Make the supervisor, in its thread, once the first workers are forked.
+
+        They need nothing of what is imported here, and a start waits for no import: 8 ms of it.
+        """
+        from gunicorn_autoconf.server import (
+            load_watch,
+            supervisor,
+            worker_ends,  # noqa: F401 - for the first end
+        )
+
+        self.load = load_watch.LoadWatch(server, lambda: self.final, self.records)
+        self.supervisor = supervisor.Supervisor(
+            server,
+            lambda: self.final,
+            self.records,
+            self.oom,
+            replaced,
+            load=self.load,
+            timing=self._timing,
+        )
+
     @cached_property
     def oom(self) -> ServerOom:
         """The OOM kills since the start."""
-        from gunicorn_autoconf.server import oom_watch  # See `_supervise`.
+        from gunicorn_autoconf.server import oom_watch  # See `_make_supervisor`.
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
@@ -176,12 +194,22 @@ class ServerState:
 
         Where its class *reports_end*, a worker that ends by itself has reported it before.
         """
-        from gunicorn_autoconf.server.worker_ends import log_end  # See `_supervise`.
+        self._ends.append(_End(worker, reports_end, wait_status(worker.pid)))
+        while self._ends and not self._is_ending:
+            self._is_ending = True
+            try:
+                while self._ends:
+                    self._end(server, self._ends.popleft())
+            finally:
+                self._is_ending = False
+
+    def _end(self, server: Arbiter, end: _End) -> None:
+        from gunicorn_autoconf.server.worker_ends import log_end  # See `_make_supervisor`.
 
         if self.patrol and self._watching:
             with self._watching.paused():
-                self.patrol.ended(worker)
-        ended = self.records.ended(worker)
+                self.patrol.ended(end.worker)
+        ended = self.records.ended(end.worker)
         # An end before the supervisor is there must not make what it is about to make.
         is_early = self._supervising and not self.supervisor
         with self._supervising.paused() if self._supervising and is_early else nullcontext():
@@ -189,12 +217,13 @@ class ServerState:
         memory = supervisor.memory if supervisor else self.final.machine.memory
         log_end(
             server,
-            worker,
+            end.worker,
             ended,
             oom=oom,
             supervisor=supervisor,
             memory=memory,
-            reports_end=reports_end,
+            reports_end=end.reports_end,
+            status=end.status,
         )
 
 

@@ -107,5 +107,5 @@ class LongRequests:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         serving = render_request(request.method, request.path)
         thread = ThreadStack(names.get(ident, str(ident)), add_sources(stack), serving)
-        fields = {"event": "long_request", "place": suspect.place, "request_seconds": seconds}
+        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
         self._say(WARNING, join([headline, *render_threads([thread], self._origins)]), fields)

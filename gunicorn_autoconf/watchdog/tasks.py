@@ -98,7 +98,7 @@ class TaskWatcher:
         shown = [ThreadStack(t.name, add_sources(t.stack), t.request) for t in tasks]
         lines = render_threads(shown, self._origins, kind="task")
         text = join([f"{head}, innermost line first:", *lines])
-        self._say(level, text, {"event": "awaiting", "tasks": len(tasks)})
+        self._say(level, text, {"event_name": "awaiting", "tasks": len(tasks)})
 
 
 class _Task:
