@@ -262,3 +262,15 @@ def write_cores(cores: float) -> str:
 def plural(count: float, noun: str) -> str:
     """A count and what is counted."""
     return f"{count:g} {noun}{'' if count == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    r"""
+    Return *text* as every log and terminal can show it, on one line.
+
+    A path, a cgroup's name and what a client sends may hold any byte.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
