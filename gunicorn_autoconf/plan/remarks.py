@@ -11,7 +11,7 @@ from gunicorn_autoconf.app.finding import StateKind
 from gunicorn_autoconf.plan import machine_remarks
 from gunicorn_autoconf.plan.bounds import POOL_THREADS
 from gunicorn_autoconf.plan.known import Known
-from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.plan import Remark, Severity, first_choice, value_before
 from gunicorn_autoconf.plan.timeouts import longest_drain_seconds
 from gunicorn_autoconf.plan.variables import WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload
@@ -104,7 +104,7 @@ def _pools_beside_max_concurrency(known: Known) -> Iterator[str]:
             "bounds workers, not the threads that Django makes in each; bound its connections in "
             "a pool"
         )
-    elif plan.first_choice("threads") > 1:  # A pool was planned, the bound was too low.
+    elif first_choice(plan, "threads") > 1:  # A pool was planned, the bound was too low.
         about += f", raise this to {POOL_THREADS * plan.most_workers}, or run fewer workers"
     elif plan.settings["worker_class"] == UVICORN:
         about += ", or set GUNICORN_WORKLOAD=io"
@@ -222,7 +222,7 @@ def _web_concurrency(known: Known) -> Iterator[str]:
     explicit = known.declaration.explicit("workers")
     if explicit is None or explicit.source != WEB_CONCURRENCY.name:
         return
-    planned = known.plan.value_before(known.plan.reasons_for("workers")[-1])
+    planned = value_before(known.plan, known.plan.reasons_for("workers")[-1])
     if planned not in {None, explicit.value}:
         yield (
             f"WEB_CONCURRENCY={explicit.value} overrides the planned count of {planned} and keeps "
