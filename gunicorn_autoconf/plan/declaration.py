@@ -29,7 +29,10 @@ MAX_UNKNOWN_NAMES = 20
 
 # What Kubernetes sets in every pod for a service whose name begins with "gunicorn".
 # Source: Kubernetes, "Service", discovering services, environment variables.
-_SERVICE = r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+_SERVICE = (
+    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
 _SERVICE_PORT = r"(?:.+_)?PORT"
 _SERVICE_ADDRESS = r"(?:tcp|udp|sctp)://"
 
