@@ -2,6 +2,11 @@
 What an event loop that runs is waiting for: a start or an end that awaits for ever.
 
 Reads the frames of suspended coroutines; runs in the worker, as only that knows its tasks.
+
+Theory of operation. A `TaskWatcher` is called once a second, by a tick of the loop that it looks
+at. A worker *starts* from the first call until its lifespan has started up, then *serves*, and
+*ends* once it is not alive any more or uvicorn was told to stop. A start and an end that take long
+are reported once each. Nothing else is kept; frames are read at a report and thrown away.
 """
 
 from __future__ import annotations
