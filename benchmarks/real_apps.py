@@ -259,7 +259,7 @@ def working_set(cgroup: Cgroup) -> int:
 HEAD = (
     "| application | limit | workers at start | settled | forecast | measured | error "
     "| use of the limit | OOM kills | recycles, shrinks | plain: use | kills | answers other "
-    "than 2xx: ours, plain |"
+    "than 2xx, 3xx: ours, plain |"
 )
 
 
@@ -277,8 +277,8 @@ def row(name: str, application: Application, ours: Result, plain: Result) -> str
 
 
 def others(answers: Counter[str]) -> str:
-    """How many answers were not 2xx, of how many."""
-    bad = sum(count for answer, count in answers.items() if not answer.startswith("2"))
+    """How many answers were neither 2xx nor 3xx, of how many."""
+    bad = sum(count for answer, count in answers.items() if answer[0] not in "23")
     return f"{bad} of {sum(answers.values())}"
 
 
