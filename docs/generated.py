@@ -40,7 +40,7 @@ from gunicorn_autoconf.machine.platforms import PLATFORMS
 from gunicorn_autoconf.plan.alias_table import ALIASES, Alias
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
-from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
+from gunicorn_autoconf.plan.workload import WORKLOADS, Shape, Workload
 from gunicorn_autoconf.server.gunicorn import setting_flags
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.worker_classes import FAMILIES, Interface, class_name
@@ -150,7 +150,6 @@ def workloads() -> str:
         (f"`{workload.value}`", interface, shape)
         for (workload, interface), shape in WORKLOADS.items()
     ]
-    rows += [("not declared", interface, shape) for interface, shape in UNDECLARED.items()]
     return table(
         ("Workload", "Application", "Worker class", "Workers for *c* cores", "Why"),
         ((name, interface.value.upper(), *cells(shape)) for name, interface, shape in rows),

@@ -31,7 +31,7 @@ from gunicorn_autoconf.server.requirements import check_requirements, load_hook
 from gunicorn_autoconf.server.worker_class import check_what_is_written
 
 if TYPE_CHECKING:
-    from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+    from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
     from gunicorn_autoconf.worker_classes import Interface
 
 
@@ -88,6 +88,7 @@ def autoconf(
     max_concurrency: int | None = None,
     memory_log_interval: float | None = None,
     memory_guard: MemoryGuard | str | None = None,
+    load_guard: LoadGuard | str | None = None,
     stall_warning: float | None = None,
     environ: Mapping[str, str] | None = None,
     argv: Sequence[str] | None = None,

@@ -11,7 +11,6 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from gunicorn_autoconf.app.factory import bindings
@@ -27,7 +26,7 @@ from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.server.compose import Hook, arity_of
 from gunicorn_autoconf.server.gunicorn import default_setting, is_hook
-from gunicorn_autoconf.server.worker_class import ALIKE, check_worker_class
+from gunicorn_autoconf.server.worker_class import alike, check_worker_class
 
 
 def check_requirements(
@@ -171,8 +170,7 @@ def _check_level(explicit: Explicit) -> None:
     text = explicit.value
     if not isinstance(text, str) or text.lower() in known:
         return
-    alike = get_close_matches(text.lower(), known, n=1, cutoff=ALIKE)
-    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or next(iter(alike), None)
+    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or alike(text, known)
     remedy = f"use one of {', '.join(known)}"
     raise DeclarationError(
         explicit.source, text, remedy + (f"; did you mean {nearest}?" if nearest else "")

@@ -8,8 +8,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable
 from typing import Any
 
 from gunicorn_autoconf.errors import DeclarationError
@@ -21,7 +20,7 @@ from gunicorn_autoconf.worker_classes import GTHREAD, SYNC, UVICORN
 
 # How alike two names are for one to be a slip of the other: gthreads and gthread are (0.93),
 # eventlet and gevent are not (0.71).
-ALIKE = 0.8
+_ALIKE = 0.8
 
 # Their classes can be looked up without running anything of the user's.
 _SERVERS = ("gunicorn", "gunicorn_autoconf", "uvicorn", "uvicorn_worker")
@@ -97,10 +96,15 @@ def remedy_for(value: object) -> str | None:
     return None
 
 
-def _nearest(text: str, aliases: Sequence[str]) -> str | None:
-    if "uvicorn" in text.lower():
-        return UVICORN
-    return next(iter(get_close_matches(text.lower(), aliases, n=1, cutoff=ALIKE)), None)
+def alike(text: str, names: Iterable[str]) -> str | None:
+    """Return the one of *names* of which *text* may be a slip, or None."""
+    from difflib import get_close_matches  # Imported only for a start that ends here.
+
+    return next(iter(get_close_matches(text.lower(), names, n=1, cutoff=_ALIKE)), None)
+
+
+def _nearest(text: str, aliases: Iterable[str]) -> str | None:
+    return UVICORN if "uvicorn" in text.lower() else alike(text, aliases)
 
 
 def _is_asked_by_us() -> bool:

@@ -66,7 +66,7 @@ def test_text() -> None:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[:3] == [
-        "3 sync workers: 2 cores, 1 GiB, WSGI, no workload declared",
+        "3 sync workers: 2 cores, 1 GiB, WSGI, auto (not declared)",
         "",
         "Machine",
     ]
