@@ -68,6 +68,13 @@ def _conf_file_class(known: Known) -> Iterator[str]:
         yield f"{known.conf_file}: {known.conf_file_class}"
 
 
+def _no_workers(known: Known) -> Iterator[str]:
+    explicit = known.declaration.explicit("workers")
+    if explicit and known.workers < 1:
+        count = f"workers = {known.workers} ({explicit.source})"
+        yield f"{count}: no request is answered; set at least 1"
+
+
 def _async_without_asgi(known: Known) -> Iterator[str]:
     if known.plan.workload is Workload.ASYNC and not known.is_asgi:
         yield "workload async needs an ASGI application; planned as io"
@@ -265,6 +272,7 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("graceful-timeout", Severity.PROBLEM, _graceful_timeout),
     ("application", Severity.PROBLEM, _application),
     ("conf-file", Severity.PROBLEM, _conf_file_class),
+    ("workers", Severity.PROBLEM, _no_workers),
     ("workload", Severity.PROBLEM, _async_without_asgi),
     ("threads", Severity.PROBLEM, _sync_with_threads),
     ("max-concurrency", Severity.PROBLEM, _above_max_concurrency),
