@@ -20,9 +20,9 @@ from typing import Any
 from builders import MIB, WSGI, declare, limit, machine, memory
 
 from gunicorn_autoconf.fleet.counters import Counters
-from gunicorn_autoconf.fleet.records import Tally
+from gunicorn_autoconf.fleet.records import Tally, WorkerRecord
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.fleet.sampler import Readers, Sampler, WorkerRecord
+from gunicorn_autoconf.fleet.sampler import Readers, Sampler
 from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind

@@ -82,4 +82,4 @@ def _within_limits(machine: Machine) -> Machine:
 
 
 def _unused(level: MemoryLimit) -> MemoryLimit:
-    return replace(level, working_set_bytes=None)
+    return level._replace(working_set_bytes=None)

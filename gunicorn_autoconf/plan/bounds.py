@@ -91,7 +91,7 @@ def workers_without_cut(result: Plan, given: Given) -> int:
         given.declaration.max_workers,
         pids.workers_within_limit(given),
     )
-    wanted: int = cuts[0].inputs["wanted"]
+    wanted: int = result.value_before(cuts[0])
     return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
 
 

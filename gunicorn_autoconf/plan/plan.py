@@ -106,6 +106,16 @@ class Plan:
         """The reasons for *setting*, the one that holds last."""
         return tuple(reason for reason in self.reasons if reason.setting == setting)
 
+    def first_choice(self, setting: str) -> Any:
+        """What *setting* was before anything bounded it or the operator set it."""
+        return self.reasons_for(setting)[0].value
+
+    def value_before(self, reason: Reason) -> Any:
+        """What the setting of *reason* was before this choice; None where it is the first one."""
+        reasons = self.reasons_for(reason.setting)
+        number = next(number for number, each in enumerate(reasons) if each is reason)
+        return reasons[number - 1].value if number else None
+
 
 class Given(NamedTuple):
     """

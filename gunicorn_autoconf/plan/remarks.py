@@ -59,7 +59,7 @@ def _application(known: Known) -> Iterator[str]:
     elif application.interface is None:
         yield (
             f"could not tell ASGI from WSGI, planned for {planned_for}: "
-            f"{application.evidence}; GUNICORN_INTERFACE says it"
+            f"{application.evidence}; set GUNICORN_INTERFACE"
         )
 
 
@@ -99,7 +99,7 @@ def _pools_beside_max_concurrency(known: Known) -> Iterator[str]:
             "bounds workers, not the threads that Django makes in each; bound its connections in "
             "a pool"
         )
-    elif plan.reasons_for("threads")[0].value > 1:  # A pool was planned, the bound was too low.
+    elif plan.first_choice("threads") > 1:  # A pool was planned, the bound was too low.
         about += f", raise this to {POOL_THREADS * plan.most_workers}, or run fewer workers"
     elif plan.settings["worker_class"] == UVICORN:
         about += ", or set GUNICORN_WORKLOAD=io"
@@ -217,7 +217,7 @@ def _web_concurrency(known: Known) -> Iterator[str]:
     explicit = known.declaration.explicit("workers")
     if explicit is None or explicit.source != WEB_CONCURRENCY.name:
         return
-    planned = known.plan.reasons_for("workers")[-1].inputs.get("planned")
+    planned = known.plan.value_before(known.plan.reasons_for("workers")[-1])
     if planned not in {None, explicit.value}:
         yield (
             f"WEB_CONCURRENCY={explicit.value} overrides the planned count of {planned} and keeps "

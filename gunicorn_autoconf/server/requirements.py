@@ -10,9 +10,8 @@ import importlib
 import inspect
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from gunicorn_autoconf.app.factory import bindings
@@ -194,7 +193,14 @@ def _check_worker_class(explicit: Explicit) -> None:
 def _nearest_class(text: str, aliases: Sequence[str]) -> str | None:
     if "uvicorn" in text.lower():
         return UVICORN
-    return next(iter(get_close_matches(text.lower(), aliases, n=1, cutoff=_ALIKE)), None)
+    return _alike(text, aliases)
+
+
+def _alike(text: str, names: Iterable[str]) -> str | None:
+    """The one of *names* of which *text* may be a slip."""
+    from difflib import get_close_matches  # Imported only for a start that ends here.
+
+    return next(iter(get_close_matches(text.lower(), names, n=1, cutoff=_ALIKE)), None)
 
 
 def _check_level(explicit: Explicit) -> None:
@@ -203,8 +209,7 @@ def _check_level(explicit: Explicit) -> None:
     text = explicit.value
     if not isinstance(text, str) or text.lower() in known:
         return
-    alike = get_close_matches(text.lower(), known, n=1, cutoff=_ALIKE)
-    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or next(iter(alike), None)
+    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or _alike(text, known)
     remedy = f"use one of {', '.join(known)}"
     raise DeclarationError(
         explicit.source, text, remedy + (f"; did you mean {nearest}?" if nearest else "")

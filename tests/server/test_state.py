@@ -138,7 +138,7 @@ def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
         "are in use, and this one had "
     )
     # The kill is still to be told.
-    assert len(scene.state._oom.unclaimed(1e9, are_well=None)) == 1
+    assert len(scene.state.oom.unclaimed(1e9, are_well=None)) == 1
 
 
 def test_killed_while_it_ended(scene: Scene) -> None:
