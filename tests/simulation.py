@@ -272,15 +272,9 @@ class Fleet:
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
-        self.unclaimed_kills: Callable[[], int] = lambda: 0
-        kills: Any = SimpleNamespace(
-            has_counter=True,
-            has_unclaimed=False,
-            unclaimed=lambda now, are_well: [None] * self.unclaimed_kills(),
-            read=lambda: (),
-            highs=lambda: (),
-            pressure=lambda: None,
-        )
+        self.unclaimed_kills: Callable[[], int] | None = None
+        """How many kills are new; as long as nobody asks, the kernel counts none."""
+        kills: Any = Kills(self)
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,
@@ -496,6 +490,33 @@ class Fleet:
             self.mistakes.append(f"{self.now} s: no worker")
         if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > 1:
             self.mistakes.append(f"{self.now} s: two workers end at once")
+
+
+class Kills:
+    """What the kernel counts, in the place of `ServerOom`."""
+
+    has_unclaimed = False
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @property
+    def has_counter(self) -> bool:
+        # Where there is one, each step looks for relatives of the workers in the real /proc.
+        return self._fleet.unclaimed_kills is not None
+
+    def unclaimed(self, now: float, *, are_well: bool | None) -> list[None]:
+        count = self._fleet.unclaimed_kills
+        return [None] * (count() if count else 0)
+
+    def read(self) -> tuple[()]:
+        return ()
+
+    def highs(self) -> tuple[()]:
+        return ()
+
+    def pressure(self) -> None:
+        return None
 
 
 class WatchedExecutor(Executor):

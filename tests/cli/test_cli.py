@@ -223,6 +223,13 @@ def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
     )
 
 
+def test_a_worker_class_that_the_file_has_wrong(project: Path) -> None:
+    (project / "gunicorn.conf.py").write_text("worker_class = 'gthreads'\n", encoding="utf-8")
+    (warning,) = explain("--cpus", "2")["warnings"]
+    assert warning.startswith("./gunicorn.conf.py: worker_class='gthreads': Gunicorn ")
+    assert warning.endswith(" has no such worker class; did you mean gthread?")
+
+
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux tells")
 @pytest.mark.parametrize(("directory", "is_memory"), [("/dev/shm", True), ("/proc/self", False)])
 def test_the_heartbeat_is_looked_for_where_it_will_be(directory: str, is_memory: bool) -> None:
