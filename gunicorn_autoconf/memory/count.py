@@ -62,10 +62,8 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
     """Add workers where more are planned."""
     if not (permissions.resizing and permissions.growing and now.is_settled):
         return None
-    largest = max(_with_growth(worker) for worker in now.workers)
     has_evidence = _have_worked(now, leaking=permissions.leaking)
-    # Before there is evidence, no idle worker is small: the first guess holds.
-    size_bytes = max(needed.largest, largest if has_evidence else needed.first)
+    size_bytes = size_to_grow_by(now, permissions, needed)
     wanted = plans.beside(size_bytes)
     if permissions.most is not None:
         wanted = min(wanted, permissions.most)
@@ -76,6 +74,14 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
     # Without a count of requests the evidence is weaker: one at a time.
     most = now.target if all(worker.requests is not None for worker in now.workers) else 1
     return Action(Kind.GROW, Room(size_bytes, wanted), add=min(most, wanted - now.target))
+
+
+def size_to_grow_by(now: Sample, permissions: Permissions, needed: Needed) -> int:
+    """Return what each worker is taken to need before there are more of them."""
+    if _have_worked(now, leaking=permissions.leaking):
+        return max(needed.largest, *(_with_growth(worker) for worker in now.workers))
+    # Before there is evidence, no idle worker is small: the first guess holds.
+    return max(needed.largest, needed.first)
 
 
 def _with_growth(worker: WorkerSample) -> int:
