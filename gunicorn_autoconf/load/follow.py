@@ -26,6 +26,8 @@ from gunicorn_autoconf.load.capacity import Bound, Load
 CHANGE_SECONDS = 60.0
 # So long all workers have to be busy, which is two readings of the counters and more.
 BUSY_SECONDS = 9.0
+# So long a step waits for the workers to show what they need, where a guess would bound it.
+GUESS_SECONDS = 60.0
 # With a core in use beyond this share, more workers would take it from those that there are.
 IDLE_CORES_FRACTION = 0.70
 # Each process may hold a connection to a database, and memory of its own.
@@ -56,6 +58,8 @@ class Limits(NamedTuple):
     """How many the plan has without any load."""
     most: int
     """How many memory and all bounds allow."""
+    is_guess: bool = False
+    """Whether that rests on a guess, as workers have not shown yet what they need."""
 
 
 class Change(NamedTuple):
@@ -90,6 +94,7 @@ class Follow:
 
     def __init__(self) -> None:
         self._busy: deque[tuple[float, float]] = deque()
+        self._full_since_seconds: float | None = None
         self._step: _Step | None = None
         self._changed_at_seconds = -math.inf
         self._held_until_seconds = -math.inf
@@ -159,16 +164,17 @@ class Follow:
         """Return how many workers the requests ask for; those there are where they ask for none."""
         is_full = lately.bound_by in (Bound.SLOTS, Bound.LOOP) and lately.seconds >= BUSY_SECONDS
         if not is_full or lately.cores_fraction > IDLE_CORES_FRACTION:
+            self._full_since_seconds = None
             return limits.workers
-        bounds = [
-            demand(lately),
-            most_by_cores(lately),
-            limits.most,
-            MOST_TIMES_PLANNED * limits.planned,
-        ]
+        if self._full_since_seconds is None:
+            self._full_since_seconds = now_seconds
+        asked = min(demand(lately), most_by_cores(lately), MOST_TIMES_PLANNED * limits.planned)
         if now_seconds < self._held_until_seconds:
-            bounds.append(self._held_workers)
-        return min(bounds)
+            asked = min(asked, self._held_workers)
+        is_early = now_seconds - self._full_since_seconds < GUESS_SECONDS
+        if limits.is_guess and is_early and limits.most < asked:
+            return limits.workers
+        return min(asked, limits.most)
 
     def _is_quiet(self, now_seconds: float, workers: int) -> bool:
         """Whether *workers* would have been enough for ten minutes."""

@@ -24,6 +24,7 @@ from gunicorn_autoconf.load.follow import (
 )
 from gunicorn_autoconf.load.lines import change_fields, render_change
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
+from gunicorn_autoconf.memory.count import have_worked
 from gunicorn_autoconf.memory.plans import budget_beside, plans_for
 from gunicorn_autoconf.memory.timing import LOW_FRACTION
 from gunicorn_autoconf.plan.bounds import load_guard_mode
@@ -49,6 +50,11 @@ class Room(NamedTuple):
     size_bytes: int
     """What a worker is taken to need before there are more of them."""
     permissions: Permissions
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the workers have shown what they need."""
+        return have_worked(self.sample, leaking=self.permissions.leaking)
 
 
 class LoadFollower:
@@ -129,7 +135,7 @@ class LoadFollower:
             most = min(most, room.permissions.most)
         if not room.permissions.growing or room.sample.headroom_fraction < LOW_FRACTION:
             most = min(most, target)
-        return Limits(target, planned, most)
+        return Limits(target, planned, most, is_guess=not room.has_evidence)
 
     def _is_full(self, room: Room) -> bool:
         """Whether memory has no room for one worker more."""
