@@ -102,16 +102,16 @@ def render_verdict(verdict: Verdict) -> str:
 def render_change(change: Change, *, would: bool = False) -> str:
     """Return the line of another count of workers."""
     guard = "load guard would" if would else "load guard:"
-    counts = f"from {change.before} to {change.workers} workers"
+    old, new = change.before, change.workers
     if change.cause is Cause.IN_VAIN:
         after, before = _two_digits(change.load.rate), _two_digits(change.rate_before)
         return (
-            f"{PREFIX}{guard} go back {counts}: {change.before} answer {after}/s, fewer answered "
-            f"{before}/s; not tried again for an hour"
+            f"{PREFIX}{guard} go back from {old} to {new} workers: {old} answer {after}/s, "
+            f"fewer answered {before}/s; not tried again for an hour"
         )
     if change.cause is Cause.QUIET:
         return (
-            f"{PREFIX}{guard} shrink {counts}: little load for 10 minutes, "
+            f"{PREFIX}{guard} shrink from {old} to {new} workers: little load for 10 minutes, "
             f"the plan is {change.planned}"
         )
     load = change.load
@@ -120,8 +120,8 @@ def render_change(change: Change, *, would: bool = False) -> str:
         "" if change.connections is None else f"; up to {change.connections} database connections"
     )
     return (
-        f"{PREFIX}{guard} grow {counts}: all are busy, cores {load.cores_fraction * 100:.0f} %"
-        f"{waiting}{connections}"
+        f"{PREFIX}{guard} grow from {old} to {new} workers: all are busy, "
+        f"cores {load.cores_fraction * 100:.0f} %{waiting}{connections}"
     )
 
 
