@@ -16,8 +16,9 @@ from hypothesis import settings
 
 import gunicorn_autoconf
 
-# How long an example takes says nothing on a machine that is busy with servers.
-settings.register_profile("unhurried", deadline=None)
+# How long an example takes says nothing on a machine that is busy with servers. Every run has
+# other examples.
+settings.register_profile("unhurried", deadline=None, max_examples=40)
 settings.load_profile("unhurried")
 
 

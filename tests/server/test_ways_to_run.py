@@ -268,10 +268,9 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("application", [ASGI, WSGI])
-def test_socket_activation(gunicorn: Launcher, application: str) -> None:
+def test_socket_activation(gunicorn: Launcher) -> None:
     activated = (sys.executable, "-c", ACTIVATE, *PYTHON_GUNICORN)
-    server = gunicorn.start(*MODULE_DOOR, application, program=activated, bind=None, **ONE_WORKER)
+    server = gunicorn.start(*MODULE_DOOR, ASGI, program=activated, bind=None, **ONE_WORKER)
 
     assert server.lines(r"Listening at: http://127\.0\.0\.1:(?!8000 )")
     assert server.get().status == 200
