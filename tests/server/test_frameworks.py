@@ -8,7 +8,7 @@ import sys
 import pytest
 from harness import MODULE_DOOR, Launcher, Server
 
-pytestmark = [pytest.mark.server, pytest.mark.each_gunicorn]
+pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
 ASGI = "gunicorn_autoconf.demo:app"
 WSGI = "gunicorn_autoconf.demo:wsgi_app"

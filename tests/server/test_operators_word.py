@@ -67,7 +67,7 @@ def check(arbiter: Any, name: str, value: Any, source: str) -> None:
 class TestAnyWay:
     @pytest.mark.parametrize("key", WAYS)
     def test_a_count(self, key: str) -> None:
-        """Also the one that would be planned."""
+        """Even the one that would be planned; any other value: the next test."""
         way, workers = WAYS[key], 3
         with folder_of(way, "workers", workers, "--workers"):
             arbiter = start()

@@ -9,7 +9,7 @@ import sys
 import pytest
 from harness import MODULE_DOOR, Launcher, Server, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 ASGI_APP = """
     async def app(scope, receive, send):
