@@ -20,6 +20,8 @@ from gunicorn_autoconf.plan import declaration
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.plan.variables import VARIABLES
 
+pytestmark = pytest.mark.one_python
+
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
 ARCHITECTURE = Path(__file__).parents[2] / "docs/explanation/architecture.md"
 # By name below the package, such as "units", "plan" or "plan.steps".

@@ -276,14 +276,12 @@ def test_socket_activation(gunicorn: Launcher) -> None:
     assert server.get().status == 200
 
 
+@pytest.mark.newer_gunicorn
 @pytest.mark.skipif(
     "asgi" not in gunicorn.workers.SUPPORTED_WORKERS, reason="this Gunicorn has no asgi worker"
 )
-@pytest.mark.parametrize("how", ["option", "variable"])
-def test_native_asgi_worker(gunicorn: Launcher, how: str) -> None:
-    options = ("-k", "asgi") if how == "option" else ()
-    variables = {"GUNICORN_WORKER_CLASS": "asgi"} if how == "variable" else {}
-    server = gunicorn.start(*MODULE_DOOR, *options, ASGI, **ONE_WORKER, **variables)
+def test_native_asgi_worker(gunicorn: Launcher) -> None:
+    server = gunicorn.start(*MODULE_DOOR, ASGI, **ONE_WORKER, GUNICORN_WORKER_CLASS="asgi")
 
     server.wait_for_workers(1)
     assert server.lines("Using worker: asgi")
