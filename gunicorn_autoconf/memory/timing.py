@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS
 
@@ -10,8 +10,7 @@ from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS
 LOW_FRACTION = 0.10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(NamedTuple):
     """
     The guard's waiting times and thresholds. Nothing but a test needs other than the defaults.
 

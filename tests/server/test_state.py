@@ -139,7 +139,7 @@ def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
         "are in use, and this one had "
     )
     # The kill is still to be told.
-    assert len(scene.state._oom.unclaimed(1e9, are_well=None)) == 1
+    assert len(scene.state.oom.unclaimed(1e9, are_well=None)) == 1
 
 
 def test_killed_while_it_ended(scene: Scene) -> None:
@@ -233,7 +233,7 @@ def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
             "worker 11 was killed by the kernel's OOM killer",
             "worker 12 was killed by the kernel's OOM killer",
         ]
-        assert not scene.state._oom.has_unclaimed
+        assert not scene.state.oom.has_unclaimed
         assert scene.state.records._page
         assert scene.state.records._page.taken == 0
     assert lines > 10

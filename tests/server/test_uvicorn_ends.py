@@ -196,6 +196,7 @@ def test_application_that_does_not_start_ends_the_server(
     assert server.wait() == 3
     assert server.lines("no database")
     assert server.lines("Worker failed to boot")
+    assert server.lines("tasks that still run") == []  # None of the application's own.
 
 
 ENDLESS_START = """
