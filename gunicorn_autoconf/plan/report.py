@@ -51,13 +51,24 @@ def verdict_line(machine: Machine, declaration: Declaration, plan: Plan) -> Line
     return Line(f"{NAME}: plan: {render_verdict(machine, declaration, plan)}", "plan", fields)
 
 
-def render_table(plan: Plan, loop_and_parser: str | None = None) -> list[Line]:
+def render_table(
+    machine: Machine, declaration: Declaration, plan: Plan, loop_and_parser: str | None = None
+) -> list[Line]:
     """
-    Return a line for each setting with its reason, and one on what the environment sets as well.
+    Return a line on where the facts come from, and one for each setting with its reason.
 
     *loop_and_parser* are those of uvicorn, if it serves the requests.
     """
-    lines = list(_setting_lines(plan))
+    memory, cpus = plan.memory, declaration.sources.get("cpus", machine.cpu.origin.path)
+    sources = {"cores": cpus, "memory": memory.source if memory else "unknown"}
+    found = "; ".join(
+        f"{what} from {where}"
+        for what, where in (
+            *sources.items(),
+            (plan.interface.value.upper(), plan.interface_evidence),
+        )
+    )
+    lines = [Line(f"{NAME}:   {found}", "sources", dict(sources)), *_setting_lines(plan)]
     if loop_and_parser:
         text = f"{NAME}:   event loop and HTTP parser of uvicorn: {loop_and_parser}"
         lines.append(Line(text, "uvicorn", {"loop_and_parser": loop_and_parser}))

@@ -130,7 +130,8 @@ class ServerHooks:
         state.replanned(self._loaded, final)
         first = verdict_line(final.machine, final.declaration, final.plan)
         log_event(server.log, "info", first.event, first.text, **first.fields)
-        for line in render_table(final.plan, loop_and_parser(server)):
+        table = render_table(final.machine, final.declaration, final.plan, loop_and_parser(server))
+        for line in table:
             log_event(server.log, _detail_level(), line.event, line.text, **line.fields)
         for warning in final.warnings:
             log_event(server.log, "warning", "plan_warning", f"gunicorn-autoconf: {warning}")

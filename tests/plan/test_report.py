@@ -50,7 +50,7 @@ def table(on: Machine, environ: Mapping[str, str], argv: Sequence[str] = ()) -> 
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=WSGI)
     first = verdict_line(on, declaration, planned)
-    return "\n".join(line.text for line in (first, *render_table(planned)))
+    return "\n".join(line.text for line in (first, *render_table(on, declaration, planned)))
 
 
 def explanation(
@@ -78,6 +78,9 @@ class TestTable:
             """\
 gunicorn-autoconf: plan: 4 gthread workers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
 (GUNICORN_WORKLOAD)
+gunicorn-autoconf:   cores from /sys/fs/cgroup/kubepods/pod1/app/cpu.max; \
+memory from /sys/fs/cgroup/kubepods/pod1/app/memory.max; \
+WSGI from app.wsgi calls get_wsgi_application()
 gunicorn-autoconf:   worker_class     gthread   io, WSGI: waiting costs a thread, not a process
 gunicorn-autoconf:   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
 gunicorn-autoconf:   threads          100       io: each made only when a request has to wait for \
@@ -340,7 +343,7 @@ def test_a_worker_class_is_shown_by_its_dotted_name() -> None:
     assert any(
         line.text.split()[1:]
         == ["worker_class", "test_report.Worker", "set", "by", "gunicorn.conf.py"]
-        for line in render_table(planned)
+        for line in render_table(machine(), declaration, planned)
     )
     assert "worker_class = test_report.Worker (gunicorn.conf.py)" in render_explanation(
         machine(), declaration, planned, ()

@@ -118,7 +118,7 @@ def test_no_proc(launcher: Launcher) -> None:
     server.wait_for_workers(2)
 
     assert server.get("/").status == 200
-    assert len(server.lines("memory unknown;")) == 1
+    assert len(server.lines("plan: .*, memory unknown, ")) == 1
     assert len(server.lines(r"WARNING\].*'/proc/meminfo'")) == 1
     assert len(server.lines(r"worker \d+ booted: memory unknown")) == 2
     assert server.mistakes() == []

@@ -87,7 +87,7 @@ def test_log_names_who_overrode_the_count(gunicorn: Launcher) -> None:
     )
 
     server.wait_for_workers(2)
-    (planned,) = server.lines(r"\]   workers ")
+    (planned,) = server.lines(r"autoconf:   workers ")
     assert re.search(r"workers +2 +set by --workers\b.*GUNICORN_WORKERS = 5", planned)
     (final,) = server.lines("running with")
     assert re.search(r"workers=2 \(--workers over [^)]*GUNICORN_WORKERS=5", final)
@@ -106,7 +106,7 @@ def test_start_up_log(gunicorn: Launcher) -> None:
     assert re.search(r"ASGI \(.*demo\.py.*\)", log)
     assert re.search(r"workers +3 +floor\(2 \* c\) \+ 1, c = 1 \(GUNICORN_CPUS\)", log)
     for setting in ("worker_class", "threads", "timeout", "graceful_timeout", "keepalive"):
-        assert len(server.lines(rf"\]   {setting} ")) == 1, setting
+        assert len(server.lines(rf"autoconf:   {setting} ")) == 1, setting
     (final,) = server.lines("running with")
     assert f"worker_class={UVICORN} workers=3 threads=1 timeout=60" in final
     assert log.index("Listening at") < log.index("running with") < log.index("Booting worker")
@@ -208,7 +208,7 @@ def test_preload(gunicorn: Launcher, application: str, worker_class: str, interf
 
     assert server.get().status == 200
     assert server.lines(f"Using worker: {re.escape(worker_class)}")
-    assert server.lines(rf"{interface} \(the loaded application shows it\)")
+    assert server.lines(rf"{interface} from the loaded application shows it")
 
 
 def test_preload_sees_what_the_source_hides(gunicorn: Launcher) -> None:
