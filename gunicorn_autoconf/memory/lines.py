@@ -42,9 +42,10 @@ class Exit(Enum):
 def render_all_ready(sample: Sample) -> str:
     """Return the line of a fleet that is complete: how long it took, and what it uses."""
     sizes = [worker.size_bytes for worker in sample.workers]
-    workers = "the worker is" if len(sizes) == 1 else f"all {len(sizes)} workers are"
-    together = f", {in_mib(sum(sizes))} together" if len(sizes) > 1 else ""
-    return f"{PREFIX}{workers} ready: {in_mib(max(sizes, default=0))} each at most{together}"
+    if len(sizes) == 1:
+        return f"{PREFIX}the worker is ready: {in_mib(sizes[0])}"
+    together = f"{in_mib(max(sizes))} each at most, {in_mib(sum(sizes))} together"
+    return f"{PREFIX}all {len(sizes)} workers are ready: {together}"
 
 
 def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:

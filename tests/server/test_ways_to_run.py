@@ -101,9 +101,12 @@ def test_start_up_log(gunicorn: Launcher) -> None:
     server.wait_for_workers(3)
 
     log = server.log
-    assert log.index("1 core (GUNICORN_CPUS); 2 GiB (GUNICORN_MEMORY)") < log.index("Listening at")
-    assert "workload auto (not declared)" in log
-    assert re.search(r"ASGI \(.*demo\.py.*\)", log)
+    plan = "plan: 3 UvicornWorker workers: 1 core, 2 GiB, ASGI, workload auto"
+    assert log.index(plan) < log.index("Listening at")
+    assert re.search(
+        r"cores from GUNICORN_CPUS; memory from GUNICORN_MEMORY; ASGI from .*demo\.py", log
+    )
+    server.wait_for("all 3 workers are ready: .* each at most, .* together")
     assert re.search(r"workers +3 +floor\(2 \* c\) \+ 1, c = 1 \(GUNICORN_CPUS\)", log)
     for setting in ("worker_class", "threads", "timeout", "graceful_timeout", "keepalive"):
         assert len(server.lines(rf"autoconf:   {setting} ")) == 1, setting
