@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Any
 
+from gunicorn_autoconf.fleet.counted_tasks import CountedTasks
 from gunicorn_autoconf.fleet.counters import (
     BUSY_SECONDS,
     CHANGED_AT_SECONDS,
@@ -41,13 +42,13 @@ Edge = Callable[[], None]
 
 
 class Meter:
-    """The counters of one worker, which counts its requests by `edges` or by `calls`."""
+    """The counters of one worker, which counts its requests by `edges`, `calls` or `tasks`."""
 
     def __init__(
         self, numbers: memoryview[float], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """
-        Count from the first `edges` or `calls` on; a class without either counts nothing.
+        Count from the first `edges`, `calls` or `tasks` on; a class without any counts nothing.
 
         Args:
             numbers: The region of the worker's slot, all 0.
@@ -69,6 +70,10 @@ class Meter:
         """Return what counts the calls of *app* for HTTP requests, and hands others to *other*."""
         self._begin()
         return _calls(self._numbers, self._clock, app, other)
+
+    def tasks(self) -> CountedTasks:
+        """Return what counts the requests that uvicorn serves, in the place of its set of tasks."""
+        return CountedTasks(self._numbers, self._clock)
 
     def websocket(self, change: int) -> None:
         """Count a WebSocket that opens (1) or is closed (-1); its time is no request's."""
