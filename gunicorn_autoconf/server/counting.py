@@ -5,11 +5,12 @@ application is changed. The table of worker classes says which call is one reque
 
 - HANDLER: the worker's `handle_request` and `handle_http2_request`. A request lasts from its parsed
   head until the last byte of the response is written.
-- UVICORN: a task in uvicorn's set of tasks, from the parsed head until the application returns; its
-  background tasks are part of it. Each connection takes that set from the state of the server,
-  which is handed to the classes of `uvicorn.Config` when they make one.
-- ASGI: a call of the application in `worker.asgi`.
+- ASGI: the application, in `worker.asgi`. A request lasts until the application returns; its
+  background tasks are part of it.
+- UVICORN: see `counting_uvicorn`.
 - NOTHING: the requests are not counted.
+
+A request that has waited since a proxy of `forwarded_allow_ips` got it is counted with that time.
 
 An ASGI worker can serve once the start-up of the lifespan is
 complete, or where the application turns out not to support it; the others, once they run.
@@ -20,13 +21,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.fleet.counted_tasks import Sockets
+from gunicorn_autoconf.load.queue import WSGI_HEADER
+from gunicorn_autoconf.server.counting_uvicorn import attach_uvicorn
+from gunicorn_autoconf.server.wait import count_wait, wait_counter
 from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.fleet.meter import App, Edge, Meter
+    from gunicorn_autoconf.fleet.meter import App, Handler, Meter
 
 
 def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
@@ -38,97 +41,44 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
     family = family_of(type(worker))
     counted_by = family.counted_by if family else CountedBy.NOTHING
     if counted_by is CountedBy.UVICORN and hasattr(getattr(worker, "config", None), "lifespan"):
-        _once_loaded(worker.config, lambda: _count_uvicorn(worker.config, meter, ready))
+        attach_uvicorn(worker, meter, ready)
         return bool(worker.config.lifespan != "off")
     if counted_by is CountedBy.ASGI:
         lifespan = _Lifespan(worker, getattr(worker.cfg, "asgi_lifespan", "auto"), ready)
-        worker.asgi = _count_asgi(lifespan.around(worker.asgi), meter)
+        worker.asgi = _count_asgi(worker.asgi, worker, meter, lifespan)
         return lifespan.mode != "off"
     # gevent's pywsgi server has handlers of its own.
     has_handlers = getattr(worker, "server_class", None) is None
     if meter and has_handlers and family and counted_by is CountedBy.HANDLER:
-        _count_wsgi(worker, *meter.edges(threaded=family.slots is Slots.THREADS))
+        _count_wsgi(worker, meter, threaded=family.slots is Slots.THREADS)
     return False
 
 
-def _count_wsgi(worker: Worker, enter: Edge, leave: Edge) -> None:
-    def counting(handle: Callable[..., Any]) -> Callable[..., Any]:
-        def handle_counted(*args: Any) -> Any:
-            enter()
-            try:
-                return handle(*args)
-            finally:
-                leave()
+def _count_wsgi(worker: Worker, meter: Meter, *, threaded: bool) -> None:
+    count, waited = meter.handler(), wait_counter(worker, meter)
 
-        return handle_counted
+    def looking(handle: Handler) -> Handler:
+        def look_and_handle(*args: Any) -> Any:
+            # The others' first argument is the listening socket.
+            request = args[0] if threaded else args[1]
+            for name, value in request.headers:
+                if name == WSGI_HEADER:
+                    waited(value, request.peer_addr)
+                    break
+            return handle(*args)
+
+        return look_and_handle
 
     for name in ("handle_request", "handle_http2_request"):
         if hasattr(worker, name):
-            setattr(worker, name, counting(getattr(worker, name)))
+            setattr(worker, name, count(looking(getattr(worker, name))))
 
 
-def _once_loaded(config: Any, then: Callable[[], None]) -> None:
-    """Have *then* run when uvicorn has loaded the application and chosen its own classes."""
-    load = config.load
-
-    def load_and_go_on() -> None:
-        load()
-        then()
-
-    config.load = load_and_go_on
-
-
-def _count_uvicorn(config: Any, meter: Meter | None, ready: Callable[[], None]) -> None:
-    if config.lifespan != "off":
-        config.lifespan_class = _heed_startup(config.lifespan_class, ready)
-    if meter is None:
-        return
-    http, websocket = config.http_protocol_class, config.ws_protocol_class
-    if not any(each.__module__.startswith("uvicorn.protocols.") for each in http.__mro__):
-        # It may do without the set of tasks.
-        config.loaded_app = _count_asgi(config.loaded_app, meter)
-        return
-    tasks = meter.tasks()
-    sockets = Sockets(tasks)
-
-    def make_http(*args: Any, server_state: Any, **kwargs: Any) -> Any:
-        server_state.tasks = tasks
-        return http(*args, server_state=server_state, **kwargs)
-
-    def make_websocket(*args: Any, **kwargs: Any) -> Any:
-        connection = websocket(*args, **kwargs)
-        connection.tasks = sockets
-        return connection
-
-    config.http_protocol_class = make_http
-    if websocket is not None:
-        config.ws_protocol_class = make_websocket
-
-
-def _heed_startup(make: Callable[..., Any], ready: Callable[[], None]) -> Callable[..., Any]:
-    """Return what makes the lifespan as *make* does, and calls *ready* when it has started."""
-
-    def make_heeded(*args: Any) -> Any:
-        lifespan = make(*args)
-        startup = lifespan.startup
-
-        async def start() -> None:
-            await startup()
-            if not lifespan.should_exit:
-                ready()
-
-        lifespan.startup = start
-        return lifespan
-
-    return make_heeded
-
-
-def _count_asgi(app: App, meter: Meter | None) -> App:
-    if meter is None:
-        return app
-
+def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifespan) -> App:
     async def call_other(scope: Any, receive: Any, send: Any) -> Any:
-        if scope["type"] != "websocket":
+        if scope["type"] == "lifespan":
+            return await lifespan.call(app, scope, receive, send)
+        if meter is None:
             return await app(scope, receive, send)
         meter.websocket(1)
         try:
@@ -136,7 +86,17 @@ def _count_asgi(app: App, meter: Meter | None) -> App:
         finally:
             meter.websocket(-1)
 
-    return meter.calls(app, call_other)
+    if meter is None:
+        return call_other
+    counted, waited = meter.calls(app, call_other), wait_counter(worker, meter)
+
+    # Not a coroutine of its own: that would cost a request as much as all the counting does.
+    def call(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+        if scope["type"] == "http":
+            count_wait(scope, waited)
+        return counted(scope, receive, send)
+
+    return call
 
 
 class _Lifespan:
@@ -148,17 +108,9 @@ class _Lifespan:
         self._is_over = False
         self.mode = mode
 
-    def around(self, app: App) -> App:
-        """Return what calls *app*, and heeds what it says of its lifespan."""
+    async def call(self, app: App, scope: Any, receive: Any, send: Any) -> Any:
+        """Call *app* for its lifespan."""
 
-        def call(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
-            if scope["type"] == "lifespan":
-                return self._call(app, scope, receive, send)
-            return app(scope, receive, send)
-
-        return call
-
-    async def _call(self, app: App, scope: Any, receive: Any, send: Any) -> Any:
         async def heed(message: Any) -> None:
             await send(message)
             if message["type"] == "lifespan.startup.complete":
