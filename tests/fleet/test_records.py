@@ -259,6 +259,7 @@ class TestCounters:
         """What /proc has of each pid."""
         seconds: dict[int, float] = {}
         monkeypatch.setattr(records, "read_cpu_seconds", seconds.get)
+        monkeypatch.setattr(records, "read_reaped_cpu_seconds", lambda: seconds.get(0, 0.0))
         return seconds
 
     def test_each_worker(self, clock: Clock, cpu: dict[int, float]) -> None:
@@ -296,6 +297,33 @@ class TestCounters:
         ledger.ended(eleven.worker)
 
         assert ledger.total(both) == replace(expected, in_flight=0)
+
+    @pytest.mark.parametrize(
+        ("reaped_seconds", "expected"),
+        [
+            (3.75, 3.75),  # A quarter of a second since it was read.
+            (0.0, 3.5),  # The kernel does not tell.
+            (500.0, 7.5),  # Two cores for two seconds: the rest were processes of its own.
+        ],
+    )
+    def test_cpu_time_until_a_worker_was_killed(
+        self,
+        clock: Clock,
+        cpu: dict[int, float],
+        monkeypatch: pytest.MonkeyPatch,
+        reaped_seconds: float,
+        expected: float,
+    ) -> None:
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+        ledger = WorkerRecords()
+        eleven = Counted(ledger, 11, clock)
+        cpu[11] = 3.5
+        assert ledger.total({11: eleven.worker}).cpu_seconds == 3.5
+        clock.now += 2
+        cpu[0] = reaped_seconds
+        del cpu[11]
+        ledger.ended(eleven.worker)
+        assert ledger.total({}).cpu_seconds == expected
 
     def test_slot_is_used_again(
         self, clock: Clock, cpu: dict[int, float], monkeypatch: pytest.MonkeyPatch
