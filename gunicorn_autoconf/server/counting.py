@@ -100,7 +100,12 @@ def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifesp
 
 
 class _Lifespan:
-    """Sees the start-up of the application end, in one worker of Gunicorn's own ASGI class."""
+    """
+    Sees the start-up of the application end, in one worker of Gunicorn's own ASGI class.
+
+    It ends once, by the first of: the application's own message, or its return. Everything runs in
+    the event loop.
+    """
 
     def __init__(self, worker: Worker, mode: str, ready: Callable[[], None]) -> None:
         self._worker = worker
