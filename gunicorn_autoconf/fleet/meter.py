@@ -116,35 +116,39 @@ def _handler(
 ) -> Callable[[Handler], Handler]:
     started = finished = busy_seconds = extra_seconds = changed_at = 0.0
     lock = Lock()
+    # `with` takes twice as long, a fifth of all this. Nothing between the two raises.
+    acquire, release = lock.acquire, lock.release
 
     def count(handle: Handler) -> Handler:
         def handle_counted(*args: Any) -> Any:
             nonlocal started, finished, busy_seconds, extra_seconds, changed_at
-            with lock:
-                numbers[CHANGED_AT_SECONDS] = now = clock()
-                if in_flight := started - finished:
-                    seconds = now - changed_at
-                    numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
-                    extra_seconds += (in_flight - 1) * seconds
-                    numbers[EXTRA_SECONDS] = extra_seconds
-                changed_at = now
-                numbers[STARTED] = started = started + 1.0
+            acquire()
+            numbers[CHANGED_AT_SECONDS] = now = clock()
+            if in_flight := started - finished:
+                seconds = now - changed_at
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+                extra_seconds += (in_flight - 1) * seconds
+                numbers[EXTRA_SECONDS] = extra_seconds
+            changed_at = now
+            numbers[STARTED] = started = started + 1.0
+            release()
             try:
                 return handle(*args)
             finally:
-                with lock:
-                    finished += 1.0
-                    if started == finished:
-                        numbers[FINISHED] = finished
-                        numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (clock() - changed_at)
-                    else:
-                        numbers[CHANGED_AT_SECONDS] = now = clock()
-                        seconds = now - changed_at
-                        numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
-                        extra_seconds += (started - finished) * seconds
-                        numbers[EXTRA_SECONDS] = extra_seconds
-                        changed_at = now
-                        numbers[FINISHED] = finished
+                acquire()
+                finished += 1.0
+                if started == finished:
+                    numbers[FINISHED] = finished
+                    numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (clock() - changed_at)
+                else:
+                    numbers[CHANGED_AT_SECONDS] = now = clock()
+                    seconds = now - changed_at
+                    numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+                    extra_seconds += (started - finished) * seconds
+                    numbers[EXTRA_SECONDS] = extra_seconds
+                    changed_at = now
+                    numbers[FINISHED] = finished
+                release()
 
         return handle_counted
 
