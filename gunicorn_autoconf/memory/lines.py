@@ -174,7 +174,7 @@ def render_exit(
 
 def _worker(worker: WorkerSample) -> str:
     if worker.boot_uss_bytes is None:
-        return f"{worker.pid}=booting"
+        return f"{worker.pid}={worker.state}({in_mib(worker.uss_bytes)})"
     growth = (worker.uss_bytes - worker.boot_uss_bytes) / MIB
     helpers = ""
     if worker.helpers:

@@ -73,7 +73,7 @@ def test_boot(what: str, seconds: float | None, used: ProcessMemory, line: str) 
 def test_all_workers() -> None:
     assert render_memory(SAMPLE, budget()) == (
         "gunicorn-autoconf: memory workers=3 pss=135.1MiB budget=396.8MiB headroom=200.0MiB "
-        "limit=512.0MiB 41=61.0MiB(+21.0) 42=38.0MiB(-2.0) 43=booting"
+        "limit=512.0MiB 41=61.0MiB(+21.0) 42=38.0MiB(-2.0) 43=booting(12.0MiB)"
     )
 
 
