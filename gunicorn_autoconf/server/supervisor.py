@@ -13,7 +13,7 @@ what is wanted of Gunicorn, `GuardLog` what was already logged. The only state h
 supply as it was found last. The arbiter's main thread calls `reloaded`, while the thread is paused,
 and `worker_oom_killed`; the thread makes all other changes.
 
-Where both the guard and the memory log are off, a step does nothing: a reload may turn them on.
+Where both the guard and the memory log are off, a step only looks at the load.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
