@@ -88,6 +88,8 @@ def autoconf(
     memory_log_interval: float | None = None,
     memory_guard: MemoryGuard | str | None = None,
     stall_warning: float | None = None,
+    metrics: str | None = None,
+    health: str | None = None,
     environ: Mapping[str, str] | None = None,
     argv: Sequence[str] | None = None,
     root: str = "/",
