@@ -6,11 +6,13 @@ Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `boote
 and `exiting` in the worker, all else in the supervisor's thread. A worker that ends hands its last
 counters over before its slot is free. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
-and no worker is in it twice.
+and no worker is in it twice. Several threads may ask for totals; the main thread must not, as it
+may have been interrupted in the middle of that.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -81,6 +83,8 @@ class WorkerRecords:
         self._counted: dict[int, Counters] = {}
         self._ended: deque[Counters] = deque()
         self._total = Counters()
+        # Of threads that read counters: the supervisor's and the one that serves metrics.
+        self._reading = threading.Lock()
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""
