@@ -26,7 +26,7 @@ import uvicorn_worker
 from gunicorn.arbiter import Arbiter
 
 from gunicorn_autoconf.events import complete_log
-from gunicorn_autoconf.fleet.leftovers import (
+from gunicorn_autoconf.server.leftovers import (
     describe_thread,
     end_children,
     end_children_at_exit,

@@ -261,9 +261,9 @@ class Fleet:
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
         kills: Any = SimpleNamespace(
-            is_told=True,
+            has_counter=True,
             has_unclaimed=False,
-            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            unclaimed=lambda now, are_well: [None] * self.unclaimed_kills(),
             read=lambda: (),
             highs=lambda: (),
             pressure=lambda: None,

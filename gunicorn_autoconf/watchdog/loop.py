@@ -61,7 +61,7 @@ class _Stall:
         self.quota = quota
         self.samples: list[ThreadStack] = []
         self.suspect: Suspect | None = None
-        self.is_told = False
+        self.is_reported = False
         self.stopped_seconds = 0.0
         self.queued_seconds = 0.0
         self.last_clock = clock
@@ -189,7 +189,7 @@ class LoopWatch:
         suspect = find_suspect(stacks, self._origins)
         if not self._tally.is_due(suspect.place, now, evidence.blocked_seconds):
             return
-        stall.suspect, stall.is_told = suspect, True
+        stall.suspect, stall.is_reported = suspect, True
         sample = stall.samples[suspect.number] if stall.samples else ThreadStack("", ())
         text = render_stall(
             evidence,
@@ -210,7 +210,7 @@ class LoopWatch:
         blocked_seconds = max(0.0, moment.tick - self._due(stall.before))
         evidence = self._evidence(stall, blocked_seconds, clock, moment, now)
         cause = evidence.cause(self._threshold_seconds)
-        if cause is Cause.CODE and stall.samples and not stall.is_told:
+        if cause is Cause.CODE and stall.samples and not stall.is_reported:
             self._report(stall, evidence, now)
         if stall.suspect:
             request = next((sample.request for sample in late if sample.request), None)
@@ -218,7 +218,7 @@ class LoopWatch:
             self._say(INFO, text, {"event": "resumed"})
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause.value, now):
             self._tally.report(cause.value, cause, now)
-            stall.is_told = True
+            stall.is_reported = True
             throttling = since(stall.quota, self._read_quota())
             path = throttling.path if throttling else None
             self._say(INFO, render_excuse(evidence, cause, path), {"event": "late"})
@@ -235,4 +235,4 @@ class LoopWatch:
             place = cause.value if cause else ""
         if cause is None:
             return
-        self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_told)
+        self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_reported)

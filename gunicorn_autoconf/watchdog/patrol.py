@@ -190,8 +190,8 @@ class Patrol:
 
     def _report_boots(self, watches: list[WorkerWatch], now: float) -> None:
         booting = [watch for watch in watches if watch.booting_seconds(now) >= SLOW_SECONDS]
-        told_seconds = max((watch.boot_told_seconds for watch in booting), default=0.0)
-        if not booting or booting[0].booting_seconds(now) < AGAIN_FACTOR * told_seconds:
+        reported_seconds = max((watch.boot_reported_seconds for watch in booting), default=0.0)
+        if not booting or booting[0].booting_seconds(now) < AGAIN_FACTOR * reported_seconds:
             return
         preloads = self._server.cfg.preload_app
         booting[0].report_boot(now, len(booting) - 1, preloads=preloads)

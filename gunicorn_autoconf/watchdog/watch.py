@@ -67,9 +67,9 @@ class WorkerWatch:
         self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say)
         self._beat = 0.0
         self._beat_clock: Clock | None = None
-        self._told_beat: float | None = None
-        self._is_end_told = False
-        self.boot_told_seconds = 0.0
+        self._reported_beat: float | None = None
+        self._has_reported_end = False
+        self.boot_reported_seconds = 0.0
 
     def look(self, now: float, *, stopping_since: float | None) -> None:
         """Look at the worker; *stopping_since* is when the whole server began to stop."""
@@ -105,15 +105,15 @@ class WorkerWatch:
             return
         timeout_seconds = self.thresholds.timeout_seconds
         if beat != self._beat:
-            if self._told_beat == self._beat and self._told_beat is not None:
+            if self._reported_beat == self._beat and self._reported_beat is not None:
                 seconds = beat - self._beat
                 self._say(INFO, f"heartbeat resumed after {seconds:.1f} s", {"event": "resumed"})
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
         silent_seconds = now - beat
-        if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._told_beat:
+        if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._reported_beat:
             return
-        self._told_beat = beat
+        self._reported_beat = beat
         left_seconds = max(0.0, timeout_seconds - silent_seconds)
         ending = " while it stops" if moment.ending_since else ""
         head = (
@@ -154,7 +154,7 @@ class WorkerWatch:
 
     def report_boot(self, now: float, others: int, *, preloads: bool) -> None:
         """Report a start that takes long; *others* boot as well."""
-        seconds = self.boot_told_seconds = now - self._forked_at
+        seconds = self.boot_reported_seconds = now - self._forked_at
         clock = read_clock(self.worker.pid, self.worker.pid) or Clock()
         busy_seconds = clock.computing_seconds + clock.queued_seconds
         waits = busy_seconds < BUSY_FRACTION * seconds
@@ -168,8 +168,8 @@ class WorkerWatch:
         self._say(level, join(lines), {"event": "booting", "booting_seconds": seconds})
 
     def _look_at_end(self, moment: Moment, seconds: float) -> None:
-        if self._is_end_told or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
+        if self._has_reported_end or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
-        self._is_end_told = True
+        self._has_reported_end = True
         lines = [f"this worker has not ended after {seconds:.1f} s", *self._render_all(moment)]
         self._say(WARNING, join(lines), {"event": "ending", "ending_seconds": seconds})

@@ -41,12 +41,12 @@ def make_patrol(log: Any, **settings: Any) -> Patrol:
 
 
 def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
-    watch = SimpleNamespace(worker=SimpleNamespace(pid=pid), boot_told_seconds=0.0, told=[])
+    watch = SimpleNamespace(worker=SimpleNamespace(pid=pid), boot_reported_seconds=0.0, told=[])
     watch.booting_seconds = lambda now: booting_seconds
 
     def report_boot(now: float, others: int, *, preloads: bool) -> None:
         watch.told.append((others, preloads))
-        watch.boot_told_seconds = booting_seconds
+        watch.boot_reported_seconds = booting_seconds
 
     watch.report_boot = report_boot
     return watch
