@@ -117,19 +117,37 @@ class WorkerRecords:
 
     def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         """Return what each of *workers* has done, by pid; those that do not count are left out."""
+        with self._reading:
+            return self._count(workers)
+
+    def total(self, workers: Mapping[int, Worker]) -> Counters:
+        """Return what *workers* and all that have ended have done; it never falls."""
+        return self.total_and_each(workers)[0]
+
+    def total_and_each(self, workers: Mapping[int, Worker]) -> tuple[Counters, dict[int, Counters]]:
+        """Return what `total` and `counters` return, of one look."""
+        with self._reading:
+            ended = reduce(Counters.plus, self._ended.copy(), Counters())
+            each = self._count(workers)
+            self._total = reduce(Counters.plus, each.values(), ended).at_least(self._total)
+            return self._total, each
+
+    def numbers(self, workers: Mapping[int, Worker]) -> dict[int, int]:
+        """Return the number of each worker's slot by its pid: small, and used again."""
+        slots = {pid: self._slot(worker) for pid, worker in list(workers.items())}
+        return {pid: slot.number for pid, slot in slots.items() if slot}
+
+    def ready_pids(self, workers: Mapping[int, Worker]) -> set[int]:
+        """Return those of *workers* that have reported that they can serve."""
+        return {pid for pid, worker in list(workers.items()) if self._ready_report(pid, worker)}
+
+    def _count(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         read = {
             pid: self._counters_of(pid, worker, read_cpu_seconds(pid))
             for pid, worker in list(workers.items())
         }
         self._counted = {pid: counters for pid, counters in read.items() if counters}
         return dict(self._counted)
-
-    def total(self, workers: Mapping[int, Worker]) -> Counters:
-        """Return what *workers* and all that have ended have done; it never falls."""
-        ended = reduce(Counters.plus, self._ended.copy(), Counters())
-        now = reduce(Counters.plus, self.counters(workers).values(), ended)
-        self._total = now.at_least(self._total)
-        return self._total
 
     def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
         """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
+from gunicorn_autoconf.metrics.extra import LIBRARY
 from gunicorn_autoconf.metrics.snapshot import Snapshot
 from gunicorn_autoconf.metrics.table import METRICS, Kind
 
 if TYPE_CHECKING:
     from prometheus_client import Metric as Family
-
-LIBRARY = "prometheus_client"
-# How to get it.
-REMEDY = "pip install 'gunicorn-autoconf[metrics]'"
-
-
-def is_installed() -> bool:
-    """Return whether the extra is there."""
-    return find_spec(LIBRARY) is not None
 
 
 class Text(NamedTuple):

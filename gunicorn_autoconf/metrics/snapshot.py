@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.sample import Sample
-from gunicorn_autoconf.plan.budget import MemoryBudget
 
 
 class State(str, Enum):
@@ -39,6 +38,10 @@ class Exit(str, Enum):
     """It ended in order: a reload, `max_requests`, a signal from an operator."""
 
 
+# What a stall is counted as, beside the exits.
+STALL = "stall"
+
+
 class Throttled(NamedTuple):
     """What one CPU quota has done so far."""
 
@@ -63,7 +66,7 @@ class Snapshot:
         exits: How many workers have ended, by reason.
         stalls: How often code has blocked an event loop.
         sample: The last look at the memory; None where no limit is known.
-        budget: What the workers may use together.
+        budget_bytes: What the workers may use together.
         numbers: The number of each worker by its pid: a small one, that its replacement gets again.
         cores: The cores that the plan counts with.
         throttled: What each CPU quota has done, by its cgroup.
@@ -80,7 +83,7 @@ class Snapshot:
     stalls: int
     cores: float
     sample: Sample | None = None
-    budget: MemoryBudget | None = None
+    budget_bytes: int | None = None
     numbers: Mapping[int, int] = field(default_factory=dict)
     throttled: Mapping[str, Throttled] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

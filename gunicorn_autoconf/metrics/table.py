@@ -246,6 +246,6 @@ METRICS: tuple[Metric, ...] = (
         "memory_budget_bytes",
         Kind.GAUGE,
         "What the workers may use together: the limit less the reserve and what others use.",
-        _one(lambda now: now.budget and now.budget.budget_bytes),
+        _one(lambda now: now.budget_bytes),
     ),
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.lines import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
@@ -149,7 +150,7 @@ class ServerHooks:
         machine = detect_machine(self._loaded.root, environ=self._loaded.environ)
         loaded = replace(self._loaded, machine=machine)
         state.replanned(self._loaded, replan(loaded, server, self._offered))
-        state.has_reloaded = True
+        state.reloaded(server)
         self._log_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
 
@@ -252,6 +253,8 @@ class ServerHooks:
                 worker.log.info(
                     "worker %d %s: memory unknown (/proc unavailable)", worker.pid, what
                 )
+                if self._state:
+                    self._state.records.ready(worker, ProcessMemory(0, None, None))
                 return
             seconds = self._state.records.ready(worker, memory) if self._state else None
             log_event(

@@ -96,11 +96,11 @@ class Listener:
         """Wait for what is to be done, and do it."""
         try:
             self._step(stopping)
-        except Exception:
+        except Exception as error:
             for client in self._clients:
                 client.close()
             self._clients = []
-            self._log_failure()
+            self._failed(error)
             return RETRY_SECONDS
         return 0.0
 
@@ -117,7 +117,7 @@ class Listener:
                 self._accept(site)
         for client in self._clients:
             if client.fileno() in ready:
-                client.advance(self._log_failure)
+                client.advance(self._failed)
         now = self._clock()
         for client in self._clients:
             if now >= client.until:
@@ -146,7 +146,7 @@ class Listener:
 
     def _open(self, site: _Site, now: float) -> None:
         cfg = self._server.cfg
-        paths = " and ".join(sorted(site.routes))
+        paths = ", ".join(sorted(site.routes))
         try:
             site.open(cfg.uid, cfg.gid)
         except OSError as error:
@@ -185,10 +185,11 @@ class Listener:
             until = self._clock() + CLIENT_SECONDS
             self._clients.append(_Client(connection, site.routes, until))
 
-    def _log_failure(self) -> None:
+    def _failed(self, error: Exception) -> None:
         if not self._has_failed:
             self._has_failed = True
-            self._server.log.exception("gunicorn-autoconf: metrics or health answers failed")
+            text = "gunicorn-autoconf: metrics or health answers failed"
+            self._server.log.error(text, exc_info=error)
 
     def _wake(self) -> None:
         with suppress(OSError):  # It is full: the thread wakes anyhow.
@@ -250,11 +251,11 @@ class _Client:
         """Return the descriptor."""
         return self._connection.fileno()
 
-    def advance(self, log_failure: Callable[[], None]) -> None:
-        """Read or write what is possible now."""
+    def advance(self, failed: Callable[[Exception], None]) -> None:
+        """Read or write what is possible now; call *failed* where there is no answer."""
         try:
             if self._left is None:
-                self._receive(log_failure)
+                self._receive(failed)
             if self._left is not None:
                 self._left = self._left[self._connection.send(self._left) :]
                 if not self._left:
@@ -264,7 +265,7 @@ class _Client:
         except OSError:
             self.close()
 
-    def _receive(self, log_failure: Callable[[], None]) -> None:
+    def _receive(self, failed: Callable[[Exception], None]) -> None:
         received = self._connection.recv(RECEIVE_BYTES)
         if not received:
             self.close()
@@ -280,8 +281,8 @@ class _Client:
             route = route_for(head, self._routes)
         try:
             answer = route(accept_of(head))
-        except Exception:
-            log_failure()
+        except Exception as error:
+            failed(error)
             answer = refusal(500, "see the log of the server")("")
         self._left = memoryview(render_answer(answer))
 

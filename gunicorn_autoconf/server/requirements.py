@@ -1,4 +1,4 @@
-"""What a declaration names and Gunicorn needs at the start: hooks, worker class, log level.
+"""What a declaration names and the start needs: hooks, worker class, log level, an extra.
 
 Imports what is named, or where nothing of the user's may run reads its source.
 """
@@ -24,6 +24,7 @@ from gunicorn_autoconf.app.source import (
     read_source,
 )
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.metrics import extra
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.server.compose import Hook, arity_of
@@ -42,7 +43,7 @@ def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Raise if a hook, the worker class or the log level of *declaration* is not there.
+    Raise if a hook, the worker class, the log level or the extra of *declaration* is not there.
 
     Args:
         declaration: What was declared.
@@ -58,6 +59,9 @@ def check_requirements(
             (load_hook if runs_hooks else read_hook)(name, explicit.value, search_path)
     if worker_class := declaration.explicit("worker_class"):
         _check_worker_class(worker_class)
+    if declaration.metrics and not extra.is_installed():
+        name = declaration.sources["metrics"]
+        raise DeclarationError(name, str(declaration.metrics), f"it needs {extra.REMEDY}")
     level = declaration.explicit("loglevel")
     if level and not level.applied and not declaration.explicit("logger_class"):
         _check_level(level)

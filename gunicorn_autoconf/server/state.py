@@ -21,19 +21,22 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
+from gunicorn_autoconf.fleet.occurrences import Occurrences
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.machine.process_memory import read_process_memory
+from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.memory.lines import render_exit
 from gunicorn_autoconf.memory.oom_lines import render_oom
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
+from gunicorn_autoconf.metrics.snapshot import STALL, Exit
 from gunicorn_autoconf.plan.workload import MemoryGuard
-from gunicorn_autoconf.server.fork_signals import ForkSignals
+from gunicorn_autoconf.server.fork_signals import ENDING, ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.oom_watch import ServerOom
 from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.supervisor import Supervisor
-from gunicorn_autoconf.server.wait_status import wait_status
+from gunicorn_autoconf.server.wait_status import WaitStatus, wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.memory.oom_lines import OomKill
+    from gunicorn_autoconf.server.endpoints import Endpoints
     from gunicorn_autoconf.server.planned import Planned
+    from gunicorn_autoconf.server.snapshots import Snapshots
 
 _NAME = "gunicorn_autoconf"
 
@@ -58,6 +63,8 @@ class ServerState:
         self.replaced: tuple[str, ...] = ()
         self._timing = timing
         self.records = WorkerRecords()
+        self.occurrences = Occurrences([*Exit, STALL])
+        self._endpoints: Endpoints | None = None
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self.patrol: Patrol | None = None
@@ -68,6 +75,11 @@ class ServerState:
         """Take over a new plan, at the start or at a reload."""
         with self.supervisor.reloading() if self.supervisor else nullcontext():
             self.loaded, self.final = loaded, final
+
+    def reloaded(self, server: Arbiter) -> None:
+        """Follow what a reload has planned."""
+        self.has_reloaded = True
+        self._follow_endpoints(server)
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
@@ -84,6 +96,7 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            stalled=lambda: self.occurrences.add(STALL),
         )
         self.patrol.start()
         self._watching = PausedThread(self.patrol.step, 0.0)
@@ -99,11 +112,36 @@ class ServerState:
         supervisor = Supervisor(
             server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
         )
+        publishes = self._follow_endpoints(server)
         declaration = self.final.declaration
-        if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
+        logs = declaration.memory_log_interval_seconds > 0
+        if supervisor.mode is MemoryGuard.OFF and not (logs or publishes):
             return
         self.supervisor = supervisor
         supervisor.start()
+
+    def _follow_endpoints(self, server: Arbiter) -> bool:
+        """Publish metrics where they are wanted now; return whether they are anywhere."""
+        declaration = self.final.declaration
+        publishes = bool(declaration.metrics or server.cfg.statsd_host)
+        if self._endpoints is None and (publishes or declaration.health):
+            from gunicorn_autoconf.server.endpoints import Endpoints
+
+            self._endpoints = Endpoints(server, self._snapshots(server))
+        if self._endpoints:
+            self._endpoints.follow(declaration)
+        return publishes
+
+    def _snapshots(self, server: Arbiter) -> Snapshots:
+        from gunicorn_autoconf.server.snapshots import Snapshots
+
+        return Snapshots(
+            server,
+            self.records,
+            self.occurrences.counts,
+            final=lambda: self.final,
+            supervisor=lambda: self.supervisor,
+        )
 
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
@@ -123,7 +161,9 @@ class ServerState:
             self.records.exiting(worker, memory)
 
     def stop(self) -> None:
-        """Stop both threads; the server ends."""
+        """Stop all threads; the server ends."""
+        if self._endpoints:
+            self._endpoints.stop()
         if self.patrol and self._watching:
             self._watching.stop()
             self.patrol.stop()
@@ -147,8 +187,9 @@ class ServerState:
                 self.patrol.ended(worker)
         last, is_orderly = self.records.ended(worker)
         supervisor = self.supervisor
-        retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
-        status = wait_status(worker.pid)
+        retired = supervisor.executor.worker_ended(worker.pid) if supervisor else None
+        ending = wait_status(worker.pid)
+        status = ending.signal if ending else None
         # Without the status, one that has told of its end is taken to have come to it.
         was_killed = is_orderly is not True if status is None else status == signal.SIGKILL
         not_oom = ", not by the kernel's OOM killer" if self._oom.has_counter else ""
@@ -163,6 +204,7 @@ class ServerState:
                 # Otherwise the supervisor logs one line about many.
                 level = "error" if alone else "debug"
                 self._log_oom(server, worker, last, kill, level)
+                self.occurrences.add(Exit.OOM)
                 return
         is_odd = worker.aborted or (reports_end and is_orderly is False)
         if worker.aborted:
@@ -171,13 +213,14 @@ class ServerState:
             cause = f"ended without its exit hooks{not_oom}"
         else:
             cause = "was retired by the memory guard" if retired else "exited"
+        self.occurrences.add(_exit_of(worker, retired, ending, is_odd=is_odd))
         log_event(
             server.log,
             "warning" if is_odd else "info",
             "worker_timeout" if worker.aborted else "worker_lost" if is_odd else "worker_exited",
             render_exit(worker.pid, last, cause),
             worker=worker.pid,
-            retired=retired,
+            retired=retired is not None,
             signal=status,
             **_sizes(last),
         )
@@ -204,6 +247,20 @@ class ServerState:
             while_ending=kill.while_ending,
             **_sizes(last),
         )
+
+
+def _exit_of(
+    worker: Worker, retired: Kind | None, ending: WaitStatus | None, *, is_odd: bool
+) -> Exit:
+    """Why *worker* ended, where no OOM killer took it."""
+    if worker.aborted:
+        return Exit.TIMEOUT
+    if retired:
+        return Exit.RECYCLED if retired is Kind.RECYCLE else Exit.SHRUNK
+    has_failed = ending is not None and (
+        ending.exit_status != 0 or ending.signal not in (0, *ENDING)
+    )
+    return Exit.CRASHED if is_odd or has_failed else Exit.EXITED
 
 
 def _sizes(last: WorkerSample | None) -> dict[str, float | None]:

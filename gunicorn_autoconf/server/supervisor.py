@@ -9,9 +9,9 @@ when none is under way does it ask the guard for another one. So there is never 
 at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
-what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
-supply as it was found last. The arbiter's main thread calls `start`, `reloading` and
-`stop`; of these only `reloading` changes a part, while the thread is paused. `step` runs in the
+what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is what was
+found last, `memory` and `latest`. The arbiter's main thread calls `start`, `reloading` and `stop`;
+of these only `reloading` changes a part, while the thread is paused. `step` runs in the
 supervisor's thread and makes all other changes.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
@@ -102,6 +102,8 @@ class Supervisor:
         self._thread = PausedThread(self._try_step, timing.fastest_seconds)
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
+        self.latest: tuple[Machine, Sample] | None = None
+        """What the last step has seen."""
 
     def start(self) -> None:
         """Start the thread, once; from here on it pauses for each fork."""
@@ -161,6 +163,7 @@ class Supervisor:
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
+        self.latest = machine, sample
         self._records.seen(sample, records)
         self._history.add(sample)
         self._write_log(sample, machine)
