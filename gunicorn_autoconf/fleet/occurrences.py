@@ -1,5 +1,5 @@
 """
-Counts what happens, by name, from any thread and from signal handlers. Pure.
+Counts what happens by name, from any thread and from signal handlers.
 
 Theory of operation. Gunicorn 23 reaps its workers in a signal handler, so `add` may be interrupted
 by `add` between any two steps, and no lock could be taken there. So a count is never read, changed

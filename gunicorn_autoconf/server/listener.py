@@ -293,4 +293,5 @@ class _Client:
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    """Return what the system says, without the address that Python adds."""
+    return str(error.strerror).partition(" (while ")[0]

@@ -61,7 +61,7 @@ def _remove_dead(path: str) -> None:
     """Remove a socket that nobody listens on any more."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise OSError(errno.EEXIST, "there is a file that is no socket")
+            raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
             if client.connect_ex(path) == errno.ECONNREFUSED:

@@ -106,7 +106,7 @@ class Snapshots:
             stalls=stalls,
             cores=final.declaration.cpus or final.machine.cpu.cores,
             sample=latest and latest[1],
-            budget_bytes=budget and budget.budget_bytes,
+            budget_bytes=budget.budget_bytes if budget else None,
             numbers=self._records.numbers(workers),
             throttled={
                 os.path.dirname(path): Throttled(done.periods, done.throttled, done.seconds)

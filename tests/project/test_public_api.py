@@ -64,8 +64,8 @@ autoconf(*, workload: Workload | str | None = None, interface: Interface | str |
     None = None, memory_reserve: int | str | None = None, min_workers: int | None = None,
     max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
     float | None = None, memory_guard: MemoryGuard | str | None = None, stall_warning: float |
-    None = None, metrics: str | None = None, health: str | None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None,
-    root: str = /) -> Autoconf
+    None = None, metrics: str | None = None, health: str | None = None, environ: Mapping[str,
+    str] | None = None, argv: Sequence[str] | None = None, root: str = /) -> Autoconf
 
 compose(*hooks: Hook) -> Hook
 
