@@ -255,7 +255,7 @@ class Fleet:
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
-        records: Any = SimpleNamespace(forks=self.forks, seen=self._seen)
+        records: Any = SimpleNamespace(known=self.known, seen=self._seen)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
@@ -395,7 +395,7 @@ class Fleet:
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
-    def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+    def known(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
         """What the arbiter's records say of the workers."""
         self.look()
         return {pid: self._record(pid) for pid in workers}

@@ -54,6 +54,7 @@ class Variable(NamedTuple):
         default: What applies if the variable is unset, for help and docs.
         meaning: What the variable is for, one phrase.
         prefix: What the variable's name begins with.
+        choices: All values that are allowed, where they are few, for a shell's completion.
     """
 
     keyword: str
@@ -63,6 +64,7 @@ class Variable(NamedTuple):
     default: str
     meaning: str
     prefix: str = PREFIX
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,6 +80,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="workload",
         parse=_one_of(Workload),
         allowed="one of cpu, mixed, io, async",
+        choices=("cpu", "mixed", "io", "async"),
         default="mixed, without threads",
         meaning="what requests spend their time on",
     ),
@@ -86,6 +89,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="interface",
         parse=_interface,
         allowed="one of auto, asgi, wsgi",
+        choices=("auto", "asgi", "wsgi"),
         default="auto",
         meaning="what the application speaks; auto reads its source",
     ),
@@ -158,6 +162,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="memory_guard",
         parse=_one_of(MemoryGuard),
         allowed="one of off, observe, act",
+        choices=("off", "observe", "act"),
         default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="what the memory guard may do",
     ),

@@ -112,7 +112,9 @@ class LoopWatch:
         elif stall:  # It was killed.
             self._count(stall, Evidence(max(0.0, stall.last_look - self._due(stall.before))))
         if counted := self._tally.render():
-            self._say(WARNING if self._tally.has_blocked else INFO, counted, {"event": "stalls"})
+            self._say(
+                WARNING if self._tally.has_blocked else INFO, counted, {"event_name": "stalls"}
+            )
 
     def _due(self, moment: Moment) -> float:
         return moment.tick + self._tick_seconds
@@ -203,7 +205,7 @@ class LoopWatch:
             unreported=self._tally.report(suspect.place, Cause.CODE, now),
         )
         seconds = round(evidence.blocked_seconds, 3)
-        fields = {"event": "stall", "place": suspect.place, "blocked_seconds": seconds}
+        fields = {"event_name": "stall", "place": suspect.place, "blocked_seconds": seconds}
         self._say(WARNING, text, fields)
 
     def _end(self, stall: _Stall, late: list[ThreadStack], moment: Moment, now: float) -> None:
@@ -218,13 +220,13 @@ class LoopWatch:
         if stall.suspect:
             request = next((sample.request for sample in late if sample.request), None)
             text = render_end(blocked_seconds, stall.suspect.place, request)
-            self._say(INFO, text, {"event": "resumed"})
+            self._say(INFO, text, {"event_name": "resumed"})
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause.value, now):
             self._tally.report(cause.value, cause, now)
             stall.is_reported = True
             throttling = since(stall.quota, self._read_quota())
             path = throttling.path if throttling else None
-            self._say(INFO, render_excuse(evidence, cause, path), {"event": "late"})
+            self._say(INFO, render_excuse(evidence, cause, path), {"event_name": "late"})
         self._count(stall, evidence)
 
     def _count(self, stall: _Stall, evidence: Evidence) -> None:

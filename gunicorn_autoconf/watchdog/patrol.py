@@ -222,7 +222,7 @@ class Patrol:
                 found.periods,
                 f"{found.seconds:.1f}",
                 found.path,
-                extra={"event": "throttled", "throttled_periods": found.throttled},
+                extra={"event_name": "throttled", "throttled_periods": found.throttled},
             )
 
     def _say(self, pid: int, level: str, text: str, fields: dict[str, object]) -> None:

@@ -109,7 +109,9 @@ class WorkerWatch:
         if beat != self._beat:
             if self._reported_beat == self._beat and self._reported_beat is not None:
                 seconds = beat - self._beat
-                self._say(INFO, f"heartbeat resumed after {seconds:.1f} s", {"event": "resumed"})
+                self._say(
+                    INFO, f"heartbeat resumed after {seconds:.1f} s", {"event_name": "resumed"}
+                )
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
         silent_seconds = now - beat
@@ -124,7 +126,7 @@ class WorkerWatch:
         )
         threads = self._render_all(moment, patience_seconds=left_seconds / 2)
         lines = [head, *self._render_clock(), *threads]
-        self._say(ERROR, join(lines), {"event": "silent", "silent_seconds": silent_seconds})
+        self._say(ERROR, join(lines), {"event_name": "silent", "silent_seconds": silent_seconds})
 
     def _render_clock(self) -> list[str]:
         before, clock = self._beat_clock, read_clock(self.worker.pid, self.worker.pid)
@@ -167,11 +169,11 @@ class WorkerWatch:
             text += ". Cure: preload_app imports the application once for all workers"
         level = WARNING if waits else INFO
         lines = [text, *self._render_all(self.stamps.read())]
-        self._say(level, join(lines), {"event": "booting", "booting_seconds": seconds})
+        self._say(level, join(lines), {"event_name": "booting", "booting_seconds": seconds})
 
     def _look_at_end(self, moment: Moment, seconds: float) -> None:
         if self._has_reported_end or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
         self._has_reported_end = True
         lines = [f"this worker has not ended after {seconds:.1f} s", *self._render_all(moment)]
-        self._say(WARNING, join(lines), {"event": "ending", "ending_seconds": seconds})
+        self._say(WARNING, join(lines), {"event_name": "ending", "ending_seconds": seconds})

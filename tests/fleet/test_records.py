@@ -81,10 +81,10 @@ def test_workers_are_told_apart(clock: Clock) -> None:
     clock.now = 1002.0
     ledger.forking(twelve)
     ledger.ready(twelve, MEMORY)
-    forks = ledger.known({11: eleven, 12: twelve})
-    assert forks[11] == WorkerRecord(1000.0, None)
-    assert forks[12].forked_at_seconds == 1002.0
-    assert forks[12].report is not None
+    known = ledger.known({11: eleven, 12: twelve})
+    assert known[11] == WorkerRecord(1000.0, None)
+    assert known[12].forked_at_seconds == 1002.0
+    assert known[12].report is not None
 
 
 def test_only_partly_known_memory(clock: Clock) -> None:
@@ -206,8 +206,8 @@ class TestWithoutAPage:
         ledger.forking(eleven)
         clock.now = 1001.5
         assert ledger.ready(eleven, MEMORY) == 1.5
-        forks = ledger.known({11: eleven})
-        assert forks[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
+        known = ledger.known({11: eleven})
+        assert known[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
 
     def test_start_ends_without_it(self, clock: Clock) -> None:
         ledger, eleven = WorkerRecords(), worker(11)
@@ -224,9 +224,9 @@ def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) 
     ledger.forking(eleven)
     ledger.forking(twelve)
     assert ledger.ready(twelve, MEMORY) == 0.0
-    forks = ledger.known({11: eleven, 12: twelve})
-    assert forks[11].report is None
-    assert forks[12].report == BootReport(12, 0.0, 0, None, None)
+    known = ledger.known({11: eleven, 12: twelve})
+    assert known[11].report is None
+    assert known[12].report == BootReport(12, 0.0, 0, None, None)
     ledger.ended(twelve)
     assert ledger.known({11: eleven})[11].report is None
 

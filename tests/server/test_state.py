@@ -119,7 +119,7 @@ def test_fields_of_the_record(scene: Scene) -> None:
     scene.end()
     assert scene.log.extras == [
         {
-            "event": "worker_oom_killed",
+            "event_name": "worker_oom_killed",
             "worker": 11,
             "limit_bytes": 536_870_912,
             "limit_directory": "/sys/fs/cgroup/app",
