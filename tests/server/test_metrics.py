@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -262,19 +263,32 @@ def test_extra_that_is_missing_is_one_line(gunicorn: Launcher) -> None:
 
 def test_statsd_does_not_depend_on_the_log(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", APP)
+    gunicorn.write(
+        "gunicorn.conf.py",
+        """
+        from gunicorn_autoconf.conf import *
+        from gunicorn_autoconf.server import endpoints as _endpoints
+
+        _endpoints.STATSD_SECONDS = 0.1
+        """,
+    )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
         statsd.bind(("127.0.0.1", 0))
         statsd.settimeout(stretched())
-        host = f"127.0.0.1:{statsd.getsockname()[1]}"
         server = gunicorn.start(
-            *[*MODULE_DOOR, "--statsd-host", host, "app:app"],
-            GUNICORN_WORKERS="1",
+            *["--statsd-host", f"127.0.0.1:{statsd.getsockname()[1]}", "app:app"],
+            GUNICORN_WORKERS="2",
             GUNICORN_MEMORY_LOG_INTERVAL="0",
             GUNICORN_MEMORY_GUARD="off",
-            GUNICORN_MEMORY="1GiB",
         )
-        server.wait_for_workers(1)
-        wanted = {"gunicorn.autoconf.workers.ready", "gunicorn.autoconf.slots"}
-        seen: set[str] = set()
-        while not wanted <= seen:
-            seen.add(statsd.recv(1000).decode().partition(":")[0])
+        server.wait_for_workers(2)
+        server.get()
+        seen: dict[str, float] = {}
+        while seen.get("workers.ready") != 2 or not {"requests", "budget"} <= seen.keys():
+            text = statsd.recv(1000).decode()
+            if found := re.fullmatch(r"gunicorn\.autoconf\.([\w.]+):([\d.]+)\|(g|c\|@1.0)", text):
+                seen[found[1]] = float(found[2])
+    assert (seen["workers"], seen["slots"], seen["requests"]) == (2, 2, 1)
+    assert 3_000_000 < seen["worker.uss"] < seen["pss"] < 200_000_000
+    assert seen["headroom"] > 0
+    assert seen["budget"] > 0
