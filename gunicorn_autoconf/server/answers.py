@@ -67,6 +67,10 @@ def refusal(status: int, text: str) -> Route:
     return lambda _accept: Answer(status, text.encode() + b"\n")
 
 
+TOO_LONG = refusal(431, f"a head has at most {MAX_HEAD_BYTES} bytes")
+FAILED = refusal(500, "see the log of the server")
+
+
 def render_answer(answer: Answer) -> bytes:
     """Return the bytes of *answer*, the last on its connection."""
     lines = [

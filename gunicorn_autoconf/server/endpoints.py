@@ -126,7 +126,7 @@ class Endpoints:
                     self._server.log,
                     "warning",
                     "not_written",
-                    f"gunicorn-autoconf: cannot write metrics to {file.path}: {reason}; trying on",
+                    f"gunicorn-autoconf: cannot write metrics to {file.path}: {reason}; retrying",
                 )
 
     def _remove_file(self) -> None:
@@ -152,7 +152,7 @@ class Endpoints:
             except Exception:
                 if what not in self._failed and not stopping.is_set():
                     self._failed.add(what)
-                    self._server.log.exception("gunicorn-autoconf: metrics are not %s", what)
+                    self._server.log.exception("gunicorn-autoconf: metrics could not be %s", what)
             return seconds
 
         self._repeated[what] = PausedThread(try_step, 0.0)

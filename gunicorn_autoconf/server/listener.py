@@ -31,11 +31,12 @@ from typing import TYPE_CHECKING
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.plan.address import Listening
 from gunicorn_autoconf.server.answers import (
+    FAILED,
     HEAD_END,
     MAX_HEAD_BYTES,
+    TOO_LONG,
     Routes,
     accept_of,
-    refusal,
     render_answer,
     route_for,
 )
@@ -156,7 +157,7 @@ class Listener:
             site.has_complained = True
             if self._server.master_pid:
                 self._server.log.info(
-                    "gunicorn-autoconf: %s will be at %s once the old arbiter has left",
+                    "gunicorn-autoconf: serving %s at %s as soon as the old arbiter exits",
                     paths,
                     site.address,
                 )
@@ -166,13 +167,17 @@ class Listener:
                 "warning",
                 "not_served",
                 f"gunicorn-autoconf: cannot serve {paths} at {site.address}: {_reason(error)}; "
-                "trying on",
+                "retrying",
             )
             return
         assert site.listening is not None
         url = url_of(site.address, site.listening)
         log_event(
-            self._server.log, "info", "served", f"gunicorn-autoconf: {paths} at {url}", url=url
+            self._server.log,
+            "info",
+            "served",
+            f"gunicorn-autoconf: serving {paths} at {url}",
+            url=url,
         )
 
     def _accept(self, site: _Site) -> None:
@@ -188,7 +193,7 @@ class Listener:
     def _failed(self, error: Exception) -> None:
         if not self._has_failed:
             self._has_failed = True
-            text = "gunicorn-autoconf: metrics or health answers failed"
+            text = "gunicorn-autoconf: could not answer for metrics or health"
             self._server.log.error(text, exc_info=error)
 
     def _wake(self) -> None:
@@ -275,15 +280,13 @@ class _Client:
         if end < 0 and len(self._received) <= MAX_HEAD_BYTES:
             return
         head = self._received[: end + len(HEAD_END)]
-        if end < 0 or len(head) > MAX_HEAD_BYTES:
-            route = refusal(431, f"a head has at most {MAX_HEAD_BYTES} bytes")
-        else:
-            route = route_for(head, self._routes)
+        is_too_long = end < 0 or len(head) > MAX_HEAD_BYTES
+        route = TOO_LONG if is_too_long else route_for(head, self._routes)
         try:
             answer = route(accept_of(head))
         except Exception as error:
             failed(error)
-            answer = refusal(500, "see the log of the server")("")
+            answer = FAILED("")
         self._left = memoryview(render_answer(answer))
 
     def close(self) -> None:

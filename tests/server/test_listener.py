@@ -88,7 +88,9 @@ def test_answers_and_says_where(scene: Scene) -> None:
 
     assert get(where) == (200, "hello")
     assert get(where, "/nowhere").status == 404
-    assert scene.log.lines == [f"gunicorn-autoconf: /, /broken at http://127.0.0.1:{where[1]}"]
+    assert scene.log.lines == [
+        f"gunicorn-autoconf: serving /, /broken at http://127.0.0.1:{where[1]}"
+    ]
 
 
 def test_answer_larger_than_a_socket_takes_at_once(scene: Scene) -> None:
@@ -152,7 +154,7 @@ def test_answer_that_fails_is_logged_once(scene: Scene) -> None:
     assert get(where, "/broken") == (500, "see the log of the server\n")
     assert get(where, "/broken").status == 500
     assert get(where) == (200, "hello")
-    assert scene.log.lines.count("gunicorn-autoconf: metrics or health answers failed") == 1
+    assert scene.log.lines.count("gunicorn-autoconf: could not answer for metrics or health") == 1
 
 
 def test_port_in_use_is_one_warning_and_then_taken(
@@ -175,8 +177,8 @@ def test_port_in_use_is_one_warning_and_then_taken(
 
     assert get(("127.0.0.1", port)) == (200, "hello")
     assert scene.log.lines == [
-        f"gunicorn-autoconf: cannot serve / at 127.0.0.1:{port}: Address already in use; trying on",
-        f"gunicorn-autoconf: / at http://127.0.0.1:{port}",
+        f"gunicorn-autoconf: cannot serve / at 127.0.0.1:{port}: Address already in use; retrying",
+        f"gunicorn-autoconf: serving / at http://127.0.0.1:{port}",
     ]
 
 
@@ -188,7 +190,7 @@ def test_new_arbiter_waits_for_the_old_one_without_a_warning(scene: Scene) -> No
         wait_until(lambda: bool(scene.log.lines), "it says so")
 
     assert scene.log.lines == [
-        f"gunicorn-autoconf: / will be at 127.0.0.1:{port} once the old arbiter has left"
+        f"gunicorn-autoconf: serving / at 127.0.0.1:{port} as soon as the old arbiter exits"
     ]
 
 
@@ -216,7 +218,7 @@ def test_unix_socket(scene: Scene, tmp_path: Path) -> None:
 
     assert get(where) == (200, "hello")
     assert path.stat().st_mode & 0o777 == 0o660
-    assert scene.log.lines == [f"gunicorn-autoconf: /, /broken at unix:{path}"]
+    assert scene.log.lines == [f"gunicorn-autoconf: serving /, /broken at unix:{path}"]
     scene.listener.stop()
     assert not path.exists()
 
@@ -239,8 +241,8 @@ def test_socket_or_file_of_another_stays(
     assert alive.is_socket()
     refused = "gunicorn-autoconf: cannot serve /"
     assert sorted(scene.log.lines) == [
-        f"{refused} at unix:{alive}: Address already in use; trying on",
-        f"{refused} at unix:{text}: there is a file that is no socket; trying on",
+        f"{refused} at unix:{alive}: Address already in use; retrying",
+        f"{refused} at unix:{text}: there is a file that is no socket; retrying",
     ]
 
 
