@@ -169,6 +169,25 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_time(text: str) -> float:
+    """
+    Return seconds from ``60``, ``90s``, ``10m`` or ``1h``.
+
+    >>> parse_time("10m")
+    600.0
+
+    Raises:
+        ValueError: Not of that form, or more than a day.
+    """
+    found = re.fullmatch(rf"{_NUMBER}\s*(?P<unit>[smh]?)", text, re.ASCII)
+    if found is None:
+        raise ValueError
+    seconds = float(found["number"]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found["unit"]]
+    if not seconds <= MAX_DURATION_SECONDS:
+        raise ValueError
+    return seconds
+
+
 def parse_rate(text: str) -> float:
     """
     Return requests per second from ``300`` or ``0.5``.

@@ -2,9 +2,9 @@
 
 Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 
-Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `booted`, `ready`, `meter`
-and `exiting` in the worker, all else in the supervisor's thread. A worker that ends hands its last
-counters over before its slot is free. `total` takes these before it looks at the workers: one that
+Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready`, `meter` and
+`exiting` in the worker, all else in the supervisor's thread. When a worker ends, its last counters
+are kept before its slot is given back. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
 and no worker is in it twice. Several threads may ask for totals; the main thread must not, as it
 may have been interrupted in the middle of that.
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gunicorn_autoconf.fleet.counters import Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
-from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
@@ -58,6 +57,17 @@ class _Slot(NamedTuple):
     number: int
 
 
+class WorkerRecord(NamedTuple):
+    """A worker as the arbiter knows it."""
+
+    forked_at_seconds: float
+    report: BootReport | None
+    requests: int | None = None
+    """How many requests it has answered; None where its class does not count them."""
+    cpu_seconds: float | None = None
+    """The CPU time that it has used; None where requests are counted, or it is unknown."""
+
+
 class Ended(NamedTuple):
     """What is known of a worker that is gone."""
 
@@ -65,6 +75,15 @@ class Ended(NamedTuple):
     """What it used when it told of its end, or else when it was last seen."""
     is_orderly: bool | None
     """Whether it told of its end; None where it could not."""
+
+
+class Tally(NamedTuple):
+    """What workers have done until one moment."""
+
+    total: Counters
+    """All together, with those that have ended; it never falls."""
+    workers: Mapping[int, Counters]
+    """Each of those there are, by pid; those that do not count are left out."""
 
 
 class WorkerRecords:
@@ -91,19 +110,15 @@ class WorkerRecords:
         slot = self._page.take() if self._page else None
         setattr(worker, _NOTE, _Note(time.monotonic(), slot))
 
-    def booted(self, worker: Worker, memory: ProcessMemory) -> float | None:
-        """Write in *worker* that it has loaded; return the seconds since its fork, if known."""
-        report = self._report_of(worker, memory)
-        if report and (slot := self._slot(worker)):
-            slot.page.write(slot.number, report)
-        return report and report.boot_seconds
-
     def ready(self, worker: Worker, memory: ProcessMemory) -> float | None:
         """Write in *worker* that it can serve; return the seconds since its fork, if known."""
-        report = self._report_of(worker, memory)
-        if report and (slot := self._slot(worker)):
-            slot.page.write_ready(slot.number, report)
-        return report and report.boot_seconds
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if note is None:
+            return None
+        report = BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
+        if slot := self._slot(worker):
+            slot.page.write(slot.number, report)
+        return report.boot_seconds
 
     def doubles(self, worker: Worker, region: Region) -> memoryview[float] | None:
         """Return the numbers of *region* in the slot of *worker*; None where it has no slot."""
@@ -122,15 +137,16 @@ class WorkerRecords:
 
     def total(self, workers: Mapping[int, Worker]) -> Counters:
         """Return what *workers* and all that have ended have done; it never falls."""
-        return self.total_and_each(workers)[0]
+        return self.tally(workers).total
 
-    def total_and_each(self, workers: Mapping[int, Worker]) -> tuple[Counters, dict[int, Counters]]:
-        """Return what `total` and `counters` return, of one look."""
+    def tally(self, workers: Mapping[int, Worker]) -> Tally:
+        """Return what *workers* have done, each and with all that have ended."""
         with self._reading:
             ended = reduce(Counters.plus, self._ended.copy(), Counters())
-            each = self._count(workers)
-            self._total = reduce(Counters.plus, each.values(), ended).at_least(self._total)
-            return self._total, each
+            counted = self._count(workers)
+            now = reduce(Counters.plus, counted.values(), ended)
+            self._total = now.at_least(self._total)
+            return Tally(self._total, counted)
 
     def numbers(self, workers: Mapping[int, Worker]) -> dict[int, int]:
         """Return the number of each worker's slot by its pid: small, and used again."""
@@ -139,7 +155,7 @@ class WorkerRecords:
 
     def ready_pids(self, workers: Mapping[int, Worker]) -> set[int]:
         """Return those of *workers* that have reported that they can serve."""
-        return {pid for pid, worker in list(workers.items()) if self._ready_report(pid, worker)}
+        return {pid for pid, worker in list(workers.items()) if self._report(pid, worker)}
 
     def _count(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         read = {
@@ -192,7 +208,7 @@ class WorkerRecords:
         return {
             pid: WorkerRecord(
                 note.forked_at_seconds,
-                self._ready_report(pid, worker),
+                self._report(pid, worker),
                 counters[pid].requests if pid in counters else None,
                 None if pid in counters else read_cpu_seconds(pid),
             )
@@ -221,7 +237,7 @@ class WorkerRecords:
             self._ended.append(replace(counters, in_flight=0))
             self._fold_ended()
         memory = slot.page.read_exit(slot.number)
-        boot = self._ready_report(worker.pid, worker)
+        boot = self._report(worker.pid, worker)
         slot.page.free(slot.number)
         if memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
             last = WorkerSample(
@@ -250,18 +266,12 @@ class WorkerRecords:
             return None
         return _Slot(self._page, note.slot)
 
-    def _report_of(self, worker: Worker, memory: ProcessMemory) -> BootReport | None:
-        note: _Note | None = getattr(worker, _NOTE, None)
-        if note is None:
-            return None
-        return BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
-
-    def _ready_report(self, pid: int, worker: Worker) -> BootReport | None:
+    def _report(self, pid: int, worker: Worker) -> BootReport | None:
         slot = self._slot(worker)
         if slot is None:
             # No boot report: use the first sample instead.
             return BootReport(pid, 0.0, 0, None, None)
-        report = slot.page.read_ready(slot.number)
+        report = slot.page.read(slot.number)
         return report if report and report.pid == pid else None
 
     def _counters_of(self, pid: int, worker: Worker, cpu_seconds: float | None) -> Counters | None:

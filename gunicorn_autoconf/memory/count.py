@@ -8,8 +8,8 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.need import Needed
 from gunicorn_autoconf.memory.plans import Plans
+from gunicorn_autoconf.memory.why import Crowded, Needs, NoWorkYet, Room
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
-from gunicorn_autoconf.units import format_bytes
 
 GONE_FRACTION = 0.02
 # Workers smaller by this factor would have to fit for a count to be kept: 95 % of the limit.
@@ -25,17 +25,14 @@ def shrink(
         return None
     too_many = permissions.too_many
     if too_many and too_many.fits < now.target:
-        return Action(Kind.SHRINK, f"{too_many.reason}, the plan is {too_many.fits}")
+        return Action(Kind.SHRINK, too_many)
     if not now.is_settled or not needed.reached or len(history) < 2:
         return None
     if history[-2].limit_bytes != now.limit_bytes:
-        return None  # A limit that is told once may be gone with the next sample.
+        return None  # A limit that shows once may be gone with the next sample.
     size_bytes = max(needed.reached, needed.declared or 0)
     wanted = max(plans.alone(round(size_bytes * SLACK)), 1)
-    if wanted >= now.target:
-        return None
-    reason = f"workers need {format_bytes(size_bytes)}, the plan is {wanted}"
-    return Action(Kind.SHRINK, reason)
+    return Action(Kind.SHRINK, Needs(size_bytes, wanted)) if wanted < now.target else None
 
 
 def give_way(
@@ -57,11 +54,8 @@ def give_way(
         return None  # Little of a worker is its own, or others took too much: it helps nobody.
     own_bytes = sum(worker.size_bytes for worker in now.workers)
     others_bytes = max(now.limit_bytes - now.headroom_bytes - own_bytes, 0)
-    return Action(
-        Kind.SHRINK,
-        f"{format_bytes(max(now.headroom_bytes, 0))} left of {format_bytes(now.limit_bytes)}, "
-        f"others use {format_bytes(others_bytes)}; the plan is {wanted}",
-    )
+    why = Crowded(max(now.headroom_bytes, 0), now.limit_bytes, others_bytes, wanted)
+    return Action(Kind.SHRINK, why)
 
 
 def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) -> Action | None:
@@ -78,11 +72,10 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
     if wanted <= now.target:
         return None
     if not has_evidence:
-        return Action(Kind.GROW, f"workers have not worked yet, the plan is {wanted}", add=1)
-    reason = f"workers need up to {format_bytes(size_bytes)}, the plan is {wanted}"
+        return Action(Kind.GROW, NoWorkYet(wanted), add=1)
     # Without a count of requests the evidence is weaker: one at a time.
     most = now.target if all(worker.requests is not None for worker in now.workers) else 1
-    return Action(Kind.GROW, reason, add=min(most, wanted - now.target))
+    return Action(Kind.GROW, Room(size_bytes, wanted), add=min(most, wanted - now.target))
 
 
 def _with_growth(worker: WorkerSample) -> int:

@@ -103,7 +103,8 @@ class Executor:
         # Workers that Gunicorn tells to exit because we lowered its count. Only their name depends
         # on it: an operator who raises the count at once may keep them.
         self._dismissed: set[int] = set()
-        self.is_stood_down = False
+        # An operator may have changed the count before.
+        self.is_stood_down = server.num_workers != server.cfg.workers
 
     @property
     def is_busy(self) -> bool:

@@ -21,27 +21,6 @@ class State(str, Enum):
     """It was told to exit and finishes its last requests."""
 
 
-class Exit(str, Enum):
-    """Why a worker ended."""
-
-    OOM = "oom"
-    """The kernel's OOM killer took it."""
-    TIMEOUT = "timeout"
-    """Gunicorn killed it after `timeout`."""
-    RECYCLED = "recycled"
-    """The memory guard replaced it."""
-    SHRUNK = "shrunk"
-    """The guard lowered the count."""
-    CRASHED = "crashed"
-    """It was killed otherwise, or ended with an error."""
-    EXITED = "exited"
-    """It ended in order: a reload, `max_requests`, a signal from an operator."""
-
-
-# What a stall is counted as, beside the exits.
-STALL = "stall"
-
-
 class Throttled(NamedTuple):
     """What one CPU quota has done so far."""
 
@@ -49,6 +28,16 @@ class Throttled(NamedTuple):
     """The periods of the quota in which a process was ready to run."""
     throttled_periods: int
     throttled_seconds: float
+
+
+class Advice(NamedTuple):
+    """What would help the server most, by what its requests were measured to do."""
+
+    cause: str
+    workload: str
+    """The workload to declare; empty where that is not the remedy."""
+    gain: float
+    """How many times as many requests could be answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +52,16 @@ class Snapshot:
         slots: How many requests the ready workers can serve at once; None where there is no bound.
         in_flight: The requests and WebSockets that go on, of the ready workers.
         totals: What all workers have done, those that have ended included.
-        exits: How many workers have ended, by reason.
+        endings: How many workers have ended, by reason.
         stalls: How often code has blocked an event loop.
         sample: The last look at the memory; None where no limit is known.
         budget_bytes: What the workers may use together.
         numbers: The number of each worker by its pid: a small one, that its replacement gets again.
         cores: The cores that the plan counts with.
+        backlogs: How many connections wait to be accepted, by listening socket, where the kernel
+            tells.
+        bounds: What may bound the server, and whether it did in the last minute.
+        advice: The verdict on the declared workload, if there is one.
         throttled: What each CPU quota has done, by its cgroup.
         labels: What the server is: version, worker class, workload, interface.
     """
@@ -79,9 +72,12 @@ class Snapshot:
     slots: int | None
     in_flight: int
     totals: Counters
-    exits: Mapping[str, int]
+    endings: Mapping[str, int]
     stalls: int
     cores: float
+    backlogs: Mapping[str, float] = field(default_factory=dict)
+    bounds: Mapping[str, bool] = field(default_factory=dict)
+    advice: Advice | None = None
     sample: Sample | None = None
     budget_bytes: int | None = None
     numbers: Mapping[int, int] = field(default_factory=dict)

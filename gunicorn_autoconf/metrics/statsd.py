@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gunicorn_autoconf.metrics.snapshot import Exit, Snapshot, State
+from gunicorn_autoconf.metrics.endings import Ending
+from gunicorn_autoconf.metrics.snapshot import Snapshot, State
 
 PREFIX = "gunicorn.autoconf."
 
@@ -31,8 +32,8 @@ class _Row(NamedTuple):
     read: Callable[[Snapshot], float | None]
 
 
-def _exits(reason: Exit) -> _Row:
-    return _Row(f"exits.{reason.value}", COUNTER, lambda now: now.exits.get(reason.value, 0))
+def _exits(reason: Ending) -> _Row:
+    return _Row(f"exits.{reason.value}", COUNTER, lambda now: now.endings.get(reason.value, 0))
 
 
 def _largest_uss(now: Snapshot) -> int | None:
@@ -52,7 +53,7 @@ METRICS: tuple[_Row, ...] = (
     _Row("cpu.seconds", COUNTER, lambda now: now.totals.cpu_seconds),
     _Row("rejected", COUNTER, lambda now: now.totals.rejected),
     _Row("stalls", COUNTER, lambda now: now.stalls),
-    *(_exits(reason) for reason in Exit),
+    *(_exits(reason) for reason in Ending),
     _Row("headroom", GAUGE, lambda now: now.sample and now.sample.headroom_bytes),
     _Row("pss", GAUGE, lambda now: now.sample and sum(w.pss_bytes for w in now.sample.workers)),
     _Row("worker.uss", GAUGE, _largest_uss),

@@ -72,8 +72,23 @@ def _workers(snapshot: Snapshot) -> Iterator[Value]:
 
 
 def _exits(snapshot: Snapshot) -> Iterator[Value]:
-    for reason, count in snapshot.exits.items():
+    for reason, count in snapshot.endings.items():
         yield (reason,), count
+
+
+def _backlogs(snapshot: Snapshot) -> Iterator[Value]:
+    for listener, waiting in snapshot.backlogs.items():
+        yield (listener,), waiting
+
+
+def _bounds(snapshot: Snapshot) -> Iterator[Value]:
+    for bound, holds in snapshot.bounds.items():
+        yield (bound,), holds
+
+
+def _advice(snapshot: Snapshot) -> Iterator[Value]:
+    if snapshot.advice:
+        yield (snapshot.advice.cause, snapshot.advice.workload), snapshot.advice.gain
 
 
 def _memory(snapshot: Snapshot) -> Iterator[Value]:
@@ -180,6 +195,41 @@ METRICS: tuple[Metric, ...] = (
         Kind.COUNTER,
         "Requests that were refused unserved.",
         _one(lambda now: now.totals.rejected),
+    ),
+    Metric(
+        "backlog_connections",
+        Kind.GAUGE,
+        "Connections that wait to be accepted, by listening socket; absent for a Unix socket.",
+        _backlogs,
+        ("listener",),
+    ),
+    Metric(
+        "loop_seconds_total",
+        Kind.COUNTER,
+        "Time in which event loops were busy or blocked, summed over the workers.",
+        _one(lambda now: now.totals.loop_seconds),
+    ),
+    Metric(
+        "pool_seconds_total",
+        Kind.COUNTER,
+        "Time in which calls waited for a thread of a full pool, summed over the workers.",
+        _one(lambda now: now.totals.pool_seconds),
+    ),
+    Metric(
+        "bound",
+        Kind.GAUGE,
+        "1 for what bounded the server in the last minute, 0 for all else: cores, slots, memory, "
+        "loop, database (GUNICORN_MAX_CONCURRENCY) or nothing.",
+        _bounds,
+        ("by",),
+    ),
+    Metric(
+        "possible_gain_ratio",
+        Kind.GAUGE,
+        "How many times as many requests another declaration would answer; absent where none would "
+        "help. The log says more.",
+        _advice,
+        ("cause", "workload"),
     ),
     Metric(
         "stalls_total",

@@ -74,7 +74,7 @@ class Plan:
     The settings, each with the reasons that led to it.
 
     Attributes:
-        workload: As declared, or ``mixed``.
+        workload: As declared, or ``auto``.
         interface: What the application is taken to speak.
         interface_evidence: What showed it.
         reasons: Every choice in the order in which it was made; the last one for a setting holds.
@@ -106,6 +106,16 @@ class Plan:
         """The reasons for *setting*, the one that holds last."""
         return tuple(reason for reason in self.reasons if reason.setting == setting)
 
+    def first_choice(self, setting: str) -> Any:
+        """What *setting* was before anything bounded it or the operator set it."""
+        return self.reasons_for(setting)[0].value
+
+    def value_before(self, reason: Reason) -> Any:
+        """What the setting of *reason* was before this choice; None where it is the first one."""
+        reasons = self.reasons_for(reason.setting)
+        number = next(number for number, each in enumerate(reasons) if each is reason)
+        return reasons[number - 1].value if number else None
+
 
 class Given(NamedTuple):
     """
@@ -117,6 +127,7 @@ class Given(NamedTuple):
         shape: The row of the workload table, adapted to the operator's worker class.
         cores: The cores to plan for.
         cores_source: Where *cores* comes from: a file, a variable, an option.
+        load_workers: How many workers the measured load needs; 0 where it is not measured.
     """
 
     machine: Machine
@@ -124,6 +135,7 @@ class Given(NamedTuple):
     shape: Shape
     cores: float
     cores_source: str
+    load_workers: int = 0
 
     @property
     def plans_pools(self) -> bool:

@@ -59,8 +59,13 @@ def _application(known: Known) -> Iterator[str]:
     elif application.interface is None:
         yield (
             f"could not tell ASGI from WSGI, planned for {planned_for}: "
-            f"{application.evidence}; GUNICORN_INTERFACE says it"
+            f"{application.evidence}; set GUNICORN_INTERFACE"
         )
+
+
+def _conf_file_class(known: Known) -> Iterator[str]:
+    if known.conf_file_class:
+        yield f"{known.conf_file}: {known.conf_file_class}"
 
 
 def _async_without_asgi(known: Known) -> Iterator[str]:
@@ -99,7 +104,7 @@ def _pools_beside_max_concurrency(known: Known) -> Iterator[str]:
             "bounds workers, not the threads that Django makes in each; bound its connections in "
             "a pool"
         )
-    elif plan.reasons_for("threads")[0].value > 1:  # A pool was planned, the bound was too low.
+    elif plan.first_choice("threads") > 1:  # A pool was planned, the bound was too low.
         about += f", raise this to {POOL_THREADS * plan.most_workers}, or run fewer workers"
     elif plan.settings["worker_class"] == UVICORN:
         about += ", or set GUNICORN_WORKLOAD=io"
@@ -217,7 +222,7 @@ def _web_concurrency(known: Known) -> Iterator[str]:
     explicit = known.declaration.explicit("workers")
     if explicit is None or explicit.source != WEB_CONCURRENCY.name:
         return
-    planned = known.plan.reasons_for("workers")[-1].inputs.get("planned")
+    planned = known.plan.value_before(known.plan.reasons_for("workers")[-1])
     if planned not in {None, explicit.value}:
         yield (
             f"WEB_CONCURRENCY={explicit.value} overrides the planned count of {planned} and keeps "
@@ -259,6 +264,7 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("cpu-quota", Severity.PROBLEM, machine_remarks.no_cpu_limit),
     ("graceful-timeout", Severity.PROBLEM, _graceful_timeout),
     ("application", Severity.PROBLEM, _application),
+    ("conf-file", Severity.PROBLEM, _conf_file_class),
     ("workload", Severity.PROBLEM, _async_without_asgi),
     ("threads", Severity.PROBLEM, _sync_with_threads),
     ("max-concurrency", Severity.PROBLEM, _above_max_concurrency),

@@ -2,17 +2,19 @@
 
 Reads /proc, logs.
 
-Theory of operation. One `Supervisor` belongs to one arbiter process. Its `step` runs in a thread
-(`PausedThread`) that is never there while the arbiter forks. A step takes one sample and does then
-what is due, in this order: it logs, it lets the executor go on with the action under way, and only
-when none is under way does it ask the guard for another one. So there is never more than one action
-at a time.
+Theory of operation. One `Supervisor` belongs to one arbiter process. Its `try_step` runs in a
+thread (`PausedThread`) that is never there while the arbiter forks. A step takes one sample and
+then does what is due, in this order: it logs, it lets the executor go on with the action under
+way, and only when none is under way does it ask the guard for another one. So there is never more
+than one action at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
 what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is what was
-found last, `memory` and `latest`. The arbiter's main thread calls `start`, `reloading` and `stop`;
-of these only `reloading` changes a part, while the thread is paused. `step` runs in the
-supervisor's thread and makes all other changes.
+found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
+paused, and `worker_oom_killed`; the thread makes all other changes.
+
+Where the guard and the memory log are off and no metrics are published, a step looks at no memory:
+a reload may turn them on.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
@@ -21,8 +23,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.errors import MalformedFileError
@@ -45,7 +47,7 @@ from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
-from gunicorn_autoconf.server.paused_thread import PausedThread
+from gunicorn_autoconf.server.load_watch import LoadWatch
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -58,9 +60,7 @@ if TYPE_CHECKING:
 
 # Time between two looks at an action under way.
 ACTING_SECONDS = 0.1
-# Until the next step after one that failed: one bad sample does not end the guard.
-RETRY_SECONDS = 5.0
-# After so many in a row, what the guard has begun is taken back.
+# After so many failures in a row, what the guard has begun is taken back.
 MAX_FAILURES = 3
 
 
@@ -75,6 +75,7 @@ class Supervisor:
         oom: ServerOom,
         replaced: Callable[[], Sequence[str]],
         *,
+        load: LoadWatch | None = None,
         timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
@@ -92,6 +93,7 @@ class Supervisor:
         self._replaced = replaced
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
+        self._load = load or LoadWatch(server, final, records)
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
@@ -99,19 +101,10 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
-        self._thread = PausedThread(self._try_step, timing.fastest_seconds)
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
         self.latest: tuple[Machine, Sample] | None = None
-        """What the last step has seen."""
-
-    def start(self) -> None:
-        """Start the thread, once; from here on it pauses for each fork."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread for good."""
-        self._thread.stop()
+        """What the last look at the memory has found."""
 
     def worker_oom_killed(self, last: WorkerSample | None) -> bool:
         """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
@@ -129,21 +122,37 @@ class Supervisor:
         fits = budget.budget_bytes // size_bytes if budget and size_bytes else None
         self._log.kill_loop(loop, fits)
 
-    @contextmanager
-    def reloading(self) -> Iterator[None]:
-        """Do nothing while a reload plans anew, and begin again with what it has planned."""
-        with self._thread.paused():
-            yield
-            self.executor.reloaded()
-            self._history.clear()
-            self._history.begin_again()
-            self._log.begin_again()
+    def reloaded(self) -> None:
+        """Begin again with another plan, while the thread is paused."""
+        self.executor.reloaded()
+        self._history.clear()
+        self._history.begin_again()
+        self._log.begin_again()
+        self._load.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:
         """What the guard may do. To act, we must be told of each worker and each new count."""
         wanted = self._wanted_mode
         return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+
+    def try_step(self, stopping: threading.Event) -> float:
+        """Do one `step`; log where it fails. Return the seconds until the next one."""
+        try:
+            seconds = self.step(stopping)
+        except Exception as error:
+            if self._log.is_new_failure(error):
+                self._server.log.exception(
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %g s",
+                    self._timing.retry_seconds,
+                )
+            self._failures += 1
+            if self._failures == MAX_FAILURES:
+                with suppress(OSError):
+                    self.executor.abandon()
+            return self._timing.retry_seconds  # One bad sample does not end the guard.
+        self._failures = 0
+        return seconds
 
     def step(self, stopping: threading.Event) -> float:
         """
@@ -154,12 +163,18 @@ class Supervisor:
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
+        publishes = declaration.metrics is not None or server.cfg.statsd_host is not None
+        logs = declaration.memory_log_interval_seconds > 0
+        if self.mode is MemoryGuard.OFF and not (logs or publishes):
+            self._load.look()
+            return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
             records, server.num_workers, declaration.memory_bytes
         )
         if stopping.is_set() or sample is None:
             return self._interval()
+        self._load.look()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
@@ -260,23 +275,6 @@ class Supervisor:
         kills = self._oom.unclaimed(now, are_well=self._relatives.are_well(pids))
         if kills:
             self._log.unclaimed(len(kills), self._relatives.gone())
-
-    def _try_step(self, stopping: threading.Event) -> float:
-        try:
-            seconds = self.step(stopping)
-        except Exception as error:
-            if self._log.is_new_failure(error):
-                self._server.log.exception(
-                    "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
-                    RETRY_SECONDS,
-                )
-            self._failures += 1
-            if self._failures == MAX_FAILURES:
-                with suppress(OSError):
-                    self.executor.abandon()
-            return RETRY_SECONDS
-        self._failures = 0
-        return seconds
 
     @property
     def _wanted_mode(self) -> MemoryGuard:

@@ -11,9 +11,8 @@ import pytest
 from gunicorn_autoconf.fleet import records
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.meter import Meter
-from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.fleet.records import WorkerRecord, WorkerRecords
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
@@ -63,10 +62,6 @@ def sample(*pids: int) -> Sample:
 def test_a_worker_boots(clock: Clock) -> None:
     ledger, eleven = WorkerRecords(), worker(11)
     ledger.forking(eleven)
-    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
-
-    clock.now = 1001.5
-    assert ledger.booted(eleven, MEMORY) == 1.5
     assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
 
     clock.now = 1007.5

@@ -10,7 +10,8 @@ from builders import MIB
 
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.metrics.snapshot import Exit, Snapshot, State
+from gunicorn_autoconf.metrics.endings import Ending
+from gunicorn_autoconf.metrics.snapshot import Snapshot, State
 from gunicorn_autoconf.metrics.statsd import METRICS, PREFIX, messages
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "statsd.md"
@@ -34,7 +35,7 @@ SNAPSHOT = Snapshot(
     slots=16,
     in_flight=3,
     totals=Counters(requests=100, slot_seconds=12.5, cpu_seconds=2.25),
-    exits={Exit.OOM: 1},
+    endings={Ending.OOM: 1},
     stalls=0,
     cores=2.0,
     sample=SAMPLE,

@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
+from gunicorn_autoconf.metrics.endings import Ending
 from gunicorn_autoconf.metrics.exposition import Exposition
-from gunicorn_autoconf.metrics.snapshot import Exit, Snapshot, State, Throttled
+from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
 from gunicorn_autoconf.metrics.table import METRICS, Kind
 
 SAMPLE = Sample(
@@ -46,10 +47,15 @@ SNAPSHOT = Snapshot(
         queue_seconds=3.5,
         queued=1200,
         rejected=7,
+        loop_seconds=6.5,
+        pool_seconds=0.75,
     ),
-    exits={**dict.fromkeys(Exit, 0), Exit.OOM: 2},
+    endings={**dict.fromkeys(Ending, 0), Ending.OOM: 2},
     stalls=5,
     cores=1.5,
+    backlogs={"http://0.0.0.0:8000": 4},
+    bounds={"nothing": False, "slots": True},
+    advice=Advice("waits", "io", 13.5),
     sample=SAMPLE,
     budget_bytes=400 * MIB,
     numbers={41: 0, 42: 1},  # 43 is gone.
@@ -84,6 +90,12 @@ VALUES = {
     "gunicorn_queue_seconds_total": 3.5,
     "gunicorn_queued_requests_total": 1200,
     "gunicorn_rejected_requests_total": 7,
+    'gunicorn_backlog_connections{listener="http://0.0.0.0:8000"}': 4,
+    "gunicorn_loop_seconds_total": 6.5,
+    "gunicorn_pool_seconds_total": 0.75,
+    'gunicorn_bound{by="nothing"}': 0,
+    'gunicorn_bound{by="slots"}': 1,
+    'gunicorn_possible_gain_ratio{cause="waits",workload="io"}': 13.5,
     "gunicorn_stalls_total": 5,
     "gunicorn_cpu_seconds_total": 44.5,
     "gunicorn_cores": 1.5,
@@ -139,12 +151,24 @@ def test_scraper_that_asks_for_openmetrics_gets_it() -> None:
 
 def test_what_is_not_known_is_absent() -> None:
     """Zero would be a number to draw and to alarm."""
-    unknown = replace(SNAPSHOT, slots=None, sample=None, budget_bytes=None, throttled={})
+    unknown = replace(
+        SNAPSHOT,
+        slots=None,
+        backlogs={},
+        bounds={},
+        advice=None,
+        sample=None,
+        budget_bytes=None,
+        throttled={},
+    )
 
     gone = VALUES.keys() - scraped(unknown).keys()
     assert {name.partition("{")[0] for name in gone} == {
         "gunicorn_slots",
         "gunicorn_busy_slots",
+        "gunicorn_backlog_connections",
+        "gunicorn_bound",
+        "gunicorn_possible_gain_ratio",
         "gunicorn_cpu_quota_periods_total",
         "gunicorn_cpu_throttled_periods_total",
         "gunicorn_cpu_throttled_seconds_total",

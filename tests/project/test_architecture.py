@@ -76,8 +76,10 @@ PURE_LIBRARY = {
     "math",
     "operator",
     "posixpath",
+    "random",  # Only Random(seed): the same seed gives the same numbers.
     "re",
     "shlex",
+    "statistics",
     "textwrap",
     "types",
     "typing",

@@ -25,7 +25,7 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 # What these modules say is said in the log, wherever they are called from; so does every module
 # that calls Gunicorn's log itself.
 MODULES = {
-    "guard",
+    "boot_line",
     "lines",
     "oom_lines",
     "throttling",
@@ -54,11 +54,8 @@ FUNCTIONS = {
 # What remarks on a plan are logged.
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
-# Why nothing is done is not said; these are names.
+# These are names.
 UNSAID = {
-    "no worker is measured",
-    "the limit is 0",
-    "as planned",
     "AnyIO worker",
     "stood down",
 }

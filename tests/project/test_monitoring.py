@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gunicorn_autoconf.metrics.snapshot import Exit, State
+from gunicorn_autoconf.metrics.endings import Ending
+from gunicorn_autoconf.metrics.snapshot import State
 from gunicorn_autoconf.metrics.table import METRICS
 
 pytestmark = pytest.mark.one_python
@@ -24,7 +25,7 @@ LABELS = {metric.full_name: set(metric.labels) for metric in METRICS}
 TARGET = {"job", "instance", "namespace", "pod", "service"}
 VALUES = {
     "state": {state.value for state in State},
-    "reason": {reason.value for reason in Exit},
+    "reason": {reason.value for reason in Ending},
     "kind": {"uss", "pss", "helpers"},
 }
 
@@ -161,12 +162,13 @@ def test_autoscalers_aim_at_the_same() -> None:
     keda = load("kubernetes/keda/scaledobject.yaml")["spec"]
     (rule,) = load("kubernetes/prometheus-adapter/values.yaml")["rules"]["custom"]
     pods, resource = slots["metrics"]
-    by_prometheus, by_cpu = keda["triggers"]
+    *by_prometheus, by_cpu = keda["triggers"]
 
     assert pods["pods"]["metric"]["name"] == rule["name"]["as"]
     assert pods["pods"]["target"] == {"type": "AverageValue", "averageValue": "700m"}
     assert resource == cpu["metrics"][0]
-    assert (by_prometheus["metricType"], by_prometheus["metadata"]["threshold"]) == ("Value", "0.7")
+    aims = [(row["metricType"], row["metadata"]["threshold"]) for row in by_prometheus]
+    assert aims == [("Value", "0.7")] * 2
     assert by_cpu == {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}
     bounds = (cpu["minReplicas"], cpu["maxReplicas"])
     assert (slots["minReplicas"], slots["maxReplicas"]) == bounds == (2, 10)
