@@ -26,7 +26,7 @@ from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttle
 from gunicorn_autoconf.server.pulse import Pulse
 from gunicorn_autoconf.watchdog.quota import QuotaCounters
 from gunicorn_autoconf.watchdog.stamps import Stamps
-from gunicorn_autoconf.worker_classes import Slots, class_name, family_of
+from gunicorn_autoconf.worker_classes import Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -113,7 +113,7 @@ class Snapshots:
             },
             labels={
                 "version": self._version,
-                "worker_class": class_name(server.worker_class),
+                "worker_class": server.cfg.worker_class_str,
                 "workload": final.plan.workload.value,
                 "interface": final.plan.interface.value,
             },
