@@ -1,4 +1,4 @@
-"""What a declaration names and the start needs: hooks, worker class, log level, an extra.
+"""What a declaration names and the start needs: hooks, a class, an address, a level, an extra.
 
 Imports what is named, or where nothing of the user's may run reads its source.
 """
@@ -34,7 +34,7 @@ def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Raise if a hook, the worker class, the log level or the extra of *declaration* is not there.
+    Raise if a hook, worker class, address, log level or extra of *declaration* cannot be used.
 
     Args:
         declaration: What was declared.
@@ -53,6 +53,8 @@ def check_requirements(
     if declaration.metrics and not extra.is_installed():
         name = declaration.sources["metrics"]
         raise DeclarationError(name, str(declaration.metrics), f"it needs {extra.REMEDY}")
+    if bind := declaration.explicit("bind"):
+        _check_bind(bind)
     level = declaration.explicit("loglevel")
     if level and not level.applied and not declaration.explicit("logger_class"):
         _check_level(level)
@@ -155,6 +157,15 @@ def _importing_from(search_path: Sequence[str]) -> Iterator[None]:
         for entry in added:
             if entry in sys.path:
                 sys.path.remove(entry)
+
+
+def _check_bind(explicit: Explicit) -> None:
+    """Gunicorn takes a port alone for a host, and fails to listen there."""
+    addresses = explicit.value if isinstance(explicit.value, list) else [explicit.value]
+    for address in map(str, addresses):
+        if address.isdecimal():
+            remedy = f"use <host>:<port>, such as 0.0.0.0:{address}"
+            raise DeclarationError(explicit.source, address, remedy)
 
 
 def _check_level(explicit: Explicit) -> None:
