@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import NamedTuple
 
 # "9100", "127.0.0.1:9100", "[::1]:9100". Without brackets, an IPv6 address has no clear port.
@@ -15,7 +16,7 @@ MAX_SOCKET_PATH_BYTES = 103
 
 
 class Tcp(NamedTuple):
-    """A host, without the brackets of IPv6, and a port; 0 for any free one."""
+    """An IP address, without the brackets of IPv6, and a port; 0 for any free one."""
 
     host: str
     port: int
@@ -52,7 +53,7 @@ Destination = Tcp | UnixSocket | TextFile
 
 def parse_tcp(text: str) -> Tcp:
     """
-    Return host and port; a port alone is one of this machine only.
+    Return IP address and port; a port alone is one of this machine only.
 
     >>> str(parse_tcp("9100")), parse_tcp("[::]:9100").host
     ('127.0.0.1:9100', '::')
@@ -68,7 +69,15 @@ def parse_tcp(text: str) -> Tcp:
     port = int(found["port"])
     if port > 65535:
         raise ValueError("a port is at most 65535")
-    return Tcp((found["host"] or LOOPBACK).strip("[]"), port)
+    host = (found["host"] or LOOPBACK).strip("[]")
+    if host == "localhost":
+        return Tcp(LOOPBACK, port)
+    try:
+        ip_address(host)
+    except ValueError:
+        # To look a name up may take long, and forks would wait for it.
+        raise ValueError("a host is an IP address, or localhost") from None
+    return Tcp(host, port)
 
 
 def parse_destination(text: str) -> Destination:

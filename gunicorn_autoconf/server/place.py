@@ -26,13 +26,11 @@ def open_place(address: Listening, uid: int = -1, gid: int = -1) -> socket.socke
         OSError: Another process listens there, or it is not allowed.
     """
     if isinstance(address, Tcp):
-        family, _, _, _, where = socket.getaddrinfo(
-            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
         listening = socket.create_server(
-            (str(where[0]), address.port),
-            family=family,
+            address,
+            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
             backlog=BACKLOG,
+            # All interfaces are those of IPv4, too.
             dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
         )
     else:

@@ -53,7 +53,7 @@ ACCEPTED: list[tuple[str, str, str, Any]] = [
     ("GUNICORN_METRICS", "[::1]:9100", "metrics", Tcp("::1", 9100)),
     ("GUNICORN_METRICS", "unix:/run/shop.sock", "metrics", UnixSocket("/run/shop.sock")),
     ("GUNICORN_METRICS", "file:/var/lib/shop.prom", "metrics", TextFile("/var/lib/shop.prom")),
-    ("GUNICORN_HEALTH", "localhost:8081", "health", Tcp("localhost", 8081)),
+    ("GUNICORN_HEALTH", "localhost:8081", "health", Tcp("127.0.0.1", 8081)),
 ]
 
 REFUSED: list[tuple[str, str, str]] = [
@@ -79,6 +79,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ("GUNICORN_STALL_WARNING", "-0.25", "use seconds such as 0.25, or 0 for off"),
     ("GUNICORN_METRICS", ":9100", f"{METRICS} (write 0.0.0.0:9100 for all interfaces)"),
     ("GUNICORN_METRICS", "shop", METRICS),
+    ("GUNICORN_METRICS", "shop:9100", f"{METRICS} (a host is an IP address, or localhost)"),
+    ("GUNICORN_METRICS", "1.2.3:9100", f"{METRICS} (a host is an IP address, or localhost)"),
     ("GUNICORN_METRICS", "::1:9100", METRICS),
     ("GUNICORN_METRICS", "127.0.0.1:99999", f"{METRICS} (a port is at most 65535)"),
     ("GUNICORN_METRICS", "file:shop.prom", f"{METRICS} ({ABSOLUTE})"),
