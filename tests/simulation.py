@@ -49,6 +49,7 @@ class Config:
     reuse_port = False
     threads = 1
     worker_connections = 1000
+    statsd_host = None
 
     def __init__(self, workers: int) -> None:
         self.workers = workers

@@ -6,12 +6,14 @@ Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready
 `exiting` in the worker, all else in the supervisor's thread. When a worker ends, its last counters
 are kept before its slot is given back. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
-and no worker is in it twice.
+and no worker is in it twice. Several threads may ask for totals; the main thread must not, as it
+may have been interrupted in the middle of that.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -103,6 +105,8 @@ class WorkerRecords:
         self._total = Counters()
         self._counted_at = time.monotonic()
         self._reaped_seconds = read_reaped_cpu_seconds()
+        # Of threads that read counters: the supervisor's and the one that serves metrics.
+        self._reading = threading.Lock()
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""
@@ -131,6 +135,32 @@ class WorkerRecords:
 
     def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         """Return what each of *workers* has done, by pid; those that do not count are left out."""
+        with self._reading:
+            return self._count(workers)
+
+    def total(self, workers: Mapping[int, Worker]) -> Counters:
+        """Return what *workers* and all that have ended have done; it never falls."""
+        return self.tally(workers).total
+
+    def tally(self, workers: Mapping[int, Worker]) -> Tally:
+        """Return what *workers* have done, each and with all that have ended."""
+        with self._reading:
+            ended = reduce(Counters.plus, self._ended.copy(), Counters())
+            counted = self._count(workers)
+            now = reduce(Counters.plus, counted.values(), ended)
+            self._total = now.at_least(self._total)
+            return Tally(self._total, counted)
+
+    def numbers(self, workers: Mapping[int, Worker]) -> dict[int, int]:
+        """Return the number of each worker's slot by its pid: small, and used again."""
+        slots = {pid: self._slot(worker) for pid, worker in list(workers.items())}
+        return {pid: slot.number for pid, slot in slots.items() if slot}
+
+    def ready_pids(self, workers: Mapping[int, Worker]) -> set[int]:
+        """Return those of *workers* that have reported that they can serve."""
+        return {pid for pid, worker in list(workers.items()) if self._report(pid, worker)}
+
+    def _count(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         now = time.monotonic()
         read = {
             pid: self._counters_of(pid, worker, read_cpu_seconds(pid))
@@ -139,18 +169,6 @@ class WorkerRecords:
         self._counted_at = now
         self._counted = {pid: counters for pid, counters in read.items() if counters}
         return dict(self._counted)
-
-    def total(self, workers: Mapping[int, Worker]) -> Counters:
-        """Return what *workers* and all that have ended have done; it never falls."""
-        return self.tally(workers).total
-
-    def tally(self, workers: Mapping[int, Worker]) -> Tally:
-        """Return what *workers* have done, each and with all that have ended."""
-        ended = reduce(Counters.plus, self._ended.copy(), Counters())
-        counted = self.counters(workers)
-        now = reduce(Counters.plus, counted.values(), ended)
-        self._total = now.at_least(self._total)
-        return Tally(self._total, counted)
 
     def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
         """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""

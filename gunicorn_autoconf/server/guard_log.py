@@ -1,4 +1,4 @@
-"""What the supervisor logs, each thing once. Logs, also to statsd.
+"""What the supervisor logs, each thing once. Logs.
 
 Theory of operation. The supervisor tells of the same state at each step. For each topic the log
 keeps what was said last, and a line is written only where that has changed. What happens once, such
@@ -20,7 +20,6 @@ from gunicorn_autoconf.memory.lines import (
     render_all_ready,
     render_memory,
 )
-from gunicorn_autoconf.memory.metrics import metrics
 from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
 from gunicorn_autoconf.memory.throttling import render_slowdown
 from gunicorn_autoconf.units import format_bytes
@@ -73,7 +72,7 @@ class GuardLog:
         beside: Beside | None = None,
     ) -> bool:
         """
-        Log the memory line and the metrics where they are due; never at an interval of 0.
+        Log the memory line where it is due; never at an interval of 0.
 
         The first line is due as soon as all workers have booted. Return whether it was due.
         """
@@ -87,9 +86,6 @@ class GuardLog:
         granted = budget()
         fields = memory_fields(sample, granted, beside)
         log_event(self._log, "info", "memory", render_memory(sample, granted, beside), **fields)
-        for metric, value in metrics(sample, granted):
-            extra = {"metric": metric, "value": value, "mtype": "gauge"}
-            self._log.debug("%s: %d", metric, value, extra=extra)
         return True
 
     def slowdown(self, slow: Slowdown) -> None:

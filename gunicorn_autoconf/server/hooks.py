@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
+from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.boot_line import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
@@ -166,7 +167,7 @@ class ServerHooks:
         machine = detect_machine(self._loaded.root, environ=self._loaded.environ)
         loaded = replace(self._loaded, machine=machine)
         state.replanned(self._loaded, replan(loaded, server, self._offered, is_reload=True))
-        state.has_reloaded = True
+        state.reloaded(server)
         self._log_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
 
@@ -268,6 +269,8 @@ class ServerHooks:
                     worker.pid,
                     what,
                 )
+                if self._state:
+                    self._state.records.ready(worker, ProcessMemory(0, None, None))
                 return
             seconds = self._state.records.ready(worker, memory) if self._state else None
             log_event(

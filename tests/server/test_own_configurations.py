@@ -144,7 +144,7 @@ def test_own_when_ready(folder: Launcher) -> None:
     (line,) = server.lines("ours; combine")
     assert line.endswith(
         "gunicorn-autoconf: your when_ready hook replaces ours; combine them with compose(). "
-        "Without ours: no memory guard, no memory lines, no watchdog"
+        "Without ours: no memory guard, no memory lines, no watchdog, no metrics, no health answers"
     )
     assert "[WARNING]" in line
     assert server.lines("mine")

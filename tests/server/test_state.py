@@ -14,6 +14,7 @@ from interruptions import Interruption
 from simulation import Log
 
 from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.server.state import ServerState
 
 MEMORY = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
@@ -59,7 +60,7 @@ class Scene:
 
     def supervise(self, *, retired: bool = False) -> None:
         """Let a supervisor run."""
-        executor = SimpleNamespace(worker_ended=lambda pid: retired)
+        executor = SimpleNamespace(worker_ended=lambda pid: Kind.RECYCLE if retired else None)
         supply = memory(16 * GIB, limit(512 * MIB, at=APP))
         supervisor: Any = SimpleNamespace(
             executor=executor,
