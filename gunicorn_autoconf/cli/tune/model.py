@@ -32,7 +32,7 @@ class Use(NamedTuple):
     Attributes:
         capacity: Answers a second.
         cpu_cores: That its processes keep busy.
-        cores: That the load leaves to them.
+        cores: That the load and other programs leave to them.
         takes_seconds: For how long a request holds a slot where hardly anything queues.
         is_load_bound: Whether the load was at its limit.
     """
