@@ -51,7 +51,7 @@ def test_request(text: str, expected: Request) -> None:
 
 @pytest.mark.parametrize("text", ["", "items", "GET", "0 /a", "-1 /a", "/a b", "get /a"])
 def test_no_request(text: str) -> None:
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         parse_request(text, str.encode)
 
 
@@ -61,7 +61,7 @@ def test_label_hides_the_query() -> None:
 
 @pytest.mark.parametrize("text", ["Cookie", "a b: c", "X: a\nY: b", ": x"])
 def test_no_header(text: str) -> None:
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         parse_header(text)
 
 
@@ -135,10 +135,8 @@ def test_sources_together(tmp_path: Path) -> None:
     )
     assert [each.headers for each in found.kinds] == [more] * 4
     assert found.first.label == "GET /health"
-    assert found.notes == [
-        f"{tmp_path}/log: left out 1 with a method that may change something (see --unsafe), "
-        "of 2 lines"
-    ]
+    unsafe = "1 with a method that may change something (see --unsafe)"
+    assert found.notes == [f"{tmp_path}/log: left out {unsafe}, of 2 lines"]
 
 
 def test_nothing_named_is_the_root() -> None:
