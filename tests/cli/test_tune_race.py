@@ -69,7 +69,7 @@ class Simulated:
         return judge(race.standing(), self.outcomes)
 
 
-@pytest.mark.parametrize("noise", [0.02, 0.05, 0.12])
+@pytest.mark.parametrize("noise", [0.05, 0.12])
 def test_same_candidate_twice_has_no_winner(noise: float) -> None:
     """At most 5 % of 40 runs: what the method promises."""
     answers = []
