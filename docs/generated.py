@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 from click.testing import CliRunner
+from elsewhere import ELSEWHERE
 from gunicorn.config import KNOWN_SETTINGS
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -36,10 +37,10 @@ from gunicorn_autoconf.machine.facts import (
     ProcessMemory,
 )
 from gunicorn_autoconf.machine.platforms import PLATFORMS
-from gunicorn_autoconf.plan.aliases import ALIASES, Alias
+from gunicorn_autoconf.plan.alias_table import ALIASES, Alias
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
-from gunicorn_autoconf.plan.workload import UNDECLARED, WORKLOADS, Shape, Workload
+from gunicorn_autoconf.plan.workload import WORKLOADS, Shape, Workload
 from gunicorn_autoconf.server.gunicorn import setting_flags
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.worker_classes import FAMILIES, Interface, class_name
@@ -92,15 +93,29 @@ def aliases() -> str:
     def instead(alias: Alias) -> str:
         return f"`{alias.instead}`" if alias.variable else f"none: {alias.note}"
 
-    def repository(alias: Alias) -> str:
-        seen = alias.seen
-        return f"[{seen}](https://github.com/{seen})" if seen else "-"
-
     rows = sorted(ALIASES, key=lambda alias: (not alias.variable, alias.instead, alias.name))
     return table(
         ("Elsewhere", "Here", "Seen in"),
-        ((f"`{PREFIX}{row.name}`", instead(row), repository(row)) for row in rows),
+        ((f"`{PREFIX}{row.name}`", instead(row), _repository(row.seen)) for row in rows),
     )
+
+
+def elsewhere() -> str:
+    """Return the table of variables without our prefix, by the start script that reads them."""
+    return table(
+        ("Elsewhere", "Here", "Read by"),
+        (
+            (f"`{name}`", here, _repository(script.seen))
+            for script in ELSEWHERE
+            for name, here in script.here.items()
+        ),
+    )
+
+
+def _repository(seen: str) -> str:
+    """Return a link to the file where a name was seen; "-" where only its text was."""
+    repository, _, path = seen.partition(":")
+    return f"[{repository}](https://github.com/{repository}/blob/HEAD/{path})" if seen else "-"
 
 
 def flags() -> str:
@@ -135,7 +150,6 @@ def workloads() -> str:
         (f"`{workload.value}`", interface, shape)
         for (workload, interface), shape in WORKLOADS.items()
     ]
-    rows += [("not declared", interface, shape) for interface, shape in UNDECLARED.items()]
     return table(
         ("Workload", "Application", "Worker class", "Workers for *c* cores", "Why"),
         ((name, interface.value.upper(), *cells(shape)) for name, interface, shape in rows),
@@ -382,6 +396,7 @@ def write_generated() -> None:
         variables,
         gunicorns_variables,
         aliases,
+        elsewhere,
         flags,
         workloads,
         platforms,

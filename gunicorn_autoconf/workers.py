@@ -163,7 +163,8 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             self._status = int(end.code or 0)
         finally:
             self._limit_the_end()
-            log_tasks(self, asyncio.all_tasks(loop))
+            # A start that failed leaves our own task in the loop.
+            log_tasks(self, asyncio.all_tasks(loop) - {self.server.heart})
             _close(loop)
         sys.exit(self._status)
 
@@ -203,14 +204,15 @@ class _Server(uvicorn.Server):
         self.worker = worker
         self.drained_by = math.inf
         self.serving: asyncio.Task[None] | None = None
+        self.heart: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, with heartbeats from before the application's start-up to after its shutdown."""
         self.serving = asyncio.current_task()
-        heart = asyncio.ensure_future(self._beat())
+        self.heart = asyncio.ensure_future(self._beat())
         self._size_thread_pools()
         await super().serve(sockets)
-        heart.cancel()
+        self.heart.cancel()
 
     async def _beat(self) -> None:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from cgroups import Cgroup, limited
 from columns import render_columns
 from harness import Launcher, launching
 from hypothesis import settings
+
+import gunicorn_autoconf
 
 # How long an example takes says nothing on a machine that is busy with servers.
 settings.register_profile("unhurried", deadline=None)
@@ -39,6 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="keep each worker class's summary, log and journal there",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Compile the package once: some hundred processes import it.
+
+    None of them would where PYTHONDONTWRITEBYTECODE is set, as in many containers, and in our
+    servers, whose applications are edited.
+    """
+    if not hasattr(config, "workerinput"):  # Not again in each process of `-n 4`.
+        compileall.compile_dir(Path(gunicorn_autoconf.__file__).parent, quiet=2)
 
 
 @pytest.hookimpl(optionalhook=True)

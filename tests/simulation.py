@@ -12,13 +12,15 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from signal import SIGHUP, SIGTERM, SIGTTIN, SIGTTOU
 from types import SimpleNamespace
 from typing import Any
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf.fleet.records import WorkerRecord
+from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.fleet.records import Tally, WorkerRecord
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Readers, Sampler
 from gunicorn_autoconf.fleet.shared_page import BootReport
@@ -27,6 +29,9 @@ from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.timing import Timing
 from gunicorn_autoconf.plan.declaration import Declaration
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.load_watch import LoadWatch
+from gunicorn_autoconf.server.load_watch import Readers as LoadReaders
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
@@ -40,6 +45,8 @@ class Config:
     """What a reload replaces."""
 
     reuse_port = False
+    threads = 1
+    worker_connections = 1000
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -77,6 +84,7 @@ class Arbiter:
     reexec_pid = 0
     master_pid = 0
     LISTENERS: tuple[str, ...] = ("a socket",)
+    worker_class = "sync"
 
     def __init__(self, workers: int) -> None:
         self.cfg = Config(workers)
@@ -248,27 +256,25 @@ class Fleet:
     def __post_init__(self) -> None:
         self.lives: dict[int, Life] = {}
         self.last_seen: dict[int, WorkerSample] = {}
+        self.ended = Counters()
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
         quiet = {"GUNICORN_MEMORY_LOG_INTERVAL": "0"}
         declaration = self.declaration or declare(quiet | self.environ)
         final: Any = SimpleNamespace(
-            declaration=declaration, machine=self.machine(0), application=WSGI
+            declaration=declaration,
+            machine=self.machine(0),
+            application=WSGI,
+            plan=plan(self.machine(0), declaration, application=WSGI),
         )
-        records: Any = SimpleNamespace(known=self.known, seen=self._seen)
+        records: Any = SimpleNamespace(known=self.known, seen=self._seen, tally=self.tally)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
-        self.unclaimed_kills: Callable[[], int] = lambda: 0
-        kills: Any = SimpleNamespace(
-            has_counter=True,
-            has_unclaimed=False,
-            unclaimed=lambda now, are_well: [None] * self.unclaimed_kills(),
-            read=lambda: (),
-            highs=lambda: (),
-            pressure=lambda: None,
-        )
+        self.unclaimed_kills: Callable[[], int] | None = None
+        """How many kills are new; as long as nobody asks, the kernel counts none."""
+        kills: Any = Kills(self)
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,
@@ -276,6 +282,16 @@ class Fleet:
             records,
             kills,
             replaced=lambda: self.replaced,
+            load=LoadWatch(
+                self.arbiter,
+                lambda: final,
+                records,
+                LoadReaders(
+                    delay=lambda pid: 0.0,
+                    backlogs=lambda listeners: (),
+                    clock=lambda: self.now,
+                ),
+            ),
             timing=self.timing,
             executor=self.arbiter.executor,
             sampler=Sampler(
@@ -401,6 +417,15 @@ class Fleet:
         self.look()
         return {pid: self._record(pid) for pid in workers}
 
+    def tally(self, workers: dict[int, Member]) -> Tally:
+        """What the workers have done."""
+        counted = {pid: self._counters(pid) for pid in workers if self.counts_requests}
+        return Tally(reduce(Counters.plus, counted.values(), self.ended), counted)
+
+    def _counters(self, pid: int) -> Counters:
+        answered = self.lives[pid].answered
+        return Counters(requests=int(answered), cpu_seconds=answered * CPU_SECONDS_A_REQUEST)
+
     def _record(self, pid: int) -> WorkerRecord:
         life = self.lives[pid]
         if self.counts_requests:
@@ -446,6 +471,7 @@ class Fleet:
             self._end(pid)
 
     def _end(self, pid: int) -> None:
+        self.ended = self.ended.plus(self._counters(pid))
         del self.lives[pid]
         self.arbiter.reap(pid)
 
@@ -464,6 +490,33 @@ class Fleet:
             self.mistakes.append(f"{self.now} s: no worker")
         if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > 1:
             self.mistakes.append(f"{self.now} s: two workers end at once")
+
+
+class Kills:
+    """What the kernel counts, in the place of `ServerOom`."""
+
+    has_unclaimed = False
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @property
+    def has_counter(self) -> bool:
+        # Where there is one, each step looks for relatives of the workers in the real /proc.
+        return self._fleet.unclaimed_kills is not None
+
+    def unclaimed(self, now: float, *, are_well: bool | None) -> list[None]:
+        count = self._fleet.unclaimed_kills
+        return [None] * (count() if count else 0)
+
+    def read(self) -> tuple[()]:
+        return ()
+
+    def highs(self) -> tuple[()]:
+        return ()
+
+    def pressure(self) -> None:
+        return None
 
 
 class WatchedExecutor(Executor):

@@ -8,7 +8,7 @@ from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan import pids
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Given, Plan, choose
-from gunicorn_autoconf.plan.workload import MemoryGuard
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 
 # The fewest threads of an event loop's pool: with 1, UvicornWorker leaves the pools as they are.
 POOL_THREADS = 2
@@ -54,6 +54,16 @@ def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
         return declaration.memory_guard
     limited = machine.memory.limits or declaration.memory_bytes
     return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
+
+
+def load_guard_mode(machine: Machine, declaration: Declaration) -> LoadGuard:
+    """Return whether the count follows the load: by the same rule, and only of ``auto``."""
+    if declaration.workload is not None:
+        return LoadGuard.OFF
+    if declaration.load_guard is not None:
+        return declaration.load_guard
+    limited = machine.memory.limits or declaration.memory_bytes
+    return LoadGuard.ACT if limited else LoadGuard.OBSERVE
 
 
 def fewest_threads(given: Given) -> int:

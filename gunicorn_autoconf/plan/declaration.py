@@ -17,7 +17,7 @@ from gunicorn_autoconf.plan.variables import (
     WEB_CONCURRENCY,
     Variable,
 )
-from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import Reserve
 from gunicorn_autoconf.worker_classes import Interface
 
@@ -73,6 +73,7 @@ class Declaration:
     max_concurrency: int | None = None
     memory_log_interval_seconds: float = 60.0
     memory_guard: MemoryGuard | None = None
+    load_guard: LoadGuard | None = None
     stall_warning_seconds: float = 0.25
     settings: Mapping[str, tuple[Explicit, ...]] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -74,7 +74,7 @@ class Plan:
     The settings, each with the reasons that led to it.
 
     Attributes:
-        workload: As declared, or ``mixed``.
+        workload: As declared, or ``auto``.
         interface: What the application is taken to speak.
         interface_evidence: What showed it.
         reasons: Every choice in the order in which it was made; the last one for a setting holds.
@@ -127,6 +127,7 @@ class Given(NamedTuple):
         shape: The row of the workload table, adapted to the operator's worker class.
         cores: The cores to plan for.
         cores_source: Where *cores* comes from: a file, a variable, an option.
+        load_workers: How many workers the measured load needs; 0 where it is not measured.
     """
 
     machine: Machine
@@ -134,6 +135,7 @@ class Given(NamedTuple):
     shape: Shape
     cores: float
     cores_source: str
+    load_workers: int = 0
 
     @property
     def plans_pools(self) -> bool:

@@ -63,6 +63,11 @@ def _application(known: Known) -> Iterator[str]:
         )
 
 
+def _conf_file_class(known: Known) -> Iterator[str]:
+    if known.conf_file_class:
+        yield f"{known.conf_file}: {known.conf_file_class}"
+
+
 def _async_without_asgi(known: Known) -> Iterator[str]:
     if known.plan.workload is Workload.ASYNC and not known.is_asgi:
         yield "workload async needs an ASGI application; planned as io"
@@ -259,6 +264,7 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("cpu-quota", Severity.PROBLEM, machine_remarks.no_cpu_limit),
     ("graceful-timeout", Severity.PROBLEM, _graceful_timeout),
     ("application", Severity.PROBLEM, _application),
+    ("conf-file", Severity.PROBLEM, _conf_file_class),
     ("workload", Severity.PROBLEM, _async_without_asgi),
     ("threads", Severity.PROBLEM, _sync_with_threads),
     ("max-concurrency", Severity.PROBLEM, _above_max_concurrency),

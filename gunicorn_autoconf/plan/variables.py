@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import (
     parse_cores,
     parse_count,
@@ -39,6 +39,11 @@ def _one_of(kind: type[Enum]) -> Callable[[str], Any]:
 
 def _interface(text: str) -> Interface | None:
     return None if text.lower() == "auto" else Interface(_one_of(Interface)(text))
+
+
+def _workload(text: str) -> Workload | None:
+    workload = Workload(_one_of(Workload)(text))
+    return None if workload is Workload.AUTO else workload
 
 
 class Variable(NamedTuple):
@@ -164,6 +169,14 @@ VARIABLES: tuple[Variable, ...] = (
         choices=("off", "observe", "act"),
         default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="what the memory guard may do",
+    ),
+    Variable(
+        keyword="load_guard",
+        field="load_guard",
+        parse=_one_of(LoadGuard),
+        allowed="one of off, observe, act",
+        default="act under a cgroup's or a declared limit, observe otherwise",
+        meaning="whether workers are added and retired by load, where the workload is auto",
     ),
     Variable(
         keyword="stall_warning",

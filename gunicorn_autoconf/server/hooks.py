@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,10 @@ def _harmless(hook: Hook) -> Hook:
         try:
             hook(self, *args)
         except Exception:
-            args[0].log.exception("gunicorn-autoconf: %s failed", hook.__name__)
+            # Gunicorn 23 reaps in a signal handler: in the middle of a line that is being written
+            # to a slow stderr none can be written, not even this one.
+            with suppress(Exception):
+                args[0].log.exception("gunicorn-autoconf: %s failed", hook.__name__)
 
     return harmless
 
@@ -171,7 +175,7 @@ class ServerHooks:
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         if self._state and self._state.patrol:
-            self._watchdog = Inside(worker, self._state.patrol)
+            self._watchdog = Inside(worker, self._state.patrol, self._meter)
             self._watchdog.start()
 
     @_harmless

@@ -17,10 +17,11 @@ Gunicorn's count whether an operator has changed it.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.records import WorkerRecords
@@ -30,12 +31,14 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.paused_thread import PausedThread
+from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
     from gunicorn_autoconf.server.supervisor import Supervisor
@@ -44,6 +47,16 @@ _NAME = "gunicorn_autoconf"
 
 # When the supervisor's thread begins: after the fork of the first workers, before their first end.
 SUPERVISE_SECONDS = 0.2
+
+
+class _End(NamedTuple):
+    """A worker that is gone, as Gunicorn reports it."""
+
+    worker: Worker
+    reports_end: bool
+    """Whether one that ends by itself has said so before."""
+    status: int | None
+    """The signal that ended it, as `wait_status` returns it."""
 
 
 class ServerState:
@@ -61,10 +74,13 @@ class ServerState:
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
+        self.load: LoadWatch | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._events = find_memory_events(loaded.root)
         self._events_before = self._events.read() if self._events else (NO_EVENTS,)
+        self._ends: deque[_End] = deque()
+        self._is_ending = False
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
@@ -116,10 +132,21 @@ class ServerState:
 
         They need nothing of what is imported here, and a start waits for no import: 8 ms of it.
         """
-        from gunicorn_autoconf.server import supervisor, worker_ends  # noqa: F401 - for the first
+        from gunicorn_autoconf.server import (
+            load_watch,
+            supervisor,
+            worker_ends,  # noqa: F401 - for the first end
+        )
 
+        self.load = load_watch.LoadWatch(server, lambda: self.final, self.records)
         self.supervisor = supervisor.Supervisor(
-            server, lambda: self.final, self.records, self.oom, replaced, timing=self._timing
+            server,
+            lambda: self.final,
+            self.records,
+            self.oom,
+            replaced,
+            load=self.load,
+            timing=self._timing,
         )
 
     @cached_property
@@ -167,12 +194,22 @@ class ServerState:
 
         Where its class *reports_end*, a worker that ends by itself has reported it before.
         """
+        self._ends.append(_End(worker, reports_end, wait_status(worker.pid)))
+        while self._ends and not self._is_ending:
+            self._is_ending = True
+            try:
+                while self._ends:
+                    self._end(server, self._ends.popleft())
+            finally:
+                self._is_ending = False
+
+    def _end(self, server: Arbiter, end: _End) -> None:
         from gunicorn_autoconf.server.worker_ends import log_end  # See `_make_supervisor`.
 
         if self.patrol and self._watching:
             with self._watching.paused():
-                self.patrol.ended(worker)
-        ended = self.records.ended(worker)
+                self.patrol.ended(end.worker)
+        ended = self.records.ended(end.worker)
         # An end before the supervisor is there must not make what it is about to make.
         is_early = self._supervising and not self.supervisor
         with self._supervising.paused() if self._supervising and is_early else nullcontext():
@@ -180,12 +217,13 @@ class ServerState:
         memory = supervisor.memory if supervisor else self.final.machine.memory
         log_end(
             server,
-            worker,
+            end.worker,
             ended,
             oom=oom,
             supervisor=supervisor,
             memory=memory,
-            reports_end=reports_end,
+            reports_end=end.reports_end,
+            status=end.status,
         )
 
 

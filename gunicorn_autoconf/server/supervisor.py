@@ -46,6 +46,7 @@ from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.load_watch import LoadWatch
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -58,9 +59,7 @@ if TYPE_CHECKING:
 
 # Time between two looks at an action under way.
 ACTING_SECONDS = 0.1
-# Until the next step after one that failed: one bad sample does not end the guard.
-RETRY_SECONDS = 5.0
-# After so many in a row, what the guard has begun is taken back.
+# After so many failures in a row, what the guard has begun is taken back.
 MAX_FAILURES = 3
 
 
@@ -75,6 +74,7 @@ class Supervisor:
         oom: ServerOom,
         replaced: Callable[[], Sequence[str]],
         *,
+        load: LoadWatch | None = None,
         timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
@@ -92,6 +92,7 @@ class Supervisor:
         self._replaced = replaced
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
+        self._load = load or LoadWatch(server, final, records)
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
@@ -124,6 +125,7 @@ class Supervisor:
         self._history.clear()
         self._history.begin_again()
         self._log.begin_again()
+        self._load.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:
@@ -138,14 +140,14 @@ class Supervisor:
         except Exception as error:
             if self._log.is_new_failure(error):
                 self._server.log.exception(
-                    "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
-                    RETRY_SECONDS,
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %g s",
+                    self._timing.retry_seconds,
                 )
             self._failures += 1
             if self._failures == MAX_FAILURES:
                 with suppress(OSError):
                     self.executor.abandon()
-            return RETRY_SECONDS
+            return self._timing.retry_seconds  # One bad sample does not end the guard.
         self._failures = 0
         return seconds
 
@@ -156,9 +158,10 @@ class Supervisor:
         Once *stopping* is set, another thread may go on: this one does nothing more.
         """
         server, declaration = self._server, self._final().declaration
-        is_off = self.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds
-        is_stopping = not server.LISTENERS and not server.cfg.reuse_port  # Gunicorn closed them.
-        if is_off or is_stopping:
+        if not server.LISTENERS and not server.cfg.reuse_port:
+            return self._interval()  # Gunicorn has closed them: the server stops.
+        if self.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
+            self._load.look()
             return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
@@ -166,6 +169,7 @@ class Supervisor:
         )
         if stopping.is_set() or sample is None:
             return self._interval()
+        self._load.look()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.memory.lines import Exit, render_exit
 from gunicorn_autoconf.memory.oom_lines import OomKill, render_oom
-from gunicorn_autoconf.server.wait_status import wait_status
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -39,14 +38,15 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
     supervisor: Supervisor | None,
     memory: MemorySupply,
     reports_end: bool,
+    status: int | None,
 ) -> None:
     """
     Log why *worker* is gone and what it used last; to be called in child_exit.
 
-    Where its class *reports_end*, a worker that ends by itself has reported it before.
+    Where its class *reports_end*, a worker that ends by itself has reported it before. *status* is
+    the signal that ended it, as `wait_status` returns it.
     """
     retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
-    status = wait_status(worker.pid)
     # Without the status, a worker that has reported its end is taken to have come to it.
     was_killed = ended.is_orderly is not True if status is None else status == signal.SIGKILL
     found = None

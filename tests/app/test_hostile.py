@@ -73,11 +73,11 @@ def test_ten_megabytes(tmp_path: Path) -> None:
     out = run_limited(
         """
         import json
-        from gunicorn_autoconf.server.gunicorn import assigned_names
+        from gunicorn_autoconf.server.gunicorn import assigned_values
         from gunicorn_autoconf.machine.detect import detect_machine
         problems = detect_machine(os.getcwd(), environ={}).problems
         told = detect_interface("app:app", [""]).evidence
-        names = list(assigned_names("gunicorn.conf.py"))
+        names = list(assigned_values("gunicorn.conf.py"))
         print(json.dumps([[(row.path, row.message[:30]) for row in problems], told, names]))
         """,
         tmp_path,

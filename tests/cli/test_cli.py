@@ -66,7 +66,7 @@ def test_text() -> None:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[:3] == [
-        "3 sync workers: 2 cores, 1 GiB, WSGI, no workload declared",
+        "3 sync workers: 2 cores, 1 GiB, WSGI, auto (not declared)",
         "",
         "Machine",
     ]
@@ -221,6 +221,13 @@ def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
         "./gunicorn.conf.py is not part of this answer, as nothing of yours is run to give it. "
         "It assigns timeout, workers. gunicorn --print-config shows what it comes to."
     )
+
+
+def test_a_worker_class_that_the_file_has_wrong(project: Path) -> None:
+    (project / "gunicorn.conf.py").write_text("worker_class = 'gthreads'\n", encoding="utf-8")
+    (warning,) = explain("--cpus", "2")["warnings"]
+    assert warning.startswith("./gunicorn.conf.py: worker_class='gthreads': Gunicorn ")
+    assert warning.endswith(" has no such worker class; did you mean gthread?")
 
 
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux tells")

@@ -137,13 +137,13 @@ class TestWorkloads:
         undeclared = plan_for({})
         declared = plan_for({"GUNICORN_WORKLOAD": "mixed"})
 
-        assert (undeclared.workload, declared.workload) == (Workload.MIXED, Workload.MIXED)
+        assert (undeclared.workload, declared.workload) == (Workload.AUTO, Workload.MIXED)
         assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), ("gthread", 5, 8))
         assert undeclared.reasons_for("worker_class")[0].rule == (
-            "undeclared, WSGI: one computes while one waits, one spare"
+            "auto, WSGI: one computes while one waits, one spare"
         )
         assert undeclared.reasons_for("threads")[0].rule == (
-            "undeclared: threads only for what is declared"
+            "auto: threads only for what is declared"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "
@@ -889,7 +889,7 @@ class TestExplicitClass:
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
             value="gthread",
-            rule="undeclared, WSGI: some threads wait while one computes; "
+            rule="auto, WSGI: some threads wait while one computes; "
             "a spare where all of a worker's wait",
             source="--threads",
         )

@@ -13,9 +13,11 @@ from simulation import Fleet, leak, plateau
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.timing import Timing
 from gunicorn_autoconf.server.paused_thread import PausedThread
 
 THREE = {"GUNICORN_WORKERS": "3"}
+IMPATIENT = Timing(retry_seconds=0.01)
 
 
 def leaking(**changes: Any) -> Fleet:
@@ -77,7 +79,7 @@ class TestReplacedHooks:
 
 def test_failure_is_told_once_and_the_next_step_follows() -> None:
     """One bad sample does not end the guard."""
-    fleet = leaking().run(10)
+    fleet = leaking(timing=IMPATIENT).run(10)
     steps = [0]
 
     def fail() -> None:
@@ -91,12 +93,12 @@ def test_failure_is_told_once_and_the_next_step_follows() -> None:
     wait_until(lambda: steps[0] >= 3, "a step follows")
     thread.stop()
     assert fleet.arbiter.log.lines == [
-        "gunicorn-autoconf: the memory guard failed; it tries again in 5 s"
+        "gunicorn-autoconf: the memory guard failed; it tries again in 0.01 s"
     ]
 
 
 def test_failures_take_the_replacement_back() -> None:
-    fleet = leaking().run(10)
+    fleet = leaking(timing=IMPATIENT).run(10)
     recycle = Action(Kind.RECYCLE, pid=11, replacement_first=True)
     workers = tuple(WorkerSample(pid, 10, 50 * MIB, 50 * MIB) for pid in (11, 12, 13))
     sample = Sample(fleet.now, 700 * MIB, 500 * MIB, target=3, workers=workers)

@@ -102,7 +102,7 @@ def test_start_up_log(gunicorn: Launcher) -> None:
 
     log = server.log
     assert log.index("1 core (GUNICORN_CPUS); 2 GiB (GUNICORN_MEMORY)") < log.index("Listening at")
-    assert "workload mixed (not declared)" in log
+    assert "workload auto (not declared)" in log
     assert re.search(r"ASGI \(.*demo\.py.*\)", log)
     assert re.search(r"workers +3 +floor\(2 \* c\) \+ 1, c = 1 \(GUNICORN_CPUS\)", log)
     for setting in ("worker_class", "threads", "timeout", "graceful_timeout", "keepalive"):

@@ -1,0 +1,160 @@
+"""The load as the log shows it. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from gunicorn_autoconf.load.capacity import Bound, Load
+from gunicorn_autoconf.load.verdict import Cause, Verdict
+from gunicorn_autoconf.units import plural
+
+PREFIX = "gunicorn-autoconf: "
+
+_BOUND = {
+    Bound.CORES: "bound by cores",
+    Bound.SLOTS: "bound by slots",
+    Bound.MEMORY: "bound by memory",
+    Bound.LOOP: "bound by event loops",
+    Bound.DATABASE: "bound by GUNICORN_MAX_CONCURRENCY",
+}
+
+
+def render_load(load: Load) -> str:
+    """Return the line of an interval."""
+    parts = [f"load {_few(load.rate)}/s"]
+    if load.request_seconds is not None:
+        computing = load.computing_seconds
+        of_it = "" if computing is None else f" ({render_duration(computing)} computing)"
+        parts.append(f"{render_duration(load.request_seconds)} each{of_it}")
+    if load.slots is None:
+        parts.append(f"{_few(load.busy_slots)} at once")
+    else:
+        parts.append(f"{_few(load.busy_slots)} of {load.slots} slots busy")
+    if load.loop_fraction is not None:
+        parts.append(f"loops {load.loop_fraction * 100:.0f} % busy")
+    parts.append(f"cores {load.cores_fraction * 100:.0f} %")
+    if load.queue_seconds is not None:
+        parts.append(f"{render_duration(load.queue_seconds)} queued")
+    if load.waiting is not None and round(load.waiting):
+        parts.append(f"{load.waiting:.0f} waiting")
+    if load.rejected:
+        parts.append(f"{load.rejected} refused")
+    bound = _BOUND.get(load.bound_by)
+    return PREFIX + ", ".join(parts) + (f": {bound}" if bound else "")
+
+
+def load_fields(load: Load) -> dict[str, object]:
+    """Return what `render_load` says, as fields of a record."""
+    return {
+        "seconds": round(load.seconds, 1),
+        "workers": load.workers,
+        "requests": load.requests,
+        "requests_per_second": round(load.rate, 3),
+        "request_seconds": _rounded(load.request_seconds),
+        "computing_seconds": _rounded(load.computing_seconds),
+        "cpu_delay_seconds": _rounded(load.delay_seconds),
+        "busy_slots": round(load.busy_slots, 3),
+        "slots": load.slots,
+        "cores": load.cores,
+        "cores_fraction": round(load.cores_fraction, 4),
+        "loop_fraction": _rounded(load.loop_fraction),
+        "waiting": _rounded(load.waiting),
+        "queue_seconds": _rounded(load.queue_seconds),
+        "rejected": load.rejected,
+        "stalls": load.stalls,
+        "bound_by": load.bound_by.value,
+    }
+
+
+def render_verdict(verdict: Verdict) -> str:
+    """Return the line of a verdict: what was measured, what it costs, what to do."""
+    request = verdict.request
+    whole, computing = request.whole_seconds, request.computing_seconds
+    could = f"{_two_digits(verdict.could_per_second)}/s"
+    cores = "core" if verdict.cores == 1 else "cores"
+    most = f"{verdict.cores:g} {cores} could {could}"
+    now = f"{_two_digits(verdict.now_per_second)}/s"
+    if verdict.cause is Cause.BLOCKS:
+        blocking = render_duration(request.blocking_seconds or 0.0)
+        return (
+            f"{PREFIX}requests block their event loop for {blocking} and compute for "
+            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} "
+            f"can answer {now}, {most}; call what waits in a thread, or await it"
+        )
+    if verdict.cause is Cause.POOL:
+        return (
+            f"{PREFIX}requests wait for a thread of a pool and compute for "
+            f"{render_duration(computing)}: {verdict.slots} "
+            f"threads can answer {now}, more could {could}; {_remedy(verdict)}"
+        )
+    each = "" if verdict.slots == verdict.workers else f", {verdict.slots} requests at once,"
+    if not verdict.is_cores:
+        most = f"more threads could {could}"
+    return (
+        f"{PREFIX}requests compute {render_duration(computing)} of their {render_duration(whole)}: "
+        f"{plural(verdict.workers, 'worker')}{each} can answer {now}, {most}; "
+        f"{_remedy(verdict)} if your code is thread-safe"
+    )
+
+
+def verdict_fields(verdict: Verdict) -> dict[str, object]:
+    """Return what `render_verdict` says, as fields of a record."""
+    request = verdict.request
+    return {
+        "cause": verdict.cause.value,
+        "workload": verdict.workload and verdict.workload.value,
+        "requests": request.requests,
+        "request_seconds": _rounded(request.whole_seconds),
+        "computing_seconds": _rounded(request.computing_seconds),
+        "blocking_seconds": _rounded(request.blocking_seconds),
+        "requests_per_second": round(verdict.now_per_second, 3),
+        "possible_per_second": round(verdict.could_per_second, 3),
+    }
+
+
+def _remedy(verdict: Verdict) -> str:
+    if verdict.workload is None:
+        return f"set threads to {verdict.threads}"
+    return f"set GUNICORN_WORKLOAD={verdict.workload.value}"
+
+
+def _two_digits(count: float) -> str:
+    """
+    Return a number with its first two digits: more is not known.
+
+    >>> _two_digits(667.3), _two_digits(48.1), _two_digits(0.512), _two_digits(12345)
+    ('670', '48', '0.51', '12,000')
+    """
+    if count <= 0:
+        return "0"
+    digits = 1 - math.floor(math.log10(count))
+    return f"{round(count, digits):,.{max(digits, 0)}f}"
+
+
+def render_duration(seconds: float) -> str:
+    """
+    Return a time with two digits or more.
+
+    >>> render_duration(0.1041), render_duration(0.00312), render_duration(12.3)
+    ('104 ms', '3.1 ms', '12 s')
+    """
+    if seconds >= 1:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    milliseconds = seconds * 1e3
+    if milliseconds >= 9.95:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds:.1f} ms" if milliseconds >= 0.995 else f"{milliseconds:.2f} ms"
+
+
+def _few(count: float) -> str:
+    """
+    Return a mean, with a digit after the point where it is small.
+
+    >>> _few(46.2), _few(0.31), _few(4.98), _few(0)
+    ('46', '0.3', '5', '0')
+    """
+    return f"{count:.0f}" if count >= 10 or abs(count - round(count)) < 0.05 else f"{count:.1f}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
