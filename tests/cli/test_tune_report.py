@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from jsonschema import Draft202012Validator
 from schemas import closed
 
 from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.tune import progress
 from gunicorn_autoconf.cli.tune.asked import Requests
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.conclude import conclude
@@ -29,7 +31,7 @@ from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Step, Trouble
 from gunicorn_autoconf.cli.tune.page import render_page
 from gunicorn_autoconf.cli.tune.pasted import paste
-from gunicorn_autoconf.cli.tune.progress import Lines, block_line
+from gunicorn_autoconf.cli.tune.progress import Lines, block_line, showing
 from gunicorn_autoconf.cli.tune.race import Certainty, Race, Standing
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.report import Report
@@ -283,6 +285,32 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "sync 5: 85/s within the limit, 100/s at most\n"
     failure = Failure(trouble=Trouble.OUT_OF_MEMORY, text="2 workers got SIGKILL")
     assert block_line(SYNC, failure, None) == "sync 5: out of memory: 2 workers got SIGKILL"
+
+
+def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    with showing(600.0) as display:
+        display.begin(THREADS, 90.0, 600.0)
+        display.end(THREADS, outcome(1000.0, 0.1), 850.0)
+
+    shown = terminal.getvalue()
+    assert "gthread 3 x 100: 850/s within the limit, 1,000/s at most\n" in shown
+    assert "at most 8:" in shown
+
+
+def test_lines_where_rich_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+
+    with showing(600.0) as display:
+        assert isinstance(display, Lines)
 
 
 def test_script_for_wrk() -> None:
