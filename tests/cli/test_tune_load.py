@@ -20,6 +20,8 @@ from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.steady import is_steady
 from gunicorn_autoconf.errors import AutoconfError
 
+pytestmark = pytest.mark.one_python
+
 SERVICE_SECONDS = 0.020
 # From the server's answer to the moment at which the load has read it.
 OVERHEAD_SECONDS = 0.002

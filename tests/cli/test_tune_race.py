@@ -16,6 +16,8 @@ from gunicorn_autoconf.cli.tune.race import Certainty, Race, affordable
 from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Ratio
 from gunicorn_autoconf.cli.tune.verdict import Answer, Verdict, judge
 
+pytestmark = pytest.mark.one_python
+
 BLOCK_SECONDS = 8.0
 MIB = 1024 * 1024
 
