@@ -99,7 +99,7 @@ def tune(
     **declared: str | None,
 ) -> None:
     r"""
-    Measure which workers serve your application best on this machine.
+    Measure which workers serve your application best.
 
     APP is the application as Gunicorn takes it. It is run for real, on a port of its own, with the
     database and whatever else its environment names. A REQUEST is [WEIGHT] [METHOD] /PATH [@FILE].

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.units import format_latency
 
 # A resource that is used to this part is what a candidate is short of.
 _FULL = 0.8
@@ -64,7 +65,7 @@ def describe_request(compute_seconds: float | None, takes_seconds: float | None)
     share = min(compute_seconds / takes_seconds, 1.0)
     kind = "mostly waits" if share < _WAITS else "does both"
     kind = "computes" if share > _COMPUTES else kind
-    return f"A request computes {_ms(compute_seconds)} of its {_ms(takes_seconds)}: it {kind}."
+    return f"A request computes {format_latency(compute_seconds)} of its {format_latency(takes_seconds)}: it {kind}."
 
 
 def describe_bounds(found: Iterable[tuple[Candidate, Bound]]) -> Iterator[str]:
@@ -98,10 +99,6 @@ def _phrases(parts: Sequence[tuple[Bound, list[Candidate]]]) -> Iterator[str]:
 
 def _size(candidate: Candidate) -> int:
     return candidate.slots or candidate.workers
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _label(candidate: Candidate) -> str:

@@ -175,18 +175,16 @@ def _read_settings(folder: Path) -> dict[str, str | int] | None:
 
 
 def _end(server: Server) -> None:
-    """End the server: quickly by its own means, then whatever is left of its session."""
-    with contextlib.suppress(KeyboardInterrupt):  # A second Ctrl-C must not leave anything behind.
-        processes = server.tree()
+    """End the server: quickly by its own means, then whatever is left of it."""
+    processes = server.tree()
+    try:
         with contextlib.suppress(ProcessLookupError):
             server.process.send_signal(signal.SIGQUIT)
         ends = time.monotonic() + _STOP_SECONDS
         while not server.has_ended and time.monotonic() < ends:
             time.sleep(_POLL_SECONDS)
-        processes += server.tree()
-        _kill(server, processes)
-        return
-    _kill(server, server.tree())
+    finally:  # Also where Ctrl-C cuts the wait short.
+        _kill(server, [*processes, *server.tree()])
 
 
 def _kill(server: Server, processes: Sequence[psutil.Process]) -> None:
