@@ -13,9 +13,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import gunicorn_autoconf
 from gunicorn_autoconf.plan.plan import Severity
 from gunicorn_autoconf.plan.remarks import RULES
+
+pytestmark = pytest.mark.one_python
 
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "log.md"
@@ -60,7 +64,7 @@ UNSAID = {
     "stood down",
 }
 
-_PLACEHOLDER = re.compile(r"…|%[sdr]")
+_PLACEHOLDER = re.compile(r"…|%[sdrg]")
 
 
 def _text(node: ast.AST) -> str | None:

@@ -74,7 +74,7 @@ class TestReplaced:
 
 
 class Ends:
-    """In the place of an attachment: whether a worker would have told its end."""
+    """In the place of the state of an arbiter: whether a worker would have told its end."""
 
     def __init__(self) -> None:
         self.told: list[bool] = []

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 import pytest
 from harness import MODULE_DOOR, Launcher, wait_until
-from test_watchdog import ASYNCIO, LOOPS, ONE_WORKER
+from test_watchdog import LOOPS, ONE_WORKER
 
 pytestmark = pytest.mark.server
 
@@ -138,11 +138,6 @@ POOLS = """
             id="uvloop",
         ),
         pytest.param(
-            ("-k", ASYNCIO, "app:asgi_app"), "/to_thread", 40,
-            r"(\d+) of \1 threads of the event loop's executor busy for \d+ s, \d+ calls wait\. ",
-            id="asyncio",
-        ),
-        pytest.param(
             ("-k", "gthread", "--threads", "2", "app:app"), "/held", 5,
             r"2 of 2 threads of pool ThreadPoolExecutor-\d+ busy for \d+ s, [1-3] calls? waits?\. ",
             id="gthread",
@@ -209,7 +204,7 @@ def test_thread_that_holds_up_the_end(
     gunicorn.write("app.py", ENDS)
     server = gunicorn.start(
         *MODULE_DOOR, "--graceful-timeout", "4", "-k", worker_class, "app:app", **ONE_WORKER,
-        GUNICORN_TIMEOUT="8",
+        GUNICORN_TIMEOUT="6",
     )  # fmt: skip
     (worker,) = server.wait_for_workers(1)
     assert server.get().status == 200

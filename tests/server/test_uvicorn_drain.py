@@ -119,16 +119,16 @@ def test_no_request_fails_while_workers_are_replaced(gunicorn: Launcher, loop: s
             statuses.append(server.get("/?0.001").status)
         return statuses
 
-    with ThreadPoolExecutor(8) as clients:
-        loads = [clients.submit(ask) for _ in range(8)]
+    with ThreadPoolExecutor(4) as clients:
+        loads = [clients.submit(ask) for _ in range(4)]
         try:
-            for _ in range(3):
+            for _ in range(2):
                 old = reload(server)
                 server.wait_for_workers(2, replacing=old)
         finally:
             done.set()
         statuses = [status for load in loads for status in load.result()]
-    assert len(statuses) > 100
+    assert len(statuses) > 50
     assert set(statuses) == {200}
 
 

@@ -26,6 +26,8 @@ from gunicorn_autoconf.workers import UvicornWorker, uvicorn_options
 
 pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
+newer = pytest.mark.newer_gunicorn
+
 # Limits.
 
 
@@ -168,9 +170,9 @@ def test_options_of_a_configuration_in_which_nothing_is_set() -> None:
         ({"limit_request_fields": 10}, "h11_max_incomplete_event_size", 4094 + 10 * 8190),
         ({"limit_request_field_size": 20}, "h11_max_incomplete_event_size", 4094 + 100 * 20),
         ({"root_path": "/api"}, "root_path", "/api"),
-        ({"asgi_loop": "asyncio"}, "loop", "asyncio"),
-        ({"asgi_lifespan": "off"}, "lifespan", "off"),
-        ({"websocket_max_message_size": 4096}, "ws_max_size", 4096),
+        pytest.param({"asgi_loop": "asyncio"}, "loop", "asyncio", marks=newer),
+        pytest.param({"asgi_lifespan": "off"}, "lifespan", "off", marks=newer),
+        pytest.param({"websocket_max_message_size": 4096}, "ws_max_size", 4096, marks=newer),
     ],
 )
 def test_option_of_a_setting(settings: dict[str, Any], option: str, value: object) -> None:
