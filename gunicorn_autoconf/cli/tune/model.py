@@ -65,7 +65,8 @@ def describe_request(compute_seconds: float | None, takes_seconds: float | None)
     share = min(compute_seconds / takes_seconds, 1.0)
     kind = "mostly waits" if share < _WAITS else "does both"
     kind = "computes" if share > _COMPUTES else kind
-    return f"A request computes {format_latency(compute_seconds)} of its {format_latency(takes_seconds)}: it {kind}."
+    computes, takes = format_latency(compute_seconds), format_latency(takes_seconds)
+    return f"A request computes {computes} of its {takes}: it {kind}."
 
 
 def describe_bounds(found: Iterable[tuple[Candidate, Bound]]) -> Iterator[str]:

@@ -21,21 +21,16 @@ from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 
-# What would bind a second address, or let the environment change what is measured.
+# What would have a server listen elsewhere too, or take what belongs to the one that runs already.
 _LEFT_OUT = frozenset(
     {
-        "GUNICORN_BIND",
-        "GUNICORN_DAEMON",
+        "GUNICORN_FD",
         "GUNICORN_HEALTH",
         "GUNICORN_METRICS",
         "GUNICORN_PID",
-        "GUNICORN_PIDFILE",
-        "GUNICORN_FD",
         "LISTEN_FDS",
         "LISTEN_PID",
         "NOTIFY_SOCKET",
-        "PORT",
-        "WEB_CONCURRENCY",
     }
 )
 _LAUNCH = (sys.executable, "-m", "gunicorn_autoconf.cli.tune.launch")
