@@ -96,7 +96,12 @@ class Slow:
 
 def fill():
     reading, writing = os.pipe()
-    threading.Timer(1.0, lambda: [os.read(reading, 1 << 20) for _ in range(4)]).start()
+    def empty():  # As a log collector that is slow.
+        select.select([reading], [], [])
+        time.sleep(0.8)
+        while os.read(reading, 1 << 20):
+            pass
+    threading.Thread(target=empty, daemon=True).start()
     return writing
 
 async def app(scope, receive, send):
@@ -179,6 +184,7 @@ def run(blocker: Blocker, directory: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="those whose name has this in it")
+    parser.add_argument("--logs", action="store_true", help="print the log of each that went wrong")
     options = parser.parse_args()
     failed = 0
     print("| blocker | line | cause | verdict |\n|---|---|---|---|")
@@ -190,6 +196,8 @@ def main() -> int:
         else:
             with tempfile.TemporaryDirectory() as name:
                 wrong = run(blocker, Path(name))
+                if wrong and options.logs:
+                    print((Path(name) / "server.log").read_text())
             failed += bool(wrong)
             verdict = wrong or "right"
         print(f"| {blocker.name} | `{blocker.line}` | {blocker.cause} | {verdict} |", flush=True)

@@ -115,6 +115,7 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            quota_seconds=self._timing.quota_seconds,
             stalled=self._stalled,
         )
         self.patrol.start()
