@@ -49,9 +49,9 @@ BLOCKERS = (
     Blocker("native code without the GIL", "pbkdf2_hmac('sha256', b'', b'', 3_000_000)", COMPUTES),
     Blocker("asyncio.run inside", "POOL.submit(asyncio.run, pause(0.8)).result()", WAITS),
     Blocker("a nested loop", "[x * y for x in range(2500) for y in range(2500)]", COMPUTES),
-    Blocker("logging into a full pipe", "os.write(FULL, b'x' * 100_000)", WAITS),
+    Blocker("logging into a full pipe", "print('x' * 200_000, file=FULL, flush=True)", WAITS),
     Blocker("a slow __del__", "del slow", WAITS),
-    Blocker("the garbage collector", "[gc.collect() for _ in range(4)]", COLLECTOR),
+    Blocker("the garbage collector", "[gc.collect() for _ in range(12)]", COLLECTOR),
 )  # fmt: skip
 
 HEAD = """
@@ -102,7 +102,7 @@ def fill():
         while os.read(reading, 1 << 20):
             pass
     threading.Thread(target=empty, daemon=True).start()
-    return writing
+    return os.fdopen(writing, "w")  # As a handler of logging does, it writes until all is written.
 
 async def app(scope, receive, send):
     if scope["type"] == "http":
@@ -124,7 +124,7 @@ SETUP = {
     "a slow __del__": "slow = Slow()",
     "the garbage collector": "kept = [[] for _ in range(6_000_000)]",
     "requests": "import requests",
-    "pandas": "import pandas; FRAME = pandas.DataFrame({'k': range(4000), 'v': range(4000)})",
+    "pandas": "import pandas; FRAME = pandas.DataFrame({'k': range(20_000), 'v': range(20_000)})",
     "an ORM's query": (
         "import sqlalchemy; engine = sqlalchemy.create_engine('sqlite://'); "
         "connection = engine.connect(); "

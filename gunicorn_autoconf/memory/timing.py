@@ -12,7 +12,9 @@ LOW_FRACTION = 0.10
 
 class Timing(NamedTuple):
     """
-    The waiting times and thresholds of the guard and of the watch over quotas. Nothing but a test needs other than the defaults.
+    The waiting times and thresholds of the guard and of the watch over quotas.
+
+    Nothing but a test needs other than the defaults.
 
     Attributes:
         min_age_seconds: No worker is recycled before this age unless memory would run out.
