@@ -31,7 +31,7 @@ class Exit(Enum):
     """How a worker ended, OOM kills apart."""
 
     EXITED = "exited"
-    RETIRED = "was retired by the memory guard"
+    RETIRED = "was retired by the guard"
     TIMEOUT = "was killed by Gunicorn after timeout"
     LOST = "ended without its exit hooks"
 

@@ -118,7 +118,7 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
         nonlocal leaking
         if leaking is None or not lives(leaking):  # An accident has befallen it.
             leaking = load.ask("/leak").answered_by
-        return bool(arena.log.lines(r"worker \d+ was retired by the memory guard", since))
+        return bool(arena.log.lines(r"worker \d+ was retired by the guard", since))
 
     wait_until(is_retired, "the guard has retired the worker that leaks", LONGEST_SECONDS)
 

@@ -76,7 +76,7 @@ def summarize(campaign: Campaign, worker_class: str) -> Summary:
         injections=campaign.injections,
         accounts=account(campaign.load.attempts, arena.begun(), arena.losses()),
         killed=len(arena.killed()),
-        recycled=len(arena.log.lines("was retired by the memory guard")),
+        recycled=len(arena.log.lines("was retired by the guard")),
         calms=campaign.calms,
     )
 
