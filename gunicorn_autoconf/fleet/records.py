@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.counters import Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
+from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
@@ -110,6 +111,11 @@ class WorkerRecords:
         """Return what counts in *worker*, which begins now; None where it has no slot."""
         numbers = self.doubles(worker, Region.COUNTERS)
         return Meter(numbers) if numbers is not None else None
+
+    def peers(self, worker: Worker) -> Peers | None:
+        """Return what shows *worker* the others, and them it; None where it has no slot."""
+        slot = self._slot(worker)
+        return Peers(slot.page, slot.number) if slot else None
 
     def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         """Return what each of *workers* has done, by pid; those that do not count are left out."""

@@ -167,6 +167,8 @@ class ServerHooks:
             self._check_interface(worker)
         records = self._state.records if self._state else None
         self._meter = records.meter(worker) if records else None
+        if records and hasattr(worker, "peers"):  # A class of ours, which spreads connections.
+            worker.peers = records.peers(worker)
         memory = read_process_memory()
         if records and memory:
             records.booted(worker, memory)

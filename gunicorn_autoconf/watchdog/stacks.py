@@ -21,7 +21,7 @@ _WORKER_BASE = "gunicorn/workers/base.py"
 _OWN = "/gunicorn_autoconf/watchdog/"
 _MACHINERY = re.compile(
     r"/(asyncio/\w+|selectors|uvicorn/_compat|uvicorn_worker/\w+|gunicorn/workers/gasgi"
-    r"|gunicorn_autoconf/workers)\.py$"
+    r"|gunicorn_autoconf/workers/\w+)\.py$"
 )
 
 # Deeper stacks are recursion; what matters is at both ends.
