@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.aliases import unknown_name
 from gunicorn_autoconf.plan.variables import (
+    HEALTH_PATHS,
     PREFIX,
     SECRET_SETTINGS,
     VARIABLES,
@@ -74,6 +75,9 @@ class Declaration:
     memory_log_interval_seconds: float = 60.0
     memory_guard: MemoryGuard | None = None
     stall_warning_seconds: float = 0.25
+    max_queue_seconds: float = 0.0
+    request_timeout_seconds: float = 0.0
+    health_paths: tuple[str, ...] = HEALTH_PATHS
     settings: Mapping[str, tuple[Explicit, ...]] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
         return False
     if family.runs_uvicorn and hasattr(getattr(worker, "config", None), "lifespan"):
         lifespan = _Lifespan(worker, worker.config.lifespan, ready)
-        _once_loaded(worker.config, lambda app: _count_asgi(app, meter, lifespan))
+        once_loaded(worker.config, lambda app: _count_asgi(app, meter, lifespan))
     elif family is FAMILIES["asgi"]:
         lifespan = _Lifespan(worker, getattr(worker.cfg, "asgi_lifespan", "auto"), ready)
         worker.asgi = _count_asgi(worker.asgi, meter, lifespan)
@@ -81,8 +81,12 @@ def _count_asgi(app: App, meter: Meter | None, lifespan: _Lifespan) -> App:
     return meter.calls(app, call_other) if meter else call_other
 
 
-def _once_loaded(config: Any, wrap: Callable[[App], App]) -> None:
-    """Have *wrap* take the application that uvicorn has loaded: whatever it was, ASGI 3 by now."""
+def once_loaded(config: Any, wrap: Callable[[App], App]) -> None:
+    """
+    Have *wrap* take the application that uvicorn has loaded: whatever it was, ASGI 3 by now.
+
+    What the last call gives is outermost.
+    """
     load = config.load
 
     def load_and_wrap() -> None:

@@ -23,6 +23,7 @@ from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
+from gunicorn_autoconf.server.overload import protect
 from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.replaced import GUARD_HOOKS, render_replaced
@@ -172,6 +173,7 @@ class ServerHooks:
         memory = read_process_memory()
         if records and memory:
             records.booted(worker, memory)
+        protect(worker, self._final.declaration, self._meter)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         if self._state and self._state.patrol:

@@ -15,9 +15,10 @@ the configuration file's lines and the application were taken into account. All 
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
@@ -31,10 +32,12 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.oom_watch import ServerOom
+from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.supervisor import Supervisor
 from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
+from gunicorn_autoconf.watchdog.watch import was_ended_for_request
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -62,6 +65,7 @@ class ServerState:
         self.supervisor: Supervisor | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
+        self._refusals: RefusalLog | None = None
         self._oom = ServerOom(loaded.root, timing)
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
@@ -84,9 +88,13 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            request_seconds=lambda: self.final.declaration.request_timeout_seconds,
         )
         self.patrol.start()
-        self._watching = PausedThread(self.patrol.step, 0.0)
+        self._refusals = RefusalLog(
+            server, self.records, lambda: self.final.declaration.max_queue_seconds
+        )
+        self._watching = PausedThread(self._watch, 0.0)
         self._watching.start()
         if self._oom.kills_all:
             log_event(
@@ -104,6 +112,13 @@ class ServerState:
             return
         self.supervisor = supervisor
         supervisor.start()
+
+    def _watch(self, stopping: threading.Event) -> float | None:
+        """Look at every worker; return after how many seconds to look again, None for never."""
+        if self._refusals:
+            with suppress(Exception):  # It is a line of the log.
+                self._refusals.look(time.monotonic())
+        return self.patrol.step(stopping) if self.patrol else None
 
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
@@ -127,6 +142,8 @@ class ServerState:
         if self.patrol and self._watching:
             self._watching.stop()
             self.patrol.stop()
+        if self._refusals:
+            self._refusals.look(time.monotonic(), at_once=True)
         if self.supervisor:
             self.supervisor.stop()
             self.supervisor.log_kills(at_once=True)
@@ -166,7 +183,10 @@ class ServerState:
                 return
         is_odd = worker.aborted or (tells_end and is_orderly is False)
         if worker.aborted:
-            cause = f"was killed by Gunicorn after timeout{not_oom}"
+            by = "by Gunicorn after timeout"
+            if was_ended_for_request(worker):
+                by = "as its request ran longer than GUNICORN_REQUEST_TIMEOUT"
+            cause = f"was killed {by}{not_oom}"
         elif is_odd:
             cause = f"ended without its exit hooks{not_oom}"
         else:

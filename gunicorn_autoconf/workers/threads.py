@@ -98,6 +98,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self._given_up.add(conn)
         if CAN_PAUSE:
             self.nr_conns -= 1
+            self.method_queue.defer(lambda: None)  # The loop is to look.
         else:
             for future in [each for each in self.futures if each.conn is conn]:
                 self.futures.remove(future)

@@ -39,6 +39,9 @@ ACCEPTED: list[tuple[str, str, str, Any]] = [
     ("GUNICORN_MEMORY_GUARD", "OFF", "memory_guard", MemoryGuard.OFF),
     ("GUNICORN_MEMORY_GUARD", "act", "memory_guard", MemoryGuard.ACT),
     ("GUNICORN_STALL_WARNING", "0.5", "stall_warning_seconds", 0.5),
+    ("GUNICORN_MAX_QUEUE", "0.4", "max_queue_seconds", 0.4),
+    ("GUNICORN_REQUEST_TIMEOUT", "30", "request_timeout_seconds", 30.0),
+    ("GUNICORN_HEALTH_PATHS", "/up, /ready", "health_paths", ("/up", "/ready")),
 ]
 
 REFUSED: list[tuple[str, str, str]] = [
@@ -61,6 +64,9 @@ REFUSED: list[tuple[str, str, str]] = [
     ("GUNICORN_MEMORY_LOG_INTERVAL", "1m", "use seconds such as 60, or 0 for off"),
     ("GUNICORN_MEMORY_GUARD", "on", "use one of off, observe, act"),
     ("GUNICORN_STALL_WARNING", "-0.25", "use seconds such as 0.25, or 0 for off"),
+    ("GUNICORN_MAX_QUEUE", "400ms", "use seconds such as 0.5, or 0 for off"),
+    ("GUNICORN_REQUEST_TIMEOUT", "none", "use seconds such as 30, or 0 for off"),
+    ("GUNICORN_HEALTH_PATHS", "healthz", "use paths such as /healthz, with commas between"),
     ("WEB_CONCURRENCY", "0", COUNT),
     ("WEB_CONCURRENCY", "auto", COUNT),
     ("GUNICORN_WORKERS", "many", "use a whole number of at least 1, or unset it for the plan"),

@@ -45,7 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "memory": COMMON | {"app", "fleet", "machine", "plan"},
     "load": COMMON | {"fleet", "machine", "plan"},
     "watchdog": COMMON | {"fleet", "machine", "plan"},
-    "server": COMMON | {"app", "fleet", "load", "machine", "memory", "plan", "watchdog"},
+    "overload": COMMON | {"load"},
+    "server": COMMON
+    | {"app", "fleet", "load", "machine", "memory", "overload", "plan", "watchdog"},
     "workers": COMMON | {"fleet", "load"},
     "hooks": {"server"},
     "demo": set(),

@@ -32,8 +32,10 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
     memory_reserve: Reserve = Reserve(fraction=0.1, fixed_bytes=0), min_workers: int = 1,
     max_workers: int | None = None, max_concurrency: int | None = None,
     memory_log_interval_seconds: float = 60.0, memory_guard: MemoryGuard | None = None,
-    stall_warning_seconds: float = 0.25, settings: Mapping[str, tuple[Explicit, ...]] =
-    <factory>, sources: Mapping[str, str] = <factory>, warnings: tuple[str, ...] = ()) -> None
+    stall_warning_seconds: float = 0.25, max_queue_seconds: float = 0.0, request_timeout_seconds:
+    float = 0.0, health_paths: tuple[str, ...] = (/healthz, /readyz, /livez, /health),
+    settings: Mapping[str, tuple[Explicit, ...]] = <factory>, sources: Mapping[str, str] =
+    <factory>, warnings: tuple[str, ...] = ()) -> None
 
 DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
 
@@ -63,8 +65,9 @@ autoconf(*, workload: Workload | str | None = None, interface: Interface | str |
     None = None, memory_reserve: int | str | None = None, min_workers: int | None = None,
     max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
     float | None = None, memory_guard: MemoryGuard | str | None = None, stall_warning: float |
-    None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None,
-    root: str = /) -> Autoconf
+    None = None, max_queue: float | None = None, request_timeout: float | None = None,
+    health_paths: str | None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str]
+    | None = None, root: str = /) -> Autoconf
 
 compose(*hooks: Hook) -> Hook
 
