@@ -10,10 +10,14 @@ def log_event(log: Any, level: str, event: str, text: str, **fields: object) -> 
     """
     Write *text* to *log*, a logger as Gunicorn's `logger_class` makes it.
 
-    The record has the attributes ``event`` and those of *fields* that are not None. A formatter for
-    JSON writes them as keys; numbers have their unit in the name.
+    The record has the attributes ``event_name`` and those of *fields* that are not None. A
+    formatter for JSON writes them as keys; numbers have their unit in the name. ``event`` is what
+    structlog calls the text of a record.
     """
-    extra = {"event": event, **{name: what for name, what in fields.items() if what is not None}}
+    extra = {
+        "event_name": event,
+        **{name: what for name, what in fields.items() if what is not None},
+    }
     write = getattr(log, level)
     try:
         write("%s", text, extra=extra)

@@ -16,6 +16,7 @@ _CORES = re.compile(rf"{_NUMBER}(?P<unit>m?)", re.ASCII)
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+TIB = 1024 * GIB
 
 # What no machine has; beyond it the arithmetic of floats ends in errors.
 MAX_BYTES = 2**63
@@ -201,14 +202,16 @@ def parse_utilisation(text: str) -> float:
 
 def format_bytes(value: int) -> str:
     """
-    Return *value* in MiB below 1 GiB and in GiB from there, with no more digits than matter.
+    Return *value* in MiB, GiB from 1 GiB on or TiB from 1 TiB on, with no more digits than matter.
 
-    >>> format_bytes(536870912), format_bytes(1610612736)
-    ('512 MiB', '1.5 GiB')
+    >>> format_bytes(536870912), format_bytes(1610612736), format_bytes(100 * 2**40)
+    ('512 MiB', '1.5 GiB', '100 TiB')
     """
     if abs(value) < GIB:
         return f"{round(value / MIB, 1):g} MiB"
-    return f"{round(value / GIB, 2):g} GiB"
+    if abs(value) < TIB:
+        return f"{round(value / GIB, 2):g} GiB"
+    return f"{round(value / TIB, 2):g} TiB"
 
 
 def write_bytes(value: int) -> str:

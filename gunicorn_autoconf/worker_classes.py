@@ -40,6 +40,15 @@ class Slots(Enum):
     UNBOUNDED = "as many as arrive, on one event loop"
 
 
+class CountedBy(Enum):
+    """Which call in a worker is one request; `server/counting.py` wraps it."""
+
+    NOTHING = "its requests are not counted"
+    HANDLER = "handle_request of the worker"
+    ASGI = "the application in worker.asgi"
+    UVICORN = "the application that uvicorn has loaded"
+
+
 class Ignored(NamedTuple):
     """
     Settings that a worker class ignores, all for the same reason.
@@ -65,6 +74,7 @@ class Family:
         aliases: Its other names: the setting's short forms, dotted names, last parts of these.
         interface: What it serves; None if both or unknown.
         slots: How many requests one worker serves at once.
+        counted_by: Which call is one request.
         heartbeats_while_draining: Whether the worker sends its heartbeat while it finishes its
             last requests. If not, a drain longer than ``timeout`` is killed.
         calls_worker_exit: Whether the hook ``worker_exit`` runs when the worker gets SIGTERM.
@@ -78,6 +88,7 @@ class Family:
     aliases: tuple[str, ...]
     interface: Interface | None
     slots: Slots
+    counted_by: CountedBy = CountedBy.NOTHING
     heartbeats_while_draining: bool = False
     calls_worker_exit: bool = True
     runs_uvicorn: bool = False
@@ -126,6 +137,7 @@ _ROWS = (
         aliases=("SyncWorker",),
         interface=Interface.WSGI,
         slots=Slots.ONE,
+        counted_by=CountedBy.HANDLER,
         ignored=(
             Ignored(("keepalive",), "sync closes every connection after its response"),
             Ignored(("worker_connections",), "the worker has one connection at a time"),
@@ -138,6 +150,7 @@ _ROWS = (
         aliases=("ThreadWorker",),
         interface=Interface.WSGI,
         slots=Slots.THREADS,
+        counted_by=CountedBy.HANDLER,
         # Since Gunicorn 27.0 it does. The plan has to hold for Gunicorn 23 to 26 as well.
         heartbeats_while_draining=False,
         ignored=(_ASGI_ONLY, _SSL_VERSION),
@@ -147,6 +160,7 @@ _ROWS = (
         aliases=(),
         interface=Interface.WSGI,
         slots=Slots.THREADS,
+        counted_by=CountedBy.HANDLER,
         heartbeats_while_draining=False,
         empties_queue=True,
         ignored=(_ASGI_ONLY, _SSL_VERSION),
@@ -156,6 +170,7 @@ _ROWS = (
         aliases=("gevent_wsgi", "gevent_pywsgi", "GeventWorker", "GeventPyWSGIWorker"),
         interface=Interface.WSGI,
         slots=Slots.GREENLETS,
+        counted_by=CountedBy.HANDLER,
         heartbeats_while_draining=True,
         ignored=_IGNORED_BY_GREENLETS,
     ),
@@ -164,6 +179,7 @@ _ROWS = (
         aliases=("EventletWorker",),
         interface=Interface.WSGI,
         slots=Slots.GREENLETS,
+        counted_by=CountedBy.HANDLER,
         ignored=_IGNORED_BY_GREENLETS,
     ),
     Family(
@@ -187,6 +203,7 @@ _ROWS = (
         aliases=("ASGIWorker",),
         interface=Interface.ASGI,
         slots=Slots.UNBOUNDED,
+        counted_by=CountedBy.ASGI,
         ignored=(
             Ignored(("threads",), "synchronous code runs in the loop's own pool of threads"),
             Ignored(("worker_connections",), "Gunicorn's asgi worker counts connections, not more"),
@@ -200,6 +217,7 @@ _ROWS = (
         aliases=("UvicornH11Worker",),
         interface=Interface.ASGI,
         slots=Slots.UNBOUNDED,
+        counted_by=CountedBy.UVICORN,
         calls_worker_exit=False,
         runs_uvicorn=True,
     ),
@@ -214,6 +232,7 @@ _ROWS = (
         ),
         interface=Interface.ASGI,
         slots=Slots.UNBOUNDED,
+        counted_by=CountedBy.UVICORN,
         calls_worker_exit=False,  # On SIGTERM uvicorn raises the signal again.
         runs_uvicorn=True,
         ignored=(
@@ -239,6 +258,7 @@ _ROWS = (
         aliases=(),
         interface=Interface.ASGI,
         slots=Slots.UNBOUNDED,
+        counted_by=CountedBy.UVICORN,
         heartbeats_while_draining=True,
         runs_uvicorn=True,
         empties_queue=True,

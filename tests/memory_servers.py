@@ -67,7 +67,7 @@ IMPATIENT = """
     from gunicorn_autoconf.server.hooks import ServerHooks
     found = autoconf()
     globals().update(found.settings)
-    globals().update(ServerHooks(found, found._handed_out, Timing({timing})).by_name())
+    globals().update(ServerHooks(found, found._offered, Timing({timing})).by_name())
 """
 SOON = (
     "min_age_seconds=1.0, slowest_seconds=0.2, booting_seconds=0.2, fastest_seconds=0.1, "

@@ -255,15 +255,15 @@ class Fleet:
         final: Any = SimpleNamespace(
             declaration=declaration, machine=self.machine(0), application=WSGI
         )
-        records: Any = SimpleNamespace(forks=self.forks, seen=self._seen)
+        records: Any = SimpleNamespace(known=self.known, seen=self._seen)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
         self.unclaimed_kills: Callable[[], int] = lambda: 0
         kills: Any = SimpleNamespace(
-            is_told=True,
+            has_counter=True,
             has_unclaimed=False,
-            strangers=lambda now, are_well: [None] * self.unclaimed_kills(),
+            unclaimed=lambda now, are_well: [None] * self.unclaimed_kills(),
             read=lambda: (),
             highs=lambda: (),
             pressure=lambda: None,
@@ -395,7 +395,7 @@ class Fleet:
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
 
-    def forks(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
+    def known(self, workers: dict[int, Member]) -> dict[int, WorkerRecord]:
         """What the arbiter's records say of the workers."""
         self.look()
         return {pid: self._record(pid) for pid in workers}

@@ -18,7 +18,7 @@ class StateKind(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessState:
+class KeptState:
     """
     One thing that an application keeps in the memory of one process.
 
@@ -54,7 +54,7 @@ class Finding:
     worker_class: str | None = None
     depends_on_version: bool = False
     makes_own_threads: bool = False
-    process_state: tuple[ProcessState, ...] = ()
+    process_state: tuple[KeptState, ...] = ()
 
 
 def is_answer(found: Finding) -> bool:

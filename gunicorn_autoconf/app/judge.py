@@ -77,8 +77,8 @@ class Judge(Tracer):
         terms = self.returned(function)
         made = self.answer([row for term in terms for row in getattr(term, "results", (term,))])
         if not isinstance(node, ast.AsyncFunctionDef):
-            is_told = is_answer(made) or made.depends_on_version
-            return made if is_told else unknown(f"{shown} could be either")
+            is_sure = is_answer(made) or made.depends_on_version
+            return made if is_sure else unknown(f"{shown} could be either")
         if len(node.args.posonlyargs + node.args.args) >= 3 or node.args.vararg:
             return unknown(f"{shown} could be either")
         if made.is_neither and made.worker_class == AWAITING:

@@ -19,7 +19,7 @@ Position = tuple[int, int]
 END: Position = (1 << 62, 0)
 
 
-class Row(NamedTuple):
+class Statement(NamedTuple):
     """A statement, and whether it is only a fallback: run where an import fails, or never."""
 
     node: ast.stmt
@@ -34,21 +34,21 @@ class Body:
         self.statements = statements
 
     @cached_property
-    def _index(self) -> dict[str, list[Row]]:
-        index: dict[str, list[Row]] = {}
+    def _index(self) -> dict[str, list[Statement]]:
+        index: dict[str, list[Statement]] = {}
         for row in walk(self.statements):
             for name in bound_names(row.node):
                 index.setdefault(name, []).append(row)
         return index
 
-    def binders(self, name: str) -> list[Row]:
+    def binders(self, name: str) -> list[Statement]:
         """Return the statements that bind *name* or any name, in their order."""
         named, starred = self._index.get(name, []), self._index.get("*", [])
         return sorted([*named, *starred], key=lambda row: start_of(row.node)) if starred else named
 
-    def reaching(self, name: str, before: Position = END) -> list[Row]:
+    def reaching(self, name: str, before: Position = END) -> list[Statement]:
         """Return what may have bound *name* at *before*: the last, and branches behind it."""
-        found: list[Row] = []
+        found: list[Statement] = []
         for row in reversed(self.binders(name)):
             if start_of(row.node) < before:
                 found.append(row)
@@ -75,15 +75,15 @@ def start_of(node: ast.stmt) -> Position:
     return node.lineno, node.col_offset
 
 
-def walk(statements: Sequence[ast.stmt]) -> Iterator[Row]:
+def walk(statements: Sequence[ast.stmt]) -> Iterator[Statement]:
     """Yield *statements* and those inside of compound ones, in their order."""
-    pending = [Row(node) for node in reversed(statements)]
+    pending = [Statement(node) for node in reversed(statements)]
     while pending:
         yield (row := pending.pop())
         is_in_branch = row.is_in_branch or not isinstance(row.node, (ast.With, ast.AsyncWith))
         for arm, is_fallback in reversed(_arms(row.node)):
             spare = row.is_fallback or is_fallback
-            pending += [Row(inner, is_in_branch, spare) for inner in reversed(arm)]
+            pending += [Statement(inner, is_in_branch, spare) for inner in reversed(arm)]
 
 
 def _arms(node: ast.stmt) -> list[tuple[list[ast.stmt], bool]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from importlib.util import decode_source
 
-from gunicorn_autoconf.app.scope import Body, Location, Row
+from gunicorn_autoconf.app.scope import Body, Location, Statement
 
 # All that one search reads. The entry modules of large real applications have up to 1 MB.
 MAX_SOURCE_BYTES = 4_000_000
@@ -189,7 +189,7 @@ class LargeBody(Body):
             depth = max(0, depth + sum(map(line.count, "([{")) - sum(map(line.count, ")]}")))
             is_inside = depth > 0 or line.endswith("\\")
 
-    def binders(self, name: str) -> list[Row]:
+    def binders(self, name: str) -> list[Statement]:
         """Return the statements that bind *name* or any name, in their order."""
         if name not in self._parsed:
             lines, shown = self._text.split("\n"), self._shown.split("\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
-from gunicorn_autoconf.app.finding import ProcessState, StateKind
+from gunicorn_autoconf.app.finding import KeptState, StateKind
 from gunicorn_autoconf.app.scope import Location
 from gunicorn_autoconf.app.source import UnreadableError, locate, parse_source, read_source
 
@@ -61,14 +61,14 @@ SETTINGS: dict[str, StateKind] = {
 _SHARED_BY = {"socketio.Server": "client_manager", "socketio.AsyncServer": "client_manager"}
 
 
-def find_process_state(target: str, search_path: Sequence[str]) -> tuple[ProcessState, ...]:
+def find_kept_state(target: str, search_path: Sequence[str]) -> tuple[KeptState, ...]:
     """
     Return what the application *target* keeps in one process, as far as its source tells.
 
     *target* and *search_path* are as for `detect_interface`. Each name is reported once. Never
     raises: what cannot be read keeps nothing.
     """
-    found: dict[str, ProcessState] = {}
+    found: dict[str, KeptState] = {}
     reading = _Reading(search_path)
     try:
         for location, body in reading.modules(target.partition(":")[0]):
@@ -144,7 +144,7 @@ def _django_settings(node: ast.Call) -> str:
     return ""
 
 
-def find_in_module(body: Sequence[ast.stmt], shown: str) -> Iterator[tuple[str, ProcessState]]:
+def find_in_module(body: Sequence[ast.stmt], shown: str) -> Iterator[tuple[str, KeptState]]:
     r"""
     Yield what the statements of one module keep in one process, by its full name.
 
@@ -159,12 +159,12 @@ def find_in_module(body: Sequence[ast.stmt], shown: str) -> Iterator[tuple[str, 
             kind = _kind_of(name)
             if kind and not _is_shared(name, node):
                 last = name.rpartition(".")[2]
-                yield name, ProcessState(kind=kind, evidence=f"{last}() at {shown}:{node.lineno}")
+                yield name, KeptState(kind=kind, evidence=f"{last}() at {shown}:{node.lineno}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             kind = SETTINGS.get("memory://" if node.value.startswith("memory://") else node.value)
             if kind:
                 evidence = f'"{node.value}" at {shown}:{node.lineno}'
-                yield node.value, ProcessState(kind=kind, evidence=evidence)
+                yield node.value, KeptState(kind=kind, evidence=evidence)
 
 
 def _bound_names(body: Iterable[ast.stmt]) -> dict[str, str]:

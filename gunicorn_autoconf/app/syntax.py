@@ -92,8 +92,8 @@ def shape_of(node: Function, *, is_method: bool) -> Interface | None:
     if any(default is None for default in node.args.kw_defaults) or not names:
         return None
     is_async = isinstance(node, ast.AsyncFunctionDef)
-    is_told = names[0] == "scope" or (is_async and names[2:3] == ["send"])
-    if required <= 3 <= len(names) and is_told:
+    is_sure = names[0] == "scope" or (is_async and names[2:3] == ["send"])
+    if required <= 3 <= len(names) and is_sure:
         return Interface.ASGI
     if required == 2 and not is_async and (names[0][:3] == "env" or names[1][:5] == "start"):
         return Interface.WSGI

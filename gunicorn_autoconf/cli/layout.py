@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 import click
@@ -16,9 +16,17 @@ INDENT = " " * 6
 
 
 def echo(text: str) -> None:
-    """Print *text*, with colour only on a terminal where NO_COLOR is unset."""
-    # Source: no-color.org.
-    click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+    """Print *text*, with colour on a terminal; NO_COLOR and FORCE_COLOR go before that."""
+    click.echo(text, nl=False, color=_wants_colour(os.environ))
+
+
+def _wants_colour(environ: Mapping[str, str]) -> bool | None:
+    # Sources: no-color.org, force-color.org; the first one goes before the second.
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return False if environ.get("TERM") == "dumb" else None
 
 
 def sections(*parts: tuple[str, Iterable[str]]) -> str:

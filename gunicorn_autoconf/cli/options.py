@@ -19,10 +19,23 @@ def option_for_each(rows: Sequence[Variable]) -> Callable[[Command], Command]:
         for row in reversed(rows):  # click lists the last one added first.
             flag = "--" + row.keyword.replace("_", "-")
             text = f"{row.meaning}: {row.allowed} [{row.default}]"
-            command = click.option(flag, row.keyword, metavar="VALUE", help=text)(command)
+            command = click.option(
+                flag,
+                row.keyword,
+                metavar="VALUE",
+                help=text,
+                shell_complete=_completing(row.choices),
+            )(command)
         return command
 
     return decorate
+
+
+def _completing(choices: Sequence[str]) -> Callable[..., list[str]]:
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(begun.lower())]
+
+    return complete
 
 
 declaring = option_for_each(VARIABLES)

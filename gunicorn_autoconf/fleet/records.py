@@ -176,7 +176,7 @@ class WorkerRecords:
             worker.notify()
         return has_failed or not worker.alive
 
-    def forks(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
+    def known(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
         """Return what is known of each of Gunicorn's *workers*, by pid."""
         counters = self.counters(workers)
         return {

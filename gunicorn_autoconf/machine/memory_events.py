@@ -81,7 +81,7 @@ class MemoryEvents:
         return tuple(read(self._root + each) for each in self._place.directories)
 
     @property
-    def tells_limits(self) -> bool:
+    def counts_limit_hits(self) -> bool:
         """Whether any level counts how often its limit was hit."""
         return any(each.ooms is not None or each.limit_hits is not None for each in self.read())
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from gunicorn_autoconf.machine.facts import MemoryLimit, MemorySupply
 
 # Less of the limit than this is not told.
-TELLING_FRACTION = 0.1
+SHOWN_FRACTION = 0.1
 
 
 class Beside(NamedTuple):
@@ -20,15 +20,15 @@ class Beside(NamedTuple):
     cache_bytes: int
     """By page cache, which the kernel frees when it is needed."""
 
-    def worth_telling(self, limit_bytes: int) -> dict[str, int]:
+    def worth_showing(self, limit_bytes: int) -> dict[str, int]:
         """Return, by name, what is a good part of the limit."""
         sizes = zip(("others", "shared", "cache"), self, strict=True)
-        return {name: size for name, size in sizes if is_worth_telling(size, limit_bytes)}
+        return {name: size for name, size in sizes if is_worth_showing(size, limit_bytes)}
 
 
-def is_worth_telling(size_bytes: int, limit_bytes: int) -> bool:
+def is_worth_showing(size_bytes: int, limit_bytes: int) -> bool:
     """Whether what is used beside the workers is a good part of the limit."""
-    return size_bytes >= limit_bytes * TELLING_FRACTION
+    return size_bytes >= limit_bytes * SHOWN_FRACTION
 
 
 def beside_workers(memory: MemorySupply) -> Beside | None:

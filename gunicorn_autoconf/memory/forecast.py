@@ -15,7 +15,7 @@ from gunicorn_autoconf.fleet.sample import Sample
 WINDOW_FRACTION = 0.25
 BITES_SECONDS = 15.0
 # A headroom that lasts longer is not worth a word.
-TOLD_SECONDS = 60
+SHOWN_SECONDS = 60
 
 
 def is_short(history: Sequence[Sample], seconds: float) -> bool:
@@ -91,4 +91,4 @@ def _lost_bytes(before: Sample, now: Sample) -> int:
 def render_left(history: Sequence[Sample]) -> str:
     """Return when the memory will be gone, to be added to a line; empty where it lasts."""
     left = seconds_left(history)
-    return f", gone in {max(left, 0):.1f} s" if left is not None and left < TOLD_SECONDS else ""
+    return f", gone in {max(left, 0):.1f} s" if left is not None and left < SHOWN_SECONDS else ""

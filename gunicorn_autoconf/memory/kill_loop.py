@@ -12,7 +12,7 @@ from typing import NamedTuple
 # A kill that follows the last one within this time goes on with the same loop.
 LOOP_SECONDS = 60.0
 # So many of a loop get a line of their own.
-TOLD = 2
+OWN_LINES = 2
 # The line about all comes when the loop has been quiet for so long ...
 QUIET_SECONDS = 20.0
 # ... or goes on, every so often.
@@ -39,7 +39,7 @@ class KillLoop:
 
     def __init__(self) -> None:
         self._loop: Loop | None = None
-        self._told: Loop | None = None
+        self._logged: Loop | None = None
 
     def add(self, now: float, size_bytes: int | None) -> bool:
         """Note that a worker of this size was killed; return whether it gets a line of its own."""
@@ -49,17 +49,17 @@ class KillLoop:
         sizes = [size for size in (loop.size_bytes, size_bytes) if size is not None]
         loop = Loop(loop.kills + 1, loop.first_seconds, now, max(sizes, default=None))
         self._loop = loop
-        return loop.kills <= TOLD
+        return loop.kills <= OWN_LINES
 
     def due(self, now: float, *, at_once: bool = False) -> Loop | None:
-        """Return the loop where a line about it is due, or *at_once* about what was not told."""
-        loop, told = self._loop, self._told
-        if loop is None or loop.kills <= TOLD or loop == told:
+        """Return the loop where a line about it is due, or *at_once* about what was not logged."""
+        loop, logged = self._loop, self._logged
+        if loop is None or loop.kills <= OWN_LINES or loop == logged:
             return None
-        goes_on = told is not None and told.first_seconds == loop.first_seconds
-        since = told.last_seconds if told and goes_on else loop.first_seconds
+        goes_on = logged is not None and logged.first_seconds == loop.first_seconds
+        since = logged.last_seconds if logged and goes_on else loop.first_seconds
         is_quiet = now - loop.last_seconds >= QUIET_SECONDS
         if not (at_once or is_quiet or now - since >= SUMMARY_SECONDS):
             return None
-        self._told = loop
+        self._logged = loop
         return loop

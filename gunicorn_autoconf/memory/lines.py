@@ -30,7 +30,7 @@ def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | 
         "budget": budget.budget_bytes if budget else None,
         "headroom": sample.headroom_bytes,
         "limit": sample.limit_bytes,
-        **(beside.worth_telling(sample.limit_bytes) if beside else {}),
+        **(beside.worth_showing(sample.limit_bytes) if beside else {}),
     }
     workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
     return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{workers}"

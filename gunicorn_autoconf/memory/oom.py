@@ -3,9 +3,9 @@
 Theory of operation. `OomWatch` compares the kernel's counters with those it saw last. Each kill
 that is new gets a time of its own, and the level whose limit was hit: the one whose counter rose.
 From there a kill goes one of two ways, once. A worker's end claims it (`claim`). Or nobody does,
-although all workers are well: then it was another process (`strangers`).
+although all workers are well: then it was another process (`unclaimed`).
 
-`claim` runs in the arbiter's main thread, `strangers` in the supervisor's. Both hold the lock. It
+`claim` runs in the arbiter's main thread, `unclaimed` in the supervisor's. Both hold the lock. It
 is an RLock, as Gunicorn 23 reaps in a signal handler, which may come in the middle of `claim`.
 """
 
@@ -105,7 +105,7 @@ class OomWatch:
         self._hit: tuple[int | None, float] = None, -HIT_SECONDS
 
     @property
-    def is_told(self) -> bool:
+    def has_counter(self) -> bool:
         """Whether there is a counter at all."""
         return self._known is not None
 
@@ -131,7 +131,7 @@ class OomWatch:
         """Whether one kill, and no more, is not laid to any process yet."""
         return len(self._kills) == 1
 
-    def strangers(self, now: float, *, are_well: bool | None) -> list[Kill]:
+    def unclaimed(self, now: float, *, are_well: bool | None) -> list[Kill]:
         """
         Return the kills that were those of other processes, and forget them.
 

@@ -24,6 +24,22 @@ class Line(NamedTuple):
     fields: dict[str, object]
 
 
+def render_verdict(machine: Machine, declaration: Declaration, plan: Plan) -> str:
+    """Return the plan in one line: what serves, and the facts that decide it."""
+    settings, sources, memory = plan.settings, declaration.sources, plan.memory
+    class_text = value_text("worker_class", settings["worker_class"]).rpartition(".")[2]
+    threads = settings["threads"]
+    workload = f"{plan.workload.value} ({sources['workload']})" if "workload" in sources else None
+    facts = (
+        plural(declaration.cpus or machine.cpu.cores, "core"),
+        format_bytes(memory.limit_bytes) if memory else "memory unknown",
+        plan.interface.value.upper(),
+        workload or "no workload declared",
+    )
+    workers = plural(settings["workers"], f"{class_text} worker")
+    return f"{workers}{f' x {threads} threads' if threads > 1 else ''}: {', '.join(facts)}"
+
+
 def render_table(
     machine: Machine, declaration: Declaration, plan: Plan, loop_and_parser: str | None = None
 ) -> list[Line]:

@@ -70,6 +70,7 @@ class Variable(NamedTuple):
         default: What applies if the variable is unset, for help and docs.
         meaning: What the variable is for, one phrase.
         prefix: What the variable's name begins with.
+        choices: All values that are allowed, where they are few, for a shell's completion.
     """
 
     keyword: str
@@ -79,6 +80,7 @@ class Variable(NamedTuple):
     default: str
     meaning: str
     prefix: str = PREFIX
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,6 +99,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="workload",
         parse=_one_of(Workload),
         allowed="one of cpu, mixed, io, async",
+        choices=("cpu", "mixed", "io", "async"),
         default="mixed, without threads",
         meaning="what requests spend their time on",
     ),
@@ -105,6 +108,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="interface",
         parse=_interface,
         allowed="one of auto, asgi, wsgi",
+        choices=("auto", "asgi", "wsgi"),
         default="auto",
         meaning="what the application speaks; auto reads its source",
     ),
@@ -177,6 +181,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="memory_guard",
         parse=_one_of(MemoryGuard),
         allowed="one of off, observe, act",
+        choices=("off", "observe", "act"),
         default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="what the memory guard may do",
     ),

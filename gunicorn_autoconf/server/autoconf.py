@@ -19,7 +19,7 @@ from gunicorn_autoconf.server.compose import compose
 from gunicorn_autoconf.server.gunicorn import setting_flags, setting_parsers
 from gunicorn_autoconf.server.hooks import ServerHooks
 from gunicorn_autoconf.server.planned import Planned
-from gunicorn_autoconf.server.provenance import hand_out, record_writes
+from gunicorn_autoconf.server.provenance import offer, record_writes
 from gunicorn_autoconf.server.reading import is_reading_conf_file
 from gunicorn_autoconf.server.replan import (
     find_application,
@@ -52,19 +52,19 @@ class Autoconf(Planned):
         """
         Everything for Gunicorn, by name: the planned and declared settings and the hooks.
 
-        A hook that a ``GUNICORN_<HOOK>`` variable names runs after ours. The values are told from
-        equal ones by their identity, so that a number which you write yourself is known as yours.
+        A hook that a ``GUNICORN_<HOOK>`` variable names runs after ours. The values are
+        compared by identity, so that an equal number which you write yourself is known as yours.
         """
-        settings = dict(self._handed_out)
-        for name, hook in ServerHooks(self, self._handed_out).by_name().items():
+        settings = dict(self._offered)
+        for name, hook in ServerHooks(self, self._offered).by_name().items():
             declared = [load_hook(name, settings[name])] if name in settings else []
             settings[name] = compose(hook, *declared)
         return settings
 
     @cached_property
-    def _handed_out(self) -> Mapping[str, Any]:
-        """The settings as they are handed to Gunicorn, whatever becomes of the dictionary."""
-        return hand_out(self.plan.settings)
+    def _offered(self) -> Mapping[str, Any]:
+        """The settings as they are offered to Gunicorn, whatever becomes of the dictionary."""
+        return offer(self.plan.settings)
 
 
 def _refuse(error: DeclarationError) -> NoReturn:

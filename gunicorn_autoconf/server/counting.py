@@ -1,15 +1,15 @@
 """Counts the requests of a worker, and sees when its application can serve.
 
 Replaces attributes of Gunicorn's worker object and of uvicorn's configuration; nothing of the
-application is changed. What is replaced depends on the worker class:
+application is changed. The table of worker classes says which call is one request:
 
-- sync, gthread, gevent and eventlet: the worker's `handle_request`, and `handle_http2_request`. A
-  request lasts from its parsed head until the last byte of the response is written.
-- Gunicorn's `asgi`: the application that the worker calls, `worker.asgi`.
-- UvicornWorker, ours and uvicorn-worker's: the application that uvicorn calls, once it has loaded
-  it. For ASGI a request lasts until the application returns, background tasks of it included.
+- HANDLER: the worker's `handle_request` and `handle_http2_request`. A request lasts from its parsed
+  head until the last byte of the response is written.
+- ASGI, UVICORN: the application, in `worker.asgi` or once uvicorn has loaded it. A request lasts
+  until the application returns; its background tasks are part of it.
+- NOTHING: the requests are not counted.
 
-Other classes are not counted. An ASGI worker can serve once the start-up of the lifespan is
+An ASGI worker can serve once the start-up of the lifespan is
 complete, or where the application turns out not to support it; the others, once they run.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.worker_classes import FAMILIES, Slots, family_of
+from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -33,18 +33,17 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
     Return False where *worker* can serve as soon as it runs: *ready* is not called then.
     """
     family = family_of(type(worker))
-    if family is None:
-        return False
-    if family.runs_uvicorn and hasattr(getattr(worker, "config", None), "lifespan"):
+    counted_by = family.counted_by if family else CountedBy.NOTHING
+    if counted_by is CountedBy.UVICORN and hasattr(getattr(worker, "config", None), "lifespan"):
         lifespan = _Lifespan(worker, worker.config.lifespan, ready)
         once_loaded(worker.config, lambda app: _count_asgi(app, meter, lifespan))
-    elif family is FAMILIES["asgi"]:
+    elif counted_by is CountedBy.ASGI:
         lifespan = _Lifespan(worker, getattr(worker.cfg, "asgi_lifespan", "auto"), ready)
         worker.asgi = _count_asgi(worker.asgi, meter, lifespan)
     else:
-        # gevent's pywsgi server has handlers of its own, Tornado too.
+        # gevent's pywsgi server has handlers of its own.
         has_handlers = getattr(worker, "server_class", None) is None
-        if meter and has_handlers and family.slots is not Slots.UNBOUNDED:
+        if meter and has_handlers and family and counted_by is CountedBy.HANDLER:
             _count_wsgi(worker, *meter.edges(threaded=family.slots is Slots.THREADS))
         return False
     return lifespan.mode != "off"

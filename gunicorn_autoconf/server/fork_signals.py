@@ -37,7 +37,7 @@ class ForkSignals:
         self._is_worker_next = False
         self._mask: set[int] | None = None
         self._reopen_logs: Callable[[], None] = lambda: None
-        self._tell_end: Callable[[], None] = lambda: None
+        self._report_end: Callable[[], None] = lambda: None
 
     def install(self, reopen_logs: Callable[[], None]) -> None:
         """Take care of each fork of a worker, from now on."""
@@ -48,10 +48,10 @@ class ForkSignals:
             after_in_child=self._reset_in_child,
         )
 
-    def worker_follows(self, tell_end: Callable[[], None]) -> None:
-        """Say that the next fork is that of a worker, which is to *tell_end* if it ends there."""
+    def worker_follows(self, report_end: Callable[[], None]) -> None:
+        """Say that the next fork is that of a worker, which is to *report_end* if it ends there."""
         self._is_worker_next = True
-        self._tell_end = tell_end
+        self._report_end = report_end
 
     def _block(self) -> None:
         if self._is_worker_next:
@@ -73,7 +73,7 @@ class ForkSignals:
     def _end(self) -> None:
         """End as a worker that was told to; not by the signal itself, since SIGQUIT dumps core."""
         with suppress(Exception):
-            self._tell_end()
+            self._report_end()
         os._exit(0)
 
     def _reopen(self) -> None:

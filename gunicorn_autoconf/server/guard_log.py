@@ -147,7 +147,7 @@ class GuardLog:
             limit_bytes=now_bytes,
         )
 
-    def strangers(self, kills: int, gone: Sequence[Helper]) -> None:
+    def unclaimed(self, kills: int, gone: Sequence[Helper]) -> None:
         """
         Log OOM kills of processes that were no workers.
 

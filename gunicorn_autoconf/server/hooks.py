@@ -69,7 +69,7 @@ class ServerHooks:
     """
     The hooks that one reading of the configuration hands to Gunicorn.
 
-    They keep what was loaded and handed out then. The plan that holds now is in the arbiter's
+    They keep what was loaded and offered then. The plan that holds now is in the arbiter's
     `ServerState`, which they share; in a forked worker they also keep that worker's part
     of the watchdog and its meter.
     """
@@ -77,16 +77,16 @@ class ServerHooks:
     def __init__(
         self,
         loaded: Planned,
-        handed_out: Mapping[str, Any] | None = None,
+        offered: Mapping[str, Any] | None = None,
         timing: Timing = DEFAULT,
     ) -> None:
         """
-        Take over what was *loaded*, and the settings as they were handed to Gunicorn.
+        Take over what was *loaded*, and the settings as they were offered to Gunicorn.
 
         A test may have another *timing* of the memory guard.
         """
         self._loaded = loaded
-        self._handed_out = {} if handed_out is None else handed_out
+        self._offered = {} if offered is None else offered
         self._timing = timing
         self._state: ServerState | None = None
         self._watchdog: Inside | None = None
@@ -116,7 +116,7 @@ class ServerHooks:
         except DeclarationError as error:
             server.log.critical("gunicorn-autoconf: %s", error)
             server.halt(exit_status=REFUSED)
-        final = replan(self._loaded, server, self._handed_out)
+        final = replan(self._loaded, server, self._offered)
         state.replanned(self._loaded, final)
         table = render_table(final.machine, final.declaration, final.plan, loop_and_parser(server))
         for line in table:
@@ -134,7 +134,7 @@ class ServerHooks:
     def when_ready(self, server: Arbiter) -> None:
         """Log the values that hold, and what overrode the plan; start the supervisor."""
         state = self._state_of(server)
-        state.replanned(self._loaded, heed(state.final, server, self._handed_out))
+        state.replanned(self._loaded, heed(state.final, server, self._offered))
         values = {name: setting.get() for name, setting in server.cfg.settings.items()}
         values["workers"] = server.num_workers
         running = {name: value_text(name, values[name]) for name in PLANNED_SETTINGS}
@@ -149,9 +149,9 @@ class ServerHooks:
         before = state.final.plan
         machine = detect_machine(self._loaded.root, environ=self._loaded.environ)
         loaded = replace(self._loaded, machine=machine)
-        state.replanned(self._loaded, replan(loaded, server, self._handed_out))
+        state.replanned(self._loaded, replan(loaded, server, self._offered))
         state.has_reloaded = True
-        self._tell_replaced(server, state)
+        self._log_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
 
     @_harmless
@@ -194,8 +194,8 @@ class ServerHooks:
         """Say why a worker ended and what it used."""
         heard = self.worker_exit in parts_of(server.cfg.worker_exit)
         family = family_of(server.worker_class)
-        tells_end = heard and (family is None or family.calls_worker_exit)
-        self._state_of(server).ended(server, worker, tells_end=tells_end)
+        reports_end = heard and (family is None or family.calls_worker_exit)
+        self._state_of(server).ended(server, worker, reports_end=reports_end)
 
     @_harmless
     def on_exit(self, server: Arbiter) -> None:
@@ -227,15 +227,15 @@ class ServerHooks:
     def _begin(self, server: Arbiter) -> ServerState:
         """Take over an arbiter, in the first hook of ours that runs; log which ones do not."""
         self._state = state = create_state(server, self._loaded, self._timing)
-        replaced = self._tell_replaced(server, state)
+        replaced = self._log_replaced(server, state)
         if "on_starting" in replaced:
-            state.replanned(self._loaded, heed(self._loaded, server, self._handed_out))
+            state.replanned(self._loaded, heed(self._loaded, server, self._offered))
         if "pre_fork" in replaced:
             theirs = server.cfg.settings["pre_fork"].get()
             server.cfg.set("pre_fork", compose(self._check_next, theirs))
         return state
 
-    def _tell_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
+    def _log_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
         """Return our hooks that the user's own replace; log them where they are not known yet."""
         replaced = tuple(name for name in self.by_name() if not _runs_ours(server, name))
         line = render_replaced(replaced)
@@ -253,7 +253,9 @@ class ServerHooks:
         try:
             memory = read_process_memory()
             if memory is None:  # No /proc, or one that hides us.
-                worker.log.info("worker %d %s: its memory is not told", worker.pid, what)
+                worker.log.info(
+                    "worker %d %s: memory unknown (/proc unavailable)", worker.pid, what
+                )
                 return
             seconds = self._state.records.ready(worker, memory) if self._state else None
             log_event(
@@ -266,7 +268,7 @@ class ServerHooks:
                 **memory._asdict(),
             )
         except Exception:
-            worker.log.exception("gunicorn-autoconf: a worker's size is not told")
+            worker.log.exception("gunicorn-autoconf: a worker's memory was not reported")
 
     @_harmless
     def _check_interface(self, worker: Worker) -> None:

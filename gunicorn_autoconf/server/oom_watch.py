@@ -9,7 +9,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events, find_memory_events
-from gunicorn_autoconf.memory.beside import is_worth_telling
+from gunicorn_autoconf.memory.beside import is_worth_showing
 from gunicorn_autoconf.memory.oom import Kill, OomWatch, explains
 from gunicorn_autoconf.memory.oom_lines import OomKill
 from gunicorn_autoconf.memory.throttling import High
@@ -30,9 +30,9 @@ class ServerOom:
         self._watch = OomWatch(self.read, self._own, timing)
 
     @property
-    def is_told(self) -> bool:
+    def has_counter(self) -> bool:
         """Whether the kernel counts kills."""
-        return self._watch.is_told
+        return self._watch.has_counter
 
     @property
     def kills_all(self) -> bool:
@@ -69,9 +69,9 @@ class ServerOom:
         self._watch.claim(now)
         return self._known(kill, memory, workers)
 
-    def strangers(self, now: float, *, are_well: bool | None) -> list[Kill]:
-        """Return the kills of other processes than workers; see `OomWatch.strangers`."""
-        return self._watch.strangers(now, are_well=are_well)
+    def unclaimed(self, now: float, *, are_well: bool | None) -> list[Kill]:
+        """Return the kills of other processes than workers; see `OomWatch.unclaimed`."""
+        return self._watch.unclaimed(now, are_well=are_well)
 
     @property
     def has_unclaimed(self) -> bool:
@@ -107,11 +107,11 @@ class ServerOom:
             limit_bytes = events.limit_bytes(kill.level)
             known = known._replace(directory=events.directory(kill.level), limit_bytes=limit_bytes)
             shared_bytes = events.shared_bytes(kill.level)
-            if limit_bytes and is_worth_telling(shared_bytes, limit_bytes):
+            if limit_bytes and is_worth_showing(shared_bytes, limit_bytes):
                 known = known._replace(shared_bytes=shared_bytes)
         elif not memory.limits and memory.lowest:
             known = known._replace(machine_bytes=memory.lowest.limit_bytes)
-        elif memory.lowest and not events.tells_limits:
+        elif memory.lowest and not events.counts_limit_hits:
             directory = memory.lowest.origin.path.rpartition("/")[0]
             known = known._replace(directory=directory, limit_bytes=memory.lowest.limit_bytes)
         return known

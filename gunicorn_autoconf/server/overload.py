@@ -13,7 +13,7 @@ from gunicorn_autoconf.watchdog.causes import Cause, find_suspect
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
 from gunicorn_autoconf.watchdog.stacks import join, render_request, render_threads
 from gunicorn_autoconf.watchdog.tally import Tally
-from gunicorn_autoconf.worker_classes import FAMILIES, Interface, family_of
+from gunicorn_autoconf.worker_classes import CountedBy, Interface, family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -92,13 +92,12 @@ def _harmless(worker: Worker, report: Callable[..., None]) -> Callable[..., None
 def _wrap(worker: Worker, wrap_asgi: Callable[[Any], Any], wrap_wsgi: Callable[[Any], Any]) -> None:
     """Put what *wrap_asgi* or *wrap_wsgi* returns in the place of the application."""
     family = family_of(type(worker))
-    if family is None:
-        return
-    if family.runs_uvicorn and hasattr(worker, "config"):
+    counted_by = family.counted_by if family else CountedBy.NOTHING
+    if counted_by is CountedBy.UVICORN and hasattr(worker, "config"):
         once_loaded(worker.config, wrap_asgi)
-    elif family is FAMILIES["asgi"]:
+    elif counted_by is CountedBy.ASGI:
         worker.asgi = wrap_asgi(worker.asgi)
-    elif family.interface is Interface.WSGI:
+    elif counted_by is CountedBy.HANDLER:
         worker.wsgi = wrap_wsgi(worker.wsgi)
 
 

@@ -1,12 +1,11 @@
 """Finds out who set a setting: the plan or the operator. Records each value that Gunicorn takes.
 
-Theory of operation. A value is ours only if the last one that Gunicorn took for the setting is an
-object that we handed out for it. `hand_out` makes such objects: each is told from every other
-object by its identity, so that the same number, written by someone else, is not ours. From
-`record_writes` on every setting remembers the object that it was last given, as it was before
-validation, and where it came from. Gunicorn makes new settings at each start and at each reload,
-copies them with what they remember, and sets them in one thread. What no record explains is the
-operator's.
+Theory of operation. A value is ours only if the last one that Gunicorn took for the setting is the
+very object that we offered for it. `offer` makes such objects; they are compared by identity, so an
+equal number that you wrote yourself is not ours. From `record_writes` on, every setting remembers
+the object that it was last given, as it was before validation, and where it came from. Gunicorn
+makes new settings at each start and at each reload, copies them with what they remember, and sets
+them in one thread. A value that no record explains is the operator's.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Write(NamedTuple):
 
 class Number(int):
     """
-    A number that we handed out. It notes whether it was compared with another.
+    A number that we offered. It notes whether it was compared with another.
 
     ``min(workers, 8)`` returns the object that it was given: a number that has been compared may
     be the result of a bound, which the plan does not know.
@@ -77,8 +76,8 @@ class Number(int):
         return super().__ge__(other)
 
 
-def hand_out(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *settings* with values that can be told from equal ones by their identity."""
+def offer(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *settings* with values whose identity sets them apart from equal ones."""
     return MappingProxyType({name: _unique(value) for name, value in settings.items()})
 
 
@@ -109,17 +108,17 @@ def record_writes() -> None:
 
 
 def set_ours(cfg: Any, name: str, value: Any) -> None:
-    """Set *name* to a *value* of ours that was not handed out."""
+    """Set *name* to a *value* of ours that was not offered before."""
     cfg.set(name, value)
     setattr(cfg.settings[name], _NAME, Write(value, cfg.settings[name].value, None))
 
 
 def set_by_operator(
-    cfg: Any, handed_out: Mapping[str, Any], names: Iterable[str]
+    cfg: Any, offered: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, Explicit]:
     """Return those settings among *names* whose value in *cfg* is not ours, with their source."""
     settings = (cfg.settings[name] for name in names if name in cfg.settings)
-    sources = {setting.name: _operators_source(setting, handed_out) for setting in settings}
+    sources = {setting.name: _operators_source(setting, offered) for setting in settings}
     return {
         name: Explicit(value=cfg.settings[name].get(), source=source, applied=True)
         for name, source in sources.items()
@@ -127,10 +126,10 @@ def set_by_operator(
     }
 
 
-def _operators_source(setting: Any, handed_out: Mapping[str, Any]) -> str | None:
+def _operators_source(setting: Any, offered: Mapping[str, Any]) -> str | None:
     """Where the value of *setting* comes from; None if it is ours or nobody has set it."""
     write: Write | None = getattr(setting, _NAME, None)
-    is_offered = setting.name in handed_out
+    is_offered = setting.name in offered
     if write is None or write.value is not setting.value:
         if setting.get() != default_setting(setting.name).get():
             return "your own code"
@@ -138,7 +137,7 @@ def _operators_source(setting: Any, handed_out: Mapping[str, Any]) -> str | None
         return "Gunicorn's default" if is_offered else None
     if write.source is None:
         return None
-    is_ours = is_offered and write.raw is handed_out[setting.name]
+    is_ours = is_offered and write.raw is offered[setting.name]
     return None if is_ours and not getattr(write.raw, "is_compared", False) else write.source
 
 

@@ -16,7 +16,7 @@ from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.app.factory import call_of_factory
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.app.loaded import interface_of
-from gunicorn_autoconf.app.state import find_process_state
+from gunicorn_autoconf.app.state import find_kept_state
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.known import Known
@@ -86,7 +86,7 @@ def search_path(declaration: Declaration) -> list[str]:
 
 def _read_source(target: str, path: list[str]) -> Finding:
     found = detect_interface(target, path)
-    return replace(found, process_state=find_process_state(target, path))
+    return replace(found, process_state=find_kept_state(target, path))
 
 
 def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
@@ -96,7 +96,7 @@ def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
     return [*reversed(first), base, *sys.path]
 
 
-def replan(loaded: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> Planned:
+def replan(loaded: Planned, server: Arbiter, offered: Mapping[str, Any]) -> Planned:
     """
     Plan again with what only the starting server knows, and make *server* follow.
 
@@ -106,9 +106,9 @@ def replan(loaded: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> P
     Args:
         loaded: What Gunicorn was given when it read the configuration.
         server: The arbiter, before it forks.
-        handed_out: The settings as they were handed to Gunicorn.
+        offered: The settings as they were offered to Gunicorn.
     """
-    declaration = _with_operators_word(loaded.declaration, server, handed_out)
+    declaration = _with_operators_word(loaded.declaration, server, offered)
     application = _application(loaded, server)
     chosen = plan(loaded.machine, declaration, application=application)
     _apply(chosen, server)
@@ -126,14 +126,14 @@ def replan(loaded: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> P
     return replace(loaded, declaration=declaration, application=application, plan=chosen)
 
 
-def heed(planned: Planned, server: Arbiter, handed_out: Mapping[str, Any]) -> Planned:
+def heed(planned: Planned, server: Arbiter, offered: Mapping[str, Any]) -> Planned:
     """
     Return *planned* with what the operator has set since, in a hook for example.
 
     Nothing of *server* is changed, but what is known to be the operator's is left alone from now
     on. That matters most for the number of workers.
     """
-    declaration = _with_operators_word(planned.declaration, server, handed_out)
+    declaration = _with_operators_word(planned.declaration, server, offered)
     if declaration == planned.declaration:
         return planned
     chosen = plan(planned.machine, declaration, application=planned.application)
@@ -176,11 +176,11 @@ def leaves_conf_file_aside(server: Arbiter) -> bool:
 
 
 def _with_operators_word(
-    declaration: Declaration, server: Arbiter, handed_out: Mapping[str, Any]
+    declaration: Declaration, server: Arbiter, offered: Mapping[str, Any]
 ) -> Declaration:
     """The declaration with each setting that is not ours, where that matters to a plan."""
     names = sorted({*PLANNED_SETTINGS, *IGNORABLE})
-    found = set_by_operator(server.cfg, handed_out, names)
+    found = set_by_operator(server.cfg, offered, names)
     if server.num_workers != server.cfg.workers:
         # Set by a hook, after Gunicorn took over its configuration.
         source = "server.num_workers"

@@ -22,7 +22,6 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
-from gunicorn_autoconf.fleet.leftovers import end_children_at_exit
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.machine.process_memory import read_process_memory
@@ -31,6 +30,7 @@ from gunicorn_autoconf.memory.oom_lines import render_oom
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
+from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.oom_watch import ServerOom
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
@@ -125,14 +125,14 @@ class ServerState:
         self.records.forking(worker)
         if self.patrol:
             self.patrol.forking(worker)
-        self._fork_signals.worker_follows(lambda: self._tell_end(worker))
+        self._fork_signals.worker_follows(lambda: self._report_end(worker))
 
     def exiting(self, worker: Worker) -> None:
         """Tell the arbiter what *worker* uses at its end, and end its children; in the worker."""
-        self._tell_end(worker)
+        self._report_end(worker)
         end_children_at_exit(worker)
 
-    def _tell_end(self, worker: Worker) -> None:
+    def _report_end(self, worker: Worker) -> None:
         memory = read_process_memory()
         if memory is not None:
             self.records.exiting(worker, memory)
@@ -153,11 +153,11 @@ class ServerState:
         if self.supervisor:
             self.supervisor.executor.count_changed(new, old)
 
-    def ended(self, server: Arbiter, worker: Worker, *, tells_end: bool) -> None:
+    def ended(self, server: Arbiter, worker: Worker, *, reports_end: bool) -> None:
         """
         Say of a worker that is gone why it is, and what it used last.
 
-        Where *tells_end*, a worker that ends by itself has said so before.
+        Where *reports_end*, a worker that ends by itself has said so before.
         """
         if self.patrol and self._watching:
             with self._watching.paused():
@@ -168,7 +168,7 @@ class ServerState:
         status = wait_status(worker.pid)
         # Without the status, one that has told of its end is taken to have come to it.
         was_killed = is_orderly is not True if status is None else status == signal.SIGKILL
-        not_oom = ", not by the kernel's OOM killer" if self._oom.is_told else ""
+        not_oom = ", not by the kernel's OOM killer" if self._oom.has_counter else ""
         if was_killed:
             memory = supervisor.memory if supervisor else self.final.machine.memory
             found = self._oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
@@ -181,7 +181,7 @@ class ServerState:
                 level = "error" if alone else "debug"
                 self._log_oom(server, worker, last, kill, level)
                 return
-        is_odd = worker.aborted or (tells_end and is_orderly is False)
+        is_odd = worker.aborted or (reports_end and is_orderly is False)
         if worker.aborted:
             by = "by Gunicorn after timeout"
             if was_ended_for_request(worker):

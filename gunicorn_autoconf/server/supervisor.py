@@ -152,7 +152,7 @@ class Supervisor:
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
-        records = self._records.forks(server.WORKERS)
+        records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
             records, server.num_workers, declaration.memory_bytes
         )
@@ -232,7 +232,7 @@ class Supervisor:
         beside = beside_workers(machine.memory)
         if self._log.memory(sample, interval_seconds, budget, beside):
             self._log_slowdown(sample.at_seconds)
-        self._log_strangers(sample.at_seconds)
+        self._log_unclaimed(sample.at_seconds)
         self.log_kills(machine)
 
     def _log_slowdown(self, now: float) -> None:
@@ -247,16 +247,16 @@ class Supervisor:
         if before and (slow := slowdown(before, self._held, self._oom.highs())):
             self._log.slowdown(slow)
 
-    def _log_strangers(self, now: float) -> None:
+    def _log_unclaimed(self, now: float) -> None:
         """Log OOM kills of processes that were no workers."""
         # Without our child_exit it is not known which of the killed processes were workers.
-        if not self._oom.is_told or "child_exit" in self._replaced():
+        if not self._oom.has_counter or "child_exit" in self._replaced():
             return
         pids = tuple(self._server.WORKERS)
         self._relatives.look(pids, now=self._oom.has_unclaimed)
-        kills = self._oom.strangers(now, are_well=self._relatives.are_well(pids))
+        kills = self._oom.unclaimed(now, are_well=self._relatives.are_well(pids))
         if kills:
-            self._log.strangers(len(kills), self._relatives.gone())
+            self._log.unclaimed(len(kills), self._relatives.gone())
 
     def _try_step(self, stopping: threading.Event) -> float:
         try:

@@ -62,7 +62,7 @@ class _Stall:
         self.quota = quota
         self.samples: list[ThreadStack] = []
         self.suspect: Suspect | None = None
-        self.is_told = False
+        self.is_reported = False
         self.stopped_seconds = 0.0
         self.queued_seconds = 0.0
         self.last_clock = clock
@@ -110,7 +110,9 @@ class LoopWatch:
         elif stall:  # It was killed.
             self._count(stall, Evidence(max(0.0, stall.last_look - self._due(stall.before))))
         if counted := self._tally.render():
-            self._say(WARNING if self._tally.has_blocked else INFO, counted, {"event": "stalls"})
+            self._say(
+                WARNING if self._tally.has_blocked else INFO, counted, {"event_name": "stalls"}
+            )
 
     def _due(self, moment: Moment) -> float:
         return moment.tick + self._tick_seconds
@@ -190,7 +192,7 @@ class LoopWatch:
         suspect = find_suspect(stacks, self._origins)
         if not self._tally.is_due(suspect.place, now, evidence.blocked_seconds):
             return
-        stall.suspect, stall.is_told = suspect, True
+        stall.suspect, stall.is_reported = suspect, True
         sample = stall.samples[suspect.number] if stall.samples else ThreadStack("", ())
         text = render_stall(
             evidence,
@@ -201,7 +203,7 @@ class LoopWatch:
             unreported=self._tally.report(suspect.place, Cause.CODE, now),
         )
         seconds = round(evidence.blocked_seconds, 3)
-        fields = {"event": "stall", "place": suspect.place, "blocked_seconds": seconds}
+        fields = {"event_name": "stall", "place": suspect.place, "blocked_seconds": seconds}
         self._say(WARNING, text, fields)
 
     def _end(self, stall: _Stall, late: list[ThreadStack], moment: Moment, now: float) -> None:
@@ -211,18 +213,18 @@ class LoopWatch:
         blocked_seconds = max(0.0, moment.tick - self._due(stall.before))
         evidence = self._evidence(stall, blocked_seconds, clock, moment, now)
         cause = evidence.cause(self._threshold_seconds)
-        if cause is Cause.CODE and stall.samples and not stall.is_told:
+        if cause is Cause.CODE and stall.samples and not stall.is_reported:
             self._report(stall, evidence, now)
         if stall.suspect:
             request = next((sample.request for sample in late if sample.request), None)
             text = render_end(blocked_seconds, stall.suspect.place, request)
-            self._say(INFO, text, {"event": "resumed"})
+            self._say(INFO, text, {"event_name": "resumed"})
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause.value, now):
             self._tally.report(cause.value, cause, now)
-            stall.is_told = True
+            stall.is_reported = True
             throttling = since(stall.quota, self._read_quota())
             path = throttling.path if throttling else None
-            self._say(INFO, render_excuse(evidence, cause, path), {"event": "late"})
+            self._say(INFO, render_excuse(evidence, cause, path), {"event_name": "late"})
         self._count(stall, evidence)
 
     def _count(self, stall: _Stall, evidence: Evidence) -> None:
@@ -236,4 +238,4 @@ class LoopWatch:
             place = cause.value if cause else ""
         if cause is None:
             return
-        self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_told)
+        self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_reported)

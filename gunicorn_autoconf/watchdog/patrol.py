@@ -201,8 +201,8 @@ class Patrol:
 
     def _report_boots(self, watches: list[WorkerWatch], now: float) -> None:
         booting = [watch for watch in watches if watch.booting_seconds(now) >= SLOW_SECONDS]
-        told_seconds = max((watch.boot_told_seconds for watch in booting), default=0.0)
-        if not booting or booting[0].booting_seconds(now) < AGAIN_FACTOR * told_seconds:
+        reported_seconds = max((watch.boot_reported_seconds for watch in booting), default=0.0)
+        if not booting or booting[0].booting_seconds(now) < AGAIN_FACTOR * reported_seconds:
             return
         preloads = self._server.cfg.preload_app
         booting[0].report_boot(now, len(booting) - 1, preloads=preloads)
@@ -224,7 +224,7 @@ class Patrol:
                 found.periods,
                 f"{found.seconds:.1f}",
                 found.path,
-                extra={"event": "throttled", "throttled_periods": found.throttled},
+                extra={"event_name": "throttled", "throttled_periods": found.throttled},
             )
 
     def _say(self, pid: int, level: str, text: str, fields: dict[str, object]) -> None:

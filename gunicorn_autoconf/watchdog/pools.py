@@ -49,7 +49,7 @@ class PoolWatcher:
         self._origins = origins
         self._say = say
         self._full_since: dict[str, float] = {}
-        self._told_at: dict[str, float] = {}
+        self._reported_at: dict[str, float] = {}
 
     def __call__(self, now: float) -> None:
         """Look at every pool of this process."""
@@ -57,9 +57,9 @@ class PoolWatcher:
         self._full_since = {name: self._full_since.get(name, now) for name in full}
         for name, pool in full.items():
             seconds = now - self._full_since[name]
-            is_quiet = now - self._told_at.get(name, -QUIET_SECONDS) < QUIET_SECONDS
+            is_quiet = now - self._reported_at.get(name, -QUIET_SECONDS) < QUIET_SECONDS
             if seconds >= FULL_SECONDS and not is_quiet:
-                self._told_at[name] = now
+                self._reported_at[name] = now
                 self._say("warning", self._render(pool, seconds))
 
     def _render(self, pool: Pool, seconds: float) -> str:

@@ -59,7 +59,7 @@ class TaskWatcher:
         self._say = say
         self._began_at: float | None = None
         self._ending_at: float | None = None
-        self._is_start_told = self._is_end_told = False
+        self._has_reported_start = self._has_reported_end = False
 
     def __call__(self, now: float) -> None:
         """Look at the tasks where the worker starts or ends."""
@@ -68,8 +68,8 @@ class TaskWatcher:
             self._ending_at = self._ending_at or now
             self._stamps.end(now)
             self._look_at_end(now - self._ending_at)
-        elif not self._is_start_told and now - self._began_at >= SLOW_SECONDS:
-            self._is_start_told = True
+        elif not self._has_reported_start and now - self._began_at >= SLOW_SECONDS:
+            self._has_reported_start = True
             self._look_at_start(now - self._began_at)
 
     def _look_at_start(self, seconds: float) -> None:
@@ -79,9 +79,9 @@ class TaskWatcher:
             self._report("warning", head, starting)
 
     def _look_at_end(self, seconds: float) -> None:
-        if self._is_end_told or seconds < slow_end_seconds(self._worker.cfg.graceful_timeout):
+        if self._has_reported_end or seconds < slow_end_seconds(self._worker.cfg.graceful_timeout):
             return
-        self._is_end_told = True
+        self._has_reported_end = True
         waiting = [task for task in read_tasks() if self._holds_up(task)]
         if waiting:
             level = "info" if all(task.request for task in waiting) else "warning"

@@ -81,10 +81,10 @@ class WorkerWatch:
         self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say)
         self._beat = 0.0
         self._beat_clock: Clock | None = None
-        self._told_beat: float | None = None
-        self._is_end_told = False
+        self._reported_beat: float | None = None
+        self._has_reported_end = False
+        self.boot_reported_seconds = 0.0
         self._aborted_at = 0.0
-        self.boot_told_seconds = 0.0
 
     def look(self, now: float, *, stopping_since: float | None) -> None:
         """Look at the worker; *stopping_since* is when the whole server began to stop."""
@@ -122,15 +122,17 @@ class WorkerWatch:
             return
         timeout_seconds = self.thresholds.timeout_seconds
         if beat != self._beat:
-            if self._told_beat == self._beat and self._told_beat is not None:
+            if self._reported_beat == self._beat and self._reported_beat is not None:
                 seconds = beat - self._beat
-                self._say(INFO, f"heartbeat resumed after {seconds:.1f} s", {"event": "resumed"})
+                self._say(
+                    INFO, f"heartbeat resumed after {seconds:.1f} s", {"event_name": "resumed"}
+                )
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
         silent_seconds = now - beat
-        if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._told_beat:
+        if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._reported_beat:
             return
-        self._told_beat = beat
+        self._reported_beat = beat
         left_seconds = max(0.0, timeout_seconds - silent_seconds)
         ending = " while it stops" if moment.ending_since else ""
         head = (
@@ -139,7 +141,7 @@ class WorkerWatch:
         )
         threads = self._render_all(moment, patience_seconds=left_seconds / 2)
         lines = [head, *self._render_clock(), *threads]
-        self._say(ERROR, join(lines), {"event": "silent", "silent_seconds": silent_seconds})
+        self._say(ERROR, join(lines), {"event_name": "silent", "silent_seconds": silent_seconds})
 
     # The request of a sync worker
 
@@ -159,7 +161,7 @@ class WorkerWatch:
             f"{request} has run for {now - since:.1f} s, longer than GUNICORN_REQUEST_TIMEOUT "
             f"({limit_seconds:g} s): this worker is killed and replaced"
         )
-        self._say(ERROR, join([head, *threads]), {"event": "request_timeout"})
+        self._say(ERROR, join([head, *threads]), {"event_name": "request_timeout"})
         # So Gunicorn's own `timeout` takes it for aborted, too.
         self.worker.aborted = True
         setattr(self.worker, _NOTE, True)
@@ -200,7 +202,7 @@ class WorkerWatch:
 
     def report_boot(self, now: float, others: int, *, preloads: bool) -> None:
         """Report a start that takes long; *others* boot as well."""
-        seconds = self.boot_told_seconds = now - self._forked_at
+        seconds = self.boot_reported_seconds = now - self._forked_at
         clock = read_clock(self.worker.pid, self.worker.pid) or Clock()
         busy_seconds = clock.computing_seconds + clock.queued_seconds
         waits = busy_seconds < BUSY_FRACTION * seconds
@@ -211,11 +213,11 @@ class WorkerWatch:
             text += ". Cure: preload_app imports the application once for all workers"
         level = WARNING if waits else INFO
         lines = [text, *self._render_all(self.stamps.read())]
-        self._say(level, join(lines), {"event": "booting", "booting_seconds": seconds})
+        self._say(level, join(lines), {"event_name": "booting", "booting_seconds": seconds})
 
     def _look_at_end(self, moment: Moment, seconds: float) -> None:
-        if self._is_end_told or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
+        if self._has_reported_end or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
-        self._is_end_told = True
+        self._has_reported_end = True
         lines = [f"this worker has not ended after {seconds:.1f} s", *self._render_all(moment)]
-        self._say(WARNING, join(lines), {"event": "ending", "ending_seconds": seconds})
+        self._say(WARNING, join(lines), {"event_name": "ending", "ending_seconds": seconds})

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.fleet.leftovers import (
+from gunicorn_autoconf.server.leftovers import (
     describe_thread,
     end_children,
     end_children_at_exit,

@@ -20,8 +20,8 @@ import uvicorn_worker
 from gunicorn.arbiter import Arbiter
 
 from gunicorn_autoconf.events import complete_log
-from gunicorn_autoconf.fleet.leftovers import log_tasks
 from gunicorn_autoconf.fleet.peers import Peers
+from gunicorn_autoconf.server.leftovers import log_tasks
 from gunicorn_autoconf.workers.ending import END_SECONDS, limit_the_end
 from gunicorn_autoconf.workers.uvicorn_server import Server
 

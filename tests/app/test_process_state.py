@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from gunicorn_autoconf.app.state import find_process_state
+from gunicorn_autoconf.app.state import find_kept_state
 
 
 def write(root: Path, **sources: str) -> None:
@@ -21,7 +21,7 @@ def write(root: Path, **sources: str) -> None:
 
 
 def found(root: Path, target: str = "app:app") -> list[tuple[str, str]]:
-    states = find_process_state(target, [str(root), *sys.path])
+    states = find_kept_state(target, [str(root), *sys.path])
     return [(state.kind.value, state.evidence) for state in states]
 
 
@@ -199,7 +199,7 @@ def test_a_library_is_not_read(tmp_path: Path) -> None:
     library = tmp_path / "site-packages"
     write(library, lib="from multiprocessing import Manager\nManager()")
     write(tmp_path, app="import lib")
-    states = find_process_state("app:app", [str(tmp_path), str(library)])
+    states = find_kept_state("app:app", [str(tmp_path), str(library)])
     assert states == ()
 
 
@@ -210,7 +210,7 @@ def test_a_module_of_the_users_with_the_name_of_a_library(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("target", ["nowhere:app", "", ":", "app", "..:x", "a b:c", "\x00:x"])
 def test_what_is_not_there_keeps_nothing(tmp_path: Path, target: str) -> None:
-    assert find_process_state(target, [str(tmp_path)]) == ()
+    assert find_kept_state(target, [str(tmp_path)]) == ()
 
 
 def test_modules_that_import_each_other_end(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ CONF = """
     from gunicorn_autoconf.memory import kill_loop as _kill_loop
 
     # Each OOM kill has a line of its own, by which it is counted.
-    _kill_loop.TOLD = 1_000_000
+    _kill_loop.OWN_LINES = 1_000_000
 
     def let_requests_hold_accept(worker):
         import served

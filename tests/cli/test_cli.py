@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def run(*arguments: str, **environ: str) -> Result:
     return CliRunner(env=environ).invoke(main, arguments)
 
 
-def explain(*arguments: str, **environ: str) -> Any:
+def explain(*arguments: str, status: int = 0, **environ: str) -> Any:
     """The JSON that `explain` prints."""
     result = run("explain", "--json", *arguments, **environ)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == status, result.output
     return json.loads(result.output)
 
 
@@ -64,7 +65,11 @@ def test_text() -> None:
 
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert lines[0] == "Machine"
+    assert lines[:3] == [
+        "3 sync workers: 2 cores, 1 GiB, WSGI, no workload declared",
+        "",
+        "Machine",
+    ]
     assert "  --cpus = 2" in lines
     assert "  --memory = 1 GiB" in lines
     assert "  WSGI (Flask() at shop.py:6)" in lines
@@ -108,7 +113,7 @@ def test_without_an_application() -> None:
     ],
 )
 def test_an_application_that_is_not_there(app: str, missing: str, planned: str) -> None:
-    shown = explain(app, "--cpus", "2")
+    shown = explain(app, "--cpus", "2", status=1)
     assert shown["plan"]["interface"] == planned
     assert shown["application"]["missing_module"] == missing
     (warning,) = shown["warnings"]
@@ -337,13 +342,93 @@ def test_as_a_module(project: Path) -> None:
     assert settings["workers"] == 3
 
 
-def test_json_and_something_to_paste_exclude_each_other() -> None:
+def test_ways_to_print_exclude_each_other() -> None:
     result = run("explain", "--json", "--as", "env")
     assert result.exit_code == 2
-    assert "--json and --as exclude each other." in result.output
+    assert result.output == ("Error: --short, --json and --as exclude each other: use one\n")
 
 
-@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_short() -> None:
+    options = ("--short", "--cpus", "2", "--memory", "1GiB", "--workload", "io")
+    result = run("explain", *options, "chat:app", GUNICORN_WOKRERS="3")
+    assert result.exit_code == 0
+    verdict, *problems = result.output.splitlines()
+    assert verdict == (
+        "3 UvicornWorker workers x 100 threads: 2 cores, 1 GiB, ASGI, io (--workload)"
+    )
+    assert problems[0].startswith("  - GUNICORN_WOKRERS")
+
+
+@pytest.mark.parametrize(("strict", "status"), [((), 0), (("--strict",), 1)])
+def test_any_problem_where_strict(strict: tuple[str, ...], status: int) -> None:
+    assert run("explain", "shop:app", *strict, GUNICORN_WOKRERS="3").exit_code == status
+
+
+def test_strict_without_a_problem() -> None:
+    assert run("explain", "shop:app", "--strict", "--cpus", "2").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("explian",), "No such command 'explian'"),
+        (("explain", "--wrokload", "io"), "No such option '--wrokload'"),
+        (("explain", "--as", "yaml"), "'yaml' is not one of 'args', 'env', "),
+        (("explain", "--cpus", "none"), "--cpus='none': use cores above 0"),
+        (("size", "--workers", "many"), "--workers='many': use "),
+        (("top", "--pid", "x"), "'x' is not a valid integer"),
+    ],
+)
+def test_every_error_is_one_line(words: tuple[str, ...], line: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    (shown,) = result.output.splitlines()
+    assert shown.startswith("Error: ")
+    assert line in shown
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_is_not_cut(words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.exit_code == 0
+    assert "...\n" not in result.output.partition("Commands:")[2]
+    assert "  explain  Show what is planned on this machine, and why.\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("explain --workload ", ["cpu", "mixed", "io", "async"]),
+        ("explain --interface a", ["auto", "asgi"]),
+        ("ex", ["explain"]),
+    ],
+)
+def test_a_shell_completes(words: str, expected: list[str]) -> None:
+    environ = {
+        "_GUNICORN_AUTOCONF_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"gunicorn-autoconf {words}",
+        "COMP_CWORD": str(words.count(" ") + 1),
+    }
+    result = subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / "gunicorn-autoconf"],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [row.partition(",")[2] for row in result.stdout.split()] == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [
+        ({}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+    ],
+)
 def test_colour_on_a_terminal(project: Path, environ: dict[str, str], coloured: bool) -> None:
     shown = on_a_terminal(project, environ)
     assert "Machine" in shown

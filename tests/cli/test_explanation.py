@@ -68,6 +68,9 @@ def test_of_a_pod() -> None:
     shown = explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"], advice=advice)
     assert shown == (
         """\
+4 gthread workers x 100 threads: 1.5 cores, 600 MiB, WSGI, io
+(GUNICORN_WORKLOAD)
+
 Machine
   affinity   8 cores      os.sched_getaffinity: 8
   CPU quota  1.5 cores    /sys/fs/cgroup/kubepods/pod1/app/cpu.max: 150000
@@ -140,6 +143,8 @@ def test_of_a_machine_of_which_little_is_known() -> None:
     shown = explanation(machine(1, supply=memory(None)), {}, app=None)
     assert shown.startswith(
         """\
+3 sync workers: 1 core, memory unknown, WSGI, no workload declared
+
 Machine
   affinity   1 core       os.sched_getaffinity: 1
   CPU quota  none

@@ -63,16 +63,16 @@ def sample(*pids: int) -> Sample:
 def test_a_worker_boots(clock: Clock) -> None:
     ledger, eleven = WorkerRecords(), worker(11)
     ledger.forking(eleven)
-    assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, None)}
+    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
 
     clock.now = 1001.5
     assert ledger.booted(eleven, MEMORY) == 1.5
-    assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, None)}
+    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
 
     clock.now = 1007.5
     assert ledger.ready(eleven, MEMORY) == 7.5
     report = BootReport(11, 7.5, 80_000_000, 60_000_000, 50_000_000)
-    assert ledger.forks({11: eleven}) == {11: WorkerRecord(1000.0, report)}
+    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, report)}
 
 
 def test_workers_are_told_apart(clock: Clock) -> None:
@@ -81,17 +81,17 @@ def test_workers_are_told_apart(clock: Clock) -> None:
     clock.now = 1002.0
     ledger.forking(twelve)
     ledger.ready(twelve, MEMORY)
-    forks = ledger.forks({11: eleven, 12: twelve})
-    assert forks[11] == WorkerRecord(1000.0, None)
-    assert forks[12].forked_at_seconds == 1002.0
-    assert forks[12].report is not None
+    known = ledger.known({11: eleven, 12: twelve})
+    assert known[11] == WorkerRecord(1000.0, None)
+    assert known[12].forked_at_seconds == 1002.0
+    assert known[12].report is not None
 
 
 def test_only_partly_known_memory(clock: Clock) -> None:
     ledger, eleven = WorkerRecords(), worker(11)
     ledger.forking(eleven)
     ledger.ready(eleven, ProcessMemory(80_000_000))
-    assert ledger.forks({11: eleven})[11].report == BootReport(11, 0.0, 80_000_000, None, None)
+    assert ledger.known({11: eleven})[11].report == BootReport(11, 0.0, 80_000_000, None, None)
 
 
 def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
         each = worker(pid)
         ledger.forking(each)
         ledger.ready(each, MEMORY)
-        report = ledger.forks({pid: each})[pid].report
+        report = ledger.known({pid: each})[pid].report
         assert report is not None
         assert (report.pid, report.rss_bytes) == (pid, 80_000_000)
         ledger.ended(each)
@@ -114,7 +114,7 @@ def test_next_on_the_slot_has_not_booted(clock: Clock) -> None:
     ledger.ready(eleven, MEMORY)
     ledger.ended(eleven)
     ledger.forking(twelve)
-    assert ledger.forks({12: twelve})[12].report is None
+    assert ledger.known({12: twelve})[12].report is None
 
 
 def test_another_ones_report_is_not_taken(clock: Clock) -> None:
@@ -124,14 +124,14 @@ def test_another_ones_report_is_not_taken(clock: Clock) -> None:
     ledger.ended(eleven)
     ledger.forking(twelve)
     ledger.ready(eleven, MEMORY)
-    assert ledger.forks({12: twelve})[12].report is None
+    assert ledger.known({12: twelve})[12].report is None
 
 
 def test_worker_that_was_forked_before_us_is_left_out(clock: Clock) -> None:
     """A reload brought the hooks; the old workers have no note."""
     ledger, twelve = WorkerRecords(), worker(12)
     ledger.forking(twelve)
-    assert set(ledger.forks({11: worker(11), 12: twelve})) == {12}
+    assert set(ledger.known({11: worker(11), 12: twelve})) == {12}
     assert ledger.ready(worker(11), MEMORY) is None
     assert ledger.ended(worker(11)) == (None, None)
 
@@ -206,8 +206,8 @@ class TestWithoutAPage:
         ledger.forking(eleven)
         clock.now = 1001.5
         assert ledger.ready(eleven, MEMORY) == 1.5
-        forks = ledger.forks({11: eleven})
-        assert forks[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
+        known = ledger.known({11: eleven})
+        assert known[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
 
     def test_start_ends_without_it(self, clock: Clock) -> None:
         ledger, eleven = WorkerRecords(), worker(11)
@@ -224,11 +224,11 @@ def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) 
     ledger.forking(eleven)
     ledger.forking(twelve)
     assert ledger.ready(twelve, MEMORY) == 0.0
-    forks = ledger.forks({11: eleven, 12: twelve})
-    assert forks[11].report is None
-    assert forks[12].report == BootReport(12, 0.0, 0, None, None)
+    known = ledger.known({11: eleven, 12: twelve})
+    assert known[11].report is None
+    assert known[12].report == BootReport(12, 0.0, 0, None, None)
     ledger.ended(twelve)
-    assert ledger.forks({11: eleven})[11].report is None
+    assert ledger.known({11: eleven})[11].report is None
 
 
 class Counted:

@@ -37,4 +37,4 @@ def test_without_a_limit() -> None:
 
 def test_a_good_part_is_worth_telling() -> None:
     beside = Beside(29 * MIB, 30 * MIB, 0)
-    assert beside.worth_telling(300 * MIB) == {"shared": 30 * MIB}
+    assert beside.worth_showing(300 * MIB) == {"shared": 30 * MIB}

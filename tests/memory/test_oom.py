@@ -71,14 +71,14 @@ class TestClaim:
 
     def test_no_counter(self) -> None:
         watch = Kernel(kills=None).watch
-        assert watch.is_told is False
+        assert watch.has_counter is False
         assert watch.claim(1) is None
-        assert watch.strangers(100, are_well=True) == []
+        assert watch.unclaimed(100, are_well=True) == []
 
     def test_counter_that_goes_away(self) -> None:
         kernel = Kernel(kills=3)
         kernel.levels[0] = Events()
-        assert kernel.watch.is_told is True
+        assert kernel.watch.has_counter is True
         assert kernel.watch.claim(1) is None
 
     def test_counter_that_begins_anew(self) -> None:
@@ -143,43 +143,43 @@ class TestStrangers:
 
     def test_at_the_second_look_at_workers_that_are_well(self) -> None:
         kernel = Kernel()
-        kernel.watch.strangers(90, are_well=True)
+        kernel.watch.unclaimed(90, are_well=True)
         kernel.kill()
-        assert kernel.watch.strangers(100, are_well=True) == []
-        assert len(kernel.watch.strangers(100.5, are_well=True)) == 1
+        assert kernel.watch.unclaimed(100, are_well=True) == []
+        assert len(kernel.watch.unclaimed(100.5, are_well=True)) == 1
         assert kernel.watch.claim(101) is None
-        assert kernel.watch.strangers(200, are_well=True) == []
+        assert kernel.watch.unclaimed(200, are_well=True) == []
 
     def test_not_while_a_worker_is_ending(self) -> None:
         """An end at the limit may take a minute; it claims the kill."""
         kernel = Kernel()
         kernel.kill()
-        assert kernel.watch.strangers(100, are_well=True) == []
-        assert kernel.watch.strangers(105, are_well=False) == []
-        assert kernel.watch.strangers(109, are_well=False) == []
+        assert kernel.watch.unclaimed(100, are_well=True) == []
+        assert kernel.watch.unclaimed(105, are_well=False) == []
+        assert kernel.watch.unclaimed(109, are_well=False) == []
         assert kernel.watch.claim(109.5) is not None
-        assert kernel.watch.strangers(110, are_well=True) == []
+        assert kernel.watch.unclaimed(110, are_well=True) == []
 
     def test_not_right_after_one_was_ending(self) -> None:
         kernel = Kernel()
         kernel.kill()
-        assert kernel.watch.strangers(100, are_well=False) == []
-        assert kernel.watch.strangers(105, are_well=True) == []
-        assert len(kernel.watch.strangers(106, are_well=True)) == 1
+        assert kernel.watch.unclaimed(100, are_well=False) == []
+        assert kernel.watch.unclaimed(105, are_well=True) == []
+        assert len(kernel.watch.unclaimed(106, are_well=True)) == 1
 
     def test_in_the_end_although_a_worker_hangs(self) -> None:
         kernel = Kernel()
         kernel.kill()
-        assert kernel.watch.strangers(100, are_well=False) == []
-        assert kernel.watch.strangers(109.9, are_well=False) == []
-        assert len(kernel.watch.strangers(110, are_well=False)) == 1
+        assert kernel.watch.unclaimed(100, are_well=False) == []
+        assert kernel.watch.unclaimed(109.9, are_well=False) == []
+        assert len(kernel.watch.unclaimed(110, are_well=False)) == 1
 
     def test_one_of_two(self) -> None:
         kernel = Kernel()
         kernel.kill(2)
-        kernel.watch.strangers(100, are_well=True)
+        kernel.watch.unclaimed(100, are_well=True)
         assert kernel.watch.claim(100.1) is not None
-        assert len(kernel.watch.strangers(101, are_well=True)) == 1
+        assert len(kernel.watch.unclaimed(101, are_well=True)) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from builders import ASGI, FASTAPI, GIB, LEAF, WSGI, declare, limit, machine, memory
 
-from gunicorn_autoconf.app.finding import Finding, ProcessState, StateKind
+from gunicorn_autoconf.app.finding import Finding, KeptState, StateKind
 from gunicorn_autoconf.machine.facts import Machine, Platform
 from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.plan.known import Known
@@ -284,9 +284,9 @@ def test_pids_limit(app: Finding, environ: dict[str, str], pids: int, text: str 
     assert shown == ([] if text is None else [text])
 
 
-SOCKETS = ProcessState(kind=StateKind.SESSIONS, evidence="SocketIO() at app.py:7")
-JOBS = ProcessState(kind=StateKind.JOBS, evidence="BackgroundScheduler() at jobs.py:3")
-SHARED = ProcessState(kind=StateKind.MEMORY, evidence="Manager() at app.py:9")
+SOCKETS = KeptState(kind=StateKind.SESSIONS, evidence="SocketIO() at app.py:7")
+JOBS = KeptState(kind=StateKind.JOBS, evidence="BackgroundScheduler() at jobs.py:3")
+SHARED = KeptState(kind=StateKind.MEMORY, evidence="Manager() at app.py:9")
 
 
 def test_state_in_one_process() -> None:

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "overload": COMMON | {"load"},
     "server": COMMON
     | {"app", "fleet", "load", "machine", "memory", "overload", "plan", "watchdog"},
-    "workers": COMMON | {"fleet", "load"},
+    "workers": COMMON | {"fleet", "load", "server"},
     "hooks": {"server"},
     "demo": set(),
 }

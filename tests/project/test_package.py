@@ -52,6 +52,12 @@ def test_wheel(tmp_path: Path) -> None:
     }
     assert "\nLicense-Expression: MIT\n" in metadata
     assert "\n# gunicorn-autoconf\n" in metadata
+    # PyPI shows the README without the repository around it.
+    links = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)", metadata)
+    assert len(links) > 10
+    assert [link for link in map("".join, links) if not link.startswith(("https://", "#"))] == []
+    assert "](https://gunicorn-autoconf.readthedocs.io/en/latest/how-to/size.html)" in metadata
+    assert "/blob/main/CONTRIBUTING.md)" in metadata
     assert "gunicorn-autoconf = gunicorn_autoconf.cli.main:main" in entry_points
 
 

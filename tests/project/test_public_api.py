@@ -41,7 +41,7 @@ DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> Non
 
 Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None,
     is_neither: bool = False, worker_class: str | None = None, depends_on_version: bool = False,
-    makes_own_threads: bool = False, process_state: tuple[ProcessState, ...] = ()) -> None
+    makes_own_threads: bool = False, process_state: tuple[KeptState, ...] = ()) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 

@@ -79,21 +79,21 @@ class Ends:
     def __init__(self) -> None:
         self.told: list[bool] = []
 
-    def ended(self, server: object, worker: object, *, tells_end: bool) -> None:
-        self.told.append(tells_end)
+    def ended(self, server: object, worker: object, *, reports_end: bool) -> None:
+        self.told.append(reports_end)
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "tells_end"),
+    ("worker_class", "reports_end"),
     [(SyncWorker, True), (UvicornWorker, True), (StockUvicornWorker, False)],
 )
-def test_which_classes_tell_their_end(worker_class: type, tells_end: bool) -> None:
+def test_which_classes_tell_their_end(worker_class: type, reports_end: bool) -> None:
     """Uvicorn's own worker skips `worker_exit` when it is told to end."""
     hooks, ends = ServerHooks(NOBODY), Ends()
     server = server_with(hooks)
     server.worker_class, server.gunicorn_autoconf = worker_class, ends
     hooks.child_exit(server, SimpleNamespace(pid=11))
-    assert ends.told == [tells_end]
+    assert ends.told == [reports_end]
 
 
 @pytest.mark.parametrize("is_worker", [True, False])

@@ -120,7 +120,7 @@ def test_no_proc(launcher: Launcher) -> None:
     assert server.get("/").status == 200
     assert len(server.lines("memory unknown;")) == 1
     assert len(server.lines(r"WARNING\].*'/proc/meminfo'")) == 1
-    assert len(server.lines(r"worker \d+ booted: its memory is not told")) == 2
+    assert len(server.lines(r"worker \d+ booted: memory unknown")) == 2
     assert server.mistakes() == []
 
 

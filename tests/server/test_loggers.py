@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from harness import MODULE_DOOR, Launcher, Server
+from pages import BLOCKS
 
 pytestmark = [
     pytest.mark.server,
@@ -65,47 +66,32 @@ def test_logger_without_handlers(gunicorn: Launcher, name: str, application: str
     assert not server.lines("failed|Traceback|Unhandled")
 
 
-# As python-json-logger does: every attribute that is not the record's own.
-JSON_CONF = """
-    import json, logging
-    from gunicorn_autoconf.conf import *
-
-    class Json(logging.Formatter):
-        own = set(vars(logging.makeLogRecord({})))
-
-        def format(self, record):
-            extra = {k: v for k, v in vars(record).items() if k not in self.own}
-            return json.dumps({"message": record.getMessage(), **extra})
-
-    logconfig_dict = {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"json": {"()": Json}},
-        "handlers": {
-            "out": {
-                "class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"
-            }
-        },
-        "root": {"level": "INFO", "handlers": ["out"]},
-        "loggers": {
-            "gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}
-        },
-    }
-"""
-
-
 def records(server: Server, event: str) -> list[dict[str, object]]:
     found = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
-    return [record for record in found if record.get("event") == event]
+    return [record for record in found if record.get("event_name") == event]
 
 
-def test_json_has_fields(gunicorn: Launcher) -> None:
-    gunicorn.write("gunicorn.conf.py", JSON_CONF)
+def configuration(name: str) -> str:
+    """The configuration that the page on logging shows for *name*."""
+    (found,) = (
+        block.text
+        for block in BLOCKS
+        if block.place.startswith("docs/how-to/logging.md") and name in block.text
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "text_key"), [("pythonjsonlogger", "message"), ("structlog", "event")]
+)
+def test_json_has_fields(gunicorn: Launcher, name: str, text_key: str) -> None:
+    gunicorn.write("gunicorn.conf.py", configuration(name))
     server = gunicorn.start("gunicorn_autoconf.demo:wsgi_app", **TWO_WORKERS)
     server.wait_for("memory workers=2 ")
     server.close()
 
     (plan,) = records(server, "plan")
+    assert str(plan[text_key]).startswith("gunicorn-autoconf: ")
     assert (plan["workload"], plan["interface"]) == ("cpu", "wsgi")
     settings = {record["setting"]: record["setting_value"] for record in records(server, "setting")}
     assert settings["workers"] == 2
@@ -119,3 +105,17 @@ def test_json_has_fields(gunicorn: Launcher) -> None:
     exited = records(server, "worker_exited")
     assert {record["worker"] for record in exited} == {record["worker"] for record in booted}
     assert all(record["retired"] is False for record in exited)
+
+
+def test_loguru_has_fields(gunicorn: Launcher) -> None:
+    to_json = "logger.remove()\nlogger.add(sys.stdout, serialize=True)\n"
+    source = configuration("loguru") + f"\n\nimport sys\n\n{to_json}"
+    gunicorn.write("gunicorn.conf.py", source)
+    server = gunicorn.start("gunicorn_autoconf.demo:wsgi_app", **TWO_WORKERS)
+    server.wait_for("memory workers=2 ")
+    server.close()
+
+    found = [json.loads(line)["record"] for line in server.log.splitlines() if line.startswith("{")]
+    memory = [each for each in found if each["extra"].get("event_name") == "memory"]
+    assert memory[0]["message"].startswith("gunicorn-autoconf: memory workers=2 ")
+    assert isinstance(memory[0]["extra"]["headroom_bytes"], int)

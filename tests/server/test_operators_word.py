@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from simulation import Fleet, plateau
 
 from gunicorn_autoconf import autoconf
-from gunicorn_autoconf.server.provenance import hand_out
+from gunicorn_autoconf.server.provenance import offer
 
 FLAGS = {
     "workers": "--workers",
@@ -161,10 +161,10 @@ class TestOurs:
             check(arbiter, "workers", 2, FILE)
 
     def test_values_are_told_by_identity_alone(self) -> None:
-        handed_out = hand_out({"workers": 3, "worker_class": "sync", "timeout": 60})
-        assert dict(handed_out) == {"workers": 3, "worker_class": "sync", "timeout": 60}
-        assert handed_out["workers"] is not 3  # noqa: F632
-        assert handed_out["worker_class"] is not "sync"  # noqa: F632
+        offered = offer({"workers": 3, "worker_class": "sync", "timeout": 60})
+        assert dict(offered) == {"workers": 3, "worker_class": "sync", "timeout": 60}
+        assert offered["workers"] is not 3  # noqa: F632
+        assert offered["worker_class"] is not "sync"  # noqa: F632
 
 
 class TestOptionsOfAnApplication:

@@ -67,11 +67,11 @@ class Scene:
         )
         self.state.supervisor = supervisor
 
-    def end(self, *, reports: bool = False, tells_end: bool = True) -> str:
+    def end(self, *, reports: bool = False, reports_end: bool = True) -> str:
         """Let worker 11 end; return what is said of it."""
         if reports:
             self.state.records.exiting(self.worker, MEMORY)
-        self.state.ended(self.server, self.worker, tells_end=tells_end)
+        self.state.ended(self.server, self.worker, reports_end=reports_end)
         (line,) = self.log.lines
         return line
 
@@ -118,7 +118,7 @@ def test_fields_of_the_record(scene: Scene) -> None:
     scene.end()
     assert scene.log.extras == [
         {
-            "event": "worker_oom_killed",
+            "event_name": "worker_oom_killed",
             "worker": 11,
             "limit_bytes": 536_870_912,
             "limit_directory": "/sys/fs/cgroup/app",
@@ -138,7 +138,7 @@ def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
         "are in use, and this one had "
     )
     # The kill is still to be told.
-    assert len(scene.state._oom.strangers(1e9, are_well=None)) == 1
+    assert len(scene.state._oom.unclaimed(1e9, are_well=None)) == 1
 
 
 def test_killed_while_it_ended(scene: Scene) -> None:
@@ -165,7 +165,7 @@ def test_orderly_end_after_a_kill_of_another_process(scene: Scene, retired: bool
     scene.kill(1)
     cause = "was retired by the memory guard" if retired else "exited"
     assert scene.end(reports=True).startswith(f"worker 11 {cause}: ")
-    scene.state.ended(scene.server, scene.boot(12), tells_end=True)
+    scene.state.ended(scene.server, scene.boot(12), reports_end=True)
     assert scene.log.lines[-1].startswith("worker 12 was killed by the kernel's OOM killer: ")
 
 
@@ -184,7 +184,7 @@ def test_counter_that_is_shared(tmp_path: Path) -> None:
     state, log, worker = ServerState(loaded), Log(), SimpleNamespace(pid=11, aborted=False)
     v2(tmp_path, {"memory.events": V2_EVENTS.format(kills=1)}, at="/app")
     server: Any = SimpleNamespace(log=log, WORKERS={})
-    state.ended(server, worker, tells_end=True)
+    state.ended(server, worker, reports_end=True)
     (line,) = log.lines
     assert line.startswith("worker 11 was probably killed by the kernel's OOM killer: ")
     assert line.endswith("the count of kills at /sys/fs/cgroup is shared with others")
@@ -207,4 +207,4 @@ def test_kill_where_the_kernel_counts_none(tmp_path: Path) -> None:
 
 
 def test_worker_that_never_tells_its_end(scene: Scene) -> None:
-    assert scene.end(tells_end=False) == "worker 11 exited"
+    assert scene.end(reports_end=False) == "worker 11 exited"

@@ -41,24 +41,24 @@ def make_patrol(log: Any, **settings: Any) -> Patrol:
 
 
 def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
-    watch = SimpleNamespace(worker=SimpleNamespace(pid=pid), boot_told_seconds=0.0, told=[])
+    watch = SimpleNamespace(worker=SimpleNamespace(pid=pid), boot_reported_seconds=0.0, told=[])
     watch.booting_seconds = lambda now: booting_seconds
 
     def report_boot(now: float, others: int, *, preloads: bool) -> None:
         watch.told.append((others, preloads))
-        watch.boot_told_seconds = booting_seconds
+        watch.boot_reported_seconds = booting_seconds
 
     watch.report_boot = report_boot
     return watch
 
 
 def test_line_has_the_pid_of_its_worker(caplog: pytest.LogCaptureFixture) -> None:
-    make_patrol(Log())._say(42, "warning", "it is late", {"event": "stall"})
+    make_patrol(Log())._say(42, "warning", "it is late", {"event_name": "stall"})
 
     (record,) = caplog.records
     assert record.process == 42
     assert record.getMessage() == "gunicorn-autoconf: it is late"
-    assert (record.__dict__["event"], record.__dict__["worker"]) == ("stall", 42)
+    assert (record.__dict__["event_name"], record.__dict__["worker"]) == ("stall", 42)
 
 
 def test_line_names_its_worker_where_the_logger_is_the_users_own() -> None:

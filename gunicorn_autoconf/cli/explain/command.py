@@ -12,13 +12,14 @@ from importlib.util import find_spec
 import click
 
 from gunicorn_autoconf.cli.explain.document import to_json
-from gunicorn_autoconf.cli.explain.text import render_explanation
+from gunicorn_autoconf.cli.explain.text import render_explanation, render_short
 from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf.cli.paste import FORMS, Content, render
+from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.detect import find_file_system
 from gunicorn_autoconf.plan.known import Known
-from gunicorn_autoconf.plan.plan import Remark
+from gunicorn_autoconf.plan.plan import Remark, warnings_of
 from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.server.autoconf import Autoconf, build
 from gunicorn_autoconf.server.command_line import check_command_line
@@ -32,11 +33,24 @@ CONF_FILE = "./gunicorn.conf.py"
 @click.command()
 @click.argument("app", required=False)
 @declaring
+@click.option("--short", is_flag=True, help="Print the plan in one line, and its problems.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--as", "form", type=click.Choice(FORMS), help="Print the plan to paste it.")
-def explain(app: str | None, as_json: bool, form: str | None, **options: str | None) -> None:
-    """
-    Show what the machine grants, what was declared, what is planned, and why.
+@click.option("--strict", is_flag=True, help="Exit with status 1 where there is any problem.")
+@click.pass_context
+def explain(  # noqa: PLR0913 - one argument for each option
+    context: click.Context,
+    /,
+    app: str | None,
+    *,
+    short: bool,
+    as_json: bool,
+    form: str | None,
+    strict: bool,
+    **options: str | None,
+) -> None:
+    r"""
+    Show what is planned on this machine, and why.
 
     APP is the application as Gunicorn takes it, such as mysite.asgi:application; its source is
     read to tell ASGI from WSGI, nothing of it is run, nor is a gunicorn.conf.py. The options that
@@ -45,22 +59,33 @@ def explain(app: str | None, as_json: bool, form: str | None, **options: str | N
     To paste: args are for Gunicorn's command line, python is a gunicorn.conf.py that needs nothing
     else of this package than its worker class. The variables of env, dockerfile and kubernetes
     are read by gunicorn -c python:gunicorn_autoconf.conf.
+
+    The exit status is 1 where APP cannot be found and no interface is declared, with --strict also
+    for any other problem, and 2 for a value that is not allowed.
+
+    \b
+    Examples:
+      gunicorn-autoconf explain mysite.wsgi
+      gunicorn-autoconf explain --short --cpus 2 --memory 1GiB --workload io mysite.wsgi
+      gunicorn-autoconf explain --as kubernetes mysite.asgi:application
     """
-    if as_json and form:
-        raise click.UsageError("--json and --as exclude each other.")
+    if short + as_json + bool(form) > 1:
+        raise AutoconfError("--short, --json and --as exclude each other: use one")
     argv = ["gunicorn", *([app] if app else [])]
     environ = dict(os.environ)
     check_command_line(environ)
     result = build(by_flag(options), environ, argv, "/")
+    found = _remarks(result)
+    parts = (result.machine, result.declaration, result.plan)
     if form:
         _print_to_paste(form, result, declared_texts(options, environ))
-        return
-    parts = (result.machine, result.declaration, result.plan)
-    if as_json:
-        document = to_json(*parts, result.application, _remarks(result))
-        click.echo(json.dumps(document, indent=2))
-        return
-    echo(render_explanation(*parts, _remarks(result)))
+    elif as_json:
+        click.echo(json.dumps(to_json(*parts, result.application, found), indent=2))
+    else:
+        echo((render_short if short else render_explanation)(*parts, found))
+    asked = result.application if result.declaration.interface is None else None
+    if (asked and asked.missing_module) or (strict and warnings_of(found)):
+        context.exit(1)
 
 
 def _remarks(result: Autoconf) -> tuple[Remark, ...]:

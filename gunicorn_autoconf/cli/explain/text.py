@@ -13,7 +13,13 @@ from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, Origin
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan, Remark, Severity
-from gunicorn_autoconf.plan.report import describe, input_text, interface_text, value_text
+from gunicorn_autoconf.plan.report import (
+    describe,
+    input_text,
+    interface_text,
+    render_verdict,
+    value_text,
+)
 from gunicorn_autoconf.units import MIB, format_bytes, plural
 
 
@@ -24,19 +30,43 @@ def render_explanation(
     remarks: Iterable[Remark],
 ) -> str:
     """Return the report, in lines of at most 80 columns unless a single word is longer."""
+    texts = _by_severity(remarks)
+    return (
+        _verdict(machine, declaration, plan)
+        + "\n\n"
+        + sections(
+            ("Machine", _machine(machine)),
+            ("Declared", _declared(declaration)),
+            ("Application", hanging("  ", interface_text(plan))),
+            ("Memory", _memory(plan, machine, declaration)),
+            ("Plan", _plan(plan)),
+            ("Without effect", items(texts[Severity.WITHOUT_EFFECT])),
+            ("Problems", items(texts[Severity.PROBLEM])),
+            ("Advice", items(texts[Severity.ADVICE])),
+        )
+    )
+
+
+def render_short(
+    machine: Machine, declaration: Declaration, plan: Plan, remarks: Iterable[Remark]
+) -> str:
+    """Return the first line of the report, and its problems."""
+    texts = _by_severity(remarks)
+    lines = [_verdict(machine, declaration, plan)]
+    lines += items([*texts[Severity.WITHOUT_EFFECT], *texts[Severity.PROBLEM]])
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(machine: Machine, declaration: Declaration, plan: Plan) -> str:
+    lines = hanging("", render_verdict(machine, declaration, plan))
+    return "\n".join(click.style(line, bold=True) for line in lines)
+
+
+def _by_severity(remarks: Iterable[Remark]) -> dict[Severity, list[str]]:
     texts: dict[Severity, list[str]] = {severity: [] for severity in Severity}
     for remark in remarks:
         texts[remark.severity].append(remark.text)
-    return sections(
-        ("Machine", _machine(machine)),
-        ("Declared", _declared(declaration)),
-        ("Application", hanging("  ", interface_text(plan))),
-        ("Memory", _memory(plan, machine, declaration)),
-        ("Plan", _plan(plan)),
-        ("Without effect", items(texts[Severity.WITHOUT_EFFECT])),
-        ("Problems", items(texts[Severity.PROBLEM])),
-        ("Advice", items(texts[Severity.ADVICE])),
-    )
+    return texts
 
 
 def _row(label: str, value: str, text: str = "") -> list[str]:

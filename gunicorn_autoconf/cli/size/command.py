@@ -24,12 +24,15 @@ from gunicorn_autoconf.errors import AutoconfError
     help="Print something to paste: resources, variables and an autoscaler.",
 )
 def size(as_json: bool, form: str | None, **options: str | None) -> None:
-    """
-    Say which cores and memory it takes to run workers, or to serve a load.
+    r"""
+    Say how much CPU and memory a load or workers need.
 
-    "4 workers of 180 MiB": --workers 4 --worker-memory 180MiB --workload io.
-    "300 requests per second of 80 ms, of which 20 ms compute": --rate 300 --latency 80ms
-    --compute 20ms. Neither this machine nor its environment is looked at.
+    Neither this machine nor its environment is looked at.
+
+    \b
+    Examples, the second one for 300 requests per second of 80 ms that compute for 20 ms:
+      gunicorn-autoconf size --workers 4 --worker-memory 180MiB --workload io
+      gunicorn-autoconf size --rate 300 --latency 80ms --compute 20ms
     """
     if as_json and form:
         raise AutoconfError("--json and --as exclude each other: use one")

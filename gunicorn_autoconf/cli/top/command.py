@@ -35,11 +35,16 @@ ONCE_SECONDS = 0.5
 def top(
     *, pid: int | None, pidfile: str | None, interval: float | None, once: bool, as_json: bool
 ) -> None:
-    """
-    Watch a running Gunicorn: its workers' memory and CPU, and what its limit leaves.
+    r"""
+    Watch a running Gunicorn: memory, CPU and limit.
 
-    Any Gunicorn will do. Without --pid and --pidfile the one that runs is found. Keys: m, c, a
-    and p sort by memory, CPU, age and pid, r reverses, q quits.
+    Any Gunicorn will do, with or without this package. Without --pid and --pidfile the one that
+    runs is found. Keys: m, c, a and p sort by memory, CPU, age and pid, r reverses, q quits.
+
+    \b
+    Examples:
+      gunicorn-autoconf top
+      gunicorn-autoconf top --once --pidfile /run/gunicorn.pid
     """
     arbiter = find_arbiter(pid, pidfile)
     if as_json:
