@@ -12,12 +12,15 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from signal import SIGHUP, SIGTERM, SIGTTIN, SIGTTOU
 from types import SimpleNamespace
 from typing import Any
 
 from builders import MIB, WSGI, declare, limit, machine, memory
 
+from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.fleet.records import Tally
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Readers, Sampler, WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport
@@ -26,6 +29,9 @@ from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.timing import Timing
 from gunicorn_autoconf.plan.declaration import Declaration
+from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.server.load_watch import LoadWatch
+from gunicorn_autoconf.server.load_watch import Readers as LoadReaders
 from gunicorn_autoconf.server.supervisor import Supervisor
 
 ARBITER_PID = 1
@@ -39,6 +45,8 @@ class Config:
     """What a reload replaces."""
 
     reuse_port = False
+    threads = 1
+    worker_connections = 1000
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -76,6 +84,7 @@ class Arbiter:
     reexec_pid = 0
     master_pid = 0
     LISTENERS: tuple[str, ...] = ("a socket",)
+    worker_class = "sync"
 
     def __init__(self, workers: int) -> None:
         self.cfg = Config(workers)
@@ -247,15 +256,19 @@ class Fleet:
     def __post_init__(self) -> None:
         self.lives: dict[int, Life] = {}
         self.last_seen: dict[int, WorkerSample] = {}
+        self.ended = Counters()
         self.arbiter = Arbiter(self.workers)
         self.arbiter.forked = self._forked
         self.arbiter.told_to_end = self._told_to_end
         quiet = {"GUNICORN_MEMORY_LOG_INTERVAL": "0"}
         declaration = self.declaration or declare(quiet | self.environ)
         final: Any = SimpleNamespace(
-            declaration=declaration, machine=self.machine(0), application=WSGI
+            declaration=declaration,
+            machine=self.machine(0),
+            application=WSGI,
+            plan=plan(self.machine(0), declaration, application=WSGI),
         )
-        records: Any = SimpleNamespace(known=self.known, seen=self._seen)
+        records: Any = SimpleNamespace(known=self.known, seen=self._seen, tally=self.tally)
         # A test may put others in the place of these two.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
@@ -275,6 +288,16 @@ class Fleet:
             records,
             kills,
             replaced=lambda: self.replaced,
+            load=LoadWatch(
+                self.arbiter,
+                lambda: final,
+                records,
+                LoadReaders(
+                    delay=lambda pid: 0.0,
+                    backlogs=lambda listeners: (),
+                    clock=lambda: self.now,
+                ),
+            ),
             timing=self.timing,
             executor=self.arbiter.executor,
             sampler=Sampler(
@@ -400,6 +423,15 @@ class Fleet:
         self.look()
         return {pid: self._record(pid) for pid in workers}
 
+    def tally(self, workers: dict[int, Member]) -> Tally:
+        """What the workers have done."""
+        counted = {pid: self._counters(pid) for pid in workers if self.counts_requests}
+        return Tally(reduce(Counters.plus, counted.values(), self.ended), counted)
+
+    def _counters(self, pid: int) -> Counters:
+        answered = self.lives[pid].answered
+        return Counters(requests=int(answered), cpu_seconds=answered * CPU_SECONDS_A_REQUEST)
+
     def _record(self, pid: int) -> WorkerRecord:
         life = self.lives[pid]
         if self.counts_requests:
@@ -445,6 +477,7 @@ class Fleet:
             self._end(pid)
 
     def _end(self, pid: int) -> None:
+        self.ended = self.ended.plus(self._counters(pid))
         del self.lives[pid]
         self.arbiter.reap(pid)
 

@@ -20,6 +20,8 @@ QUEUE_SECONDS = 7
 QUEUED = 8
 REJECTED = 9
 STALLS = 10
+LOOP_SECONDS = 11
+POOL_SECONDS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class Counters:
         queued: How many requests *queue_seconds* is of.
         rejected: Requests that were refused unserved.
         stalls: How often the worker was stuck.
+        loop_seconds: For how long its event loop was found busy: what was ready had to wait.
+        pool_seconds: For how long calls were found to wait for a thread of a full pool.
     """
 
     requests: int = 0
@@ -48,6 +52,8 @@ class Counters:
     queued: int = 0
     rejected: int = 0
     stalls: int = 0
+    loop_seconds: float = 0.0
+    pool_seconds: float = 0.0
 
     def plus(self, other: Counters) -> Counters:
         """
@@ -57,6 +63,15 @@ class Counters:
         7
         """
         return self._with(other, operator.add)
+
+    def minus(self, earlier: Counters) -> Counters:
+        """
+        Return what was done since *earlier*, and what goes on now.
+
+        >>> Counters(requests=7, busy_seconds=0.5).minus(Counters(requests=4)).requests
+        3
+        """
+        return replace(self._with(earlier, operator.sub), in_flight=self.in_flight)
 
     def at_least(self, earlier: Counters) -> Counters:
         """
@@ -99,4 +114,6 @@ def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | N
         queued=int(numbers[QUEUED]),
         rejected=int(numbers[REJECTED]),
         stalls=int(numbers[STALLS]),
+        loop_seconds=numbers[LOOP_SECONDS],
+        pool_seconds=numbers[POOL_SECONDS],
     )

@@ -28,6 +28,8 @@ from gunicorn_autoconf.fleet.counters import (
     CPU_SECONDS,
     EXTRA_SECONDS,
     FINISHED,
+    LOOP_SECONDS,
+    POOL_SECONDS,
     QUEUE_SECONDS,
     QUEUED,
     REJECTED,
@@ -86,6 +88,14 @@ class Meter:
     def stalled(self) -> None:
         """Count a stall."""
         self._add(STALLS, 1)
+
+    def loop_was_busy(self, seconds: float) -> None:
+        """Count time for which the event loop was found busy."""
+        self._add(LOOP_SECONDS, seconds)
+
+    def pool_was_full(self, seconds: float) -> None:
+        """Count time for which calls were found to wait for a thread."""
+        self._add(POOL_SECONDS, seconds)
 
     def exiting(self) -> None:
         """Note the CPU time at the end: the arbiter can read it of living processes only."""

@@ -66,6 +66,15 @@ class Ended(NamedTuple):
     """Whether it told of its end; None where it could not."""
 
 
+class Tally(NamedTuple):
+    """What workers have done until one moment."""
+
+    total: Counters
+    """All together, with those that have ended; it never falls."""
+    workers: Mapping[int, Counters]
+    """Each of those there are, by pid; those that do not count are left out."""
+
+
 class WorkerRecords:
     """
     The notes of one arbiter.
@@ -134,10 +143,15 @@ class WorkerRecords:
 
     def total(self, workers: Mapping[int, Worker]) -> Counters:
         """Return what *workers* and all that have ended have done; it never falls."""
+        return self.tally(workers).total
+
+    def tally(self, workers: Mapping[int, Worker]) -> Tally:
+        """Return what *workers* have done, each and with all that have ended."""
         ended = reduce(Counters.plus, self._ended.copy(), Counters())
-        now = reduce(Counters.plus, self.counters(workers).values(), ended)
+        counted = self.counters(workers)
+        now = reduce(Counters.plus, counted.values(), ended)
         self._total = now.at_least(self._total)
-        return self._total
+        return Tally(self._total, counted)
 
     def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
         """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""

@@ -1,8 +1,9 @@
-"""One process's CPU time. Reads /proc, and asks psutil where there is none."""
+"""The clocks of one process: CPU time, and the time without a CPU. Reads /proc or asks psutil."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 # /proc/<pid>/stat has about 300.
 MAX_CHARACTERS = 4096
@@ -24,6 +25,38 @@ def read_cpu_seconds(pid: int) -> float | None:
         return None
     except OSError:
         return None if os.path.isdir("/proc/self") else _ask_psutil(pid)
+
+
+def parse_schedstat(text: str) -> tuple[float, float, int]:
+    """
+    Return for how many seconds a thread was on a CPU, and ready but not on one; how often it ran.
+
+    >>> parse_schedstat("1500000000 250000000 7")
+    (1.5, 0.25, 7)
+
+    Source:
+        Linux, scheduler/sched-stats.rst, "/proc/<pid>/schedstat". A kernel without
+        CONFIG_SCHED_INFO has no such file, or zeros in it.
+    """
+    fields = [int(field) for field in text.split()]
+    return (fields[0] / 1e9, fields[1] / 1e9, fields[2]) if len(fields) > 2 else (0.0, 0.0, 0)
+
+
+def read_delay_seconds(pid: int) -> float | None:
+    """Return how long the threads of *pid* were ready to run without a CPU; None if unknown."""
+    folder = f"/proc/{pid}/task"
+    total_seconds = 0.0
+    has_run = False
+    try:
+        for thread in os.listdir(folder):
+            with suppress(OSError, ValueError):  # A thread may end meanwhile.
+                with open(f"{folder}/{thread}/schedstat", encoding="ascii") as schedstat:
+                    _, waited_seconds, runs = parse_schedstat(schedstat.read(MAX_CHARACTERS))
+                total_seconds += waited_seconds
+                has_run = has_run or runs > 0
+    except OSError:
+        return None
+    return total_seconds if has_run else None
 
 
 def _ask_psutil(pid: int) -> float | None:

@@ -9,21 +9,30 @@ application is changed. The table of worker classes says which call is one reque
   until the application returns; its background tasks are part of it.
 - NOTHING: the requests are not counted.
 
+A request that has waited since a proxy of `forwarded_allow_ips` got it is counted with that time.
+
 An ASGI worker can serve once the start-up of the lifespan is
 complete, or where the application turns out not to support it; the others, once they run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gunicorn_autoconf.load.queue import (
+    ASGI_HEADER,
+    WSGI_HEADER,
+    TrustedProxies,
+    queue_seconds,
+)
 from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.fleet.meter import App, Edge, Meter
+    from gunicorn_autoconf.fleet.meter import App, Meter
 
 
 def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
@@ -36,23 +45,32 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
     counted_by = family.counted_by if family else CountedBy.NOTHING
     if counted_by is CountedBy.UVICORN and hasattr(getattr(worker, "config", None), "lifespan"):
         lifespan = _Lifespan(worker, worker.config.lifespan, ready)
-        once_loaded(worker.config, lambda app: _count_asgi(app, meter, lifespan))
+        once_loaded(worker.config, lambda app: _count_asgi(app, worker, meter, lifespan))
     elif counted_by is CountedBy.ASGI:
         lifespan = _Lifespan(worker, getattr(worker.cfg, "asgi_lifespan", "auto"), ready)
-        worker.asgi = _count_asgi(worker.asgi, meter, lifespan)
+        worker.asgi = _count_asgi(worker.asgi, worker, meter, lifespan)
     else:
         # gevent's pywsgi server has handlers of its own.
         has_handlers = getattr(worker, "server_class", None) is None
         if meter and has_handlers and family and counted_by is CountedBy.HANDLER:
-            _count_wsgi(worker, *meter.edges(threaded=family.slots is Slots.THREADS))
+            _count_wsgi(worker, meter, threaded=family.slots is Slots.THREADS)
         return False
     return lifespan.mode != "off"
 
 
-def _count_wsgi(worker: Worker, enter: Edge, leave: Edge) -> None:
+def _count_wsgi(worker: Worker, meter: Meter, *, threaded: bool) -> None:
+    enter, leave = meter.edges(threaded=threaded)
+    waited = _queue_counter(worker, meter)
+
     def counting(handle: Callable[..., Any]) -> Callable[..., Any]:
         def handle_counted(*args: Any) -> Any:
             enter()
+            # The others' first argument is the listening socket.
+            request = args[0] if threaded else args[1]
+            for name, value in request.headers:
+                if name == WSGI_HEADER:
+                    waited(value, request.peer_addr)
+                    break
             try:
                 return handle(*args)
             finally:
@@ -65,7 +83,21 @@ def _count_wsgi(worker: Worker, enter: Edge, leave: Edge) -> None:
             setattr(worker, name, counting(getattr(worker, name)))
 
 
-def _count_asgi(app: App, meter: Meter | None, lifespan: _Lifespan) -> App:
+def _queue_counter(worker: Worker, meter: Meter) -> Callable[[str, Any], None]:
+    """Return what counts how long a request waited, by its header and the address of its peer."""
+    proxies = TrustedProxies(worker.cfg.forwarded_allow_ips)
+
+    def waited(value: str, peer: Any) -> None:
+        # Gunicorn has a text or nothing for the peer at a Unix socket, ASGI has None.
+        if proxies.trusts(peer[0] if isinstance(peer, (tuple, list)) else None):
+            seconds = queue_seconds(value, time.time())
+            if seconds is not None:
+                meter.queued(seconds)
+
+    return waited
+
+
+def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifespan) -> App:
     async def call_other(scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] == "lifespan":
             return await lifespan.call(app, scope, receive, send)
@@ -77,7 +109,20 @@ def _count_asgi(app: App, meter: Meter | None, lifespan: _Lifespan) -> App:
         finally:
             meter.websocket(-1)
 
-    return meter.calls(app, call_other) if meter else call_other
+    if meter is None:
+        return call_other
+    counted, waited = meter.calls(app, call_other), _queue_counter(worker, meter)
+
+    # Not a coroutine of its own: that would cost a request as much as all the counting does.
+    def call(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+        if scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == ASGI_HEADER:
+                    waited(value.decode("latin-1"), scope.get("client"))
+                    break
+        return counted(scope, receive, send)
+
+    return call
 
 
 def once_loaded(config: Any, wrap: Callable[[App], App]) -> None:

@@ -177,7 +177,7 @@ class ServerHooks:
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         if self._state and self._state.patrol:
-            self._watchdog = Inside(worker, self._state.patrol)
+            self._watchdog = Inside(worker, self._state.patrol, self._meter)
             self._watchdog.start()
 
     @_harmless

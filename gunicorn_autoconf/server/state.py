@@ -31,6 +31,7 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
+from gunicorn_autoconf.server.load_watch import LoadWatch
 from gunicorn_autoconf.server.oom_watch import ServerOom
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
@@ -63,6 +64,7 @@ class ServerState:
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
+        self.load: LoadWatch | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._refusals: RefusalLog | None = None
@@ -104,8 +106,15 @@ class ServerState:
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
                 "this cgroup, the arbiter included",
             )
+        self.load = LoadWatch(server, lambda: self.final, self.records)
         supervisor = Supervisor(
-            server, lambda: self.final, self.records, self._oom, replaced, timing=self._timing
+            server,
+            lambda: self.final,
+            self.records,
+            self._oom,
+            replaced,
+            load=self.load,
+            timing=self._timing,
         )
         declaration = self.final.declaration
         if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:

@@ -45,6 +45,7 @@ from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.load_watch import LoadWatch
 from gunicorn_autoconf.server.paused_thread import PausedThread
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Supervisor:
         oom: ServerOom,
         replaced: Callable[[], Sequence[str]],
         *,
+        load: LoadWatch | None = None,
         timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
@@ -92,6 +94,7 @@ class Supervisor:
         self._replaced = replaced
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
+        self._load = load or LoadWatch(server, final, records)
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
@@ -136,6 +139,7 @@ class Supervisor:
             self._history.clear()
             self._history.begin_again()
             self._log.begin_again()
+            self._load.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:
@@ -153,6 +157,7 @@ class Supervisor:
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
         records = self._records.known(server.WORKERS)
+        self._load.look()
         machine, sample = self._sampler.sample(
             records, server.num_workers, declaration.memory_bytes
         )

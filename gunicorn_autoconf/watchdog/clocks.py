@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from gunicorn_autoconf.machine.process_cpu import parse_schedstat
+
 _DEAD = frozenset("ZXx")
 
 
@@ -19,21 +21,6 @@ class Clock(NamedTuple):
     """How often it has come to run."""
     state: str = "?"
     """A letter of proc(5): R runs or is ready to, S and D wait, T is stopped."""
-
-
-def parse_schedstat(text: str) -> tuple[float, float, int]:
-    """
-    Return for how many seconds a thread was on a CPU, and ready but not on one; how often it ran.
-
-    >>> parse_schedstat("1500000000 250000000 7")
-    (1.5, 0.25, 7)
-
-    Source:
-        Linux, scheduler/sched-stats.rst, "/proc/<pid>/schedstat". A kernel without
-        CONFIG_SCHED_INFO has no such file, or zeros in it.
-    """
-    fields = [int(field) for field in text.split()]
-    return (fields[0] / 1e9, fields[1] / 1e9, fields[2]) if len(fields) > 2 else (0.0, 0.0, 0)
 
 
 def read_clock(pid: int, tid: int) -> Clock | None:

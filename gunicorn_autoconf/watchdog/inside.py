@@ -14,13 +14,14 @@ from gunicorn_autoconf.worker_classes import Interface, Slots, family_of
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.watchdog.patrol import Patrol
 
 
 class Inside:
     """The watchdog's part in one worker; it does nothing where the arbiter watches none."""
 
-    def __init__(self, worker: Worker, patrol: Patrol) -> None:
+    def __init__(self, worker: Worker, patrol: Patrol, meter: Meter | None) -> None:
         self._stamps: Stamps | None = None
         self._ticker: Ticker | None = None
         own, listener = patrol.own, patrol.listener
@@ -31,7 +32,8 @@ class Inside:
         def say(level: str, text: str) -> None:
             getattr(worker.log, level)("gunicorn-autoconf: %s", text)
 
-        watchers: list[Watcher] = [PoolWatcher(origins, say)]
+        pools = PoolWatcher(origins, say, meter.pool_was_full if meter else None)
+        watchers: list[Watcher] = [pools]
         family = family_of(type(worker))
         has_loop = family is None or family.interface is not Interface.WSGI
         if has_loop:
@@ -52,6 +54,8 @@ class Inside:
             stall_seconds=stall_seconds if has_loop else 0.0,
             watchers=watchers,
         )
+        if meter:
+            self._ticker.count_busy = meter.loop_was_busy
 
     def start(self) -> None:
         """Begin; the application is loaded and the worker about to serve."""

@@ -45,7 +45,12 @@ class Pool(NamedTuple):
 class PoolWatcher:
     """Reports pools that stay full; called once a second."""
 
-    def __init__(self, origins: Origins, say: Say) -> None:
+    def __init__(
+        self, origins: Origins, say: Say, full: Callable[[float], object] | None = None
+    ) -> None:
+        """Report by *say*; call *full* with the seconds for which a pool was found full."""
+        self._full = full
+        self._looked_at: float | None = None
         self._origins = origins
         self._say = say
         self._full_since: dict[str, float] = {}
@@ -54,6 +59,9 @@ class PoolWatcher:
     def __call__(self, now: float) -> None:
         """Look at every pool of this process."""
         full = {pool.name: pool for pool in read_pools() if pool.waiting}
+        if full and self._full and self._looked_at is not None:
+            self._full(now - self._looked_at)
+        self._looked_at = now
         self._full_since = {name: self._full_since.get(name, now) for name in full}
         for name, pool in full.items():
             seconds = now - self._full_since[name]

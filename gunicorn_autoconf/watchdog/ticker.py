@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.watchdog.clocks import parse_schedstat
+from gunicorn_autoconf.machine.process_cpu import parse_schedstat
 from gunicorn_autoconf.watchdog.stamps import State, tick_seconds
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 WATCHERS_SECONDS = 1.0
 # A tick is late from this share of the threshold on.
 LATE_FRACTION = 0.2
+# A timer comes so late by itself: event loops wait in whole milliseconds.
+TIMER_SECONDS = 0.003
+# By how much a tick may come sooner, and the step through that which repeats itself least.
+JITTER_FRACTION, GOLDEN_FRACTION = 0.4, 0.618
 # For so many thresholds late ticks are one stall.
 MAX_RUN = 4.0
 
@@ -69,7 +73,11 @@ class Ticker:
         self._listener = listener
         self._stall_seconds = stall_seconds
         self._tick_seconds = tick_seconds(stall_seconds)
-        self._due = self._stamped_at = 0.0
+        self.count_busy: Callable[[float], None] = lambda seconds: None
+        """Called with the seconds for which a tick has found the event loop busy."""
+        self._due = self._stamped_at = self._ticked_at = 0.0
+        self._queued_seconds = 0.0
+        self._phase = 0.0
         self._watchers = list(watchers)
         self._watched_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,7 +129,7 @@ class Ticker:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         if self._stall_seconds > 0:
-            self._due = time.monotonic()
+            self._due = self._ticked_at = time.monotonic()
             self._tick()
             self._stamps.reach(State.TICKING)
         else:
@@ -130,15 +138,35 @@ class Ticker:
     def _tick(self) -> None:
         if self._loop is None:
             return
-        self._loop.call_later(self._tick_seconds, self._tick)
+        # Never in step with a loop that is blocked for the same time again and again.
+        self._phase = (self._phase + GOLDEN_FRACTION) % 1.0
+        seconds = self._tick_seconds * (1.0 - JITTER_FRACTION * self._phase)
+        self._loop.call_later(seconds, self._tick)
         now = time.monotonic()
         if now - self._watched_at >= WATCHERS_SECONDS:
             self._watch(now)
-        late_seconds, self._due = now - self._due, now + self._tick_seconds
+        clocks = self._read_clocks()
+        late_seconds, self._due = now - self._due, now + seconds
+        self._find_busy(now, late_seconds, clocks[1])
         is_late = LATE_FRACTION * self._stall_seconds <= late_seconds < self._stall_seconds
         if not is_late or now - self._stamped_at > MAX_RUN * self._stall_seconds:
             self._stamped_at = now
-            self._stamps.tick(now, *self._read_clocks())
+            self._stamps.tick(now, *clocks)
+
+    def _find_busy(self, now: float, late_seconds: float, queued_seconds: float) -> None:
+        """
+        Count the time since the last tick as busy where this one had to wait for the loop.
+
+        Ticks that come at any time find the loop busy as often as it is. To wait for a core is
+        another matter.
+        """
+        waited_seconds, self._queued_seconds = (
+            queued_seconds - self._queued_seconds,
+            queued_seconds,
+        )
+        if late_seconds - waited_seconds > TIMER_SECONDS:
+            self.count_busy(now - self._ticked_at)
+        self._ticked_at = now
 
     def _watch_only(self) -> None:
         if self._loop is None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields
 from typing import Any
@@ -229,12 +230,12 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(server.address, stretched())
 
 
-def ask(server: Server, path: str) -> int:
+def ask(server: Server, path: str, headers: dict[str, str] | None = None) -> int:
     """Return how many bytes came; a response may be cut."""
     assert isinstance(server.address, tuple)
     host, port = server.address
     with closing(http.client.HTTPConnection(host, port, timeout=stretched())) as connection:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
         response = connection.getresponse()
         try:
             return len(response.read())
@@ -250,18 +251,20 @@ def test_every_request_counts_once(gunicorn: Launcher, worker_class: str) -> Non
         assert server.get().status == 200
     quick = counting.wait_for(10)
 
-    assert ask(server, "/stream") >= 4000
+    a_minute_ago = round((time.time() - 60) * 1000)
+    assert ask(server, "/stream", {"X-Request-Start": f"t={a_minute_ago}"}) >= 4000
     streamed = counting.wait_for(11)
     assert 0.2 <= streamed.slot_seconds - quick.slot_seconds < stretched()
     assert streamed.busy_seconds == pytest.approx(streamed.slot_seconds, rel=0.01)
 
     for path in ("/file", "/write", "/compute"):
-        assert ask(server, path) > 0
+        assert ask(server, path, {"X-Request-Start": "yesterday"}) > 0
     for path in ("/raise", "/breaks"):
         ask(server, path)
     ended = counting.wait_for(16)
     assert 0.1 <= ended.cpu_seconds < stretched()
-    assert (ended.rejected, ended.stalls, ended.queued) == (0, 0, 0)
+    assert (ended.rejected, ended.stalls, ended.queued) == (0, 0, 1)
+    assert 60 <= ended.queue_seconds < 60 + stretched()
     (pid,) = server.worker_pids()
     assert counting.workers[pid].requests == 16
 

@@ -1,0 +1,294 @@
+"""
+What requests do and what bounds the server, from readings of the workers' counters. Pure.
+
+A `Load` is what happened between the first and the last of some `Reading`s. Its names follow
+queueing theory: the rate, the time of a request W, the computing time of a request D.
+
+| bound | when |
+|---|---|
+| cores | workers use 90 % of the cores; or are full, and wait for a core half as long as they run |
+| loop | workers compute for 85 % of the time, or their event loops are blocked for as long |
+| slots | 85 % of the slots are busy, or 60 % of them while connections wait; or pools are full |
+| memory, database | as slots or loop, where memory or ``GUNICORN_MAX_CONCURRENCY`` allows no more |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import reduce
+from typing import NamedTuple
+
+from gunicorn_autoconf.fleet.counters import Counters
+
+CORES_FRACTION = 0.90
+LOOP_FRACTION = 0.85
+SLOTS_FRACTION = 0.85
+# With connections that wait: a worker is also busy with what comes before a request and after it.
+WAITED_FOR_FRACTION = 0.60
+# Ready to run and not running, as a part of the computing time; and both as a part of the whole.
+CROWDED_FRACTION = 0.5
+
+
+class Bound(str, Enum):
+    """What the server would need more of to answer more requests."""
+
+    NOTHING = "nothing"
+    CORES = "cores"
+    SLOTS = "slots"
+    MEMORY = "memory"
+    LOOP = "loop"
+    DATABASE = "database"
+
+
+class Backlog(NamedTuple):
+    """The connections that no worker has accepted yet, at one listening socket."""
+
+    address: str
+    waiting: float | None
+    """None where the kernel does not tell: a Unix socket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """
+    What all workers have done until one moment.
+
+    Attributes:
+        at_seconds: A clock that never jumps.
+        total: All workers together, also those that have ended.
+        workers: The workers there are, by pid; those that do not count are missing.
+        delayed_seconds: By pid, how long a worker's threads were ready to run without a core;
+            empty where the kernel does not tell.
+        backlogs: Each listening socket's.
+    """
+
+    at_seconds: float
+    total: Counters
+    workers: Mapping[int, Counters]
+    delayed_seconds: Mapping[int, float] = field(default_factory=dict)
+    backlogs: tuple[Backlog, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """
+    What there is to serve with.
+
+    Attributes:
+        cores: As planned for.
+        workers: How many there are to be.
+        slots: How many requests one worker serves at once; None where nothing bounds them.
+        has_loop: Whether one event loop serves all requests of a worker.
+        memory_forbids: Whether memory has no room for one worker more.
+        database_forbids: Whether ``GUNICORN_MAX_CONCURRENCY`` allows no more at once.
+    """
+
+    cores: float
+    workers: int
+    slots: int | None = 1
+    has_loop: bool = False
+    memory_forbids: bool = False
+    database_forbids: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """
+    What requests did in some time. None stands for what is not known, as without any request.
+
+    Attributes:
+        seconds: How long that time was.
+        workers: How many workers there were to be.
+        requests: How many requests have ended.
+        rejected: How many were refused unserved.
+        stalls: How often a worker was stuck.
+        request_seconds: How long a request took, W; with what it waited in the worker.
+        computing_seconds: CPU time of the workers for each request, D.
+        delay_seconds: How long a worker waited for a core, for each request.
+        busy_slots: How many requests there were at once, on average.
+        slots: How many there can be at once; None where nothing bounds them.
+        concurrency: How many requests a worker had at once while it had any.
+        cores: The cores there are, as planned for.
+        cores_used: How many of them the workers kept busy, on average.
+        loop_fraction: For which share of the time event loops were busy, on average.
+        pool_fraction: For which share of the time calls waited for a thread of a full pool.
+        process_fraction: How much of one core a worker used, on average.
+        busiest_fraction: The larger of both for the busiest worker.
+        backlogs: How many connections waited to be accepted, on average, at each listening socket.
+        queue_seconds: How long a request waited since a proxy got it, by ``X-Request-Start``.
+        queued: How many requests had such a header.
+        bound_by: What the server would need more of.
+    """
+
+    seconds: float
+    workers: int
+    requests: int
+    rejected: int
+    stalls: int
+    request_seconds: float | None
+    computing_seconds: float | None
+    delay_seconds: float | None
+    busy_slots: float
+    slots: int | None
+    concurrency: float | None
+    cores: float
+    cores_used: float
+    loop_fraction: float | None
+    pool_fraction: float
+    process_fraction: float
+    busiest_fraction: float
+    backlogs: tuple[Backlog, ...]
+    queue_seconds: float | None
+    queued: int
+    bound_by: Bound = Bound.NOTHING
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds
+
+    @property
+    def busy_fraction(self) -> float | None:
+        """The share of the slots that were busy."""
+        return None if self.slots is None else self.busy_slots / self.slots
+
+    @property
+    def cores_fraction(self) -> float:
+        """The share of the cores that the workers kept busy."""
+        return self.cores_used / self.cores
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether requests mostly compute or wait for a core, and wait for a good part of that."""
+        computing, delay, whole = self.computing_seconds, self.delay_seconds, self.request_seconds
+        if not (computing and delay and whole) or delay < computing * CROWDED_FRACTION:
+            return False
+        if self.loop_fraction is None:
+            return computing + delay >= whole * CROWDED_FRACTION
+        return self.process_fraction * (1 + delay / computing) >= CROWDED_FRACTION
+
+    @property
+    def waiting(self) -> float | None:
+        """How many connections waited to be accepted; None where no listening socket tells."""
+        known = [backlog.waiting for backlog in self.backlogs if backlog.waiting is not None]
+        return sum(known) if known else None
+
+
+class _Worker(NamedTuple):
+    """What one worker did from the first reading that it is in to the last."""
+
+    seconds: float
+    did: Counters
+    delay_seconds: float | None
+
+
+def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
+    """
+    Return what happened from the first of *readings* to the last; None where nobody counts.
+
+    CPU time counts from a worker's second reading on: before that it has imported the application.
+    """
+    if len(readings) < 2 or not any(reading.workers for reading in readings):
+        return None
+    first, last = readings[0], readings[-1]
+    seconds = last.at_seconds - first.at_seconds
+    if seconds <= 0:
+        return None
+    workers = _workers(readings)
+    all_did = last.total.minus(first.total)
+    seen = reduce(Counters.plus, (worker.did for worker in workers), Counters())
+    delays = [worker.delay_seconds for worker in workers if worker.delay_seconds is not None]
+    shares = [worker.did.cpu_seconds / worker.seconds for worker in workers]
+    # What computes is busy, and so is what blocks a loop without computing.
+    loops = [
+        max(worker.did.loop_seconds / worker.seconds, share)
+        for worker, share in zip(workers, shares, strict=True)
+    ]
+    pools = [worker.did.pool_seconds / worker.seconds for worker in workers]
+    load = Load(
+        seconds=seconds,
+        workers=supply.workers,
+        requests=all_did.requests,
+        rejected=all_did.rejected,
+        stalls=all_did.stalls,
+        request_seconds=_each(all_did.slot_seconds, all_did.requests),
+        computing_seconds=_each(seen.cpu_seconds, seen.requests),
+        delay_seconds=_each(sum(delays), seen.requests) if delays else None,
+        busy_slots=all_did.slot_seconds / seconds,
+        slots=None if supply.slots is None else supply.slots * supply.workers,
+        concurrency=seen.slot_seconds / seen.busy_seconds if seen.busy_seconds else None,
+        cores=supply.cores,
+        cores_used=seen.cpu_seconds / seconds,
+        loop_fraction=_mean(loops) if supply.has_loop and loops else None,
+        pool_fraction=_mean(pools),
+        process_fraction=_mean(shares),
+        busiest_fraction=max(loops, default=0.0),
+        backlogs=tuple(_backlogs(readings)),
+        queue_seconds=_each(all_did.queue_seconds, all_did.queued),
+        queued=all_did.queued,
+    )
+    return _bounded(load, supply)
+
+
+def _workers(readings: Sequence[Reading]) -> list[_Worker]:
+    """Return what each worker did that is in two readings or more, from its first to its last."""
+    first: dict[int, Reading] = {}
+    last: dict[int, Reading] = {}
+    for reading in readings:
+        for pid in reading.workers:
+            first.setdefault(pid, reading)
+            last[pid] = reading
+    return [_between(pid, first[pid], last[pid]) for pid in last if first[pid] is not last[pid]]
+
+
+def _between(pid: int, before: Reading, now: Reading) -> _Worker:
+    earlier, later = before.delayed_seconds.get(pid), now.delayed_seconds.get(pid)
+    # A thread that has ended takes its time with it.
+    delay = None if earlier is None or later is None else max(later - earlier, 0.0)
+    did = now.workers[pid].minus(before.workers[pid])
+    return _Worker(now.at_seconds - before.at_seconds, did, delay)
+
+
+def _each(seconds: float, count: int) -> float | None:
+    return seconds / count if count else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _backlogs(readings: Sequence[Reading]) -> Iterator[Backlog]:
+    """Yield for each socket of the last reading how many waited on average."""
+    for address, _ in readings[-1].backlogs:
+        seen = [
+            backlog.waiting
+            for reading in readings[1:]
+            for backlog in reading.backlogs
+            if backlog.address == address and backlog.waiting is not None
+        ]
+        yield Backlog(address, _mean(seen) if seen else None)
+
+
+def _bounded(load: Load, supply: Supply) -> Load:
+    return replace(load, bound_by=_bound(load, supply))
+
+
+def _bound(load: Load, supply: Supply) -> Bound:
+    # With threads, too, one process computes on one core only.
+    is_short_of_processes = max(load.loop_fraction or 0, load.process_fraction) >= LOOP_FRACTION
+    busy = load.busy_fraction or 0
+    is_short_of_slots = max(busy, load.pool_fraction) >= SLOTS_FRACTION or (
+        busy >= WAITED_FOR_FRACTION and (load.waiting or 0) >= 1
+    )
+    is_full = is_short_of_processes or is_short_of_slots
+    if load.cores_fraction >= CORES_FRACTION or (is_full and load.is_crowded):
+        return Bound.CORES
+    if not is_full:
+        return Bound.NOTHING
+    if supply.database_forbids:
+        return Bound.DATABASE
+    if supply.memory_forbids:
+        return Bound.MEMORY
+    return Bound.LOOP if is_short_of_processes else Bound.SLOTS

@@ -1,0 +1,134 @@
+"""
+The load of one arbiter's workers: reads their counters, logs a line an interval. Reads /proc, logs.
+
+Theory of operation. There is one `LoadWatch` for each arbiter. `look` runs in the supervisor's
+thread and makes all changes: it takes a reading every few seconds and replaces `minute`, the load
+of the last minute, as a whole. Other threads may read `minute` at any time; it is a value
+that is never changed. A reload only begins the window anew, while the supervisor's thread is
+paused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gunicorn_autoconf.events import log_event
+from gunicorn_autoconf.load.capacity import Backlog, Load, Reading, Supply
+from gunicorn_autoconf.load.lines import load_fields, render_load
+from gunicorn_autoconf.load.listeners import read_backlogs
+from gunicorn_autoconf.load.window import LONGEST_SECONDS, MINUTE_SECONDS, Window
+from gunicorn_autoconf.machine.process_cpu import read_delay_seconds
+from gunicorn_autoconf.worker_classes import Slots, family_of
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+
+    from gunicorn_autoconf.fleet.records import WorkerRecords
+    from gunicorn_autoconf.server.planned import Planned
+
+# No two readings are closer, unless the log is: the clocks of 300 threads take 3 ms to read.
+LOOK_SECONDS = 4.0
+
+
+class Readers(NamedTuple):
+    """What is asked of the kernel."""
+
+    delay: Callable[[int], float | None] = read_delay_seconds
+    backlogs: Callable[[Iterable[Any]], tuple[Backlog, ...]] = read_backlogs
+    clock: Callable[[], float] = time.monotonic
+
+
+DEFAULT_READERS = Readers()
+
+
+class LoadWatch:
+    """What the workers of one arbiter are asked for."""
+
+    def __init__(
+        self,
+        server: Arbiter,
+        final: Callable[[], Planned],
+        records: WorkerRecords,
+        readers: Readers = DEFAULT_READERS,
+    ) -> None:
+        """Prepare to watch *server*; *final* returns the plan that holds."""
+        self._server = server
+        self._final = final
+        self._records = records
+        self._readers = readers
+        self._window = Window()
+        self._logged_at_seconds: float | None = None
+        self._was_idle = True
+        self.minute: Load | None = None
+        """The load of the last minute; None as long as no worker counts its requests."""
+
+    def begin_again(self) -> None:
+        """Forget what was measured of the workers that a reload replaces."""
+        self._window = Window()
+
+    def look(self) -> None:
+        """Take a reading and log the line of an interval, where they are due."""
+        now_seconds = self._readers.clock()
+        last_seconds = self._window.at_seconds
+        interval_seconds = self._final().declaration.memory_log_interval_seconds
+        least_seconds = min(interval_seconds or LOOK_SECONDS, LOOK_SECONDS)
+        if last_seconds is not None and now_seconds - last_seconds < least_seconds:
+            return
+        self._window.add(self._read(now_seconds))
+        supply = self._supply()
+        self.minute = self._window.last(MINUTE_SECONDS, supply)
+        self._log_line(now_seconds, supply)
+
+    def _read(self, now_seconds: float) -> Reading:
+        tally = self._records.tally(self._server.WORKERS)
+        delays = {pid: self._readers.delay(pid) for pid in tally.workers}
+        return Reading(
+            at_seconds=now_seconds,
+            total=tally.total,
+            workers=tally.workers,
+            delayed_seconds={
+                pid: seconds for pid, seconds in delays.items() if seconds is not None
+            },
+            backlogs=self._readers.backlogs(self._server.LISTENERS),
+        )
+
+    def _supply(self) -> Supply:
+        cfg, final = self._server.cfg, self._final()
+        workers = self._server.num_workers
+        family = family_of(self._server.worker_class)
+        slots = family.slots if family else Slots.UNBOUNDED
+        each = {
+            Slots.ONE: 1,
+            Slots.THREADS: cfg.threads,
+            Slots.GREENLETS: cfg.worker_connections,
+            Slots.UNBOUNDED: None,
+        }[slots]
+        most = final.declaration.max_concurrency
+        is_cut = any(reason.is_memory_cut for reason in final.plan.reasons_for("workers"))
+        return Supply(
+            cores=final.declaration.cpus or final.machine.cpu.cores,
+            workers=workers,
+            slots=each,
+            has_loop=slots in (Slots.GREENLETS, Slots.UNBOUNDED),
+            memory_forbids=is_cut,
+            database_forbids=most is not None and (workers + 1) * (each or 1) > most,
+        )
+
+    def _log_line(self, now_seconds: float, supply: Supply) -> None:
+        """Log the load once in each interval; of a server that goes on idling only once."""
+        interval_seconds = self._final().declaration.memory_log_interval_seconds
+        if self._logged_at_seconds is None:
+            self._logged_at_seconds = now_seconds
+        passed_seconds = now_seconds - self._logged_at_seconds
+        if not interval_seconds or passed_seconds < interval_seconds:
+            return
+        self._logged_at_seconds = now_seconds
+        load = self._window.last(min(passed_seconds, LONGEST_SECONDS), supply)
+        if load is None:
+            return
+        is_idle = not (load.requests or load.busy_slots or load.waiting)
+        if not (is_idle and self._was_idle):
+            log_event(self._server.log, "info", "load", render_load(load), **load_fields(load))
+        self._was_idle = is_idle

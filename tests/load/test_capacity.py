@@ -1,0 +1,243 @@
+"""What requests do and what bounds the server, from readings that tests write down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.load.capacity import Backlog, Bound, Load, Reading, Supply, measure
+from gunicorn_autoconf.load.lines import load_fields, render_load
+from gunicorn_autoconf.load.window import Window
+
+HTTP = "http://127.0.0.1:8000"
+
+
+def minute(
+    *,
+    rate: float,
+    request: float,
+    computing: float,
+    workers: int = 5,
+    slots: int | None = 1,
+    cores: float = 2,
+    waiting: float | None = 0,
+    delay: float = 0.0,
+    **supply: Any,
+) -> Load:
+    """The load of a minute in which all workers do the same; times of a request in seconds."""
+    requests = round(rate * 60 / workers)
+    done = Counters(
+        requests=requests,
+        busy_seconds=min(requests * request, 60.0),
+        slot_seconds=requests * request,
+        cpu_seconds=requests * computing,
+    )
+    readings = [
+        Reading(
+            at_seconds=at,
+            total=_times(counters, workers),
+            workers=dict.fromkeys(range(10, 10 + workers), counters),
+            delayed_seconds=dict.fromkeys(range(10, 10 + workers), counters.requests * delay),
+            backlogs=(Backlog(HTTP, waiting),),
+        )
+        for at, counters in ((100.0, Counters()), (160.0, done))
+    ]
+    load = measure(readings, Supply(cores=cores, workers=workers, slots=slots, **supply))
+    assert load is not None
+    return load
+
+
+def _times(counters: Counters, count: int) -> Counters:
+    total = Counters()
+    for _ in range(count):
+        total = total.plus(counters)
+    return total
+
+
+def test_numbers_of_a_minute() -> None:
+    load = minute(rate=46, request=0.104, computing=0.003, waiting=18)
+
+    assert load.seconds == 60
+    assert load.requests == 2760
+    assert load.rate == 46
+    assert load.request_seconds == pytest.approx(0.104)
+    assert load.computing_seconds == pytest.approx(0.003)
+    assert load.busy_slots == pytest.approx(4.784)
+    assert load.slots == 5
+    assert load.busy_fraction == pytest.approx(0.9568)
+    assert load.cores_fraction == pytest.approx(0.069)
+    assert load.waiting == 18
+    assert load.bound_by is Bound.SLOTS
+
+
+def test_line_of_a_minute() -> None:
+    load = minute(rate=46, request=0.104, computing=0.003, waiting=18)
+
+    assert render_load(load) == (
+        "gunicorn-autoconf: load 46/s, 104 ms each (3.0 ms computing), 4.8 of 5 slots busy, "
+        "cores 7 %, 18 waiting: bound by slots"
+    )
+    fields = load_fields(load)
+    assert fields["requests_per_second"] == 46
+    assert fields["bound_by"] == "slots"
+
+
+def test_line_of_event_loops() -> None:
+    load = minute(rate=300, request=0.026, computing=0.005, slots=None, has_loop=True)
+
+    assert render_load(load) == (
+        "gunicorn-autoconf: load 300/s, 26 ms each (5.0 ms computing), 7.8 at once, "
+        "loops 30 % busy, cores 75 %"
+    )
+
+
+def test_line_without_a_request() -> None:
+    load = minute(rate=0, request=0, computing=0, waiting=None)
+
+    assert load.request_seconds is None
+    assert render_load(load) == "gunicorn-autoconf: load 0/s, 0 of 5 slots busy, cores 0 %"
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        # Waiting, and the same with room on the slots.
+        ({"rate": 46, "request": 0.104, "computing": 0.003}, Bound.SLOTS),
+        ({"rate": 35, "request": 0.104, "computing": 0.003}, Bound.NOTHING),
+        ({"rate": 35, "request": 0.104, "computing": 0.003, "waiting": 4}, Bound.SLOTS),
+        ({"rate": 10, "request": 0.104, "computing": 0.003, "waiting": 4}, Bound.NOTHING),
+        # Computing on two cores.
+        ({"rate": 190, "request": 0.026, "computing": 0.010}, Bound.CORES),
+        ({"rate": 100, "request": 0.012, "computing": 0.010}, Bound.NOTHING),
+        # Others use the machine: the workers are busy, and mostly wait for a core.
+        ({"rate": 90, "request": 0.055, "computing": 0.010, "delay": 0.040}, Bound.CORES),
+        # Requests wait for something else, and a little for a core.
+        ({"rate": 46, "request": 0.104, "computing": 0.003, "delay": 0.004}, Bound.SLOTS),
+        # Nothing that we could add.
+        (
+            {"rate": 46, "request": 0.104, "computing": 0.003, "memory_forbids": True},
+            Bound.MEMORY,
+        ),
+        (
+            {"rate": 46, "request": 0.104, "computing": 0.003, "database_forbids": True},
+            Bound.DATABASE,
+        ),
+        # One process computes on one core, however many threads it has.
+        (
+            {"rate": 98, "request": 0.5, "computing": 0.010, "workers": 1, "slots": 100},
+            Bound.LOOP,
+        ),
+        (
+            {"rate": 98, "request": 0.5, "computing": 0.010, "workers": 1, "slots": None}
+            | {"has_loop": True},
+            Bound.LOOP,
+        ),
+        (
+            {"rate": 1900, "request": 0.1, "computing": 0.0003, "workers": 3, "slots": 100},
+            Bound.NOTHING,
+        ),
+        ({"rate": 0, "request": 0, "computing": 0}, Bound.NOTHING),
+    ],
+)
+def test_what_bounds_the_server(what: dict[str, Any], expected: Bound) -> None:
+    assert minute(**what).bound_by is expected
+
+
+def reading(
+    at: float, *, total: Counters, waiting: float | None = None, **workers: Counters
+) -> Reading:
+    by_pid = {int(name.removeprefix("w")): counters for name, counters in workers.items()}
+    return Reading(at_seconds=at, total=total, workers=by_pid, backlogs=(Backlog(HTTP, waiting),))
+
+
+def test_import_of_a_new_worker_is_no_request() -> None:
+    """Two seconds of CPU time for its start do not count as computing of requests."""
+    old = Counters(requests=100, cpu_seconds=5.0, slot_seconds=10.0)
+    readings = [
+        reading(0, total=old, w10=old),
+        reading(
+            5,
+            total=Counters(requests=200, cpu_seconds=8.0, slot_seconds=20.0),
+            w10=Counters(requests=200, cpu_seconds=6.0, slot_seconds=20.0),
+            w11=Counters(cpu_seconds=2.0),
+        ),
+    ]
+
+    load = measure(readings, Supply(cores=2, workers=2))
+
+    assert load is not None
+    assert load.requests == 100
+    assert load.computing_seconds == pytest.approx(0.010)
+
+
+def test_requests_of_a_worker_that_ended_count() -> None:
+    readings = [
+        reading(
+            0, total=Counters(requests=100), w10=Counters(requests=60), w11=Counters(requests=40)
+        ),
+        reading(5, total=Counters(requests=190), w11=Counters(requests=80)),
+    ]
+
+    load = measure(readings, Supply(cores=2, workers=2))
+
+    assert load is not None
+    assert load.requests == 90
+
+
+def test_backlog_is_a_mean() -> None:
+    readings = [
+        reading(at, total=Counters(), waiting=waiting, w10=Counters())
+        for at, waiting in ((0, 50), (5, 10), (10, 20))
+    ]
+
+    load = measure(readings, Supply(cores=2, workers=1))
+
+    assert load is not None
+    assert load.backlogs == (Backlog(HTTP, 15),)
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        [],
+        [reading(0, total=Counters(), w10=Counters())],
+        [reading(0, total=Counters()), reading(5, total=Counters())],
+        [reading(5, total=Counters(), w10=Counters())] * 2,
+    ],
+    ids=["none", "one", "nobody counts", "no time has passed"],
+)
+def test_nothing_is_known(readings: list[Reading]) -> None:
+    assert measure(readings, Supply(cores=2, workers=1)) is None
+
+
+def test_queue_time() -> None:
+    readings = [
+        reading(0, total=Counters(queued=10, queue_seconds=1.0), w10=Counters()),
+        reading(5, total=Counters(queued=30, queue_seconds=9.0), w10=Counters()),
+    ]
+
+    load = measure(readings, Supply(cores=2, workers=1))
+
+    assert load is not None
+    assert load.queued == 20
+    assert load.queue_seconds == pytest.approx(0.4)
+
+
+def test_window_slides() -> None:
+    window = Window()
+    supply = Supply(cores=2, workers=1)
+    for at in range(0, 1001, 5):
+        requests = at * 10 if at <= 940 else 9400
+        window.add(reading(at, total=Counters(requests=requests), w10=Counters()))
+
+    minute = window.last(60, supply)
+    assert minute is not None
+    assert (minute.seconds, minute.requests) == (60, 0)
+    longer = window.last(120, supply)
+    assert longer is not None
+    assert (longer.seconds, longer.requests) == (120, 600)
+    longest = window.last(3600, supply)
+    assert longest is not None
+    assert longest.seconds == 300
