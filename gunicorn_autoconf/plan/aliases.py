@@ -96,7 +96,6 @@ ALIASES: tuple[Alias, ...] = (
     Alias("WORKER_TIMEOUT", "TIMEOUT", "archesproject/arches"),
     Alias("WORKER_TIMEOUT_SEC", "TIMEOUT"),
     Alias("W_TIMEOUT", "TIMEOUT"),
-    Alias("REQUEST_TIMEOUT", "TIMEOUT"),
     Alias("SHUTDOWN_TIMEOUT", "GRACEFUL_TIMEOUT"),
     Alias("KEEP_ALIVE", "KEEPALIVE", "Flagsmith/flagsmith"),
     Alias("MAX_REQUEST", "MAX_REQUESTS"),

@@ -47,6 +47,7 @@ from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_watch import LoadWatch
 from gunicorn_autoconf.server.paused_thread import PausedThread
+from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -143,9 +144,22 @@ class Supervisor:
 
     @property
     def mode(self) -> MemoryGuard:
-        """What the guard may do. To act, we must be told of each worker and each new count."""
+        """
+        What the guard may do.
+
+        To act, we must be told of each worker and each new count, and a worker that ends must
+        lose no connection.
+        """
         wanted = self._wanted_mode
-        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+        if wanted is MemoryGuard.ACT and (self._replaced() or self._loses_connections):
+            return MemoryGuard.OBSERVE
+        return wanted
+
+    @property
+    def _loses_connections(self) -> bool:
+        """Whether each worker has a listener of its own and ends without accepting what waits."""
+        family = family_of(self._server.worker_class)
+        return self._server.cfg.reuse_port and not (family and family.empties_queue)
 
     def step(self, stopping: threading.Event) -> float:
         """

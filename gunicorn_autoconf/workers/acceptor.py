@@ -124,8 +124,7 @@ class Acceptor:
 
     def _readable(self) -> None:
         own, others = self._connections.count, self._connections.peers.connections()
-        waiting = waiting_connections(self._listener)
-        share = share_of(own, others, waiting)
+        share = share_of(own, others, waiting_connections(self._listener) or 1)
         if share == 0:
             delay_seconds = self._patience.next_delay(time.monotonic())
             if delay_seconds is not None:

@@ -24,15 +24,15 @@ _SYN_FILTER = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 
 _SO_ATTACH_FILTER = 26
 
 
-def waiting_connections(listener: socket.socket) -> int:
-    """Return how many connections wait for `accept`; 1 where the kernel does not tell."""
+def waiting_connections(listener: socket.socket) -> int | None:
+    """Return how many connections wait for `accept`; None where the kernel does not tell."""
     if _TCP_INFO is None:
-        return 1
+        return None
     try:
         info = listener.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _UNACKED.size)
-        return max(int(_UNACKED.unpack(info)[0]), 1)
+        return int(_UNACKED.unpack(info)[0])
     except (OSError, struct.error):  # A Unix socket; a sandbox.
-        return 1
+        return None
 
 
 def refuse_new(listeners: Iterable[Any]) -> bool:

@@ -59,7 +59,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
             super().accept(*args)
             return
         others = self.peers.connections()
-        share = share_of(connections, others, waiting_connections(listener.sock))
+        share = share_of(connections, others, waiting_connections(listener.sock) or 1)
         if share == 0:
             now = time.monotonic()
             delay_seconds = self._patience.next_delay(now)
@@ -119,6 +119,9 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         while (left_seconds := until - time.monotonic()) > 0:
             self.notify()
             super().wait_for_and_dispatch_events(left_seconds)
+        for listener in self.sockets:
+            while waiting_connections(listener.sock):
+                super().accept(listener)
         super().set_accept_enabled(False)
         for listener in self.sockets:
             listener.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gunicorn_autoconf.workers.acceptor import Acceptor, Connections
-from gunicorn_autoconf.workers.listening import HANDSHAKE_SECONDS, refuse_new
+from gunicorn_autoconf.workers.listening import HANDSHAKE_SECONDS, refuse_new, waiting_connections
 
 if TYPE_CHECKING:
     import socket
@@ -114,7 +114,12 @@ class Server(uvicorn.Server):
         if self.connections is not None:
             self.connections.peers.stop()
         if self.worker.cfg.reuse_port and refuse_new(sockets or ()):
-            await asyncio.sleep(HANDSHAKE_SECONDS)  # What waits or is about to is accepted.
+            # What waits or is about to is accepted meanwhile.
+            await asyncio.sleep(HANDSHAKE_SECONDS)
+            is_empty = False
+            while not is_empty and time.monotonic() < self.drained_by:
+                await asyncio.sleep(0.01)
+                is_empty = not any(map(waiting_connections, sockets or ()))
         for server in self.servers:
             server.close()
         state, limit = self.server_state, self.config.timeout_graceful_shutdown

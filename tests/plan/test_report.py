@@ -76,14 +76,14 @@ class TestTable:
 gunicorn-autoconf: 1.5 cores (/sys/fs/cgroup/kubepods/pod1/app/cpu.max); \
 1 GiB (/sys/fs/cgroup/kubepods/pod1/app/memory.max); \
 workload io (GUNICORN_WORKLOAD); WSGI (app.wsgi calls get_wsgi_application())
-  worker_class     gthread   io, WSGI: waiting costs a thread, not a process
-  workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
-  threads          100       io: each made only when a request has to wait for one
-  timeout          10        set by GUNICORN_TIMEOUT
-  graceful_timeout 8         timeout - 2: most draining workers send no heartbeat, \
+  worker_class     gunicorn_autoconf.workers.ThreadWorker  io, WSGI: waiting costs a thread, not a process
+  workers          4                                       set by --workers; planned = 2; WEB_CONCURRENCY = 3
+  threads          100                                     io: each made only when a request has to wait for one
+  timeout          10                                      set by GUNICORN_TIMEOUT
+  graceful_timeout 8                                       timeout - 2: most draining workers send no heartbeat, \
 timeout = 10 (GUNICORN_TIMEOUT)
-  keepalive        65        longer than the 60 s idle timeout of load balancers
-  worker_tmp_dir   /dev/shm  a tmpfs: heartbeats never wait for a disk (/dev/shm)"""
+  keepalive        65                                      longer than the 60 s idle timeout of load balancers
+  worker_tmp_dir   /dev/shm                                a tmpfs: heartbeats never wait for a disk (/dev/shm)"""
         )
 
     def test_of_a_host_where_nothing_is_declared(self) -> None:
@@ -186,7 +186,7 @@ class TestJson:
         assert shown["workload"] == "io"
         assert shown["interface"] == "wsgi"
         assert shown["interface_evidence"] == "app.wsgi calls get_wsgi_application()"
-        assert shown["settings"]["worker_class"] == "gthread"
+        assert shown["settings"]["worker_class"] == "gunicorn_autoconf.workers.ThreadWorker"
         assert shown["settings"]["workers"] == 1
         assert shown["settings"]["threads"] == 200
         assert shown["settings"]["bind"] == [":80", ":81"]
