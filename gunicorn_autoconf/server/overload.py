@@ -69,8 +69,10 @@ def _limit_asgi(worker: Worker, limit_seconds: float) -> None:
             log_event(worker.log, "error", "request_timeout", text)
 
     def report_stuck(task: Any, scope: Any, seconds: float) -> None:
-        text = f"{describe(scope, seconds)} and goes on although it was cancelled: what it awaits "
-        text += "cannot be interrupted, as a thread. Its client is answered 504"
+        text = (
+            f"{describe(scope, seconds)} and goes on although it was cancelled: what it awaits "
+            "cannot be interrupted, as a thread. Its client is answered 504"
+        )
         log_event(worker.log, "error", "request_stuck", text)
 
     limit = TimeLimit(limit_seconds, _harmless(worker, report), _harmless(worker, report_stuck))

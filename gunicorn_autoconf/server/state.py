@@ -192,10 +192,11 @@ class ServerState:
                 return
         is_odd = worker.aborted or (reports_end and is_orderly is False)
         if worker.aborted:
-            by = "by Gunicorn after timeout"
+            cause = f"was killed by Gunicorn after timeout{not_oom}"
             if was_ended_for_request(worker):
-                by = "as its request ran longer than GUNICORN_REQUEST_TIMEOUT"
-            cause = f"was killed {by}{not_oom}"
+                cause = (
+                    f"was killed as its request ran longer than GUNICORN_REQUEST_TIMEOUT{not_oom}"
+                )
         elif is_odd:
             cause = f"ended without its exit hooks{not_oom}"
         else:

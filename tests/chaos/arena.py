@@ -54,7 +54,7 @@ CONF = """
 
     def let_requests_hold_accept(worker):
         import served
-        if hasattr(worker, "accept") and worker.cfg.worker_class_str == "gthread":
+        if hasattr(worker, "accept") and hasattr(worker, "method_queue"):  # of threads
             accept = worker.accept
 
             def accept_one(listener):

@@ -83,7 +83,7 @@ workload io (GUNICORN_WORKLOAD); WSGI (app.wsgi calls get_wsgi_application())
   graceful_timeout 8                                       timeout - 2: most draining workers send no heartbeat, \
 timeout = 10 (GUNICORN_TIMEOUT)
   keepalive        65                                      longer than the 60 s idle timeout of load balancers
-  worker_tmp_dir   /dev/shm                                a tmpfs: heartbeats never wait for a disk (/dev/shm)"""
+  worker_tmp_dir   /dev/shm                                a tmpfs: heartbeats never wait for a disk (/dev/shm)"""  # noqa: E501 - as wide as the log
         )
 
     def test_of_a_host_where_nothing_is_declared(self) -> None:
