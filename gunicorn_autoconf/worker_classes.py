@@ -10,7 +10,6 @@ settings without effect are compared with the source of the installed Gunicorn a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -64,8 +63,7 @@ class Ignored(NamedTuple):
     parser: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(NamedTuple):
     """
     One row of the table: a worker class and all that descend from it.
 

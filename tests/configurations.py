@@ -121,6 +121,37 @@ WAYS: dict[str, Way] = {
             globals().update(autoconf(workload="io").settings | {"NAME": VALUE})
             """
     ),
+    "ChainMap": Way(
+        text="""
+            from collections import ChainMap
+            from gunicorn_autoconf import autoconf
+            globals().update(ChainMap({"NAME": VALUE}, autoconf().settings))
+            """
+    ),
+    "deep copy of what the call returns": Way(
+        text="""
+            import copy
+            from gunicorn_autoconf import autoconf
+            globals().update(copy.deepcopy(autoconf().settings) | {"NAME": VALUE})
+            """
+    ),
+    "the module's own dictionary": Way(  # Its __name__ and __file__ too.
+        text="""
+            import gunicorn_autoconf.conf as ours
+            globals().update(vars(ours))
+            NAME = VALUE
+            """
+    ),
+    "frame": line("import sys\nsys._getframe().f_globals['NAME'] = VALUE"),
+    "another thread": line(
+        """
+        import threading
+        thread = threading.Thread(target=globals().__setitem__, args=("NAME", VALUE))
+        thread.start()
+        thread.join()
+        """
+    ),
+    "generator": line("NAME = next(value for value in [VALUE])"),
     "star import": Way(
         text="from base_conf import *", files={"base_conf.py": OURS + "NAME = VALUE"}
     ),

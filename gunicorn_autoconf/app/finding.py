@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from gunicorn_autoconf.worker_classes import Interface
 
@@ -17,8 +18,7 @@ class StateKind(str, Enum):
     MEMORY = "memory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptState:
+class KeptState(NamedTuple):
     """
     One thing that an application keeps in the memory of one process.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gunicorn_autoconf.app.finding import KeptState, StateKind
 from gunicorn_autoconf.app.scope import Location
-from gunicorn_autoconf.app.source import UnreadableError, locate, parse_source, read_source
+from gunicorn_autoconf.app.source import Files, UnreadableError, locate
 
 # The module of the application and what it imports of the user's own, two steps far: factories
 # live in one module, extensions in the next. Reading and walking 100 kB takes 30 ms.
@@ -61,15 +61,17 @@ SETTINGS: dict[str, StateKind] = {
 _SHARED_BY = {"socketio.Server": "client_manager", "socketio.AsyncServer": "client_manager"}
 
 
-def find_kept_state(target: str, search_path: Sequence[str]) -> tuple[KeptState, ...]:
+def find_kept_state(
+    target: str, search_path: Sequence[str], files: Files | None = None
+) -> tuple[KeptState, ...]:
     """
     Return what the application *target* keeps in one process, as far as its source tells.
 
-    *target* and *search_path* are as for `detect_interface`. Each name is reported once. Never
-    raises: what cannot be read keeps nothing.
+    The arguments are those of `detect_interface`. Each name is reported once. Never raises: what
+    cannot be read keeps nothing.
     """
     found: dict[str, KeptState] = {}
-    reading = _Reading(search_path)
+    reading = _Reading(search_path, files or Files())
     try:
         for location, body in reading.modules(target.partition(":")[0]):
             for name, state in find_in_module(body, location.shown):
@@ -84,8 +86,9 @@ def find_kept_state(target: str, search_path: Sequence[str]) -> tuple[KeptState,
 class _Reading:
     """The modules of the user's that an application imports, read once each, within bounds."""
 
-    def __init__(self, search_path: Sequence[str]) -> None:
+    def __init__(self, search_path: Sequence[str], files: Files) -> None:
         self._search_path = search_path
+        self._files = files
         self._is_users: dict[str, bool] = {}
 
     def is_users(self, top: str) -> bool:
@@ -106,12 +109,12 @@ class _Reading:
                 continue
             try:
                 location = locate(module, self._search_path)
-                source = read_source(location.path, bytes_left) if location.path else b""
-                body = parse_source(source)
+                path = location.path
+                body = self._files.statements(path, bytes_left) if path else []
             except UnreadableError:
                 continue
             yield location, body
-            bytes_left -= len(source)
+            bytes_left -= len(self._files.source(path)) if path else 0
             modules_left -= 1
             if not modules_left:
                 return

@@ -24,6 +24,7 @@ from functools import cache
 from gunicorn_autoconf.app import syntax
 from gunicorn_autoconf.app.finding import Finding, unknown
 from gunicorn_autoconf.app.frameworks import BY_VERSION, FRAMEWORKS, ON_THE_WAY, known_path
+from gunicorn_autoconf.app.reader import Reader
 from gunicorn_autoconf.app.scope import (
     END,
     Body,
@@ -38,7 +39,7 @@ from gunicorn_autoconf.app.scope import (
     start_of,
     walk,
 )
-from gunicorn_autoconf.app.source import NoModuleError, Reader, UnreadableError, locate
+from gunicorn_autoconf.app.source import Files, NoModuleError, UnreadableError, locate
 from gunicorn_autoconf.worker_classes import Interface
 
 MAX_HOPS = 8  # imports and calls, one behind the other
@@ -50,8 +51,8 @@ TOO_FAR = unknown(f"the application is more than {MAX_HOPS} steps away")
 class Tracer:
     """One search: names, then expressions, classes and calls."""
 
-    def __init__(self, search_path: Sequence[str]) -> None:
-        self._reader = Reader(search_path)
+    def __init__(self, search_path: Sequence[str], files: Files) -> None:
+        self._reader = Reader(search_path, files)
         self._body = cache(lambda node: Body(node.body))  # which many calls of a function share
 
     def find(self, module: str, expression: ast.expr) -> list[Term]:

@@ -1,4 +1,4 @@
-"""The ``gunicorn-autoconf`` command: the group of `explain`, `size` and `top`."""
+"""The ``gunicorn-autoconf`` command: the group of `explain`, `size`, `top` and `tune`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import gunicorn_autoconf
 from gunicorn_autoconf.cli.explain.command import explain
 from gunicorn_autoconf.cli.size.command import size
 from gunicorn_autoconf.cli.top.command import top
+from gunicorn_autoconf.cli.tune.command import tune
 from gunicorn_autoconf.errors import AutoconfError
 
 
@@ -57,3 +58,4 @@ def main() -> None:
 main.add_command(explain)
 main.add_command(size)
 main.add_command(top)
+main.add_command(tune)

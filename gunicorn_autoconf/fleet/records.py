@@ -2,9 +2,9 @@
 
 Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 
-Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `booted`, `ready`, `meter`
-and `exiting` in the worker, all else in the supervisor's thread. A worker that ends hands its last
-counters over before its slot is free. `total` takes these before it looks at the workers: one that
+Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready`, `meter` and
+`exiting` in the worker, all else in the supervisor's thread. When a worker ends, its last counters
+are kept before its slot is given back. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
 and no worker is in it twice.
 """
@@ -22,7 +22,6 @@ from gunicorn_autoconf.fleet.counters import REJECTED, Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.fleet.sample import WorkerSample
-from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
@@ -44,7 +43,7 @@ POLL_SECONDS = 0.02
 
 
 class _Note(NamedTuple):
-    """What stands on a worker object, on both sides of the fork."""
+    """What is kept on a worker object, in the arbiter and in the worker."""
 
     forked_at_seconds: float
     slot: int | None
@@ -57,13 +56,24 @@ class _Slot(NamedTuple):
     number: int
 
 
+class WorkerRecord(NamedTuple):
+    """A worker as the arbiter knows it."""
+
+    forked_at_seconds: float
+    report: BootReport | None
+    requests: int | None = None
+    """How many requests it has answered; None where its class does not count them."""
+    cpu_seconds: float | None = None
+    """The CPU time that it has used; None where requests are counted, or it is unknown."""
+
+
 class Ended(NamedTuple):
     """What is known of a worker that is gone."""
 
     last: WorkerSample | None
-    """What it used when it told of its end, or else when it was last seen."""
+    """What it used at its end, as it reported, or else when it was last seen."""
     is_orderly: bool | None
-    """Whether it told of its end; None where it could not."""
+    """Whether it reported its end; None where it could not."""
 
 
 class Tally(NamedTuple):
@@ -77,7 +87,7 @@ class Tally(NamedTuple):
 
 class WorkerRecords:
     """
-    The notes of one arbiter.
+    The records of one arbiter.
 
     Without shared memory the workers report nothing: no boots, no requests, no watchdog.
     """
@@ -97,19 +107,15 @@ class WorkerRecords:
         slot = self._page.take() if self._page else None
         setattr(worker, _NOTE, _Note(time.monotonic(), slot))
 
-    def booted(self, worker: Worker, memory: ProcessMemory) -> float | None:
-        """Write in *worker* that it has loaded; return the seconds since its fork, if known."""
-        report = self._report_of(worker, memory)
-        if report and (slot := self._slot(worker)):
-            slot.page.write(slot.number, report)
-        return report and report.boot_seconds
-
     def ready(self, worker: Worker, memory: ProcessMemory) -> float | None:
         """Write in *worker* that it can serve; return the seconds since its fork, if known."""
-        report = self._report_of(worker, memory)
-        if report and (slot := self._slot(worker)):
-            slot.page.write_ready(slot.number, report)
-        return report and report.boot_seconds
+        note: _Note | None = getattr(worker, _NOTE, None)
+        if note is None:
+            return None
+        report = BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
+        if slot := self._slot(worker):
+            slot.page.write(slot.number, report)
+        return report.boot_seconds
 
     def doubles(self, worker: Worker, region: Region) -> memoryview[float] | None:
         """Return the numbers of *region* in the slot of *worker*; None where it has no slot."""
@@ -160,10 +166,10 @@ class WorkerRecords:
 
     def end_start(self, worker: Worker) -> None:
         """
-        Tell the other workers of a start from the first one that it has failed.
+        Write in the first worker of a start that the start has failed, for the others to see.
 
-        Only when all of them are forked: Gunicorn 23 loses the news of a worker that gives up
-        while it forks another one.
+        Only when all of them are forked: Gunicorn 23 misses a worker that exits while it forks
+        another one.
         """
         slot = self._slot(worker)
         if slot is None:
@@ -175,10 +181,10 @@ class WorkerRecords:
 
     def wait_for_end(self, worker: Worker) -> bool:
         """
-        Return in another worker when the start has failed; False where nobody said so.
+        Return, in another worker, when the start has failed; False where none reports that.
 
-        The arbiter ends it when it hears of the first. Where our hooks around the fork are
-        replaced that signal may be lost, hence the patience with an end.
+        The arbiter ends this worker when the first one has exited. Where our hooks around the fork
+        are replaced, that signal may be lost: hence the time limits.
         """
         ends = time.monotonic() + FIRST_WORKER_SECONDS
         has_failed = False
@@ -196,7 +202,7 @@ class WorkerRecords:
         return {
             pid: WorkerRecord(
                 note.forked_at_seconds,
-                self._ready_report(pid, worker),
+                self._report(pid, worker),
                 counters[pid].requests if pid in counters else None,
                 None if pid in counters else read_cpu_seconds(pid),
             )
@@ -205,7 +211,7 @@ class WorkerRecords:
         }
 
     def seen(self, sample: Sample, pids: Iterable[int]) -> None:
-        """Keep what was measured last of each worker in *pids*; one that dies measures nothing."""
+        """Keep the last sample of each worker in *pids*: a dead one cannot be measured."""
         last = self._last | {worker.pid: worker for worker in sample.workers}
         self._last = {pid: last[pid] for pid in pids if pid in last}
 
@@ -215,7 +221,7 @@ class WorkerRecords:
             slot.page.write_exit(slot.number, memory)
 
     def ended(self, worker: Worker) -> Ended:
-        """Take the slot back of a *worker* that is gone; return what is known of its end."""
+        """Free the slot of a *worker* that is gone; return what is known of its end."""
         note: _Note | None = getattr(worker, _NOTE, None)
         last = self._last.pop(worker.pid, None)
         slot = self._slot(worker)
@@ -225,7 +231,7 @@ class WorkerRecords:
             self._ended.append(replace(counters, in_flight=0))
             self._fold_ended()
         memory = slot.page.read_exit(slot.number)
-        boot = self._ready_report(worker.pid, worker)
+        boot = self._report(worker.pid, worker)
         slot.page.free(slot.number)
         if memory and memory.uss_bytes is not None and memory.pss_bytes is not None:
             last = WorkerSample(
@@ -254,18 +260,12 @@ class WorkerRecords:
             return None
         return _Slot(self._page, note.slot)
 
-    def _report_of(self, worker: Worker, memory: ProcessMemory) -> BootReport | None:
-        note: _Note | None = getattr(worker, _NOTE, None)
-        if note is None:
-            return None
-        return BootReport(worker.pid, time.monotonic() - note.forked_at_seconds, *memory)
-
-    def _ready_report(self, pid: int, worker: Worker) -> BootReport | None:
+    def _report(self, pid: int, worker: Worker) -> BootReport | None:
         slot = self._slot(worker)
         if slot is None:
             # No boot report: use the first sample instead.
             return BootReport(pid, 0.0, 0, None, None)
-        report = slot.page.read_ready(slot.number)
+        report = slot.page.read(slot.number)
         return report if report and report.pid == pid else None
 
     def _counters_of(self, pid: int, worker: Worker, cpu_seconds: float | None) -> Counters | None:

@@ -13,14 +13,17 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.sample import BOOT_SECONDS, Sample, WorkerSample
-from gunicorn_autoconf.fleet.shared_page import BootReport
 from gunicorn_autoconf.machine.descendants import list_descendants
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, MemorySupply, ProcessMemory
 from gunicorn_autoconf.machine.process_memory import read_process_memory, read_rss, read_swapped
 from gunicorn_autoconf.units import MIB
+
+if TYPE_CHECKING:
+    from gunicorn_autoconf.fleet.records import WorkerRecord
+    from gunicorn_autoconf.fleet.shared_page import BootReport
 
 # How many points of a worker's past are kept; when there are more, every second one is dropped and
 # points are noted half as often.
@@ -71,17 +74,6 @@ class Readers(NamedTuple):
 
 
 DEFAULT_READERS = Readers()
-
-
-class WorkerRecord(NamedTuple):
-    """A worker as the arbiter knows it."""
-
-    forked_at_seconds: float
-    report: BootReport | None
-    requests: int | None = None
-    """How many requests it has answered; None where its class does not count them."""
-    cpu_seconds: float | None = None
-    """The CPU time that it has used; None where requests are counted, or it is unknown."""
 
 
 class WorkerPast:

@@ -34,9 +34,9 @@ COPIES = 10
 # Where each part of a slot begins, in bytes. Each report begins with its state, which is set by
 # itself: `struct` sets what it writes to 0 first, and a state of 0 is a free slot.
 _WORD_BYTES = 8
-_BOOT_AT = 0
-_READY_AT = 48
-_EXIT_AT = 96
+_SLOT_AT = 0
+_REPORT_AT = 8
+_EXIT_AT = 56
 # What workers write for each request has cache lines (64 bytes) of its own: two workers that share
 # one take it from each other at every store.
 _COUNTERS_AT = 128
@@ -56,7 +56,7 @@ class Region(Enum):
 
 
 class BootReport(NamedTuple):
-    """What a worker wrote when it had loaded the application, and again when it could serve."""
+    """What a worker wrote when it could serve."""
 
     pid: int
     boot_seconds: float
@@ -82,23 +82,22 @@ class SharedPage:
     def take(self) -> int | None:
         """Return a slot of one's own, empty; None where all are taken."""
         for slot in range(self._slots):
-            if self._state(slot, _BOOT_AT) == _FREE:
+            if self._state(slot, _SLOT_AT) == _FREE:
                 self._page[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES] = bytes(_SLOT_BYTES)
-                self._set_state(slot, _BOOT_AT, _TAKEN)
+                self._set_state(slot, _SLOT_AT, _TAKEN)
                 return slot
         return None
 
     def free(self, slot: int) -> None:
         """Give *slot* back; its worker has ended."""
-        self._set_state(slot, _BOOT_AT, _FREE)
+        self._set_state(slot, _REPORT_AT, _FREE)
+        self._set_state(slot, _SLOT_AT, _FREE)
 
     def write(self, slot: int, report: BootReport) -> None:
-        """Write in *slot*, in the worker, that it has loaded the application."""
-        self._write_report(slot, _BOOT_AT, report)
-
-    def write_ready(self, slot: int, report: BootReport) -> None:
         """Write in *slot*, in the worker, that it can serve."""
-        self._write_report(slot, _READY_AT, report)
+        offset = slot * _SLOT_BYTES + _REPORT_AT + _WORD_BYTES
+        _REPORT.pack_into(self._page, offset, *report[:2], *_encode(report[2:]))
+        self._set_state(slot, _REPORT_AT, _WRITTEN)
 
     def write_exit(self, slot: int, memory: ProcessMemory) -> None:
         """Write in *slot*, in the worker, what it uses at its end."""
@@ -108,12 +107,12 @@ class SharedPage:
 
     def fail(self, slot: int) -> None:
         """Write in *slot*, in the worker, that the start has failed."""
-        self._set_state(slot, _BOOT_AT, _FAILED)
+        self._set_state(slot, _SLOT_AT, _FAILED)
 
     @property
     def has_failed(self) -> bool:
         """Whether any worker has written that the start has failed."""
-        return any(self._state(slot, _BOOT_AT) == _FAILED for slot in range(self._slots))
+        return any(self._state(slot, _SLOT_AT) == _FAILED for slot in range(self._slots))
 
     @property
     def taken(self) -> int:
@@ -122,16 +121,16 @@ class SharedPage:
 
     def taken_slots(self) -> list[int]:
         """Return the slots that are given out, also to workers that boot or have just ended."""
-        states = self._words[_BOOT_AT :: _SLOT_BYTES // _WORD_BYTES].tolist()
+        states = self._words[_SLOT_AT :: _SLOT_BYTES // _WORD_BYTES].tolist()
         return [slot for slot, state in enumerate(states) if state != _FREE]
 
     def read(self, slot: int) -> BootReport | None:
-        """Return what the worker of *slot* wrote when it had loaded; None until then."""
-        return self._read_report(slot, _BOOT_AT)
-
-    def read_ready(self, slot: int) -> BootReport | None:
         """Return what the worker of *slot* wrote when it could serve; None until then."""
-        return self._read_report(slot, _READY_AT)
+        if self._state(slot, _REPORT_AT) != _WRITTEN:
+            return None
+        offset = slot * _SLOT_BYTES + _REPORT_AT + _WORD_BYTES
+        pid, seconds, *sizes = _REPORT.unpack_from(self._page, offset)
+        return BootReport(pid, seconds, *_memory(sizes))
 
     def read_exit(self, slot: int) -> ProcessMemory | None:
         """Return what the worker of *slot* used at its end; None where it did not tell."""
@@ -153,18 +152,6 @@ class SharedPage:
         at, length = region.value
         begin = slot * _SLOT_BYTES + at
         return memoryview(self._page)[begin : begin + length]
-
-    def _write_report(self, slot: int, at: int, report: BootReport) -> None:
-        offset = slot * _SLOT_BYTES + at + _WORD_BYTES
-        _REPORT.pack_into(self._page, offset, *report[:2], *_encode(report[2:]))
-        self._set_state(slot, at, _WRITTEN)
-
-    def _read_report(self, slot: int, at: int) -> BootReport | None:
-        if self._state(slot, at) != _WRITTEN:
-            return None
-        offset = slot * _SLOT_BYTES + at + _WORD_BYTES
-        pid, seconds, *sizes = _REPORT.unpack_from(self._page, offset)
-        return BootReport(pid, seconds, *_memory(sizes))
 
     def _state(self, slot: int, at: int) -> int:
         return self._words[(slot * _SLOT_BYTES + at) // _WORD_BYTES]

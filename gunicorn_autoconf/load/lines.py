@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from gunicorn_autoconf.load.capacity import Bound, Load
+from gunicorn_autoconf.load.follow import Cause, Change
+from gunicorn_autoconf.load.verdict import Cause as VerdictCause
+from gunicorn_autoconf.load.verdict import Verdict
+from gunicorn_autoconf.units import plural
 
 PREFIX = "gunicorn-autoconf: "
 
@@ -60,6 +66,110 @@ def load_fields(load: Load) -> dict[str, object]:
         "stalls": load.stalls,
         "bound_by": load.bound_by.value,
     }
+
+
+def render_verdict(verdict: Verdict) -> str:
+    """Return the line of a verdict: what was measured, what it costs, what to do."""
+    request = verdict.request
+    whole, computing = request.whole_seconds, request.computing_seconds
+    could = f"{_two_digits(verdict.could_per_second)}/s"
+    cores = "core" if verdict.cores == 1 else "cores"
+    most = f"{verdict.cores:g} {cores} could {could}"
+    now = f"{_two_digits(verdict.now_per_second)}/s"
+    if verdict.cause is VerdictCause.BLOCKS:
+        blocking = render_duration(request.blocking_seconds or 0.0)
+        return (
+            f"{PREFIX}requests block their event loop for {blocking} and compute for "
+            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} "
+            f"can answer {now}, {most}; call what waits in a thread, or await it"
+        )
+    if verdict.cause is VerdictCause.POOL:
+        return (
+            f"{PREFIX}requests wait for a thread of a pool and compute for "
+            f"{render_duration(computing)}: {verdict.slots} "
+            f"threads can answer {now}, more could {could}; {_remedy(verdict)}"
+        )
+    each = "" if verdict.slots == verdict.workers else f", {verdict.slots} requests at once,"
+    if not verdict.is_cores:
+        most = f"more threads could {could}"
+    return (
+        f"{PREFIX}requests compute {render_duration(computing)} of their {render_duration(whole)}: "
+        f"{plural(verdict.workers, 'worker')}{each} can answer {now}, {most}; "
+        f"{_remedy(verdict)} if your code is thread-safe"
+    )
+
+
+def render_change(change: Change, *, would: bool = False) -> str:
+    """Return the line of another count of workers."""
+    guard = "load guard would" if would else "load guard:"
+    old, new = change.before, change.workers
+    if change.cause is Cause.IN_VAIN:
+        after, before = _two_digits(change.load.rate), _two_digits(change.rate_before)
+        return (
+            f"{PREFIX}{guard} go back from {old} to {new} workers: {old} answer {after}/s, "
+            f"fewer answered {before}/s; not tried again for an hour"
+        )
+    if change.cause is Cause.QUIET:
+        return (
+            f"{PREFIX}{guard} shrink from {old} to {new} workers: little load for 10 minutes, "
+            f"the plan is {change.planned}"
+        )
+    load = change.load
+    waiting = f", {load.waiting:.0f} waiting" if load.waiting else ""
+    connections = (
+        "" if change.connections is None else f"; up to {change.connections} database connections"
+    )
+    return (
+        f"{PREFIX}{guard} grow from {old} to {new} workers: all are busy, "
+        f"cores {load.cores_fraction * 100:.0f} %{waiting}{connections}"
+    )
+
+
+def change_fields(change: Change) -> dict[str, object]:
+    """Return what `render_change` says, as fields of a record."""
+    return {
+        "cause": change.cause.value,
+        "before_workers": change.before,
+        "workers": change.workers,
+        "planned_workers": change.planned,
+        "requests_per_second": round(change.load.rate, 3),
+        "cores_fraction": round(change.load.cores_fraction, 4),
+        "waiting": _rounded(change.load.waiting),
+    }
+
+
+def verdict_fields(verdict: Verdict) -> dict[str, object]:
+    """Return what `render_verdict` says, as fields of a record."""
+    request = verdict.request
+    return {
+        "cause": verdict.cause.value,
+        "workload": verdict.workload and verdict.workload.value,
+        "requests": request.requests,
+        "request_seconds": _rounded(request.whole_seconds),
+        "computing_seconds": _rounded(request.computing_seconds),
+        "blocking_seconds": _rounded(request.blocking_seconds),
+        "requests_per_second": round(verdict.now_per_second, 3),
+        "possible_per_second": round(verdict.could_per_second, 3),
+    }
+
+
+def _remedy(verdict: Verdict) -> str:
+    if verdict.workload is None:
+        return f"set threads to {verdict.threads}"
+    return f"set GUNICORN_WORKLOAD={verdict.workload.value}"
+
+
+def _two_digits(count: float) -> str:
+    """
+    Return a number with its first two digits: more is not known.
+
+    >>> _two_digits(667.3), _two_digits(48.1), _two_digits(0.512), _two_digits(12345)
+    ('670', '48', '0.51', '12,000')
+    """
+    if count <= 0:
+        return "0"
+    digits = 1 - math.floor(math.log10(count))
+    return f"{round(count, digits):,.{max(digits, 0)}f}"
 
 
 def render_duration(seconds: float) -> str:

@@ -37,7 +37,7 @@ def _children(pid: int) -> list[int]:
         return found
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as children:
                 found += map(int, children.read(MAX_CHARACTERS).split())
         except (OSError, ValueError):
             continue

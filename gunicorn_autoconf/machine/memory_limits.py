@@ -7,7 +7,6 @@ Reads files below the root of a `Tree` and asks the `Host`. Never raises.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gunicorn_autoconf.machine import cgroup_tree, kernel_files
 from gunicorn_autoconf.machine.facts import MemoryLimit, MemorySupply, Origin
@@ -52,8 +51,8 @@ def _limit_by_lxcfs(tree: Tree, host: Host, shown: MemoryLimit) -> tuple[MemoryL
     kernel_bytes = tree.call("os.sysconf", host.kernel_memory) or 0
     if shown.limit_bytes >= kernel_bytes * (1 - ROUNDING_FRACTION):
         return ()
-    origin = replace(shown.origin, text=f"{shown.origin.text}, by lxcfs")
-    return (replace(shown, origin=origin),)
+    origin = shown.origin._replace(text=f"{shown.origin.text}, by lxcfs")
+    return (shown._replace(origin=origin),)
 
 
 def _read_physical(tree: Tree, host: Host) -> MemoryLimit | None:

@@ -91,7 +91,8 @@ PLATFORMS: tuple[PlatformRow, ...] = (
         variables=("RAILWAY_DEPLOYMENT_ID", "RAILWAY_REPLICA_ID"),
         grace_seconds=0,
         grace_setting="RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
-        source="docs.railway.com/variables/reference: draining seconds, default 0",
+        # An answer in Railway's forum says 3 s; its documentation says 0 in three places.
+        source="docs.railway.com/variables/reference: default 0 s from SIGTERM to SIGKILL",
         grace_variable="RAILWAY_DEPLOYMENT_DRAINING_SECONDS",
         cpu_hint="Set GUNICORN_CPUS to the vCPUs of the service's limit.",
     ),

@@ -22,7 +22,7 @@ def read_process_memory(pid: int | None = None) -> ProcessMemory | None:
     pid = os.getpid() if pid is None else pid
     # psutil reads the same file; to import it takes 12 ms and 2 MiB in each worker.
     try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
             return _parse_rollup(rollup.read(MAX_CHARACTERS))
     except (OSError, ValueError):  # MalformedFileError, or what is no ASCII
         return _ask_psutil(pid)
@@ -36,7 +36,7 @@ def read_rss(pid: int) -> int | None:
         Linux, filesystems/proc.rst, "statm".
     """
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+        with open(f"/proc/{pid}/statm", encoding="utf-8") as statm:
             return int(statm.read(MAX_CHARACTERS).split()[1]) * os.sysconf("SC_PAGE_SIZE") or None
     except (OSError, ValueError, IndexError):
         return None
@@ -52,10 +52,10 @@ def read_swapped(pid: int) -> int:
         Linux, filesystems/proc.rst, "VmSwap" and "SwapPss".
     """
     try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
             if not parse_kb_field(status.read(MAX_CHARACTERS), "VmSwap"):
                 return 0
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
             return parse_kb_field(rollup.read(MAX_CHARACTERS), "SwapPss") or 0
     except (OSError, ValueError):
         return 0

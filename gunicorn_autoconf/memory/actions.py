@@ -1,9 +1,11 @@
-"""What the memory guard may do, and what it says is to be done. Pure."""
+"""What the memory guard may do, and what it decides to do. Pure."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import NamedTuple
+
+from gunicorn_autoconf.memory.why import TooMany, Why
 
 
 class Kind(str, Enum):
@@ -19,21 +21,15 @@ class Action(NamedTuple):
     """One thing to do, and why."""
 
     kind: Kind
-    reason: str
+    why: Why | None = None
     add: int = 0
     """Grow: how many workers to add."""
+    remove: int = 1
+    """Shrink: how many to retire."""
     pid: int = 0
     """Recycle: which worker. Keep: which one would go if that helped; 0 for none."""
     replacement_first: bool = False
     """Recycle: whether there is room for the replacement beside it."""
-
-
-class TooMany(NamedTuple):
-    """A count that OOM kills have shown to be too high."""
-
-    fits: int
-    """The count to go down to."""
-    reason: str
 
 
 class Permissions(NamedTuple):

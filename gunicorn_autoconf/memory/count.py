@@ -8,8 +8,8 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.need import Needed
 from gunicorn_autoconf.memory.plans import Plans
+from gunicorn_autoconf.memory.why import Crowded, Needs, NoWorkYet, Room
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
-from gunicorn_autoconf.units import format_bytes
 
 GONE_FRACTION = 0.02
 # Workers smaller by this factor would have to fit for a count to be kept: 95 % of the limit.
@@ -25,17 +25,14 @@ def shrink(
         return None
     too_many = permissions.too_many
     if too_many and too_many.fits < now.target:
-        return Action(Kind.SHRINK, f"{too_many.reason}, the plan is {too_many.fits}")
+        return Action(Kind.SHRINK, too_many)
     if not now.is_settled or not needed.reached or len(history) < 2:
         return None
     if history[-2].limit_bytes != now.limit_bytes:
-        return None  # A limit that is told once may be gone with the next sample.
+        return None  # A limit that shows once may be gone with the next sample.
     size_bytes = max(needed.reached, needed.declared or 0)
     wanted = max(plans.alone(round(size_bytes * SLACK)), 1)
-    if wanted >= now.target:
-        return None
-    reason = f"workers need {format_bytes(size_bytes)}, the plan is {wanted}"
-    return Action(Kind.SHRINK, reason)
+    return Action(Kind.SHRINK, Needs(size_bytes, wanted)) if wanted < now.target else None
 
 
 def give_way(
@@ -57,32 +54,34 @@ def give_way(
         return None  # Little of a worker is its own, or others took too much: it helps nobody.
     own_bytes = sum(worker.size_bytes for worker in now.workers)
     others_bytes = max(now.limit_bytes - now.headroom_bytes - own_bytes, 0)
-    return Action(
-        Kind.SHRINK,
-        f"{format_bytes(max(now.headroom_bytes, 0))} left of {format_bytes(now.limit_bytes)}, "
-        f"others use {format_bytes(others_bytes)}; the plan is {wanted}",
-    )
+    why = Crowded(max(now.headroom_bytes, 0), now.limit_bytes, others_bytes, wanted)
+    return Action(Kind.SHRINK, why)
 
 
 def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) -> Action | None:
     """Add workers where more are planned."""
     if not (permissions.resizing and permissions.growing and now.is_settled):
         return None
-    largest = max(_with_growth(worker) for worker in now.workers)
-    has_evidence = _have_worked(now, leaking=permissions.leaking)
-    # Before there is evidence, no idle worker is small: the first guess holds.
-    size_bytes = max(needed.largest, largest if has_evidence else needed.first)
+    has_evidence = have_worked(now, leaking=permissions.leaking)
+    size_bytes = size_to_grow_by(now, permissions, needed)
     wanted = plans.beside(size_bytes)
     if permissions.most is not None:
         wanted = min(wanted, permissions.most)
     if wanted <= now.target:
         return None
     if not has_evidence:
-        return Action(Kind.GROW, f"workers have not worked yet, the plan is {wanted}", add=1)
-    reason = f"workers need up to {format_bytes(size_bytes)}, the plan is {wanted}"
+        return Action(Kind.GROW, NoWorkYet(wanted), add=1)
     # Without a count of requests the evidence is weaker: one at a time.
     most = now.target if all(worker.requests is not None for worker in now.workers) else 1
-    return Action(Kind.GROW, reason, add=min(most, wanted - now.target))
+    return Action(Kind.GROW, Room(size_bytes, wanted), add=min(most, wanted - now.target))
+
+
+def size_to_grow_by(now: Sample, permissions: Permissions, needed: Needed) -> int:
+    """Return what each worker is taken to need before there are more of them."""
+    if have_worked(now, leaking=permissions.leaking):
+        return max(needed.largest, *(_with_growth(worker) for worker in now.workers))
+    # Before there is evidence, no idle worker is small: the first guess holds.
+    return max(needed.largest, needed.first)
 
 
 def _with_growth(worker: WorkerSample) -> int:
@@ -90,7 +89,7 @@ def _with_growth(worker: WorkerSample) -> int:
     return round(worker.size_bytes * (1 if worker.is_flat else GROWTH_ALLOWANCE))
 
 
-def _have_worked(now: Sample, *, leaking: bool) -> bool:
+def have_worked(now: Sample, *, leaking: bool) -> bool:
     """Whether all workers have worked and stop growing; half of them where one leaks for ever."""
     known = sum(worker.has_worked and worker.is_slowing for worker in now.workers)
     return known == now.target or (leaking and known * 2 >= now.target)

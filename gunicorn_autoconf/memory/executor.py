@@ -103,7 +103,8 @@ class Executor:
         # Workers that Gunicorn tells to exit because we lowered its count. Only their name depends
         # on it: an operator who raises the count at once may keep them.
         self._dismissed: set[int] = set()
-        self.is_stood_down = False
+        # An operator may have changed the count before.
+        self.is_stood_down = server.num_workers != server.cfg.workers
 
     @property
     def is_busy(self) -> bool:
@@ -125,7 +126,7 @@ class Executor:
             if action.kind is Kind.GROW:
                 wanted = wanted._replace(workers=count + action.add)
             elif action.kind is Kind.SHRINK:
-                wanted = wanted._replace(workers=max(count - 1, 1), awaits_boots=False)
+                wanted = wanted._replace(workers=max(count - action.remove, 1), awaits_boots=False)
             elif action.replacement_first:
                 before = frozenset(worker.pid for worker in sample.workers)
                 wanted = wanted._replace(victim=action.pid, before=before)

@@ -14,8 +14,6 @@ from gunicorn_autoconf.fleet.sample import Sample
 
 WINDOW_FRACTION = 0.25
 BITES_SECONDS = 15.0
-# A headroom that lasts longer is not worth a word.
-SHOWN_SECONDS = 60
 
 
 def is_short(history: Sequence[Sample], seconds: float) -> bool:
@@ -86,9 +84,3 @@ def _lost_bytes(before: Sample, now: Sample) -> int:
     )
     freed = sum(size for pid, size in earlier.items() if pid not in still_there)
     return before.headroom_bytes - now.headroom_bytes - boots + freed
-
-
-def render_left(history: Sequence[Sample]) -> str:
-    """Return when the memory will be gone, to be added to a line; empty where it lasts."""
-    left = seconds_left(history)
-    return f", gone in {max(left, 0):.1f} s" if left is not None and left < SHOWN_SECONDS else ""

@@ -36,12 +36,12 @@ from collections.abc import Sequence
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.count import give_way, grow, shrink
-from gunicorn_autoconf.memory.forecast import is_short, loss, render_left, seconds_left
+from gunicorn_autoconf.memory.forecast import is_short, loss, seconds_left
 from gunicorn_autoconf.memory.need import Needed
 from gunicorn_autoconf.memory.plans import Plans
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
+from gunicorn_autoconf.memory.why import GrowsBack, Leak
 from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
-from gunicorn_autoconf.units import format_bytes
 
 CRITICAL_FRACTION = 0.05
 EXPECTED_FACTOR = 1.10
@@ -70,16 +70,14 @@ def decide(
         timing: How patient the guard is, and how early it acts.
     """
     now = history[-1]
-    if not now.workers:
-        return Action(Kind.KEEP, "no worker is measured")
-    if now.limit_bytes <= 0:
-        return Action(Kind.KEEP, "the limit is 0")
+    if not now.workers or now.limit_bytes <= 0:
+        return Action(Kind.KEEP)
     return (
         shrink(history, permissions, needed, plans)
         or _recycle(history, permissions, needed, plans, timing)
         or give_way(history, permissions, needed, plans)
         or grow(now, permissions, needed, plans)
-        or Action(Kind.KEEP, "as planned")
+        or Action(Kind.KEEP)
     )
 
 
@@ -137,31 +135,29 @@ def _recycle(
         # Recycles do not help: fewer may. What fits is left alone, to show what it comes to.
         size_bytes = max(worker.size_bytes for worker in suspects)
         wanted = max(plans.alone(size_bytes), 1)
-        again = f"each replacement has soon grown to {format_bytes(size_bytes)} again"
-        return (
-            Action(Kind.SHRINK, f"{again}, the plan is {wanted}") if wanted < now.target else None
-        )
+        why = GrowsBack(size_bytes, wanted)
+        return Action(Kind.SHRINK, why) if wanted < now.target else None
     victim = _victim(history, suspects, permissions, timing)
     if victim is None:
         largest = max(grown, key=lambda worker: worker.freed_bytes)
-        again = f"its replacement would grow to {format_bytes(largest.size_bytes)} again"
         is_vain = permissions.churning or not suspects
         full = now.headroom_fraction < CRITICAL_FRACTION
-        return Action(Kind.KEEP, again, pid=largest.pid) if is_vain and full else None
+        keep = Action(Kind.KEEP, GrowsBack(largest.size_bytes), pid=largest.pid)
+        return keep if is_vain and full else None
     room = _has_room(history)
     booted = sum(worker.is_booted for worker in now.workers)
     is_over = all(is_short(part, _last_call_seconds(now)) for part in parts)
     if booted == 1 and not (room or is_over or now.headroom_fraction < CRITICAL_FRACTION):
         return None
-    helpers = f" and {format_bytes(victim.helper_bytes)} in helpers" if victim.helpers else ""
-    return Action(
-        Kind.RECYCLE,
-        f"{format_bytes(now.headroom_bytes)} left of {format_bytes(now.limit_bytes)}"
-        f"{render_left(history)}; it uses {format_bytes(victim.uss_bytes)}{helpers}, "
-        f"{format_bytes(victim.boot_uss_bytes or 0)} at boot",
-        pid=victim.pid,
-        replacement_first=room,
+    leak = Leak(
+        headroom_bytes=now.headroom_bytes,
+        limit_bytes=now.limit_bytes,
+        left_seconds=seconds_left(history),
+        uss_bytes=victim.uss_bytes,
+        boot_uss_bytes=victim.boot_uss_bytes or 0,
+        helper_bytes=victim.helper_bytes if victim.helpers else None,
     )
+    return Action(Kind.RECYCLE, leak, pid=victim.pid, replacement_first=room)
 
 
 def _is_expected(worker: WorkerSample, now: Sample, needed: Needed, plans: Plans) -> bool:

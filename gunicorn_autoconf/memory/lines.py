@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
+from gunicorn_autoconf.memory.boot_line import in_mib, pairs
+from gunicorn_autoconf.memory.oom_lines import Doubt
+from gunicorn_autoconf.memory.why import (
+    Crowded,
+    GrowsBack,
+    Leak,
+    Needs,
+    NoWorkYet,
+    Room,
+    TooMany,
+    Why,
+)
 from gunicorn_autoconf.plan.budget import MemoryBudget
-from gunicorn_autoconf.units import MIB
+from gunicorn_autoconf.units import MIB, format_bytes
 
 PREFIX = "gunicorn-autoconf: "
+# A headroom that lasts longer is not worth a word.
+SHOWN_SECONDS = 60
 
 
-def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemory) -> str:
-    """Return the line of a worker that can serve: it has *what*, "booted" or "ready"."""
-    took = f" in {seconds:.2f} s" if seconds is not None else ""
-    sizes = {"rss": memory.rss_bytes, "pss": memory.pss_bytes, "uss": memory.uss_bytes}
-    return f"worker {pid} {what}{took}: {_pairs(sizes)}"
+class Exit(Enum):
+    """How a worker ended, OOM kills apart."""
+
+    EXITED = "exited"
+    RETIRED = "was retired by the memory guard"
+    TIMEOUT = "was killed by Gunicorn after timeout"
+    LONG_REQUEST = "was killed as its request ran longer than GUNICORN_REQUEST_TIMEOUT"
+    LOST = "ended without its exit hooks"
 
 
 def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:
@@ -33,7 +51,7 @@ def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | 
         **(beside.worth_showing(sample.limit_bytes) if beside else {}),
     }
     workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
-    return f"{PREFIX}memory workers={len(sample.workers)} {_pairs(totals)}{workers}"
+    return f"{PREFIX}memory workers={len(sample.workers)} {pairs(totals)}{workers}"
 
 
 def memory_fields(
@@ -65,15 +83,81 @@ def render_action(action: Action, *, would: bool = False) -> str:
         what = f"keep worker {action.pid}"
     else:
         what = "shrink by 1"
-    return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}: {action.reason}"
+    why = f": {render_why(action.why)}" if action.why else ""
+    return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}{why}"
 
 
-def render_exit(pid: int, last: WorkerSample | None, cause: str) -> str:
-    """Return the line of a worker that has ended: the *cause* and what was seen of it last."""
+def render_why(why: Why) -> str:
+    """Return in words why the guard acts."""
+    match why:
+        case Needs(size, planned):
+            return f"workers need {format_bytes(size)}, the plan is {planned}"
+        case Room(size, planned):
+            return f"workers need up to {format_bytes(size)}, the plan is {planned}"
+        case NoWorkYet(planned):
+            return f"workers have not worked yet, the plan is {planned}"
+        case Crowded(headroom, limit, others, planned):
+            left = f"{format_bytes(headroom)} left of {format_bytes(limit)}"
+            return f"{left}, others use {format_bytes(others)}; the plan is {planned}"
+        case TooMany(fits, (before, after)):
+            return f"OOM kill after the growth from {before} to {after}, the plan is {fits}"
+        case TooMany(fits, None, float() as seconds):
+            return f"2 OOM kills in {seconds:.0f} s, the plan is {fits}"
+        case TooMany(fits):
+            return f"a worker was OOM-killed beside others, the plan is {fits}"
+        case GrowsBack(size, None):
+            return f"its replacement would grow to {format_bytes(size)} again"
+        case GrowsBack(size, planned):
+            again = f"each replacement has soon grown to {format_bytes(size)} again"
+            return f"{again}, the plan is {planned}"
+    return _leak(why)
+
+
+def _leak(leak: Leak) -> str:
+    left, helpers = (
+        f"{format_bytes(leak.headroom_bytes)} left of {format_bytes(leak.limit_bytes)}",
+        "",
+    )
+    if leak.left_seconds is not None and leak.left_seconds < SHOWN_SECONDS:
+        left += f", gone in {max(leak.left_seconds, 0):.1f} s"
+    if leak.helper_bytes is not None:
+        helpers = f" and {format_bytes(leak.helper_bytes)} in helpers"
+    boot = f"{format_bytes(leak.boot_uss_bytes)} at boot"
+    return f"{left}; it uses {format_bytes(leak.uss_bytes)}{helpers}, {boot}"
+
+
+def render_exit(
+    pid: int,
+    last: WorkerSample | None,
+    how: Exit,
+    *,
+    counts_oom: bool = False,
+    doubt: Doubt | None = None,
+) -> str:
+    """
+    Return the line of a worker that has ended, with what was seen of it last.
+
+    Args:
+        pid: The worker's.
+        last: What was seen of it last.
+        how: What ended it.
+        counts_oom: Whether the kernel counts OOM kills, so that it was none if not counted.
+        doubt: Why an OOM kill that it counted was hardly this worker's.
+    """
+    cause = how.value
+    was_killed = how in (Exit.TIMEOUT, Exit.LONG_REQUEST, Exit.LOST)
+    if was_killed and doubt:
+        cause += (
+            ", probably not by the kernel's OOM killer: it took a process, but "
+            f"{format_bytes(doubt.left_bytes)} of {format_bytes(doubt.limit_bytes)} are in use, "
+            f"and this one had {format_bytes(doubt.largest_bytes)} at most"
+        )
+    elif was_killed and counts_oom:
+        cause += ", not by the kernel's OOM killer"
     if last is None:
         return f"worker {pid} {cause}"
     sizes = {"uss": last.uss_bytes, "boot_uss": last.boot_uss_bytes, "pss": last.pss_bytes}
-    return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {_pairs(sizes)}"
+    return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {pairs(sizes)}"
 
 
 def _worker(worker: WorkerSample) -> str:
@@ -83,13 +167,5 @@ def _worker(worker: WorkerSample) -> str:
     helpers = ""
     if worker.helpers:
         several = "s" * (worker.helpers != 1)
-        helpers = f"+{_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
-    return f"{worker.pid}={_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"
-
-
-def _pairs(sizes: dict[str, int | None]) -> str:
-    return " ".join(f"{name}={_mib(size)}" for name, size in sizes.items() if size is not None)
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / MIB:.1f}MiB"
+        helpers = f"+{in_mib(worker.helper_bytes)} in {worker.helpers} helper{several}"
+    return f"{worker.pid}={in_mib(worker.uss_bytes)}({growth:+.1f}){helpers}"

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events
+from gunicorn_autoconf.machine.memory_events import Events
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
 # What ended last has this time to be reaped, and to claim its kill.
@@ -85,20 +85,23 @@ class OomWatch:
         read: Callable[[], Sequence[Events]],
         own: Callable[[Sequence[Events]], int | None],
         timing: Timing = DEFAULT,
+        *,
+        before: Sequence[Events] | None = None,
     ) -> None:
         """
-        Begin: what was counted before is of no interest.
+        Begin; kills that *before* already counts are ignored.
 
         Args:
             read: The counters of each level.
-            own: Our own count of kills in what *read* returned; None where it is not told.
-            timing: How long a kill may go unclaimed where nobody knows whether workers are well.
+            own: Our own count of kills in what *read* returned; None where the kernel has none.
+            timing: How long a kill may go unclaimed where it is unknown whether workers are well.
+            before: The counters before the first fork; where None, they are read now.
         """
         self._read = read
         self._own = own
         self._claim_seconds = timing.claim_seconds
         self._lock = threading.RLock()
-        self._events = read()
+        self._events = read() if before is None else before
         self._known = own(self._events)
         self._kills: list[Kill] = []
         self._well_since: float | None = None
@@ -169,8 +172,3 @@ class OomWatch:
                 level = reached_at(self._events, events)
             self._kills += [Kill(now, level)] * (count - self._known)
         self._known, self._events = count, events
-
-
-def no_events() -> tuple[Events, ...]:
-    """Return the counters where there are none."""
-    return (NO_EVENTS,)

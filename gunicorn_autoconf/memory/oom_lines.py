@@ -35,6 +35,15 @@ class OomKill(NamedTuple):
     while_ending: bool = False
 
 
+class Doubt(NamedTuple):
+    """Why a worker that is gone was hardly what the OOM killer took: too little became free."""
+
+    limit_bytes: int
+    left_bytes: int
+    largest_bytes: int
+    """What the worker can have used at most."""
+
+
 def render_oom(pid: int, last: WorkerSample | None, kill: OomKill) -> str:
     """Return the line of a worker that the kernel killed for want of memory."""
     facts = []

@@ -29,9 +29,17 @@ class Plans(NamedTuple):
 
 
 def plans_for(
-    machine: Machine, declaration: Declaration, application: Finding | None = None
+    machine: Machine,
+    declaration: Declaration,
+    application: Finding | None = None,
+    *,
+    load_workers: int = 0,
 ) -> Plans:
-    """Return how many workers are planned on *machine* as it is now."""
+    """
+    Return how many workers are planned on *machine* as it is now.
+
+    Where the load needs *load_workers*, these are planned, if they fit.
+    """
     beside = _within_limits(machine)
     memory = beside.memory
     alone = replace(
@@ -50,7 +58,9 @@ def plans_for(
                 worker_memory_bytes=max(size_bytes, 1),
                 sources={**declaration.sources, "worker_memory_bytes": "measured"},
             )
-            workers: int = plan(where, needs, application=application).settings["workers"]
+            workers: int = plan(
+                where, needs, application=application, load_workers=load_workers
+            ).settings["workers"]
             return workers
 
         return workers_for
@@ -72,4 +82,4 @@ def _within_limits(machine: Machine) -> Machine:
 
 
 def _unused(level: MemoryLimit) -> MemoryLimit:
-    return replace(level, working_set_bytes=None)
+    return level._replace(working_set_bytes=None)

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from gunicorn_autoconf.memory.actions import TooMany
 from gunicorn_autoconf.memory.need import REMEMBER_KILL_SECONDS
+from gunicorn_autoconf.memory.why import TooMany
 
 # A kill so soon after a step upwards is the step's fault: new workers have met their first load.
 STEP_SECONDS = 300.0
@@ -76,14 +76,14 @@ class Steps:
         after_step = self._grown is not None and now - self._grown[0] < STEP_SECONDS
         if beside < count <= alone:
             # Others took the memory: the count comes back when they leave.
-            self._too_many = TooMany(max(beside, 1), "a worker was OOM-killed beside others")
+            self._too_many = TooMany(max(beside, 1))
         elif self._grown and after_step and count > self._grown[1]:
             before = self._grown[1]
-            self._too_many = TooMany(before, f"OOM kill after the growth from {before} to {count}")
+            self._too_many = TooMany(before, grown=(before, count))
         elif len(self._kills) == 2 and now - self._kills[0] < KILLS_SECONDS:
             seconds = max(now - self._kills[0], 1)
             fits = max(min(count - 1, beside), 1)
-            self._too_many = TooMany(fits, f"2 OOM kills in {seconds:.0f} s")
+            self._too_many = TooMany(fits, seconds=seconds)
         else:
             return
         self._kills.clear()

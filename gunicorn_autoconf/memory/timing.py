@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS
 
@@ -10,8 +10,7 @@ from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS
 LOW_FRACTION = 0.10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(NamedTuple):
     """
     The guard's waiting times and thresholds. Nothing but a test needs other than the defaults.
 
@@ -23,6 +22,7 @@ class Timing:
         fastest_seconds: Time between two samples while the limit is near.
         patience_seconds: How long to wait for a worker to boot, and for Gunicorn to handle a signal
             that was sent to it. A worker that was told to exit is waited for: Gunicorn ends it.
+        retry_seconds: Time until the next sample after one that failed.
         claim_seconds: An OOM kill that no worker's end follows within this time was that of
             another process.
     """
@@ -33,6 +33,7 @@ class Timing:
     booting_seconds: float = 1.0
     fastest_seconds: float = 0.5
     patience_seconds: float = 60.0
+    retry_seconds: float = 5.0
     claim_seconds: float = 10.0
 
 

@@ -12,8 +12,8 @@ timer, and only while it is overdue is the kernel asked how old a request is.
 
 from __future__ import annotations
 
-import asyncio
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -117,13 +117,14 @@ class Pulse:
     def __init__(self, seconds: float) -> None:
         self._seconds = min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS)
         self._due = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Any = None
         self.well_at = -math.inf
 
     def start(self) -> None:
         """Begin, in the loop; the first request that comes does it."""
         if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+            # A WSGI worker has no use for asyncio; here it is loaded.
+            self._loop = sys.modules["asyncio"].get_running_loop()
             self.well_at = time.monotonic()
             self._beat()
 
@@ -132,5 +133,4 @@ class Pulse:
         if now - self._due < self._seconds:
             self.well_at = now
         self._due = now + self._seconds
-        if self._loop:
-            self._loop.call_later(self._seconds, self._beat)
+        self._loop.call_later(self._seconds, self._beat)

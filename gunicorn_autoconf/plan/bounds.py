@@ -7,8 +7,8 @@ from collections.abc import Callable
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan import pids
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.plan import Given, Plan, choose
-from gunicorn_autoconf.plan.workload import MemoryGuard
+from gunicorn_autoconf.plan.plan import Given, Plan, choose, value_before
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 
 # The fewest threads of an event loop's pool: with 1, UvicornWorker leaves the pools as they are.
 POOL_THREADS = 2
@@ -56,6 +56,16 @@ def guard_mode(machine: Machine, declaration: Declaration) -> MemoryGuard:
     return MemoryGuard.ACT if limited else MemoryGuard.OBSERVE
 
 
+def load_guard_mode(machine: Machine, declaration: Declaration) -> LoadGuard:
+    """Return whether the count follows the load: by the same rule, and only of ``auto``."""
+    if declaration.workload is not None:
+        return LoadGuard.OFF
+    if declaration.load_guard is not None:
+        return declaration.load_guard
+    limited = machine.memory.limits or declaration.memory_bytes
+    return LoadGuard.ACT if limited else LoadGuard.OBSERVE
+
+
 def fewest_threads(given: Given) -> int:
     """Return the fewest threads that a worker of this plan can have."""
     if explicit := given.declaration.explicit("threads"):
@@ -81,7 +91,7 @@ def workers_without_cut(result: Plan, given: Given) -> int:
         given.declaration.max_workers,
         pids.workers_within_limit(given),
     )
-    wanted: int = cuts[0].inputs["wanted"]
+    wanted: int = value_before(result, cuts[0])
     return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
 
 

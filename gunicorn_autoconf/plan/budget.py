@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gunicorn_autoconf.machine.facts import MemorySupply
 from gunicorn_autoconf.plan.declaration import Declaration
@@ -26,8 +26,7 @@ FIRST_GUESS_BYTES = 256 * MIB
 GROWTH_ALLOWANCE = 1.3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryBudget:
+class MemoryBudget(NamedTuple):
     """
     What workers may use together.
 

@@ -18,7 +18,7 @@ from gunicorn_autoconf.plan.variables import (
     WEB_CONCURRENCY,
     Variable,
 )
-from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import Reserve
 from gunicorn_autoconf.worker_classes import Interface
 
@@ -30,11 +30,12 @@ MAX_UNKNOWN_NAMES = 20
 
 # What Kubernetes sets in every pod for a service whose name begins with "gunicorn".
 # Source: Kubernetes, "Service", discovering services, environment variables.
-_SERVICE = re.compile(
-    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+_SERVICE = (
+    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
-_SERVICE_PORT = re.compile(r"(?:.+_)?PORT")
-_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_PORT = r"(?:.+_)?PORT"
+_SERVICE_ADDRESS = r"(?:tcp|udp|sctp)://"
 
 
 class Explicit(NamedTuple):
@@ -74,6 +75,7 @@ class Declaration:
     max_concurrency: int | None = None
     memory_log_interval_seconds: float = 60.0
     memory_guard: MemoryGuard | None = None
+    load_guard: LoadGuard | None = None
     stall_warning_seconds: float = 0.25
     max_queue_seconds: float = 0.0
     request_timeout_seconds: float = 0.0
@@ -211,6 +213,6 @@ def _misnamed(
 
 
 def _is_service(rest: str, value: str) -> bool:
-    if _SERVICE.fullmatch(rest):
+    if re.fullmatch(_SERVICE, rest):
         return True
-    return bool(_SERVICE_PORT.fullmatch(rest) and _SERVICE_ADDRESS.match(value))
+    return bool(re.fullmatch(_SERVICE_PORT, rest) and re.match(_SERVICE_ADDRESS, value))

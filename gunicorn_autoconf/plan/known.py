@@ -27,6 +27,7 @@ class Known(NamedTuple):
         heartbeat_file_system: The kind of file system there, None if unknown.
         conf_file: The configuration file that Gunicorn would read by itself, if there is one.
         conf_file_assigns: The settings that this file assigns.
+        conf_file_class: Why Gunicorn will not take the worker class that the file assigns, if so.
     """
 
     machine: Machine
@@ -40,6 +41,7 @@ class Known(NamedTuple):
     heartbeat_file_system: str | None = None
     conf_file: str | None = None
     conf_file_assigns: tuple[str, ...] = ()
+    conf_file_class: str | None = None
 
     @property
     def workers(self) -> int:

@@ -74,7 +74,7 @@ class Plan:
     The settings, each with the reasons that led to it.
 
     Attributes:
-        workload: As declared, or ``mixed``.
+        workload: As declared, or ``auto``.
         interface: What the application is taken to speak.
         interface_evidence: What showed it.
         reasons: Every choice in the order in which it was made; the last one for a setting holds.
@@ -117,6 +117,7 @@ class Given(NamedTuple):
         shape: The row of the workload table, adapted to the operator's worker class.
         cores: The cores to plan for.
         cores_source: Where *cores* comes from: a file, a variable, an option.
+        load_workers: How many workers the measured load needs; 0 where it is not measured.
     """
 
     machine: Machine
@@ -124,12 +125,25 @@ class Given(NamedTuple):
     shape: Shape
     cores: float
     cores_source: str
+    load_workers: int = 0
 
     @property
     def plans_pools(self) -> bool:
         """Whether the threads to plan are those of an event loop's pools."""
         planned = self.declaration.explicit("threads") is None
         return planned and self.shape.worker_class == UVICORN and self.shape.threads > 1
+
+
+def first_choice(plan: Plan, setting: str) -> Any:
+    """Return what *setting* was before anything bounded it or the operator set it."""
+    return plan.reasons_for(setting)[0].value
+
+
+def value_before(plan: Plan, reason: Reason) -> Any:
+    """Return what the setting of *reason* was before this choice; None for the first one."""
+    reasons = plan.reasons_for(reason.setting)
+    number = next(number for number, each in enumerate(reasons) if each is reason)
+    return reasons[number - 1].value if number else None
 
 
 def choose(result: Plan, setting: str, value: Any, rule: str, **more: Any) -> Plan:

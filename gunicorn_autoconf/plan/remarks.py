@@ -11,7 +11,7 @@ from gunicorn_autoconf.app.finding import StateKind
 from gunicorn_autoconf.plan import machine_remarks, overload_remarks
 from gunicorn_autoconf.plan.bounds import POOL_THREADS
 from gunicorn_autoconf.plan.known import Known
-from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.plan import Remark, Severity, first_choice, value_before
 from gunicorn_autoconf.plan.timeouts import longest_drain_seconds
 from gunicorn_autoconf.plan.variables import WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload
@@ -59,8 +59,20 @@ def _application(known: Known) -> Iterator[str]:
     elif application.interface is None:
         yield (
             f"could not tell ASGI from WSGI, planned for {planned_for}: "
-            f"{application.evidence}; GUNICORN_INTERFACE says it"
+            f"{application.evidence}; set GUNICORN_INTERFACE"
         )
+
+
+def _conf_file_class(known: Known) -> Iterator[str]:
+    if known.conf_file_class:
+        yield f"{known.conf_file}: {known.conf_file_class}"
+
+
+def _no_workers(known: Known) -> Iterator[str]:
+    explicit = known.declaration.explicit("workers")
+    if explicit and known.workers < 1:
+        count = f"workers = {known.workers} ({explicit.source})"
+        yield f"{count}: no request is answered; set at least 1"
 
 
 def _async_without_asgi(known: Known) -> Iterator[str]:
@@ -99,7 +111,7 @@ def _pools_beside_max_concurrency(known: Known) -> Iterator[str]:
             "bounds workers, not the threads that Django makes in each; bound its connections in "
             "a pool"
         )
-    elif plan.reasons_for("threads")[0].value > 1:  # A pool was planned, the bound was too low.
+    elif first_choice(plan, "threads") > 1:  # A pool was planned, the bound was too low.
         about += f", raise this to {POOL_THREADS * plan.most_workers}, or run fewer workers"
     elif plan.settings["worker_class"] == UVICORN:
         about += ", or set GUNICORN_WORKLOAD=io"
@@ -217,7 +229,7 @@ def _web_concurrency(known: Known) -> Iterator[str]:
     explicit = known.declaration.explicit("workers")
     if explicit is None or explicit.source != WEB_CONCURRENCY.name:
         return
-    planned = known.plan.reasons_for("workers")[-1].inputs.get("planned")
+    planned = value_before(known.plan, known.plan.reasons_for("workers")[-1])
     if planned not in {None, explicit.value}:
         yield (
             f"WEB_CONCURRENCY={explicit.value} overrides the planned count of {planned} and keeps "
@@ -259,6 +271,8 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("cpu-quota", Severity.PROBLEM, machine_remarks.no_cpu_limit),
     ("graceful-timeout", Severity.PROBLEM, _graceful_timeout),
     ("application", Severity.PROBLEM, _application),
+    ("conf-file", Severity.PROBLEM, _conf_file_class),
+    ("workers", Severity.PROBLEM, _no_workers),
     ("workload", Severity.PROBLEM, _async_without_asgi),
     ("threads", Severity.PROBLEM, _sync_with_threads),
     ("max-concurrency", Severity.PROBLEM, _above_max_concurrency),

@@ -29,12 +29,11 @@ def render_verdict(machine: Machine, declaration: Declaration, plan: Plan) -> st
     settings, sources, memory = plan.settings, declaration.sources, plan.memory
     class_text = value_text("worker_class", settings["worker_class"]).rpartition(".")[2]
     threads = settings["threads"]
-    workload = f"{plan.workload.value} ({sources['workload']})" if "workload" in sources else None
     facts = (
         plural(declaration.cpus or machine.cpu.cores, "core"),
         format_bytes(memory.limit_bytes) if memory else "memory unknown",
         plan.interface.value.upper(),
-        workload or "no workload declared",
+        f"{plan.workload.value} ({sources.get('workload', 'not declared')})",
     )
     workers = plural(settings["workers"], f"{class_text} worker")
     return f"{workers}{f' x {threads} threads' if threads > 1 else ''}: {', '.join(facts)}"

@@ -19,7 +19,7 @@ from gunicorn_autoconf.plan.workload import (
     MIXED_THREADS,
     ONE_THREAD,
     PER_CORE,
-    UNDECLARED,
+    WORKLOADS,
     Shape,
     Workload,
     shape_for,
@@ -50,12 +50,13 @@ PLANNED_SETTINGS = (
 )
 
 
-def plan(
+def plan(  # noqa: PLR0913 - a fact each
     machine: Machine,
     declaration: Declaration | None = None,
     *,
     application: Finding | None = None,
     worker_memory_bytes: int | None = None,
+    load_workers: int = 0,
     http_parser: str = HTTPTOOLS,
 ) -> Plan:
     """
@@ -66,6 +67,7 @@ def plan(
         declaration: What `read_declaration` found; nothing declared where None.
         application: What is known of the application.
         worker_memory_bytes: What one worker was measured to use.
+        load_workers: How many workers the measured load needs; 0 where it is not measured.
         http_parser: The one that uvicorn uses.
 
     The same arguments give the same plan. More cores or more memory never give fewer workers.
@@ -78,9 +80,10 @@ def plan(
         shape=_shape(interface, declaration),
         cores=declaration.cpus or machine.cpu.cores,
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
+        load_workers=load_workers,
     )
     result = Plan(
-        workload=declaration.workload or Workload.MIXED,
+        workload=declaration.workload or Workload.AUTO,
         interface=interface,
         interface_evidence=evidence,
         memory=memory_budget(machine.memory, declaration, worker_memory_bytes),
@@ -127,7 +130,7 @@ def _shape(interface: Interface, declaration: Declaration) -> Shape:
         return shape
     if slots is Slots.ONE and shape.threads > 1:
         # Threads would turn sync into gthread, which is not what was asked for.
-        shape = UNDECLARED[interface]
+        shape = WORKLOADS[Workload.AUTO, interface]
     return shape._replace(worker_class=explicit.value, threads=1, threads_why=ONE_THREAD)
 
 
@@ -136,7 +139,7 @@ def _worker_class(result: Plan, given: Given) -> Plan:
     threads = declaration.explicit("threads")
     usual = shape_for(declaration.workload, result.interface)
     source = threads.source if threads and given.shape is not usual else ""
-    rule = f"{_declared(result, given)}, {result.interface.value.upper()}: {given.shape.why}"
+    rule = f"{_declared(result)}, {result.interface.value.upper()}: {given.shape.why}"
     result = choose(result, "worker_class", planned, rule, source=source)
     if planned == SYNC and threads and threads.value > 1:
         # Gunicorn would do the same, and not log it.
@@ -145,9 +148,9 @@ def _worker_class(result: Plan, given: Given) -> Plan:
     return result
 
 
-def _declared(result: Plan, given: Given) -> str:
+def _declared(result: Plan) -> str:
     """The workload as reasons name it."""
-    return result.workload.value if given.declaration.workload else "undeclared"
+    return result.workload.value
 
 
 def _count_for_cores(result: Plan, given: Given) -> Plan:
@@ -174,6 +177,15 @@ def _cap_to_need(result: Plan, given: Given) -> Plan:
     return choose(result, "workers", ENOUGH_WORKERS, rule, **more)
 
 
+def _follow_load(result: Plan, given: Given) -> Plan:
+    """More workers where the requests were measured to need them."""
+    workers = result.settings["workers"]
+    if given.load_workers <= workers:
+        return result
+    inputs = {"planned": workers}
+    return choose(result, "workers", given.load_workers, "measured load", inputs=inputs)
+
+
 def _fit_memory(result: Plan, given: Given) -> Plan:
     budget, workers = result.memory, result.settings["workers"]
     if budget is None or budget.fits >= workers:
@@ -191,7 +203,7 @@ def _fit_memory(result: Plan, given: Given) -> Plan:
 def _threads(result: Plan, given: Given) -> Plan:
     """The row's threads; where memory cut the processes, threads make up for them."""
     threads = given.shape.threads
-    rule = f"{_declared(result, given)}: {given.shape.threads_why}"
+    rule = f"{_declared(result)}: {given.shape.threads_why}"
     result = choose(result, "threads", threads, rule)
     # Only what memory took away: the operator may ask for fewer workers than fit or insist on
     # more, and the guard adds those that only a guess has cut.
@@ -233,6 +245,7 @@ _STEPS: tuple[tuple[str, Callable[[Plan, Given], Plan]], ...] = (
     ("worker_class", _worker_class),
     ("", _count_for_cores),
     ("", _cap_to_need),
+    ("", _follow_load),
     ("", _fit_memory),
     ("", pids.bound_workers),
     ("", bounds.bound_workers),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import (
     parse_cores,
     parse_count,
@@ -58,6 +58,11 @@ def parse_paths(text: str) -> tuple[str, ...]:
     return paths
 
 
+def _workload(text: str) -> Workload | None:
+    workload = Workload(_one_of(Workload)(text))
+    return None if workload is Workload.AUTO else workload
+
+
 class Variable(NamedTuple):
     """
     One row of the table.
@@ -97,10 +102,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         keyword="workload",
         field="workload",
-        parse=_one_of(Workload),
-        allowed="one of cpu, mixed, io, async",
-        choices=("cpu", "mixed", "io", "async"),
-        default="mixed, without threads",
+        parse=_workload,
+        allowed="one of auto, cpu, mixed, io, async",
+        choices=("auto", "cpu", "mixed", "io", "async"),
+        default="auto, which measures it",
         meaning="what requests spend their time on",
     ),
     Variable(
@@ -174,7 +179,7 @@ VARIABLES: tuple[Variable, ...] = (
         parse=parse_seconds,
         allowed="seconds such as 60, or 0 for off",
         default="60",
-        meaning="how often the memory of all workers is logged",
+        meaning="how often the memory of all workers and their load are logged",
     ),
     Variable(
         keyword="memory_guard",
@@ -184,6 +189,15 @@ VARIABLES: tuple[Variable, ...] = (
         choices=("off", "observe", "act"),
         default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="what the memory guard may do",
+    ),
+    Variable(
+        keyword="load_guard",
+        field="load_guard",
+        parse=_one_of(LoadGuard),
+        allowed="one of off, observe, act",
+        choices=("off", "observe", "act"),
+        default="act under a cgroup's or a declared limit, observe otherwise",
+        meaning="whether workers are added and retired by load, where the workload is auto",
     ),
     Variable(
         keyword="stall_warning",

@@ -16,8 +16,9 @@ from gunicorn_autoconf.worker_classes import SYNC, THREADS, UVICORN, Interface
 
 
 class Workload(str, Enum):
-    """What requests spend their time on."""
+    """What requests spend their time on; AUTO where nobody declares it, and the server measures."""
 
+    AUTO = "auto"
     CPU = "cpu"
     MIXED = "mixed"
     IO = "io"
@@ -26,6 +27,14 @@ class Workload(str, Enum):
 
 class MemoryGuard(str, Enum):
     """What the memory guard may do: nothing, log what it would do, or act."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    ACT = "act"
+
+
+class LoadGuard(str, Enum):
+    """What may change the count by load: nothing, log what it would do, or act."""
 
     OFF = "off"
     OBSERVE = "observe"
@@ -102,11 +111,9 @@ _LOOP = "that of the event loop; its pools for synchronous code keep their own s
 _SPARE = "one computes while one waits, one spare"
 _COMPUTE = "a computing process fills one core; more only switch contexts"
 
-# What is planned if no workload is declared: then nothing says that the code is thread-safe.
-UNDECLARED: Mapping[Interface, Shape] = {
-    Interface.WSGI: Shape(SYNC, CLASSIC, _SPARE, threads_why="threads only for what is declared"),
-    Interface.ASGI: Shape(UVICORN, CLASSIC, _SPARE, threads_why=_LOOP),
-}
+# What `auto` begins with: nothing says that the code is thread-safe.
+_AUTO_WSGI = Shape(SYNC, CLASSIC, _SPARE, threads_why="threads only for what is declared")
+_AUTO_ASGI = Shape(UVICORN, CLASSIC, _SPARE, threads_why=_LOOP)
 
 _WAIT = Shape(
     THREADS,
@@ -117,6 +124,8 @@ _WAIT = Shape(
 )
 
 WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
+    (Workload.AUTO, Interface.WSGI): _AUTO_WSGI,
+    (Workload.AUTO, Interface.ASGI): _AUTO_ASGI,
     (Workload.CPU, Interface.WSGI): Shape(SYNC, PER_CORE, _COMPUTE),
     (Workload.CPU, Interface.ASGI): Shape(UVICORN, PER_CORE, _COMPUTE, threads_why=_LOOP),
     (Workload.MIXED, Interface.WSGI): Shape(
@@ -126,7 +135,7 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
         threads=MIXED_THREADS,
         threads_why="enough to fill the waits, few connections to a database",
     ),
-    (Workload.MIXED, Interface.ASGI): UNDECLARED[Interface.ASGI],
+    (Workload.MIXED, Interface.ASGI): _AUTO_ASGI,
     (Workload.IO, Interface.WSGI): _WAIT,
     (Workload.IO, Interface.ASGI): Shape(
         UVICORN,
@@ -149,9 +158,9 @@ def shape_for(workload: Workload | None, interface: Interface, threads: int | No
     *threads* are those that the operator wants of each worker. They show whether WSGI code is
     thread-safe: with one, workers serve one request at a time, and the count is for that.
     """
-    shape = UNDECLARED[interface] if workload is None else WORKLOADS[workload, interface]
+    shape = WORKLOADS[workload or Workload.AUTO, interface]
     if threads is None or interface is not Interface.WSGI:
         return shape
     if threads <= 1 < shape.threads:
-        return UNDECLARED[interface]
+        return WORKLOADS[Workload.AUTO, interface]
     return WORKLOADS[Workload.MIXED, interface] if workload is None and threads > 1 else shape

@@ -28,9 +28,10 @@ from gunicorn_autoconf.server.replan import (
     search_path,
 )
 from gunicorn_autoconf.server.requirements import check_requirements, load_hook
+from gunicorn_autoconf.server.worker_class import check_what_is_written
 
 if TYPE_CHECKING:
-    from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+    from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
     from gunicorn_autoconf.worker_classes import Interface
 
 
@@ -87,6 +88,7 @@ def autoconf(
     max_concurrency: int | None = None,
     memory_log_interval: float | None = None,
     memory_guard: MemoryGuard | str | None = None,
+    load_guard: LoadGuard | str | None = None,
     stall_warning: float | None = None,
     max_queue: float | None = None,
     request_timeout: float | None = None,
@@ -165,6 +167,7 @@ def _build(
     )
     check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
     record_writes()
+    check_what_is_written()
     machine = detect_machine(root, environ=environ)
     application = find_application(command_line.target, declaration)
     return Autoconf(

@@ -153,11 +153,12 @@ def taken_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: setting.get() for name, setting in config.settings.items()}
 
 
-def assigned_names(location: str) -> frozenset[str]:
+def assigned_values(location: str) -> dict[str, object]:
     """
-    Return what the configuration at *location* assigns itself, at its top level.
+    Return what the configuration at *location* assigns itself, at its top level, by name.
 
-    *location* is what Gunicorn's ``-c`` takes. What cannot be read assigns nothing.
+    *location* is what Gunicorn's ``-c`` takes. What cannot be read assigns nothing; a value that
+    only running the file would show is None.
     """
     path = location.removeprefix("file:")
     if location.startswith("python:"):
@@ -166,14 +167,19 @@ def assigned_names(location: str) -> frozenset[str]:
     try:
         statements = parse_source(read_source(path))
     except UnreadableError:
-        return frozenset()
-    targets: list[ast.expr] = []
+        return {}
+    values: dict[str, object] = {}
     for statement in statements:
+        targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
-            targets += statement.targets
+            targets = statement.targets
         elif isinstance(statement, ast.AnnAssign) and statement.value:
-            targets.append(statement.target)
-    return frozenset(target.id for target in targets if isinstance(target, ast.Name))
+            targets = [statement.target]
+        else:
+            continue
+        value = statement.value.value if isinstance(statement.value, ast.Constant) else None
+        values |= {target.id: value for target in targets if isinstance(target, ast.Name)}
+    return values
 
 
 def running_arbiter() -> Any | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.process_memory import read_process_memory
-from gunicorn_autoconf.memory.lines import render_boot
+from gunicorn_autoconf.memory.boot_line import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.report import render_change, render_final, render_table, value_text
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
@@ -24,7 +25,6 @@ from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.overload import protect
-from gunicorn_autoconf.server.preload import freeze_preloaded
 from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.replaced import GUARD_HOOKS, render_replaced
 from gunicorn_autoconf.server.replan import (
@@ -60,7 +60,10 @@ def _harmless(hook: Hook) -> Hook:
         try:
             hook(self, *args)
         except Exception:
-            args[0].log.exception("gunicorn-autoconf: %s failed", hook.__name__)
+            # Gunicorn 23 reaps in a signal handler: in the middle of a line that is being written
+            # to a slow stderr none can be written, not even this one.
+            with suppress(Exception):
+                args[0].log.exception("gunicorn-autoconf: %s failed", hook.__name__)
 
     return harmless
 
@@ -128,6 +131,8 @@ class ServerHooks:
                 "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
             )
         if server.cfg.preload_app:
+            from gunicorn_autoconf.server.preload import freeze_preloaded
+
             freeze_preloaded(server)
 
     @_harmless
@@ -149,7 +154,7 @@ class ServerHooks:
         before = state.final.plan
         machine = detect_machine(self._loaded.root, environ=self._loaded.environ)
         loaded = replace(self._loaded, machine=machine)
-        state.replanned(self._loaded, replan(loaded, server, self._offered))
+        state.replanned(self._loaded, replan(loaded, server, self._offered, is_reload=True))
         state.has_reloaded = True
         self._log_replaced(server, state)
         server.log.info("%s", render_change(before, state.final.plan))
@@ -163,16 +168,13 @@ class ServerHooks:
 
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
-        """Log the boot's memory, then start counting requests and watching."""
+        """Start counting requests and watching; log the worker's memory once it can serve."""
         if not self._state:  # No hook of ours ran in the arbiter.
             self._check_interface(worker)
         records = self._state.records if self._state else None
         self._meter = records.meter(worker) if records else None
         if records and hasattr(worker, "peers"):  # A class of ours, which spreads connections.
             worker.peers = records.peers(worker)
-        memory = read_process_memory()
-        if records and memory:
-            records.booted(worker, memory)
         protect(worker, self._final.declaration, self._meter)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.load.capacity import Backlog, Load, Reading, Supply
-from gunicorn_autoconf.load.lines import load_fields, render_load
+from gunicorn_autoconf.load.evidence import Evidence
+from gunicorn_autoconf.load.lines import (
+    load_fields,
+    render_load,
+    render_verdict,
+    verdict_fields,
+)
 from gunicorn_autoconf.load.listeners import read_backlogs
+from gunicorn_autoconf.load.verdict import Cause, Serving, Verdict, judge
 from gunicorn_autoconf.load.window import LONGEST_SECONDS, MINUTE_SECONDS, Window
 from gunicorn_autoconf.machine.process_cpu import read_delay_seconds
+from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.worker_classes import Slots, family_of
 
 if TYPE_CHECKING:
@@ -30,6 +38,11 @@ if TYPE_CHECKING:
 
 # No two readings are closer, unless the log is: the clocks of 300 threads take 3 ms to read.
 LOOK_SECONDS = 4.0
+# Two verdicts that take turns are not said again and again.
+QUIET_SECONDS = 3600.0
+
+
+_Topic = tuple[Cause, Workload | None]
 
 
 class Readers(NamedTuple):
@@ -61,12 +74,31 @@ class LoadWatch:
         self._window = Window()
         self._logged_at_seconds: float | None = None
         self._was_idle = True
+        self._evidence = Evidence()
+        self._said: _Topic | None = None
+        self._quiet_until_seconds: dict[_Topic, float] = {}
+        self.memory_forbids = False
+        """Whether memory has no room for one worker more, as the memory guard sees it."""
         self.minute: Load | None = None
         """The load of the last minute; None as long as no worker counts its requests."""
+        self.verdict: Verdict | None = None
+        """What another workload would gain; None where nothing would, or too little is known."""
 
     def begin_again(self) -> None:
         """Forget what was measured of the workers that a reload replaces."""
         self._window = Window()
+        self._evidence = Evidence()
+        self._said = None
+        self.verdict = None
+
+    @property
+    def at_seconds(self) -> float | None:
+        """When the last reading was taken; None before the first."""
+        return self._window.at_seconds
+
+    def last(self, seconds: float) -> Load | None:
+        """Return the load of the last *seconds*; only in the supervisor's thread."""
+        return self._window.last(seconds, self._supply())
 
     def look(self) -> None:
         """Take a reading and log the line of an interval, where they are due."""
@@ -79,7 +111,40 @@ class LoadWatch:
         self._window.add(self._read(now_seconds))
         supply = self._supply()
         self.minute = self._window.last(MINUTE_SECONDS, supply)
+        if load := self._window.last(0.0, supply):
+            self._evidence.add(load)
+            self._judge(now_seconds, supply)
         self._log_line(now_seconds, supply)
+
+    def _judge(self, now_seconds: float, supply: Supply) -> None:
+        """Compare what was measured with what is declared; log a verdict that is new."""
+        request = self._evidence.request()
+        if request is None:
+            return
+        self.verdict = judge(request, self._serving(supply), self.verdict)
+        if self.verdict is None:
+            return
+        topic = (self.verdict.cause, self.verdict.workload)
+        is_quiet = now_seconds < self._quiet_until_seconds.get(topic, 0.0)
+        if topic != self._said and not is_quiet:
+            self._said = topic
+            self._quiet_until_seconds[topic] = now_seconds + QUIET_SECONDS
+            text, fields = render_verdict(self.verdict), verdict_fields(self.verdict)
+            log_event(self._server.log, "info", "load_verdict", text, **fields)
+
+    def _serving(self, supply: Supply) -> Serving:
+        final = self._final()
+        declaration = final.declaration
+        return Serving(
+            interface=final.plan.interface,
+            cores=supply.cores,
+            workers=supply.workers,
+            slots=supply.slots,
+            threads=self._server.cfg.threads,
+            most_at_once=declaration.max_concurrency,
+            sets_workers=declaration.explicit("workers") is not None,
+            sets_threads=any(map(declaration.explicit, ("threads", "worker_class"))),
+        )
 
     def _read(self, now_seconds: float) -> Reading:
         tally = self._records.tally(self._server.WORKERS)
@@ -106,13 +171,12 @@ class LoadWatch:
             Slots.UNBOUNDED: None,
         }[slots]
         most = final.declaration.max_concurrency
-        is_cut = any(reason.is_memory_cut for reason in final.plan.reasons_for("workers"))
         return Supply(
             cores=final.declaration.cpus or final.machine.cpu.cores,
             workers=workers,
             slots=each,
             has_loop=slots in (Slots.GREENLETS, Slots.UNBOUNDED),
-            memory_forbids=is_cut,
+            memory_forbids=self.memory_forbids,
             database_forbids=most is not None and (workers + 1) * (each or 1) > most,
         )
 

@@ -1,6 +1,10 @@
 """The OOM kills under the limits of one server: by the kernel's counters, to what is known of each.
 
 Reads /sys/fs/cgroup, and what the largest child process has used.
+
+Theory of operation. The counters and their value before the first fork come from the arbiter's
+state. Which kills have no owner yet is the state of `OomWatch`, which has the lock: `claim` runs in
+the arbiter's main thread, all else in the supervisor's. Nothing else is kept here.
 """
 
 from __future__ import annotations
@@ -8,13 +12,13 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events, find_memory_events
+from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events, MemoryEvents
 from gunicorn_autoconf.memory.beside import is_worth_showing
 from gunicorn_autoconf.memory.oom import Kill, OomWatch, explains
-from gunicorn_autoconf.memory.oom_lines import OomKill
+from gunicorn_autoconf.memory.oom_lines import Doubt, OomKill
 from gunicorn_autoconf.memory.throttling import High
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.units import KIB, format_bytes
+from gunicorn_autoconf.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,21 +27,22 @@ if TYPE_CHECKING:
 
 
 class ServerOom:
-    """The kernel's counters of one server's cgroup, and the kills that nobody has claimed yet."""
+    """The kernel's counters of one server's cgroup, and the kills that no worker's end explains."""
 
-    def __init__(self, root: str = "/", timing: Timing = DEFAULT) -> None:
-        self._events = find_memory_events(root)
-        self._watch = OomWatch(self.read, self._own, timing)
+    def __init__(
+        self,
+        events: MemoryEvents | None,
+        before: Sequence[Events],
+        timing: Timing = DEFAULT,
+    ) -> None:
+        """Count by *events*, which were at *before* when the server started; None without any."""
+        self._events = events
+        self._watch = OomWatch(self.read, self._own, timing, before=before)
 
     @property
     def has_counter(self) -> bool:
         """Whether the kernel counts kills."""
         return self._watch.has_counter
-
-    @property
-    def kills_all(self) -> bool:
-        """Whether one OOM kill ends the arbiter, too."""
-        return self._events is not None and self._events.kills_all
 
     def read(self) -> Sequence[Events]:
         """Return the counters of each level, the leaf first."""
@@ -55,11 +60,11 @@ class ServerOom:
         levels = range(len(events.read()))
         return tuple(High(events.directory(each), events.high_bytes(each)) for each in levels)
 
-    def claim(self, memory: MemorySupply, workers: int, now: float) -> OomKill | str | None:
+    def claim(self, memory: MemorySupply, workers: int, now: float) -> OomKill | Doubt | None:
         """
-        Lay a kill to a worker that has just been killed, and return what is known of it.
+        Return what is known of the OOM kill of a worker that has just ended; None for no kill.
 
-        None where there was no kill. Where there was one, but hardly of this worker, why so.
+        A `Doubt` where there was a kill, but hardly this worker's: that kill stays unclaimed.
         """
         kill = self._watch.peek(now)
         if kill is None or self._events is None:
@@ -81,8 +86,8 @@ class ServerOom:
     def _own(self, events: Sequence[Events]) -> int | None:
         return self._events.oom_kills(tuple(events)) if self._events else None
 
-    def _doubt(self, kill: Kill) -> str | None:
-        """Return why the worker cannot have been what was killed; None where it can."""
+    def _doubt(self, kill: Kill) -> Doubt | None:
+        """Return why the worker was hardly what was killed; None where it may have been."""
         events = self._events
         if events is None or kill.level is None:
             return None
@@ -93,10 +98,7 @@ class ServerOom:
             return None
         if explains(limit_bytes, left_bytes, largest_bytes):
             return None
-        return (
-            f"it took a process, but {format_bytes(left_bytes)} of {format_bytes(limit_bytes)} "
-            f"are in use, and this one had {format_bytes(largest_bytes)} at most"
-        )
+        return Doubt(limit_bytes, left_bytes, largest_bytes)
 
     def _known(self, kill: Kill, memory: MemorySupply, workers: int) -> OomKill:
         events = self._events

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.events import log_event
-from gunicorn_autoconf.overload.refusal import Refusal
 from gunicorn_autoconf.server.counting import once_loaded
-from gunicorn_autoconf.watchdog.causes import Cause, find_suspect
+from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
 from gunicorn_autoconf.watchdog.stacks import join, render_request, render_threads
 from gunicorn_autoconf.watchdog.tally import Tally
@@ -33,6 +32,8 @@ def protect(worker: Worker, declaration: Declaration, meter: Meter | None) -> No
         _limit_asgi(worker, declaration.request_timeout_seconds)
     max_seconds = declaration.max_queue_seconds
     if max_seconds > 0:
+        from gunicorn_autoconf.overload.refusal import Refusal  # Only where it is asked for.
+
         refused = meter.rejected if meter else lambda: None
         refusal = Refusal(
             max_seconds, declaration.health_paths, worker.cfg.forwarded_allow_ips, refused
@@ -57,10 +58,10 @@ def _limit_asgi(worker: Worker, limit_seconds: float) -> None:
 
     def report(task: Any, scope: Any, seconds: float) -> None:
         stack, now = read_task(task), time.monotonic()
-        place = find_suspect([stack.stack], origins).place
+        place = find_suspect([stack.stack], origins).frame
         is_due = tally.is_due(place, now)
-        more = tally.report(place, Cause.CODE, now) if is_due else 0
-        tally.count(place, Cause.CODE, seconds, was_reported=is_due)
+        more = tally.report(place, now) if is_due else 0
+        tally.count(place, seconds, was_reported=is_due)
         if is_due:
             shown = stack._replace(stack=add_sources(stack.stack))
             unreported = f"; {more} more here since the last report" if more else ""

@@ -11,7 +11,8 @@ a forked child all methods do nothing.
 
 A pair may come between any two lines of another one: Gunicorn 23 reaps its workers in the handler
 of SIGCHLD. So pauses are counted, the thread runs while there is none, and the dictionary with the
-one thread changes by calls that no signal divides.
+one thread changes by calls that no signal divides. Nor does a pause take a lock that the line below
+it may hold: `threading.Event` has such a lock, and would wait for itself.
 
 At most one thread repeats the step, with one exception: a fork waits `PAUSE_SECONDS` for a step to
 end, no longer. A step that takes longer finds its event set; it must do nothing more and return.
@@ -23,7 +24,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 
 # How long a fork waits for a step to end. Taking a sample takes milliseconds.
 PAUSE_SECONDS = 1.0
@@ -101,11 +103,38 @@ class PausedThread:
             self._due = time.monotonic() + seconds
 
 
+class _Stopping(threading.Event):
+    """
+    An event that a signal handler may set while the code below it sets it. It stays set.
+
+    Source:
+        docs.python.org, queue, SimpleQueue.put: it may be called in the middle of itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_told = False
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+
+    def is_set(self) -> bool:
+        return self._is_told
+
+    def set(self) -> None:
+        self._is_told = True
+        self._wakes.put(None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._is_told:
+            with suppress(Empty):
+                self._wakes.get(timeout=timeout)
+        return self._is_told
+
+
 class _Repeater(threading.Thread):
     """The thread between two pauses."""
 
     def __init__(self, repeat: Callable[[threading.Event], None]) -> None:
-        self.stopping = threading.Event()
+        self.stopping = _Stopping()
         super().__init__(
             target=repeat, args=(self.stopping,), name="gunicorn-autoconf", daemon=True
         )

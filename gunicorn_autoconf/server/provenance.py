@@ -101,7 +101,7 @@ def record_writes() -> None:
         take(self, val)
         caller = sys._getframe(1)  # noqa: SLF001 - the only way to see who has called
         if caller.f_code is not set_default:
-            setattr(self, _NAME, Write(val, self.value, _source(self, caller)))
+            setattr(self, _NAME, Write(val, self.value, source_of(self, caller)))
 
     setattr(take_and_remember, _NAME, True)
     setting_class.set = take_and_remember
@@ -141,8 +141,8 @@ def _operators_source(setting: Any, offered: Mapping[str, Any]) -> str | None:
     return None if is_ours and not getattr(write.raw, "is_compared", False) else write.source
 
 
-def _source(setting: Any, caller: FrameType) -> str:
-    """Where the value comes from that *caller* sets: an option, a file, or a line of code."""
+def source_of(setting: Any, caller: FrameType) -> str:
+    """Return where the value that *caller* sets comes from: an option, a file, a line of code."""
     in_file = code_of("load_config_from_module_name_or_filename")
     in_application = code_of("load_config")
     frame: FrameType | None = caller

@@ -16,6 +16,7 @@ from gunicorn_autoconf.app.detect import detect_interface
 from gunicorn_autoconf.app.factory import call_of_factory
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.app.loaded import interface_of
+from gunicorn_autoconf.app.source import Files
 from gunicorn_autoconf.app.state import find_kept_state
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
@@ -59,12 +60,13 @@ def find_application(target: str | None, declaration: Declaration) -> Finding | 
     target = target or _setting(declaration, "wsgi_app")
     if not target:
         return None
-    _refuse_factory(named_by, target, search_path(declaration))
-    return _read_source(target, search_path(declaration))
+    path, files = search_path(declaration), Files()
+    _refuse_factory(named_by, target, path, files)
+    return _read_source(target, path, files)
 
 
-def _refuse_factory(named_by: str, target: str, path: Sequence[str]) -> None:
-    if call := call_of_factory(target, path):
+def _refuse_factory(named_by: str, target: str, path: Sequence[str], files: Files) -> None:
+    if call := call_of_factory(target, path, files):
         remedy = f"it is a function that makes the application; write {call}"
         raise DeclarationError(named_by, target, remedy)
 
@@ -84,9 +86,9 @@ def search_path(declaration: Declaration) -> list[str]:
     return _search_path(_setting(declaration, "chdir"), _setting(declaration, "pythonpath"))
 
 
-def _read_source(target: str, path: list[str]) -> Finding:
-    found = detect_interface(target, path)
-    return replace(found, process_state=find_kept_state(target, path))
+def _read_source(target: str, path: Sequence[str], files: Files) -> Finding:
+    found = detect_interface(target, path, files)
+    return replace(found, process_state=find_kept_state(target, path, files))
 
 
 def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
@@ -96,7 +98,9 @@ def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
     return [*reversed(first), base, *sys.path]
 
 
-def replan(loaded: Planned, server: Arbiter, offered: Mapping[str, Any]) -> Planned:
+def replan(
+    loaded: Planned, server: Arbiter, offered: Mapping[str, Any], *, is_reload: bool = False
+) -> Planned:
     """
     Plan again with what only the starting server knows, and make *server* follow.
 
@@ -107,9 +111,10 @@ def replan(loaded: Planned, server: Arbiter, offered: Mapping[str, Any]) -> Plan
         loaded: What Gunicorn was given when it read the configuration.
         server: The arbiter, before it forks.
         offered: The settings as they were offered to Gunicorn.
+        is_reload: Whether the application's source may have changed since it was loaded.
     """
     declaration = _with_operators_word(loaded.declaration, server, offered)
-    application = _application(loaded, server)
+    application = _application(loaded, server, is_reload=is_reload)
     chosen = plan(loaded.machine, declaration, application=application)
     _apply(chosen, server)
     # The worker class is loaded now. It shows from what a class of the operator's own descends.
@@ -150,7 +155,7 @@ def check_application(loaded: Planned, server: Arbiter) -> None:
     target = server.cfg.wsgi_app
     if loaded.application is None and target and target == getattr(server.app, "app_uri", None):
         path = _search_path(server.cfg.chdir, server.cfg.pythonpath)
-        _refuse_factory("wsgi_app", target, path)
+        _refuse_factory("wsgi_app", target, path, Files())
 
 
 def keep_running(error: Exception) -> Planned | None:
@@ -217,7 +222,7 @@ def _taken(option: Any, faster: str, other: str) -> str:
     return option if isinstance(option, str) else class_name(option)
 
 
-def _application(loaded: Planned, server: Arbiter) -> Finding | None:
+def _application(loaded: Planned, server: Arbiter, *, is_reload: bool) -> Finding | None:
     if server.cfg.preload_app and server.app.callable is not None:
         interface = interface_of(server.app.callable)
         if interface is not None:
@@ -228,7 +233,13 @@ def _application(loaded: Planned, server: Arbiter) -> Finding | None:
     target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
     if not target or server.cfg.paste:
         return loaded.application
-    return _read_source(target, _search_path(server.cfg.chdir, server.cfg.pythonpath))
+    path = _search_path(server.cfg.chdir, server.cfg.pythonpath)
+    is_where_declared = path == search_path(loaded.declaration) and (
+        server.cfg.wsgi_app in (None, _setting(loaded.declaration, "wsgi_app"))
+    )
+    if loaded.application and is_where_declared and not is_reload:
+        return loaded.application  # Read a moment ago.
+    return _read_source(target, path, Files())
 
 
 def _apply(chosen: Plan, server: Arbiter) -> None:

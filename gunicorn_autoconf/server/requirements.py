@@ -1,4 +1,4 @@
-"""What a declaration names and Gunicorn needs at the start: hooks, worker class, log level.
+"""What a declaration names and Gunicorn needs at the start: hooks, a class, an address, a level.
 
 Imports what is named, or where nothing of the user's may run reads its source.
 """
@@ -9,10 +9,8 @@ import ast
 import importlib
 import inspect
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from gunicorn_autoconf.app.factory import bindings
@@ -28,21 +26,14 @@ from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.server.compose import Hook, arity_of
 from gunicorn_autoconf.server.gunicorn import default_setting, is_hook
-from gunicorn_autoconf.worker_classes import UVICORN
-
-# How alike two names are for one to be a slip of the other: gthreads and gthread are (0.93),
-# eventlet and gevent are not (0.71).
-_ALIKE = 0.8
-
-# Their classes can be looked up without running anything of the user's.
-_SERVERS = ("gunicorn", "gunicorn_autoconf", "uvicorn", "uvicorn_worker")
+from gunicorn_autoconf.server.worker_class import alike, check_worker_class
 
 
 def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Raise if a hook, the worker class or the log level of *declaration* is not there.
+    Raise if a hook, worker class, address or log level of *declaration* cannot be used.
 
     Args:
         declaration: What was declared.
@@ -57,7 +48,9 @@ def check_requirements(
         if explicit and is_hook(name) and isinstance(explicit.value, str):
             (load_hook if runs_hooks else read_hook)(name, explicit.value, search_path)
     if worker_class := declaration.explicit("worker_class"):
-        _check_worker_class(worker_class)
+        check_worker_class(worker_class)
+    if bind := declaration.explicit("bind"):
+        _check_bind(bind)
     level = declaration.explicit("loglevel")
     if level and not level.applied and not declaration.explicit("logger_class"):
         _check_level(level)
@@ -162,39 +155,13 @@ def _importing_from(search_path: Sequence[str]) -> Iterator[None]:
                 sys.path.remove(entry)
 
 
-def _check_worker_class(explicit: Explicit) -> None:
-    text = explicit.value
-    if not isinstance(text, str) or text.startswith("egg:"):
-        return
-    is_alias = "." not in text
-    if not is_alias and text.partition(".")[0] not in _SERVERS:
-        return  # Of the user's own: to look it up would run it.
-    from gunicorn import __version__, util
-    from gunicorn.workers import SUPPORTED_WORKERS
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Gunicorn shows them when it loads the class.
-            util.load_class(text)
-    except Exception as error:  # Whatever the class needs and does not find.
-        name, shown = explicit.source, text
-        if name == "GUNICORN_CMD_ARGS":
-            shown = f"--worker-class {text}"
-        if is_alias and text in SUPPORTED_WORKERS:
-            said = " ".join(str(error.__context__ or error).split())
-            raise DeclarationError(name, shown, f"Gunicorn says: {said}") from error
-        remedy = f"Gunicorn {__version__} has no such worker class"
-        if nearest := _nearest_class(text, [*SUPPORTED_WORKERS]):
-            remedy += f"; did you mean {nearest}?"
-        else:
-            remedy += f"; use one of {', '.join(sorted(SUPPORTED_WORKERS))}, or module.Class"
-        raise DeclarationError(name, shown, remedy) from error
-
-
-def _nearest_class(text: str, aliases: Sequence[str]) -> str | None:
-    if "uvicorn" in text.lower():
-        return UVICORN
-    return next(iter(get_close_matches(text.lower(), aliases, n=1, cutoff=_ALIKE)), None)
+def _check_bind(explicit: Explicit) -> None:
+    """Gunicorn takes a port alone for a host, and fails to listen there."""
+    addresses = explicit.value if isinstance(explicit.value, list) else [explicit.value]
+    for address in map(str, addresses):
+        if address.isdecimal():
+            remedy = f"use <host>:<port>, such as 0.0.0.0:{address}"
+            raise DeclarationError(explicit.source, address, remedy)
 
 
 def _check_level(explicit: Explicit) -> None:
@@ -203,8 +170,7 @@ def _check_level(explicit: Explicit) -> None:
     text = explicit.value
     if not isinstance(text, str) or text.lower() in known:
         return
-    alike = get_close_matches(text.lower(), known, n=1, cutoff=_ALIKE)
-    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or next(iter(alike), None)
+    nearest = {"warn": "warning", "fatal": "critical"}.get(text.lower()) or alike(text, known)
     remedy = f"use one of {', '.join(known)}"
     raise DeclarationError(
         explicit.source, text, remedy + (f"; did you mean {nearest}?" if nearest else "")

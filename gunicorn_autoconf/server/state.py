@@ -9,45 +9,56 @@ a copy, of which it reads `final` and writes to its own slot of the shared page.
 the configuration file last gave to Gunicorn; `final` is the plan after the arbiter's own settings,
 the configuration file's lines and the application were taken into account. All other code reads
 `final` here and keeps no copy. `replanned` asks the supervisor's thread to stop before it changes
-`final`, and waits for it for a second at most.
+`final`, and waits for it for a second at most. That thread makes the supervisor in its first step;
+what happens before is not lost: kills are counted from the start on, and the executor sees by
+Gunicorn's count whether an operator has changed it.
 """
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.records import WorkerRecords
-from gunicorn_autoconf.fleet.sample import WorkerSample
+from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_events
 from gunicorn_autoconf.machine.process_memory import read_process_memory
-from gunicorn_autoconf.memory.lines import render_exit
-from gunicorn_autoconf.memory.oom_lines import render_oom
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
-from gunicorn_autoconf.server.load_watch import LoadWatch
-from gunicorn_autoconf.server.oom_watch import ServerOom
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
-from gunicorn_autoconf.server.supervisor import Supervisor
 from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
-from gunicorn_autoconf.watchdog.watch import was_ended_for_request
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.memory.oom_lines import OomKill
+    from gunicorn_autoconf.server.load_watch import LoadWatch
+    from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
+    from gunicorn_autoconf.server.supervisor import Supervisor
 
 _NAME = "gunicorn_autoconf"
+
+# When the supervisor's thread begins: after the fork of the first workers, before their first end.
+SUPERVISE_SECONDS = 0.2
+
+
+class _End(NamedTuple):
+    """A worker that is gone, as Gunicorn reports it."""
+
+    worker: Worker
+    reports_end: bool
+    """Whether one that ends by itself has said so before."""
+    status: int | None
+    """The signal that ended it, as `wait_status` returns it."""
 
 
 class ServerState:
@@ -64,20 +75,26 @@ class ServerState:
         self.records = WorkerRecords()
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
+        self._supervising: PausedThread | None = None
         self.load: LoadWatch | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._refusals: RefusalLog | None = None
-        self._oom = ServerOom(loaded.root, timing)
+        self._events = find_memory_events(loaded.root)
+        self._events_before = self._events.read() if self._events else (NO_EVENTS,)
+        self._ends: deque[_End] = deque()
+        self._is_ending = False
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
-        with self.supervisor.reloading() if self.supervisor else nullcontext():
+        with self._supervising.paused() if self._supervising else nullcontext():
             self.loaded, self.final = loaded, final
+            if self.supervisor:
+                self.supervisor.reloaded()
 
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
-        Take care of forks; start the supervisor, where there is something to do.
+        Take care of forks; start the threads.
 
         Args:
             server: The arbiter.
@@ -98,7 +115,7 @@ class ServerState:
         )
         self._watching = PausedThread(self._watch, 0.0)
         self._watching.start()
-        if self._oom.kills_all:
+        if self._events and self._events.kills_all:
             log_event(
                 server.log,
                 "warning",
@@ -106,21 +123,45 @@ class ServerState:
                 "gunicorn-autoconf: memory.oom.group is 1 here: one OOM kill ends every process of "
                 "this cgroup, the arbiter included",
             )
-        self.load = LoadWatch(server, lambda: self.final, self.records)
-        supervisor = Supervisor(
+
+        def step(stopping: threading.Event) -> float:
+            if self.supervisor:
+                return self.supervisor.try_step(stopping)
+            self._make_supervisor(server, replaced)
+            return self._timing.fastest_seconds
+
+        self._supervising = PausedThread(step, SUPERVISE_SECONDS)
+        self._supervising.start()
+
+    def _make_supervisor(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
+        """
+        Make the supervisor, in its thread, once the first workers are forked.
+
+        They need nothing of what is imported here, and a start waits for no import: 8 ms of it.
+        """
+        from gunicorn_autoconf.server import (
+            load_watch,
+            supervisor,
+            worker_ends,  # noqa: F401 - for the first end
+        )
+
+        self.load = load_watch.LoadWatch(server, lambda: self.final, self.records)
+        self.supervisor = supervisor.Supervisor(
             server,
             lambda: self.final,
             self.records,
-            self._oom,
+            self.oom,
             replaced,
             load=self.load,
             timing=self._timing,
         )
-        declaration = self.final.declaration
-        if supervisor.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
-            return
-        self.supervisor = supervisor
-        supervisor.start()
+
+    @cached_property
+    def oom(self) -> ServerOom:
+        """The OOM kills since the start."""
+        from gunicorn_autoconf.server import oom_watch  # See `_make_supervisor`.
+
+        return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
     def _watch(self, stopping: threading.Event) -> float | None:
         """Look at every worker; return after how many seconds to look again, None for never."""
@@ -137,7 +178,7 @@ class ServerState:
         self._fork_signals.worker_follows(lambda: self._report_end(worker))
 
     def exiting(self, worker: Worker) -> None:
-        """Tell the arbiter what *worker* uses at its end, and end its children; in the worker."""
+        """Report to the arbiter what *worker* uses at its end; end its children. In the worker."""
         self._report_end(worker)
         end_children_at_exit(worker)
 
@@ -153,8 +194,9 @@ class ServerState:
             self.patrol.stop()
         if self._refusals:
             self._refusals.look(time.monotonic(), at_once=True)
+        if self._supervising:
+            self._supervising.stop()
         if self.supervisor:
-            self.supervisor.stop()
             self.supervisor.log_kills(at_once=True)
 
     def count_changed(self, new: int, old: int | None) -> None:
@@ -164,88 +206,41 @@ class ServerState:
 
     def ended(self, server: Arbiter, worker: Worker, *, reports_end: bool) -> None:
         """
-        Say of a worker that is gone why it is, and what it used last.
+        Take note that a worker is gone, and log why.
 
-        Where *reports_end*, a worker that ends by itself has said so before.
+        Where its class *reports_end*, a worker that ends by itself has reported it before.
         """
+        self._ends.append(_End(worker, reports_end, wait_status(worker.pid)))
+        while self._ends and not self._is_ending:
+            self._is_ending = True
+            try:
+                while self._ends:
+                    self._end(server, self._ends.popleft())
+            finally:
+                self._is_ending = False
+
+    def _end(self, server: Arbiter, end: _End) -> None:
+        from gunicorn_autoconf.server.worker_ends import log_end  # See `_make_supervisor`.
+
         if self.patrol and self._watching:
             with self._watching.paused():
-                self.patrol.ended(worker)
-        last, is_orderly = self.records.ended(worker)
-        supervisor = self.supervisor
-        retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
-        status = wait_status(worker.pid)
-        # Without the status, one that has told of its end is taken to have come to it.
-        was_killed = is_orderly is not True if status is None else status == signal.SIGKILL
-        not_oom = ", not by the kernel's OOM killer" if self._oom.has_counter else ""
-        if was_killed:
-            memory = supervisor.memory if supervisor else self.final.machine.memory
-            found = self._oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
-            if isinstance(found, str):
-                not_oom = f", probably not by the kernel's OOM killer: {found}"
-            elif found:
-                kill = found._replace(while_ending=is_orderly is True)
-                alone = supervisor is None or supervisor.worker_oom_killed(last)
-                # Otherwise the supervisor logs one line about many.
-                level = "error" if alone else "debug"
-                self._log_oom(server, worker, last, kill, level)
-                return
-        is_odd = worker.aborted or (reports_end and is_orderly is False)
-        if worker.aborted:
-            cause = f"was killed by Gunicorn after timeout{not_oom}"
-            if was_ended_for_request(worker):
-                cause = (
-                    f"was killed as its request ran longer than GUNICORN_REQUEST_TIMEOUT{not_oom}"
-                )
-        elif is_odd:
-            cause = f"ended without its exit hooks{not_oom}"
-        else:
-            cause = "was retired by the memory guard" if retired else "exited"
-        log_event(
-            server.log,
-            "warning" if is_odd else "info",
-            "worker_timeout" if worker.aborted else "worker_lost" if is_odd else "worker_exited",
-            render_exit(worker.pid, last, cause),
-            worker=worker.pid,
-            retired=retired,
-            signal=status,
-            **_sizes(last),
+                self.patrol.ended(end.worker)
+        ended = self.records.ended(end.worker)
+        # An end before the supervisor is there must not make what it is about to make.
+        is_early = self._supervising and not self.supervisor
+        with self._supervising.paused() if self._supervising and is_early else nullcontext():
+            oom, supervisor = self.oom, self.supervisor
+        memory = supervisor.memory if supervisor else self.final.machine.memory
+        log_end(
+            server,
+            end.worker,
+            ended,
+            oom=oom,
+            supervisor=supervisor,
+            memory=memory,
+            reports_end=end.reports_end,
+            status=end.status,
         )
-
-    def _log_oom(
-        self,
-        server: Arbiter,
-        worker: Worker,
-        last: WorkerSample | None,
-        kill: OomKill,
-        level: str,
-    ) -> None:
-        log_event(
-            server.log,
-            level,
-            "worker_oom_killed",
-            render_oom(worker.pid, last, kill),
-            worker=worker.pid,
-            limit_bytes=kill.limit_bytes,
-            limit_directory=kill.directory,
-            shared_memory_bytes=kill.shared_bytes,
-            workers=kill.workers,
-            is_certain=kill.shared_counter is None,
-            while_ending=kill.while_ending,
-            **_sizes(last),
-        )
-
-
-def _sizes(last: WorkerSample | None) -> dict[str, float | None]:
-    """What was seen last of a worker, as fields of a record."""
-    if last is None:
-        return {}
-    return {
-        "age_seconds": round(last.age_seconds, 1),
-        "uss_bytes": last.uss_bytes,
-        "pss_bytes": last.pss_bytes,
-        "boot_uss_bytes": last.boot_uss_bytes,
-    }
 
 
 def create_state(server: Arbiter, loaded: Planned, timing: Timing = DEFAULT) -> ServerState:

@@ -2,17 +2,18 @@
 
 Reads /proc, logs.
 
-Theory of operation. One `Supervisor` belongs to one arbiter process. Its `step` runs in a thread
-(`PausedThread`) that is never there while the arbiter forks. A step takes one sample and does then
-what is due, in this order: it logs, it lets the executor go on with the action under way, and only
-when none is under way does it ask the guard for another one. So there is never more than one action
-at a time.
+Theory of operation. One `Supervisor` belongs to one arbiter process. Its `try_step` runs in a
+thread (`PausedThread`) that is never there while the arbiter forks. A step takes one sample and
+then does what is due, in this order: it logs, it lets the executor go on with the action under
+way, and only when none is under way does it ask the guard for another one. So there is never more
+than one action at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
 what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
-supply as it was found last. The arbiter's main thread calls `start`, `reloading` and
-`stop`; of these only `reloading` changes a part, while the thread is paused. `step` runs in the
-supervisor's thread and makes all other changes.
+supply as it was found last. The arbiter's main thread calls `reloaded`, while the thread is paused,
+and `worker_oom_killed`; the thread makes all other changes.
+
+Where both the guard and the memory log are off, a step only looks at the load.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
@@ -21,8 +22,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.errors import MalformedFileError
@@ -31,8 +32,9 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
-from gunicorn_autoconf.memory.actions import Kind
+from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import beside_workers
+from gunicorn_autoconf.memory.count import size_to_grow_by
 from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.guard import decide, next_interval
@@ -43,10 +45,10 @@ from gunicorn_autoconf.memory.throttling import Held, parse_pressure, slowdown
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
-from gunicorn_autoconf.plan.workload import MemoryGuard
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.load_follower import LoadFollower, Room
 from gunicorn_autoconf.server.load_watch import LoadWatch
-from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
@@ -60,9 +62,7 @@ if TYPE_CHECKING:
 
 # Time between two looks at an action under way.
 ACTING_SECONDS = 0.1
-# Until the next step after one that failed: one bad sample does not end the guard.
-RETRY_SECONDS = 5.0
-# After so many in a row, what the guard has begun is taken back.
+# After so many failures in a row, what the guard has begun is taken back.
 MAX_FAILURES = 3
 
 
@@ -96,6 +96,7 @@ class Supervisor:
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
         self._load = load or LoadWatch(server, final, records)
+        self._follower = LoadFollower(server, final, self._load, replaced)
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
@@ -103,17 +104,8 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
-        self._thread = PausedThread(self._try_step, timing.fastest_seconds)
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
-
-    def start(self) -> None:
-        """Start the thread, once; from here on it pauses for each fork."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread for good."""
-        self._thread.stop()
 
     def worker_oom_killed(self, last: WorkerSample | None) -> bool:
         """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
@@ -131,16 +123,14 @@ class Supervisor:
         fits = budget.budget_bytes // size_bytes if budget and size_bytes else None
         self._log.kill_loop(loop, fits)
 
-    @contextmanager
-    def reloading(self) -> Iterator[None]:
-        """Do nothing while a reload plans anew, and begin again with what it has planned."""
-        with self._thread.paused():
-            yield
-            self.executor.reloaded()
-            self._history.clear()
-            self._history.begin_again()
-            self._log.begin_again()
-            self._load.begin_again()
+    def reloaded(self) -> None:
+        """Begin again with another plan, while the thread is paused."""
+        self.executor.reloaded()
+        self._history.clear()
+        self._history.begin_again()
+        self._log.begin_again()
+        self._load.begin_again()
+        self._follower.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:
@@ -161,6 +151,24 @@ class Supervisor:
         family = family_of(self._server.worker_class)
         return self._server.cfg.reuse_port and not (family and family.empties_queue)
 
+    def try_step(self, stopping: threading.Event) -> float:
+        """Do one `step`; log where it fails. Return the seconds until the next one."""
+        try:
+            seconds = self.step(stopping)
+        except Exception as error:
+            if self._log.is_new_failure(error):
+                self._server.log.exception(
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %s s",
+                    self._timing.retry_seconds,
+                )
+            self._failures += 1
+            if self._failures == MAX_FAILURES:
+                with suppress(OSError):
+                    self.executor.abandon()
+            return self._timing.retry_seconds  # One bad sample does not end the guard.
+        self._failures = 0
+        return seconds
+
     def step(self, stopping: threading.Event) -> float:
         """
         Take one sample and do what is due; return the seconds until the next step.
@@ -170,12 +178,18 @@ class Supervisor:
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
+        is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
+        if is_off and not declaration.memory_log_interval_seconds:
+            self._load.look()
+            return self._interval()
         records = self._records.known(server.WORKERS)
-        self._load.look()
         machine, sample = self._sampler.sample(
             records, server.num_workers, declaration.memory_bytes
         )
-        if stopping.is_set() or sample is None:
+        if stopping.is_set():
+            return self._interval()
+        self._load.look()
+        if sample is None:
             return self._interval()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
@@ -185,7 +199,7 @@ class Supervisor:
         self._write_log(sample, machine)
         was_busy = self.executor.is_busy
         self.executor.advance(sample)
-        if not was_busy and self.mode is not MemoryGuard.OFF:
+        if not was_busy and not is_off:
             self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
             self._follow_limit(machine)
             self._guard(sample, machine)
@@ -207,24 +221,43 @@ class Supervisor:
         return seconds
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
-        """Ask the guard what to do, and do it or log it."""
+        """Ask the guard what memory needs, then what the load does; do one of them or log it."""
         samples = self._history.samples
         if not samples:
             return  # A reload did not wait for this step.
         declaration = self._final().declaration
-        plans = plans_for(machine, declaration, self._final().application)
+        resizing = self._may_resize()
+        load_workers = self._follower.keeps(resizing=resizing)
+        application = self._final().application
+        plans = plans_for(machine, declaration, application, load_workers=load_workers)
         needed = self._history.needed(plans, declaration.worker_memory_bytes)
-        permissions = self._history.permissions(sample, resizing=self._may_resize())
-        action = decide(samples, permissions, needed, plans, self._timing)
+        permissions = self._history.permissions(sample, resizing=resizing)
+        action = Action(Kind.KEEP)
+        if self.mode is not MemoryGuard.OFF:
+            action = decide(samples, permissions, needed, plans, self._timing)
         is_keep = action.kind is Kind.KEEP
         if is_keep or self.mode is not MemoryGuard.ACT or self._server.master_pid != 0:
             self._log.would_act(action)
             if is_keep and action.pid and self._history.spared(sample.at_seconds):
                 self._log.action(action)
+            if is_keep and not action.pid:
+                size_bytes = size_to_grow_by(sample, permissions, needed)
+                self._follow_load(Room(sample, machine, size_bytes, permissions))
             return
         self._log.action(action)
         self._history.acted(action, sample)
         self.executor.start(action, sample)
+
+    def _follow_load(self, room: Room) -> None:
+        """Do what the load asks for, as memory needs nothing."""
+        action = self._follower.decide(room)
+        if action is None:
+            return
+        if action.kind is Kind.GROW:
+            self._history.acted(action, room.sample)
+        else:
+            self._history.clear()  # It shrinks for want of load, which is no reason not to grow.
+        self.executor.start(action, room.sample)
 
     def _may_resize(self) -> bool:
         """Whether the count is ours: no operator set it, and no upgrade is under way."""
@@ -276,23 +309,6 @@ class Supervisor:
         kills = self._oom.unclaimed(now, are_well=self._relatives.are_well(pids))
         if kills:
             self._log.unclaimed(len(kills), self._relatives.gone())
-
-    def _try_step(self, stopping: threading.Event) -> float:
-        try:
-            seconds = self.step(stopping)
-        except Exception as error:
-            if self._log.is_new_failure(error):
-                self._server.log.exception(
-                    "gunicorn-autoconf: the memory guard failed; it tries again in %d s",
-                    RETRY_SECONDS,
-                )
-            self._failures += 1
-            if self._failures == MAX_FAILURES:
-                with suppress(OSError):
-                    self.executor.abandon()
-            return RETRY_SECONDS
-        self._failures = 0
-        return seconds
 
     @property
     def _wanted_mode(self) -> MemoryGuard:

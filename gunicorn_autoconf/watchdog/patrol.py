@@ -96,9 +96,10 @@ class Patrol:
 
     def stop(self) -> None:
         """Log what was counted; the server ends."""
-        for watch in self._watches.values():
+        # One that is reaped meanwhile is closed here or by `ended`, never by both.
+        watches, self._watches = self._watches, {}
+        for watch in list(watches.values()):
             watch.close()
-        self._watches = {}
 
     # The workers, in the main thread
 

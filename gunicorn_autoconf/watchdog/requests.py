@@ -18,11 +18,11 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.watchdog.causes import Cause, find_suspect
+from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
+from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Origins,
@@ -35,8 +35,6 @@ from gunicorn_autoconf.watchdog.stacks import (
 )
 from gunicorn_autoconf.watchdog.stamps import Stamps
 from gunicorn_autoconf.watchdog.tally import Tally
-
-Say = Callable[[str, str], None]
 
 
 class _Running(NamedTuple):
@@ -123,10 +121,10 @@ class LongRequests:
     def _report(self, ident: int, request: _Running, seconds: float, now: float) -> None:
         frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
         stack = trim(walk(frame))
-        place = find_suspect([stack], self._origins).place
-        is_due = self._tally.is_due(place, now)
-        unreported = self._tally.report(place, Cause.CODE, now) if is_due else 0
-        self._tally.count(place, Cause.CODE, seconds, was_reported=is_due)
+        suspect = find_suspect([stack], self._origins)
+        is_due = self._tally.is_due(suspect.frame, now)
+        unreported = self._tally.report(suspect.frame, now) if is_due else 0
+        self._tally.count(suspect.frame, seconds, was_reported=is_due)
         if not is_due:
             return
         more = f"; {unreported} more here since the last report" if unreported else ""
@@ -134,7 +132,8 @@ class LongRequests:
             f"a request has run for {seconds:.1f} s, longer than timeout "
             f"({self._timeout_seconds:g} s), which ends no request in this worker class{more}"
         )
-        self._say("warning", join([headline, *self._render(ident, request, stack)]))
+        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
+        self._say(WARNING, join([headline, *self._render(ident, request, stack)]), fields)
 
     def _render(self, ident: int, request: _Running, stack: Stack) -> list[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -151,7 +150,8 @@ class LongRequests:
             "interrupted: this worker accepts nothing more, finishes its other requests and is "
             "replaced"
         )
-        self._say("error", join([headline, *self._render(ident, request, stack)]))
+        fields = {"event_name": "request_timeout", "request_seconds": seconds}
+        self._say(ERROR, join([headline, *self._render(ident, request, stack)]), fields)
         if hasattr(worker, "give_up"):
             worker.give_up(request.connection)
         else:

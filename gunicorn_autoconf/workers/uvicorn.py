@@ -149,7 +149,8 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
             self._status = int(end.code or 0)
         finally:
             limit_the_end(self, self._status)
-            log_tasks(self, asyncio.all_tasks(loop))
+            # A start that failed leaves our own task in the loop.
+            log_tasks(self, asyncio.all_tasks(loop) - {self.server.heart})
             _close(loop)
         sys.exit(self._status)
 

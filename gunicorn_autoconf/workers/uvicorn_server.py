@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
         self.worker = worker
         self.drained_by = math.inf
         self.serving: asyncio.Task[None] | None = None
+        self.heart: asyncio.Task[None] | None = None
         self.connections: Connections | None = None
         # With `reuse_port` nobody else accepts what waits here.
         if (peers := worker.peers) and not worker.cfg.reuse_port:
@@ -42,10 +43,10 @@ class Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, with heartbeats from before the application's start-up to after its shutdown."""
         self.serving = asyncio.current_task()
-        heart = asyncio.ensure_future(self._beat())
+        self.heart = asyncio.ensure_future(self._beat())
         self._size_thread_pools()
         await super().serve(sockets)
-        heart.cancel()
+        self.heart.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept: by ourselves where other workers can be seen."""

@@ -214,7 +214,7 @@ def test_odd_targets(target: str) -> None:
     assert detect_interface(target, [str(CASES / "flask")]).interface is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(source=st.one_of(st.text(), st.binary()), target=st.text(max_size=20))
 def test_any_text_gives_a_finding(
     tmp_path_factory: pytest.TempPathFactory, source: bytes | str, target: str
@@ -229,7 +229,7 @@ def test_any_text_gives_a_finding(
 SOURCES = [case.file.read_bytes() for case in ALL if case.file.suffix == ".py"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_mutated_source_gives_a_finding(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -66,7 +66,7 @@ def test_text() -> None:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[:3] == [
-        "3 sync workers: 2 cores, 1 GiB, WSGI, no workload declared",
+        "3 sync workers: 2 cores, 1 GiB, WSGI, auto (not declared)",
         "",
         "Machine",
     ]
@@ -223,6 +223,13 @@ def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
     )
 
 
+def test_a_worker_class_that_the_file_has_wrong(project: Path) -> None:
+    (project / "gunicorn.conf.py").write_text("worker_class = 'gthreads'\n", encoding="utf-8")
+    (warning,) = explain("--cpus", "2")["warnings"]
+    assert warning.startswith("./gunicorn.conf.py: worker_class='gthreads': Gunicorn ")
+    assert warning.endswith(" has no such worker class; did you mean gthread?")
+
+
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux tells")
 @pytest.mark.parametrize(("directory", "is_memory"), [("/dev/shm", True), ("/proc/self", False)])
 def test_the_heartbeat_is_looked_for_where_it_will_be(directory: str, is_memory: bool) -> None:
@@ -243,7 +250,7 @@ def test_the_heartbeat_is_looked_for_where_it_will_be(directory: str, is_memory:
         (
             ["--workload", "gpu"],
             {},
-            "Error: --workload='gpu': use one of cpu, mixed, io, async\n",
+            "Error: --workload='gpu': use one of auto, cpu, mixed, io, async\n",
         ),
         (
             ["--worker-memory", "1g"],
@@ -300,7 +307,7 @@ def test_help_names_what_each_option_takes() -> None:
     shown = " ".join(run("explain", "--help").output.split())
     for phrase in (
         "cores above 0 such as 2, 1.5 or 500m",
-        "one of cpu, mixed, io, async",
+        "one of auto, cpu, mixed, io, async",
         "one of auto, asgi, wsgi",
         "a quantity such as 512MiB, 1Gi, 0.5G or 536870912",
     ):
@@ -398,7 +405,7 @@ def test_help_is_not_cut(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("explain --workload ", ["cpu", "mixed", "io", "async"]),
+        ("explain --workload ", ["auto", "cpu", "mixed", "io", "async"]),
         ("explain --interface a", ["auto", "asgi"]),
         ("ex", ["explain"]),
     ],

@@ -143,7 +143,7 @@ def test_of_a_machine_of_which_little_is_known() -> None:
     shown = explanation(machine(1, supply=memory(None)), {}, app=None)
     assert shown.startswith(
         """\
-3 sync workers: 1 core, memory unknown, WSGI, no workload declared
+3 sync workers: 1 core, memory unknown, WSGI, auto (not declared)
 
 Machine
   affinity   1 core       os.sched_getaffinity: 1

@@ -223,10 +223,10 @@ def test_another_users_processes_show_what_may_be_seen(gunicorn: Launcher, share
 # Finding it.
 
 
-@pytest.mark.parametrize("program", [PYTHON_GUNICORN, GUNICORN_SCRIPT])
-def test_arbiters_are_found(gunicorn: Launcher, program: Sequence[str]) -> None:
+def test_arbiters_are_found(gunicorn: Launcher) -> None:
     # Other tests' servers are found, too.
-    first, second = plain(gunicorn, program=program), plain(gunicorn, program=program)
+    first = plain(gunicorn, program=PYTHON_GUNICORN)
+    second = plain(gunicorn, program=GUNICORN_SCRIPT)
 
     found = arbiters.select_arbiters(arbiters.list_processes(os.geteuid()))
 
@@ -561,11 +561,16 @@ KEYS = "m memory  c CPU  a age  p pid  r reverse  q quit"
 WORKER = re.compile(r" *\d+ +\d+[sm] +[a-z]+ .*[\d.]+  [▁-█]+")
 
 
-@pytest.mark.parametrize(("size", "shown"), [((80, 24), 13), ((200, 50), 16)])
-def test_screen(gunicorn: Launcher, size: tuple[int, int], shown: int) -> None:
+def test_screen(gunicorn: Launcher) -> None:
     """Each line is where it belongs: nothing wraps, however long the command."""
     server = plain(gunicorn, "--preload", "--name", "x" * 300, workers=16)
+    for size, shown in (((80, 24), 13), ((200, 50), 16)):
+        shows_all_that_fit(gunicorn, server, size, shown)
 
+
+def shows_all_that_fit(
+    gunicorn: Launcher, server: Server, size: tuple[int, int], shown: int
+) -> None:
     with watching(gunicorn, server, size) as seen:
         # Two samples, so that there is a share of CPU.
         lines = seen.wait_for(

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from gunicorn_autoconf.fleet import records
+from gunicorn_autoconf.fleet import records as records_module
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.meter import Meter
-from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.fleet.records import WorkerRecord, WorkerRecords
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.fleet.sampler import WorkerRecord
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
@@ -36,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(records, "time", clock)
+    monkeypatch.setattr(records_module, "time", clock)
     return clock
 
 
@@ -45,7 +44,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> SharedPage:
         raise OSError("Cannot allocate memory")
 
-    monkeypatch.setattr(records, "SharedPage", refuse)
+    monkeypatch.setattr(records_module, "SharedPage", refuse)
 
 
 def worker(pid: int, workers: int = 2) -> Any:
@@ -61,139 +60,135 @@ def sample(*pids: int) -> Sample:
 
 
 def test_a_worker_boots(clock: Clock) -> None:
-    ledger, eleven = WorkerRecords(), worker(11)
-    ledger.forking(eleven)
-    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
-
-    clock.now = 1001.5
-    assert ledger.booted(eleven, MEMORY) == 1.5
-    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
+    records, eleven = WorkerRecords(), worker(11)
+    records.forking(eleven)
+    assert records.known({11: eleven}) == {11: WorkerRecord(1000.0, None)}
 
     clock.now = 1007.5
-    assert ledger.ready(eleven, MEMORY) == 7.5
+    assert records.ready(eleven, MEMORY) == 7.5
     report = BootReport(11, 7.5, 80_000_000, 60_000_000, 50_000_000)
-    assert ledger.known({11: eleven}) == {11: WorkerRecord(1000.0, report)}
+    assert records.known({11: eleven}) == {11: WorkerRecord(1000.0, report)}
 
 
 def test_workers_are_told_apart(clock: Clock) -> None:
-    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
-    ledger.forking(eleven)
+    records, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    records.forking(eleven)
     clock.now = 1002.0
-    ledger.forking(twelve)
-    ledger.ready(twelve, MEMORY)
-    known = ledger.known({11: eleven, 12: twelve})
+    records.forking(twelve)
+    records.ready(twelve, MEMORY)
+    known = records.known({11: eleven, 12: twelve})
     assert known[11] == WorkerRecord(1000.0, None)
     assert known[12].forked_at_seconds == 1002.0
     assert known[12].report is not None
 
 
 def test_only_partly_known_memory(clock: Clock) -> None:
-    ledger, eleven = WorkerRecords(), worker(11)
-    ledger.forking(eleven)
-    ledger.ready(eleven, ProcessMemory(80_000_000))
-    assert ledger.known({11: eleven})[11].report == BootReport(11, 0.0, 80_000_000, None, None)
+    records, eleven = WorkerRecords(), worker(11)
+    records.forking(eleven)
+    records.ready(eleven, ProcessMemory(80_000_000))
+    assert records.known({11: eleven})[11].report == BootReport(11, 0.0, 80_000_000, None, None)
 
 
 def test_slot_is_given_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workers at most, a hundred in all."""
-    monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(3))
-    ledger = WorkerRecords()
+    monkeypatch.setattr(records_module, "SharedPage", lambda: SharedPage(3))
+    records = WorkerRecords()
     for pid in range(100):
         each = worker(pid)
-        ledger.forking(each)
-        ledger.ready(each, MEMORY)
-        report = ledger.known({pid: each})[pid].report
+        records.forking(each)
+        records.ready(each, MEMORY)
+        report = records.known({pid: each})[pid].report
         assert report is not None
         assert (report.pid, report.rss_bytes) == (pid, 80_000_000)
-        ledger.ended(each)
+        records.ended(each)
 
 
 def test_next_on_the_slot_has_not_booted(clock: Clock) -> None:
-    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
-    ledger.forking(eleven)
-    ledger.ready(eleven, MEMORY)
-    ledger.ended(eleven)
-    ledger.forking(twelve)
-    assert ledger.known({12: twelve})[12].report is None
+    records, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    records.forking(eleven)
+    records.ready(eleven, MEMORY)
+    records.ended(eleven)
+    records.forking(twelve)
+    assert records.known({12: twelve})[12].report is None
 
 
 def test_another_ones_report_is_not_taken(clock: Clock) -> None:
     """A worker that came back from the dead writes on a slot that is another's by now."""
-    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
-    ledger.forking(eleven)
-    ledger.ended(eleven)
-    ledger.forking(twelve)
-    ledger.ready(eleven, MEMORY)
-    assert ledger.known({12: twelve})[12].report is None
+    records, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    records.forking(eleven)
+    records.ended(eleven)
+    records.forking(twelve)
+    records.ready(eleven, MEMORY)
+    assert records.known({12: twelve})[12].report is None
 
 
 def test_worker_that_was_forked_before_us_is_left_out(clock: Clock) -> None:
     """A reload brought the hooks; the old workers have no note."""
-    ledger, twelve = WorkerRecords(), worker(12)
-    ledger.forking(twelve)
-    assert set(ledger.known({11: worker(11), 12: twelve})) == {12}
-    assert ledger.ready(worker(11), MEMORY) is None
-    assert ledger.ended(worker(11)) == (None, None)
+    records, twelve = WorkerRecords(), worker(12)
+    records.forking(twelve)
+    assert set(records.known({11: worker(11), 12: twelve})) == {12}
+    assert records.ready(worker(11), MEMORY) is None
+    assert records.ended(worker(11)) == (None, None)
 
 
 def test_last_words(clock: Clock) -> None:
-    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    records, eleven, twelve = WorkerRecords(), worker(11), worker(12)
     for each in (eleven, twelve):
-        ledger.forking(each)
-    ledger.seen(sample(11, 12), (11, 12))
-    assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), False)
-    ledger.seen(sample(12), (12,))
-    assert ledger.ended(twelve) == (WorkerSample(12, 60.0, 12_000, 13_200, 6_000), False)
+        records.forking(each)
+    records.seen(sample(11, 12), (11, 12))
+    assert records.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), False)
+    records.seen(sample(12), (12,))
+    assert records.ended(twelve) == (WorkerSample(12, 60.0, 12_000, 13_200, 6_000), False)
 
 
 def test_what_a_worker_tells_at_its_end_is_newer_than_what_was_seen(clock: Clock) -> None:
-    ledger, eleven = WorkerRecords(), worker(11)
-    ledger.forking(eleven)
-    ledger.seen(sample(11), (11,))
+    records, eleven = WorkerRecords(), worker(11)
+    records.forking(eleven)
+    records.seen(sample(11), (11,))
     clock.now += 75
-    ledger.exiting(eleven, MEMORY)
-    assert ledger.ended(eleven) == (WorkerSample(11, 75.0, 50_000_000, 60_000_000, 5_500), True)
+    records.exiting(eleven, MEMORY)
+    assert records.ended(eleven) == (WorkerSample(11, 75.0, 50_000_000, 60_000_000, 5_500), True)
 
 
 def test_worker_that_was_never_seen_tells_its_end(clock: Clock) -> None:
     """It lived for less than a sample, or nobody takes samples."""
-    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    records, eleven, twelve = WorkerRecords(), worker(11), worker(12)
     for each in (eleven, twelve):
-        ledger.forking(each)
-    ledger.ready(eleven, ProcessMemory(50_000_000, 40_000_000, 30_000_000))
+        records.forking(each)
+    records.ready(eleven, ProcessMemory(50_000_000, 40_000_000, 30_000_000))
     clock.now += 3
-    ledger.exiting(eleven, MEMORY)
-    ledger.exiting(twelve, MEMORY)
+    records.exiting(eleven, MEMORY)
+    records.exiting(twelve, MEMORY)
     end = WorkerSample(11, 3.0, 50_000_000, 60_000_000, 30_000_000)
-    assert ledger.ended(eleven) == (end, True)
+    assert records.ended(eleven) == (end, True)
     end = WorkerSample(12, 3.0, 50_000_000, 60_000_000, None)
-    assert ledger.ended(twelve) == (end, True)
+    assert records.ended(twelve) == (end, True)
 
 
 def test_worker_that_just_dies_keeps_what_was_seen_of_it(clock: Clock) -> None:
     """A process that ends has no pages left; it is in no sample, but still Gunicorn's."""
-    ledger, eleven = WorkerRecords(), worker(11)
-    ledger.forking(eleven)
-    ledger.seen(sample(11), (11,))
-    ledger.seen(sample(), (11,))
-    assert ledger.ended(eleven).last == WorkerSample(11, 60.0, 11_000, 12_100, 5_500)
+    records, eleven = WorkerRecords(), worker(11)
+    records.forking(eleven)
+    records.seen(sample(11), (11,))
+    records.seen(sample(), (11,))
+    assert records.ended(eleven).last == WorkerSample(11, 60.0, 11_000, 12_100, 5_500)
 
 
 def test_worker_that_is_gone_is_forgotten(clock: Clock) -> None:
     """Also where nobody hears of its end; its pid may come again."""
-    ledger = WorkerRecords()
-    ledger.seen(sample(11), (11,))
-    ledger.seen(sample(), ())
-    assert ledger.ended(worker(11)).last is None
+    records = WorkerRecords()
+    records.seen(sample(11), (11,))
+    records.seen(sample(), ())
+    assert records.ended(worker(11)).last is None
 
 
 def test_end_without_sizes_is_an_end(clock: Clock) -> None:
     """Where the kernel tells RSS alone, what was seen last stands."""
-    ledger, eleven = WorkerRecords(), worker(11)
-    ledger.forking(eleven)
-    ledger.seen(sample(11), (11,))
-    ledger.exiting(eleven, ProcessMemory(80_000_000, None, None))
-    assert ledger.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), True)
+    records, eleven = WorkerRecords(), worker(11)
+    records.forking(eleven)
+    records.seen(sample(11), (11,))
+    records.exiting(eleven, ProcessMemory(80_000_000, None, None))
+    assert records.ended(eleven) == (WorkerSample(11, 60.0, 11_000, 12_100, 5_500), True)
 
 
 class TestWithoutAPage:
@@ -202,42 +197,42 @@ class TestWithoutAPage:
     pytestmark = pytest.mark.usefixtures("no_page")
 
     def test_worker_counts_as_booted(self, clock: Clock) -> None:
-        ledger, eleven = WorkerRecords(), worker(11)
-        ledger.forking(eleven)
+        records, eleven = WorkerRecords(), worker(11)
+        records.forking(eleven)
         clock.now = 1001.5
-        assert ledger.ready(eleven, MEMORY) == 1.5
-        known = ledger.known({11: eleven})
+        assert records.ready(eleven, MEMORY) == 1.5
+        known = records.known({11: eleven})
         assert known[11] == WorkerRecord(1000.0, BootReport(11, 0.0, 0, None, None))
 
     def test_start_ends_without_it(self, clock: Clock) -> None:
-        ledger, eleven = WorkerRecords(), worker(11)
-        ledger.forking(eleven)
-        ledger.end_start(eleven)
-        assert ledger.wait_for_end(eleven) is False
-        assert ledger.ended(eleven) == (None, None)
+        records, eleven = WorkerRecords(), worker(11)
+        records.forking(eleven)
+        records.end_start(eleven)
+        assert records.wait_for_end(eleven) is False
+        assert records.ended(eleven) == (None, None)
         assert clock.now == 1000.0
 
 
 def test_more_workers_than_slots(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
-    ledger, eleven, twelve = WorkerRecords(), worker(11), worker(12)
-    ledger.forking(eleven)
-    ledger.forking(twelve)
-    assert ledger.ready(twelve, MEMORY) == 0.0
-    known = ledger.known({11: eleven, 12: twelve})
+    monkeypatch.setattr(records_module, "SharedPage", lambda: SharedPage(1))
+    records, eleven, twelve = WorkerRecords(), worker(11), worker(12)
+    records.forking(eleven)
+    records.forking(twelve)
+    assert records.ready(twelve, MEMORY) == 0.0
+    known = records.known({11: eleven, 12: twelve})
     assert known[11].report is None
     assert known[12].report == BootReport(12, 0.0, 0, None, None)
-    ledger.ended(twelve)
-    assert ledger.known({11: eleven})[11].report is None
+    records.ended(twelve)
+    assert records.known({11: eleven})[11].report is None
 
 
 class Counted:
     """A worker that counts on its slot, as if it were in the fork."""
 
-    def __init__(self, ledger: WorkerRecords, pid: int, clock: Clock) -> None:
+    def __init__(self, records: WorkerRecords, pid: int, clock: Clock) -> None:
         self.worker = worker(pid)
-        ledger.forking(self.worker)
-        numbers = ledger.doubles(self.worker, Region.COUNTERS)
+        records.forking(self.worker)
+        numbers = records.doubles(self.worker, Region.COUNTERS)
         assert numbers is not None
         self.meter = Meter(numbers, clock=clock.monotonic)
         self.enter, self.leave = self.meter.edges(threaded=False)
@@ -255,19 +250,19 @@ class TestCounters:
     def cpu(self, monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
         """What /proc has of each pid."""
         seconds: dict[int, float] = {}
-        monkeypatch.setattr(records, "read_cpu_seconds", seconds.get)
+        monkeypatch.setattr(records_module, "read_cpu_seconds", seconds.get)
         return seconds
 
     def test_each_worker(self, clock: Clock, cpu: dict[int, float]) -> None:
-        ledger = WorkerRecords()
-        eleven, twelve = Counted(ledger, 11, clock), Counted(ledger, 12, clock)
-        ledger.forking(loading := worker(13))
+        records = WorkerRecords()
+        eleven, twelve = Counted(records, 11, clock), Counted(records, 12, clock)
+        records.forking(loading := worker(13))
         eleven.serve(3)
         twelve.enter()
         clock.now += 2.5
         cpu[11] = 0.25
 
-        assert ledger.counters({11: eleven.worker, 12: twelve.worker, 13: loading}) == {
+        assert records.counters({11: eleven.worker, 12: twelve.worker, 13: loading}) == {
             11: Counters(requests=3, cpu_seconds=0.25),
             12: Counters(in_flight=1, busy_seconds=2.5, slot_seconds=2.5),
         }
@@ -276,8 +271,8 @@ class TestCounters:
         self, clock: Clock, cpu: dict[int, float]
     ) -> None:
         """In the middle of a request, which never ends."""
-        ledger = WorkerRecords()
-        eleven, twelve = Counted(ledger, 11, clock), Counted(ledger, 12, clock)
+        records = WorkerRecords()
+        eleven, twelve = Counted(records, 11, clock), Counted(records, 12, clock)
         cpu.update({11: 3.5, 12: 1.0})
         eleven.serve(5)
         twelve.serve(2)
@@ -287,99 +282,99 @@ class TestCounters:
         expected = Counters(
             requests=7, in_flight=1, busy_seconds=4.0, slot_seconds=4.0, cpu_seconds=4.5
         )
-        assert ledger.total(both) == expected
+        assert records.total(both) == expected
 
         del both[11], cpu[11]
-        ledger.ended(eleven.worker)
+        records.ended(eleven.worker)
 
-        assert ledger.total(both) == replace(expected, in_flight=0)
+        assert records.total(both) == replace(expected, in_flight=0)
 
     def test_slot_is_used_again(
         self, clock: Clock, cpu: dict[int, float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A hundred workers on one slot, ten requests each, the pid of every second one again."""
-        monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
-        ledger = WorkerRecords()
+        monkeypatch.setattr(records_module, "SharedPage", lambda: SharedPage(1))
+        records = WorkerRecords()
         for lives in range(100):
             pid = 11 + lives % 2
-            each = Counted(ledger, pid, clock)
+            each = Counted(records, pid, clock)
             cpu[pid] = 0.5
-            assert ledger.counters({pid: each.worker})[pid].requests == 0
+            assert records.counters({pid: each.worker})[pid].requests == 0
             each.serve(10)
-            assert ledger.total({pid: each.worker}).requests == 10 * (lives + 1)
-            ledger.ended(each.worker)
+            assert records.total({pid: each.worker}).requests == 10 * (lives + 1)
+            records.ended(each.worker)
 
-        assert ledger.total({}) == Counters(requests=1000, cpu_seconds=50.0)
-        assert len(ledger._ended) == 1  # A server runs for months.
+        assert records.total({}) == Counters(requests=1000, cpu_seconds=50.0)
+        assert len(records._ended) == 1  # A server runs for months.
 
     def test_total_does_not_fall_while_a_worker_ends(
         self, clock: Clock, cpu: dict[int, float]
     ) -> None:
         """Gunicorn strikes a worker off before it says so."""
-        ledger = WorkerRecords()
-        eleven = Counted(ledger, 11, clock)
+        records = WorkerRecords()
+        eleven = Counted(records, 11, clock)
         eleven.serve(5)
-        assert ledger.total({11: eleven.worker}).requests == 5
-        assert ledger.total({}).requests == 5
-        ledger.ended(eleven.worker)
-        assert ledger.total({}).requests == 5
+        assert records.total({11: eleven.worker}).requests == 5
+        assert records.total({}).requests == 5
+        records.ended(eleven.worker)
+        assert records.total({}).requests == 5
 
     def test_worker_tells_its_cpu_time_at_its_end(
         self, clock: Clock, cpu: dict[int, float]
     ) -> None:
         """It is more than what was seen last, or nobody looked."""
-        ledger = WorkerRecords()
-        eleven = Counted(ledger, 11, clock)
+        records = WorkerRecords()
+        eleven = Counted(records, 11, clock)
         eleven.meter.exiting()
-        ledger.ended(eleven.worker)
-        assert ledger.total({}).cpu_seconds > 0
+        records.ended(eleven.worker)
+        assert records.total({}).cpu_seconds > 0
 
     def test_worker_that_does_not_count_is_left_out(
         self, clock: Clock, cpu: dict[int, float]
     ) -> None:
         """Its class is unknown, or a reload brought the hooks."""
-        ledger = WorkerRecords()
-        ledger.forking(unknown := worker(11))
-        assert ledger.counters({11: unknown, 12: worker(12)}) == {}
-        ledger.ended(unknown)
-        assert ledger.total({12: worker(12)}) == Counters()
+        records = WorkerRecords()
+        records.forking(unknown := worker(11))
+        assert records.counters({11: unknown, 12: worker(12)}) == {}
+        records.ended(unknown)
+        assert records.total({12: worker(12)}) == Counters()
 
     def test_without_a_slot(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(records, "SharedPage", lambda: SharedPage(1))
-        ledger = WorkerRecords()
-        ledger.forking(worker(11))
-        ledger.forking(twelve := worker(12))
-        assert ledger.meter(twelve) is None
+        monkeypatch.setattr(records_module, "SharedPage", lambda: SharedPage(1))
+        records = WorkerRecords()
+        records.forking(worker(11))
+        records.forking(twelve := worker(12))
+        assert records.meter(twelve) is None
 
 
 class TestWrongStart:
     """The first worker ends it, the others wait for that."""
 
     def test_others_hear_of_it(self, clock: Clock) -> None:
-        ledger, first, second = WorkerRecords(), worker(11), worker(12)
-        ledger.forking(first)
-        ledger.forking(second)
-        ledger.end_start(first)
+        records, first, second = WorkerRecords(), worker(11), worker(12)
+        records.forking(first)
+        records.forking(second)
+        records.end_start(first)
         assert clock.now == 1000.0  # All are forked.
-        assert ledger.wait_for_end(second) is True
+        assert records.wait_for_end(second) is True
         assert clock.now == pytest.approx(1001.0, abs=0.1)
 
     def test_first_one_waits_until_all_are_forked(self, clock: Clock) -> None:
-        ledger, first = WorkerRecords(), worker(11, workers=4)
-        ledger.forking(first)
-        ledger.end_start(first)
+        records, first = WorkerRecords(), worker(11, workers=4)
+        records.forking(first)
+        records.end_start(first)
         assert clock.now == pytest.approx(1001.0, abs=0.1)
 
     def test_nobody_says_so(self, clock: Clock) -> None:
-        ledger, first, second = WorkerRecords(), worker(11), worker(12)
-        ledger.forking(first)
-        ledger.forking(second)
-        assert ledger.wait_for_end(second) is False
+        records, first, second = WorkerRecords(), worker(11), worker(12)
+        records.forking(first)
+        records.forking(second)
+        assert records.wait_for_end(second) is False
         assert clock.now == pytest.approx(1020.0, abs=0.1)
 
     def test_arbiter_ends_the_one_that_waits(self, clock: Clock) -> None:
-        ledger, second = WorkerRecords(), worker(12)
-        ledger.forking(second)
+        records, second = WorkerRecords(), worker(12)
+        records.forking(second)
         second.notify = lambda: setattr(second, "alive", clock.now < 1003)
-        assert ledger.wait_for_end(second) is True
+        assert records.wait_for_end(second) is True
         assert clock.now == pytest.approx(1003.0, abs=0.1)

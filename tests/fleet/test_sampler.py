@@ -7,12 +7,12 @@ import os
 import pytest
 from builders import GIB, MIB, limit, machine, memory
 
+from gunicorn_autoconf.fleet.records import WorkerRecord
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import (
     Readers,
     Sampler,
     WorkerPast,
-    WorkerRecord,
     tightest_level,
 )
 from gunicorn_autoconf.fleet.shared_page import BootReport

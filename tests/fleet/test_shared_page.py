@@ -16,9 +16,6 @@ from gunicorn_autoconf.machine.facts import ProcessMemory
 REPORT = BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
 
 
-READY = BootReport(4711, 6.2, 293_601_280, 251_658_240, 242_221_056)
-
-
 def in_a_fork(do: Callable[[], object]) -> int:
     """Run *do* in a forked process; return how that ended."""
     with warnings.catch_warnings():
@@ -179,10 +176,6 @@ class TestHalfWritten:
         monkeypatch.setattr(page, "_words", Words())
         return page
 
-    def test_is_not_ready(self, page: SharedPage) -> None:
-        assert in_a_fork(lambda: page.write_ready(0, READY)) == signal.SIGKILL
-        assert page.read_ready(0) is None
-
     def test_says_nothing(self, page: SharedPage, monkeypatch: pytest.MonkeyPatch) -> None:
         assert in_a_fork(lambda: page.write(0, REPORT)) == signal.SIGKILL
         assert page.read(0) is None
@@ -222,28 +215,13 @@ def test_layout() -> None:
         "ACCEPTING": (576, 64),
     }
     assert shared_page._SLOT_BYTES == 640
-    assert (shared_page._BOOT_AT, shared_page._READY_AT, shared_page._EXIT_AT) == (0, 48, 96)
+    assert (shared_page._SLOT_AT, shared_page._REPORT_AT, shared_page._EXIT_AT) == (0, 8, 56)
     assert (8 + shared_page._REPORT.size, 8 + shared_page._SIZES.size) == (48, 32)
     assert all(begin % 64 == 0 for begin in (128, 256, 320, 576, 640))
     page = SharedPage(2)
     assert len(page.doubles(1, Region.COUNTERS)) == 16
     assert len(page.doubles(1, Region.STAMPS)) == 8
     assert len(page.raw(1, Region.REQUEST_LINE)) == 256
-
-
-@pytest.mark.parametrize("report", [READY, BootReport(4711, 0.5, 4096, None, None)])
-def test_worker_is_ready_after_it_has_booted(report: BootReport) -> None:
-    page = SharedPage(2)
-    slot = page.take()
-    assert slot is not None
-    page.write(slot, REPORT)
-    assert page.read_ready(slot) is None
-
-    in_a_fork(lambda: page.write_ready(slot, report))
-
-    assert page.read_ready(slot) == report
-    assert page.read(slot) == REPORT
-    assert page.read_exit(slot) is None
 
 
 def test_numbers_set_in_a_worker_are_read_by_the_arbiter() -> None:
@@ -301,12 +279,12 @@ def test_slot_that_is_given_out_again_is_empty() -> None:
     page = SharedPage(1)
     slot = page.take()
     assert slot is not None
-    page.write_ready(slot, READY)
+    page.write(slot, REPORT)
     for region in Region:
         view = page.raw(slot, region)
         view[:] = b"x" * len(view)
     page.free(slot)
 
     assert page.take() == slot
-    assert page.read_ready(slot) is None
+    assert page.read(slot) is None
     assert not any(any(page.raw(slot, region)) for region in Region)

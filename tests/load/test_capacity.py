@@ -5,55 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from loads import HTTP, minute
 
 from gunicorn_autoconf.fleet.counters import Counters
-from gunicorn_autoconf.load.capacity import Backlog, Bound, Load, Reading, Supply, measure
+from gunicorn_autoconf.load.capacity import Backlog, Bound, Reading, Supply, measure
 from gunicorn_autoconf.load.lines import load_fields, render_load
 from gunicorn_autoconf.load.window import Window
-
-HTTP = "http://127.0.0.1:8000"
-
-
-def minute(
-    *,
-    rate: float,
-    request: float,
-    computing: float,
-    workers: int = 5,
-    slots: int | None = 1,
-    cores: float = 2,
-    waiting: float | None = 0,
-    delay: float = 0.0,
-    **supply: Any,
-) -> Load:
-    """The load of a minute in which all workers do the same; times of a request in seconds."""
-    requests = round(rate * 60 / workers)
-    done = Counters(
-        requests=requests,
-        busy_seconds=min(requests * request, 60.0),
-        slot_seconds=requests * request,
-        cpu_seconds=requests * computing,
-    )
-    readings = [
-        Reading(
-            at_seconds=at,
-            total=_times(counters, workers),
-            workers=dict.fromkeys(range(10, 10 + workers), counters),
-            delayed_seconds=dict.fromkeys(range(10, 10 + workers), counters.requests * delay),
-            backlogs=(Backlog(HTTP, waiting),),
-        )
-        for at, counters in ((100.0, Counters()), (160.0, done))
-    ]
-    load = measure(readings, Supply(cores=cores, workers=workers, slots=slots, **supply))
-    assert load is not None
-    return load
-
-
-def _times(counters: Counters, count: int) -> Counters:
-    total = Counters()
-    for _ in range(count):
-        total = total.plus(counters)
-    return total
 
 
 def test_numbers_of_a_minute() -> None:

@@ -723,9 +723,10 @@ def test_real_cgroup(real_cgroups: dict[str, Path]) -> None:
         "for directory in sys.argv[1:]:\n"
         "    with open(directory + '/cgroup.procs', 'w') as file:\n"
         "        file.write('0')\n"
-        "import dataclasses, json\n"
+        "import json\n"
+        "from gunicorn_autoconf.cli.explain.document import as_values\n"
         "from gunicorn_autoconf.machine.detect import detect_machine\n"
-        "print(json.dumps(dataclasses.asdict(detect_machine())))\n"
+        "print(json.dumps(as_values(detect_machine())))\n"
     )
     directories = [str(directory) for directory in real_cgroups.values()]
     command = [sys.executable, "-c", script, *directories]

@@ -8,11 +8,10 @@ literals, what `detect_machine` finds (``machine``).
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 from machine_roots import CASES, OWN_BYTES, ROOTS, expected_of, machine_of
 
+from gunicorn_autoconf.cli.explain.document import as_values
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit
 
 
@@ -20,21 +19,21 @@ def describe(machine: Machine) -> dict[str, object]:
     """Return what ``expected.json`` holds under ``machine``."""
     return {
         "cores": machine.cpu.cores,
-        "quota": asdict(machine.cpu.quota) if machine.cpu.quota else None,
+        "quota": as_values(machine.cpu.quota) if machine.cpu.quota else None,
         "physical": _level(machine.memory.physical) if machine.memory.physical else None,
         "limits": [_level(limit) for limit in machine.memory.limits],
-        "container": asdict(machine.container) if machine.container else None,
+        "container": machine.container._asdict() if machine.container else None,
         "platform": machine.platform,
         "grace_seconds": machine.grace_seconds,
-        "pids": asdict(machine.pids) if machine.pids else None,
+        "pids": as_values(machine.pids) if machine.pids else None,
         "worker_tmp_dir": machine.worker_tmp_dir,
-        "problems": [asdict(problem) for problem in machine.problems],
+        "problems": [problem._asdict() for problem in machine.problems],
     }
 
 
 def _level(level: MemoryLimit) -> dict[str, object]:
     """Without cache and shared memory where there is none, as in most of the folders."""
-    found = asdict(level)
+    found = as_values(level)
     return {
         name: value
         for name, value in found.items()

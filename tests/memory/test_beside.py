@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from builders import GIB, MIB, limit, memory
 
 from gunicorn_autoconf.machine.facts import MemoryLimit
@@ -12,7 +10,7 @@ from gunicorn_autoconf.memory.beside import Beside, beside_workers
 
 def level(mib: int, in_use: int, *, cache: int = 0, shared: int = 0) -> MemoryLimit:
     found = limit(mib * MIB, in_use=in_use * MIB)
-    return replace(found, cache_bytes=cache * MIB, shared_bytes=shared * MIB)
+    return found._replace(cache_bytes=cache * MIB, shared_bytes=shared * MIB)
 
 
 def test_others_shared_memory_and_cache() -> None:

@@ -10,10 +10,12 @@ import pytest
 from builders import MIB
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.memory.actions import Action, Kind, Permissions, TooMany
+from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.guard import decide, next_interval
+from gunicorn_autoconf.memory.lines import render_why
 from gunicorn_autoconf.memory.need import Needed
 from gunicorn_autoconf.memory.plans import Plans
+from gunicorn_autoconf.memory.why import GrowsBack, TooMany
 
 KEEP = "keep"
 KEEP_KIND = Kind.KEEP
@@ -88,6 +90,12 @@ def needed(
 FREE = Permissions()
 STOOD_DOWN = Permissions(resizing=False)
 LEAKING = Permissions(leaking=True)
+
+
+def why(action: Action) -> str:
+    """Why it is done, in words."""
+    assert action.why is not None
+    return render_why(action.why)
 
 
 def decision(
@@ -284,9 +292,9 @@ class TestGrow:
 
     def test_says_why(self) -> None:
         action = decision([seen(0, 900, flat(11), limit=1024)], always(8))
-        assert action.reason == "workers need up to 40 MiB, the plan is 8"
+        assert why(action) == "workers need up to 40 MiB, the plan is 8"
         action = decision([seen(0, 900, flat(11, requests=0), limit=1024)], always(8))
-        assert action.reason == "workers have not worked yet, the plan is 8"
+        assert why(action) == "workers have not worked yet, the plan is 8"
 
 
 # -- shrink ------------------------------------------------------------------------------------
@@ -321,7 +329,7 @@ class TestShrink:
     def test_says_why(self) -> None:
         trace = [seen(at, 400, *self.FLEET, limit=1024) for at in (0, 5)]
         action = decision(trace, always(4), alone=self.PLAN, need=needed(250))
-        assert action.reason == "workers need 250 MiB, the plan is 2"
+        assert why(action) == "workers need 250 MiB, the plan is 2"
 
     def test_not_when_stood_down(self) -> None:
         assert self.shrunk(needed(900), permissions=STOOD_DOWN) == KEEP
@@ -356,15 +364,15 @@ class TestTooMany:
     )
     @pytest.mark.parametrize(("fits", "action"), [(2, "shrink"), (1, "shrink"), (3, KEEP)])
     def test_shrinks_at_once(self, fleet: tuple[WorkerSample, ...], fits: int, action: str) -> None:
-        permissions = Permissions(too_many=TooMany(fits, "2 OOM kills in 9 s"))
+        permissions = Permissions(too_many=TooMany(fits, seconds=9.0))
         sample = seen(0, 200, *fleet, target=3)
         assert decided([sample], always(3), permissions=permissions) == action
 
     def test_says_why(self) -> None:
-        permissions = Permissions(too_many=TooMany(2, "2 OOM kills in 9 s"))
+        permissions = Permissions(too_many=TooMany(2, seconds=9.0))
         sample = seen(0, 200, flat(11), flat(12), flat(13))
         action = decision([sample], permissions=permissions)
-        assert action.reason == "2 OOM kills in 9 s, the plan is 2"
+        assert why(action) == "2 OOM kills in 9 s, the plan is 2"
 
 
 class TestOthers:
@@ -393,7 +401,7 @@ class TestOthers:
     def test_says_why(self) -> None:
         trace = [seen(at, 15, *self.FLEET, limit=1000) for at in (0, 5)]
         action = decision(trace, always(2), alone=always(9), need=needed(100))
-        assert action.reason == "15 MiB left of 1000 MiB, others use 685 MiB; the plan is 2"
+        assert why(action) == "15 MiB left of 1000 MiB, others use 685 MiB; the plan is 2"
 
     def test_not_where_that_frees_nothing_that_is_planned(self) -> None:
         trace = [seen(at, 15, *self.FLEET, limit=1000) for at in (0, 5)]
@@ -452,13 +460,13 @@ class TestRecycle:
 
     def test_says_why(self) -> None:
         trace = [leak(0, 91, 800, limit=1000), leak(5, 90, 801, limit=1000)]
-        assert decision(trace, always(3)).reason == (
+        assert why(decision(trace, always(3))) == (
             "90 MiB left of 1000 MiB; it uses 801 MiB, 40 MiB at boot"
         )
 
     def test_says_when_the_memory_would_be_gone(self) -> None:
         trace = [leak(0, 96, 800, limit=1000), leak(0.5, 90, 806, limit=1000)]
-        assert decision(trace, always(3)).reason == (
+        assert why(decision(trace, always(3))) == (
             "90 MiB left of 1000 MiB, gone in 7.5 s; it uses 806 MiB, 40 MiB at boot"
         )
 
@@ -609,7 +617,7 @@ class TestRecycle:
         fleet = [worker(11, 18, 17, helper=200), flat(12, 17)]
         trace = [seen(at, 20, *fleet) for at in (0, 5)]
         assert decided(trace) == "recycle 11, stop first"
-        assert decision(trace).reason == (
+        assert why(decision(trace)) == (
             "20 MiB left of 300 MiB; it uses 18 MiB and 200 MiB in helpers, 17 MiB at boot"
         )
 
@@ -650,14 +658,14 @@ class TestRecycle:
     def test_says_why_fewer(self) -> None:
         trace = [leak(0, 29, 160), leak(5, 28, 161)]
         action = decision(trace, alone=always(2), permissions=Permissions(churning=True))
-        assert action.reason == "each replacement has soon grown to 161 MiB again, the plan is 2"
+        assert why(action) == "each replacement has soon grown to 161 MiB again, the plan is 2"
 
     @pytest.mark.parametrize("permissions", [Permissions(churning=True), FREE])
     def test_keeps_and_tells_why(self, permissions: Permissions) -> None:
         """Where it would be in vain, the log has to have it."""
         trace = [seen(at, 10, worker(11, 160), flat(12, 40)) for at in (0, 5)]
         action = decision(trace, need=needed(160, proved=True), permissions=permissions)
-        assert action == Action(KEEP_KIND, "its replacement would grow to 160 MiB again", pid=11)
+        assert action == Action(KEEP_KIND, GrowsBack(160 * MIB), pid=11)
 
     def test_one_leaker_among_many(self) -> None:
         fleet = [worker(pid, 60) for pid in range(11, 26)]

@@ -9,14 +9,19 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import Beside
+from gunicorn_autoconf.memory.boot_line import render_boot
 from gunicorn_autoconf.memory.lines import (
+    Exit,
     memory_fields,
     render_action,
-    render_boot,
     render_exit,
     render_memory,
 )
+from gunicorn_autoconf.memory.why import Needs
 from gunicorn_autoconf.plan.budget import MemoryBudget, memory_budget
+
+WHY = Needs(40 * MIB, 2)
+WHY_TEXT = "workers need 40 MiB, the plan is 2"
 
 SAMPLE = Sample(
     at_seconds=100.0,
@@ -96,14 +101,17 @@ def test_all_workers_without_a_budget() -> None:
 @pytest.mark.parametrize(
     ("action", "line"),
     [
-        (Action(Kind.GROW, "why", add=2), "grow by 2: why"),
-        (Action(Kind.SHRINK, "why"), "shrink by 1: why"),
+        (Action(Kind.GROW, WHY, add=2), f"grow by 2: {WHY_TEXT}"),
+        (Action(Kind.SHRINK, WHY), f"shrink by 1: {WHY_TEXT}"),
         (
-            Action(Kind.RECYCLE, "why", pid=42, replacement_first=True),
-            "recycle worker 42 after its replacement has booted: why",
+            Action(Kind.RECYCLE, WHY, pid=42, replacement_first=True),
+            f"recycle worker 42 after its replacement has booted: {WHY_TEXT}",
         ),
-        (Action(Kind.RECYCLE, "why", pid=42), "recycle worker 42 at once: why"),
-        (Action(Kind.KEEP, "why", pid=42), "keep worker 42: why"),
+        (
+            Action(Kind.RECYCLE, WHY, pid=42),
+            f"recycle worker 42 at once: {WHY_TEXT}",
+        ),
+        (Action(Kind.KEEP, WHY, pid=42), f"keep worker 42: {WHY_TEXT}"),
     ],
 )
 def test_action(action: Action, line: str) -> None:
@@ -123,4 +131,4 @@ def test_action(action: Action, line: str) -> None:
     ],
 )
 def test_exit(last: WorkerSample | None, line: str) -> None:
-    assert render_exit(41, last, "exited") == line
+    assert render_exit(41, last, Exit.EXITED) == line

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gunicorn_autoconf.memory.actions import TooMany
 from gunicorn_autoconf.memory.steps import Steps
+from gunicorn_autoconf.memory.why import TooMany
 
 ENOUGH = 99
 
@@ -26,7 +26,7 @@ class TestTooMany:
         steps = Steps()
         killed(steps, 100, 4)
         killed(steps, second, 4)
-        expected = TooMany(3, f"2 OOM kills in {second - 100:.0f} s") if is_told else None
+        expected = TooMany(3, seconds=max(second - 100, 1)) if is_told else None
         assert steps.too_many(4) == expected
 
     @pytest.mark.parametrize(("beside", "fits"), [(99, 3), (3, 3), (2, 2), (0, 1)])
@@ -62,7 +62,7 @@ class TestTooMany:
         steps = Steps()
         steps.grew(2, 100)
         killed(steps, second, 4)
-        expected = TooMany(2, "OOM kill after the growth from 2 to 4") if is_told else None
+        expected = TooMany(2, grown=(2, 4)) if is_told else None
         assert steps.too_many(4) == expected
 
     def test_several_steps_are_taken_back_together(self) -> None:
@@ -70,14 +70,14 @@ class TestTooMany:
         for before, now in ((1, 100), (2, 120), (4, 140)):
             steps.grew(before, now)
         killed(steps, 160, 8)
-        assert steps.too_many(8) == TooMany(1, "OOM kill after the growth from 1 to 8")
+        assert steps.too_many(8) == TooMany(1, grown=(1, 8))
 
     def test_what_others_took_is_given_way_to(self) -> None:
         """Six fit alone, four beside others: at once, and not out of reach."""
         steps = Steps()
         steps.grew(3, 90)
         killed(steps, 100, 6, 4, 6)
-        assert steps.too_many(6) == TooMany(4, "a worker was OOM-killed beside others")
+        assert steps.too_many(6) == TooMany(4)
         assert steps.most(100) is None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 from builders import declare
@@ -10,10 +12,12 @@ from gunicorn.config import KNOWN_SETTINGS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_autoconf.plan.aliases import ALIASES, HOOKS, Alias
+from gunicorn_autoconf.plan.alias_table import ALIASES, Alias
+from gunicorn_autoconf.plan.aliases import HOOKS
 from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.server.gunicorn import setting_flags
 
+DOCS = Path(__file__).parents[2] / "docs"
 SUGGESTION = re.compile(r"; did you mean GUNICORN_([A-Z_]+)(?:=(\S+))?\?$")
 SETTINGS = {setting.name.upper() for setting in KNOWN_SETTINGS}
 OURS = {variable.keyword.upper() for variable in VARIABLES}
@@ -182,6 +186,12 @@ def test_a_name_has_one_row_and_is_no_variable_itself() -> None:
     assert len(names) >= 60
 
 
+def test_a_repository_is_named_with_its_file() -> None:
+    seen = [alias.seen for alias in ALIASES if alias.seen]
+    assert len(seen) >= 25
+    assert [text for text in seen if not re.fullmatch(r"[\w.-]+/[\w.-]+:[\w./-]+", text)] == []
+
+
 @pytest.mark.parametrize("alias", ALIASES, ids=lambda alias: alias.name)
 def test_every_row_can_be_followed(alias: Alias) -> None:
     if not alias.variable:
@@ -191,6 +201,17 @@ def test_every_row_can_be_followed(alias: Alias) -> None:
     if alias.variable != "CMD_ARGS":
         value = TAKEN[alias.variable]
         assert declare({f"GUNICORN_{alias.variable}": value}).warnings == ()
+
+
+def test_names_without_a_prefix_lead_to_variables_that_are_read() -> None:
+    """The page lists them by the start script that reads them; see ``docs/elsewhere.py``."""
+    scripts = runpy.run_path(str(DOCS / "elsewhere.py"))["ELSEWHERE"]
+    assert sum(len(script.here) for script in scripts) >= 60
+    for script in scripts:
+        for here in script.here.values():
+            named = re.findall(r"GUNICORN_([A-Z_]+)", here)
+            assert set(named) <= SETTINGS | OURS | {"CMD_ARGS"}
+            assert named or "on Gunicorn's command line" in here
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"

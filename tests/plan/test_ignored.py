@@ -158,6 +158,7 @@ def test_every_class_of_the_table_is_held_against_its_source() -> None:
     assert compared - set(READS) <= {"asgi", "eventlet"}
 
 
+@pytest.mark.newer_gunicorn
 def test_native_asgi_stores_worker_connections_and_never_looks_at_it() -> None:
     if "asgi" not in READS:
         pytest.skip("this Gunicorn has no class asgi")
@@ -302,6 +303,7 @@ REQUEST_HOOKS = """
 
 
 @pytest.mark.server
+@pytest.mark.one_python
 @pytest.mark.parametrize("worker_class", [STOCK, UVICORN, "mine.Worker", "gthread"])
 def test_hooks_in_the_configuration_file(gunicorn: Launcher, worker_class: str) -> None:
     gunicorn.write("gunicorn.conf.py", REQUEST_HOOKS)
@@ -328,6 +330,7 @@ def test_hooks_in_the_configuration_file(gunicorn: Launcher, worker_class: str) 
 
 
 @pytest.mark.server
+@pytest.mark.one_python
 def test_sync_closes_every_connection(gunicorn: Launcher) -> None:
     server = gunicorn.start(
         *MODULE_DOOR, "--keep-alive", "60", "gunicorn_autoconf.demo:wsgi_app", GUNICORN_WORKERS="1"
@@ -343,6 +346,7 @@ def test_sync_closes_every_connection(gunicorn: Launcher) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.one_python
 @pytest.mark.parametrize("worker_class", [STOCK, UVICORN])
 def test_httptools_has_no_limit_of_the_head(gunicorn: Launcher, worker_class: str) -> None:
     pytest.importorskip("httptools")
@@ -360,6 +364,7 @@ def test_httptools_has_no_limit_of_the_head(gunicorn: Launcher, worker_class: st
 
 
 @pytest.mark.server
+@pytest.mark.one_python
 def test_h11_has_a_limit_of_the_head(gunicorn: Launcher) -> None:
     gunicorn.write(
         "mine.py",
@@ -394,6 +399,7 @@ SLEEPER = """
 
 
 @pytest.mark.server
+@pytest.mark.one_python
 def test_stock_worker_waits_for_longer_than_graceful_timeout(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", SLEEPER)
     options = ["-k", STOCK, "--graceful-timeout", "1"]
@@ -410,6 +416,7 @@ def test_stock_worker_waits_for_longer_than_graceful_timeout(gunicorn: Launcher)
 
 
 @pytest.mark.server
+@pytest.mark.one_python
 def test_stock_worker_goes_on_when_its_code_is_edited(gunicorn: Launcher) -> None:
     gunicorn.write("app.py", SLEEPER)
     options = ["-k", STOCK, "--reload", "--reload-engine", "poll"]

@@ -1,8 +1,9 @@
 """
 The environment of public images and charts: what is planned for it, and what is said.
 
-Each has the variables that the image or chart sets or documents, with their values there. Where a
-name is not read, the warning either names the variable that does the same or suggests nothing.
+Each has the variables that one file of the repository sets, defaults or documents, with their
+values there. Where a name is not read, the warning either names the variable that does the same or
+suggests nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Image(NamedTuple):
     One image: its environment, in the form of an env file, and what follows on 4 free cores.
 
     Attributes:
+        name: The repository and the file, with a colon between; then what else there is to say.
         planned: Workers, threads and worker class.
         said: For each unknown name, what to set instead; "" if nothing is suggested.
     """
@@ -46,7 +48,7 @@ UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 
 IMAGES = [
     Image(
-        "tiangolo/uvicorn-gunicorn-fastapi-docker",
+        "tiangolo/uvicorn-gunicorn-docker:README.md",
         """
         MODULE_NAME=app.main
         VARIABLE_NAME=app
@@ -70,7 +72,7 @@ IMAGES = [
         application=FASTAPI,
     ),
     Image(
-        "tiangolo/uvicorn-gunicorn-docker, with a count",
+        "tiangolo/uvicorn-gunicorn-docker:README.md, with a count",
         """
         WEB_CONCURRENCY=2
         GUNICORN_CMD_ARGS=--keyfile=/secrets/key.pem --certfile=/secrets/cert.pem
@@ -80,9 +82,8 @@ IMAGES = [
         application=FASTAPI,
     ),
     Image(
-        "benoitc/gunicorn",
+        "benoitc/gunicorn:docs/content/guides/docker.md",
         """
-        GUNICORN_HOST=0.0.0.0
         GUNICORN_PORT=9000
         GUNICORN_WORKERS=4
         GUNICORN_ARGS=--timeout 120 --access-logfile -
@@ -90,12 +91,11 @@ IMAGES = [
         (4, 1, "sync"),
         {
             "GUNICORN_ARGS": "GUNICORN_CMD_ARGS",
-            "GUNICORN_HOST": "GUNICORN_BIND=<host>:<port>",
             "GUNICORN_PORT": "GUNICORN_BIND=<host>:<port>",
         },
     ),
     Image(
-        "archesproject/arches",
+        "archesproject/arches:docker/gunicorn_config.py",
         """
         GUNICORN_WORKERS=2
         GUNICORN_WORKER_CLASS=sync
@@ -114,7 +114,7 @@ IMAGES = [
         {"GUNICORN_WORKER_TIMEOUT": "GUNICORN_TIMEOUT"},
     ),
     Image(
-        "pgadmin-org/pgadmin4",
+        "pgadmin-org/pgadmin4:pkg/docker/entrypoint.sh",
         """
         GUNICORN_THREADS=25
         GUNICORN_ACCESS_LOGFILE=-
@@ -126,29 +126,30 @@ IMAGES = [
         {"GUNICORN_ACCESS_LOGFILE": "GUNICORN_ACCESSLOG"},
     ),
     Image(
-        "TandoorRecipes/recipes",
+        "TandoorRecipes/recipes:boot.sh, docs/install/other.md",
         """
         GUNICORN_WORKERS=3
         GUNICORN_THREADS=2
         GUNICORN_TIMEOUT=30
-        GUNICORN_LOG_LEVEL=debug
+        GUNICORN_LOG_LEVEL=info
         GUNICORN_MEDIA=0
         """,
         (3, 2, THREADS),
         {"GUNICORN_LOG_LEVEL": "GUNICORN_LOGLEVEL", "GUNICORN_MEDIA": ""},
     ),
     Image(
-        "Flagsmith/flagsmith",
+        "Flagsmith/flagsmith:docs/docs/deployment-self-hosting/scaling-and-performance/sizing-and-scaling.md",
         """
         GUNICORN_WORKERS=3
         GUNICORN_THREADS=2
+        GUNICORN_TIMEOUT=30
         GUNICORN_KEEP_ALIVE=2
         """,
         (3, 2, THREADS),
         {"GUNICORN_KEEP_ALIVE": "GUNICORN_KEEPALIVE"},
     ),
     Image(
-        "gramps-project/gramps-web-api",
+        "gramps-project/gramps-web-api:Dockerfile",
         """
         GUNICORN_NUM_WORKERS=8
         GUNICORN_TIMEOUT=120
@@ -157,7 +158,7 @@ IMAGES = [
         {"GUNICORN_NUM_WORKERS": "GUNICORN_WORKERS"},
     ),
     Image(
-        "RedHatInsights/insights-host-inventory",
+        "RedHatInsights/insights-host-inventory:deploy/clowdapp.yml",
         """
         GUNICORN_WORKERS=4
         GUNICORN_THREADS=8
@@ -173,7 +174,7 @@ IMAGES = [
         },
     ),
     Image(
-        "RedHatInsights/insights-rbac",
+        "RedHatInsights/insights-rbac:deploy/rbac-clowdapp.yml",
         """
         GUNICORN_WORKER_MULTIPLIER=2
         GUNICORN_THREAD_LIMIT=10
@@ -183,7 +184,7 @@ IMAGES = [
         notes=(f"GUNICORN_WORKER_MULTIPLIER {PER_CORE}",),
     ),
     Image(
-        "mayan-edms/Mayan-EDMS",
+        "mayan-edms/Mayan-EDMS:config.env",
         """
         GUNICORN_WORKERS=3
         GUNICORN_WORKER_CLASS=sync
@@ -196,24 +197,23 @@ IMAGES = [
         {"GUNICORN_REQUESTS_JITTER": "GUNICORN_MAX_REQUESTS_JITTER"},
     ),
     Image(
-        "PowerDNS-Admin/PowerDNS-Admin",
+        "PowerDNS-Admin/PowerDNS-Admin:docker/production/entrypoint.sh",
         """
         GUNICORN_TIMEOUT=120
         GUNICORN_WORKERS=4
         GUNICORN_LOGLEVEL=info
-        BIND_ADDRESS=0.0.0.0:80
         """,
         (4, 1, "sync"),
     ),
     Image(
-        "PnX-SI/UsersHub",
+        "PnX-SI/UsersHub:usershub.service",
         """
         GUNICORN_PROC_NAME=usershub
         GUNICORN_NUM_WORKERS=4
         GUNICORN_HOST=127.0.0.1
         GUNICORN_PORT=5001
         GUNICORN_TIMEOUT=30
-        GUNICORN_LOG_FILE=/var/log/usershub/usershub.log
+        GUNICORN_LOG_FILE=/var/log/usershub/%N%I.log
         """,
         (9, 1, "sync"),
         {
@@ -224,7 +224,7 @@ IMAGES = [
         },
     ),
     Image(
-        "TencentBlueKing/blueking-paas",
+        "TencentBlueKing/blueking-paas:apiserver/start.sh",
         """
         GUNICORN_CONCURRENCY=8
         GUNICORN_TIMEOUT=150
@@ -238,28 +238,30 @@ IMAGES = [
         },
     ),
     Image(
-        "internetarchive/openlibrary",
+        "internetarchive/openlibrary:compose.staging.yaml",
         "GUNICORN_OPTS=--workers 4 --timeout 180",
         (9, 1, "sync"),
         {"GUNICORN_OPTS": "GUNICORN_CMD_ARGS"},
     ),
     Image(
-        "mozilla/kitsune",
+        "mozilla/kitsune:bin/run-prod.sh",
         """
-        GUNICORN_WORKER_CLASS=sync
-        GUNICORN_LOGFORMAT=%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %({x-forwarded-for}i)s
+        GUNICORN_LOGFORMAT=%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"
         """,
         (9, 1, "sync"),
         {"GUNICORN_LOGFORMAT": "GUNICORN_ACCESS_LOG_FORMAT"},
     ),
     Image(
-        "praekeltfoundation/docker-django-bootstrap",
-        "GUNICORN_ACCESS_LOGS=true",
+        "praekeltfoundation/docker-django-bootstrap:README.md",
+        """
+        GUNICORN_ACCESS_LOGS=true
+        GUNICORN_CMD_ARGS=--timeout 1800
+        """,
         (9, 1, "sync"),
         {"GUNICORN_ACCESS_LOGS": "GUNICORN_ACCESSLOG=-"},
     ),
     Image(
-        "cds-snc/notification-api",
+        "cds-snc/notification-api:gunicorn_config.py",
         """
         GUNICORN_WORKERS=4
         GUNICORN_THREADS=4
@@ -269,7 +271,7 @@ IMAGES = [
         (4, 4, THREADS),
     ),
     Image(
-        "amancevice/docker-superset",
+        "amancevice/docker-superset:Dockerfile",
         """
         GUNICORN_BIND=0.0.0.0:8088
         GUNICORN_LIMIT_REQUEST_FIELD_SIZE=8190
@@ -278,22 +280,25 @@ IMAGES = [
         GUNICORN_TIMEOUT=120
         GUNICORN_WORKERS=10
         GUNICORN_WORKER_CLASS=gevent
+        GUNICORN_CMD_ARGS=--bind 0.0.0.0:8088 --threads 4 --timeout 120 --workers 10 -k gevent
         """,
         (10, 4, "gevent"),
     ),
     Image(
-        "bcgov/lear",
+        "bcgov/lear:legal-api/gunicorn_config.py",
         """
         GUNICORN_PROCESSES=1
         GUNICORN_THREADS=8
-        GUNICORN_TIMEOUT=600
+        GUNICORN_TIMEOUT=0
+        GUNICORN_KEEPALIVE=2
         GUNICORN_WORKER_CLASS=sync
+        GUNICORN_WORKER_CONNECTIONS=1000
         """,
         (9, 8, "sync"),
         {"GUNICORN_PROCESSES": "GUNICORN_WORKERS"},
     ),
     Image(
-        "sclorg/s2i-python-container",
+        "sclorg/s2i-python-container:3.12-minimal/s2i/bin/run",
         """
         APP_MODULE=wsgi:application
         PORT=8080
@@ -303,7 +308,7 @@ IMAGES = [
         (2, 1, "sync"),
     ),
     Image(
-        "makeplane/plane",
+        "makeplane/plane:deployments/aio/community/variables.env",
         """
         GUNICORN_WORKERS=1
         PORT=8000
@@ -312,17 +317,56 @@ IMAGES = [
         application=FASTAPI,
     ),
     Image(
-        "ansible/galaxy_ng",
+        "ansible/galaxy_ng:docker/bin/start-api",
         """
         GUNICORN_PORT=8000
         GUNICORN_WORKERS=4
         GUNICORN_TIMEOUT=90
         GUNICORN_MAX_REQUESTS=5000
         GUNICORN_MAX_REQUESTS_JITTER=500
-        GUNICORN_FORWARDED_ALLOW_IPS=*
+        GUNICORN_FORWARDED_ALLOW_IPS=
+        GUNICORN_LOGGER_CLASS=
         """,
         (4, 1, "sync"),
         {"GUNICORN_PORT": "GUNICORN_BIND=<host>:<port>"},
+    ),
+    Image(
+        "GeotrekCE/Geotrek-admin:.env.dist",
+        "GUNICORN_CMD_ARGS=--bind=0.0.0.0:8000 --workers=5 --timeout=600",
+        (5, 1, "sync"),
+    ),
+    Image(
+        "wger-project/docker:config/prod.env",
+        """
+        WGER_USE_GUNICORN=True
+        GUNICORN_CMD_ARGS=--workers 3 --threads 2 --worker-class gthread --timeout 240
+        """,
+        (3, 2, "gthread"),
+    ),
+    Image(
+        "EOxServer/eoxserver:sample.env, an application in GUNICORN_CMD_ARGS",
+        "GUNICORN_CMD_ARGS=--config /opt/eoxserver/gunicorn.conf.py instance.wsgi:application",
+        (9, 1, "sync"),
+    ),
+    Image(
+        "mozilla-services/socorro:bin/run_service_webapp.sh",
+        """
+        GUNICORN_TIMEOUT=300
+        GUNICORN_WORKERS=1
+        GUNICORN_WORKER_CLASS=sync
+        GUNICORN_MAX_REQUESTS=10000
+        GUNICORN_MAX_REQUESTS_JITTER=1000
+        """,
+        (1, 1, "sync"),
+    ),
+    Image(
+        "mozilla-services/tecken:bin/run_web.sh",
+        """
+        GUNICORN_WORKERS=4
+        GUNICORN_TIMEOUT=900
+        GUNICORN_GRACEFUL_TIMEOUT=900
+        """,
+        (4, 1, "sync"),
     ),
 ]
 

@@ -127,9 +127,9 @@ class TestWorkloads:
         )
         assert plan_for(environ, ASGI).warnings == ()
 
-    def test_nothing_declared_is_mixed(self) -> None:
+    def test_nothing_declared_is_auto(self) -> None:
         planned = plan(machine(2))
-        assert planned.workload is Workload.MIXED
+        assert planned.workload is Workload.AUTO
         assert shape(planned) == ("sync", 5, 1)
         assert planned.warnings == ()
 
@@ -138,13 +138,13 @@ class TestWorkloads:
         undeclared = plan_for({})
         declared = plan_for({"GUNICORN_WORKLOAD": "mixed"})
 
-        assert (undeclared.workload, declared.workload) == (Workload.MIXED, Workload.MIXED)
+        assert (undeclared.workload, declared.workload) == (Workload.AUTO, Workload.MIXED)
         assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), (THREADS, 5, 8))
         assert undeclared.reasons_for("worker_class")[0].rule == (
-            "undeclared, WSGI: one computes while one waits, one spare"
+            "auto, WSGI: one computes while one waits, one spare"
         )
         assert undeclared.reasons_for("threads")[0].rule == (
-            "undeclared: threads only for what is declared"
+            "auto: threads only for what is declared"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "
@@ -890,7 +890,7 @@ class TestExplicitClass:
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
             value=THREADS,
-            rule="undeclared, WSGI: some threads wait while one computes; "
+            rule="auto, WSGI: some threads wait while one computes; "
             "a spare where all of a worker's wait",
             source="--threads",
         )

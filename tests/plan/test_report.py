@@ -90,7 +90,7 @@ timeout = 10 (GUNICORN_TIMEOUT)
         head, *_ = table(machine(1), {}).splitlines()
         assert head == (
             "gunicorn-autoconf: 1 core (os.sched_getaffinity); 16 GiB (/proc/meminfo); "
-            "workload mixed (not declared); WSGI (app.wsgi calls get_wsgi_application())"
+            "workload auto (not declared); WSGI (app.wsgi calls get_wsgi_application())"
         )
 
     def test_of_declared_sizes(self) -> None:

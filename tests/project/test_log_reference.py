@@ -13,9 +13,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import gunicorn_autoconf
 from gunicorn_autoconf.plan.plan import Severity
 from gunicorn_autoconf.plan.remarks import RULES
+
+pytestmark = pytest.mark.one_python
 
 PACKAGE = Path(gunicorn_autoconf.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "log.md"
@@ -25,7 +29,7 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 # What these modules say is said in the log, wherever they are called from; so does every module
 # that calls Gunicorn's log itself.
 MODULES = {
-    "guard",
+    "boot_line",
     "lines",
     "oom_lines",
     "throttling",
@@ -54,16 +58,13 @@ FUNCTIONS = {
 # What remarks on a plan are logged.
 LOGGED = [rule for _, severity, rule in RULES if severity is not Severity.ADVICE]
 
-# Why nothing is done is not said; these are names.
+# These are names.
 UNSAID = {
-    "no worker is measured",
-    "the limit is 0",
-    "as planned",
     "AnyIO worker",
     "stood down",
 }
 
-_PLACEHOLDER = re.compile(r"…|%[sdr]")
+_PLACEHOLDER = re.compile(r"…|%[sdrg]")
 
 
 def _text(node: ast.AST) -> str | None:

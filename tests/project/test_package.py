@@ -14,6 +14,8 @@ import pytest
 
 import gunicorn_autoconf
 
+pytestmark = pytest.mark.one_python
+
 TOP = Path(__file__).parents[2]
 
 

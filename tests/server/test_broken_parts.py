@@ -78,7 +78,6 @@ def test_server_serves_whatever_is_broken(gunicorn: Launcher, what: str) -> None
 
 PROCESS_MEMORY = "import gunicorn_autoconf.machine.process_memory as m; m.open = refuse"
 NOTHING_TOLD = {
-    "sizes": f"import psutil; {PROCESS_MEMORY}; psutil.Process = refuse",
     "sizes, and there is no psutil": f"{PROCESS_MEMORY}; sys.modules['psutil'] = None",
     "the machine": "import gunicorn_autoconf.machine.host as m; m.open = refuse",
     # Memory that the arbiter and its workers share.

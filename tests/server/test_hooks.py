@@ -74,7 +74,7 @@ class TestReplaced:
 
 
 class Ends:
-    """In the place of an attachment: whether a worker would have told its end."""
+    """In the place of the state of an arbiter: whether a worker would have told its end."""
 
     def __init__(self) -> None:
         self.told: list[bool] = []
@@ -105,3 +105,20 @@ def test_arbiter_does_not_tell_its_own_memory_for_a_worker_that_is_gone(is_worke
     pid = os.getpid() if is_worker else os.getpid() + 1
     hooks.worker_exit(server_with(hooks), SimpleNamespace(pid=pid))
     assert told == ([pid] if is_worker else [])
+
+
+def test_nothing_is_raised_where_nothing_can_be_logged() -> None:
+    """
+    As where Gunicorn 23 reaps while its own line waits for a slow stderr.
+
+    Python refuses to write in the middle of a write: RuntimeError, reentrant call.
+    """
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    hooks = ServerHooks(NOBODY)
+    server = server_with(hooks)
+    server.log = SimpleNamespace(exception=refuse, info=refuse)
+    server.gunicorn_autoconf = SimpleNamespace(ended=refuse)
+    hooks.child_exit(server, SimpleNamespace(pid=11))

@@ -9,7 +9,7 @@ import sys
 import pytest
 from harness import MODULE_DOOR, Launcher, Server, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 ASGI_APP = """
     async def app(scope, receive, send):
@@ -59,15 +59,9 @@ def assert_three_of_the_operators(server: Server, source: str) -> None:
     assert server.get().body == "ok"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import os\nif os.environ.get('ENVIRONMENT') is None:\n    workers = 3\n",
-        "workers, threads = 3, 1\n",
-        "globals()['workers'] = 3\n",
-    ],
-)
-def test_a_file_that_sets_the_count(folder: Launcher, text: str) -> None:
+# Other ways to set it: tests/server/test_operators_word.py, without a fork.
+def test_a_file_that_sets_the_count(folder: Launcher) -> None:
+    text = "import os\nif os.environ.get('ENVIRONMENT') is None:\n    workers = 3\n"
     folder.write("gunicorn.conf.py", OURS + 'wsgi_app = "asgiapp:app"\n' + text)
     server = folder.start(**COUNT)
 
@@ -76,42 +70,6 @@ def test_a_file_that_sets_the_count(folder: Launcher, text: str) -> None:
     server.signal(signal.SIGHUP)
     server.wait_for("planned again: nothing changed")
     server.wait_for_workers(3, replacing=before)
-
-
-def test_a_star_import_of_a_file_that_sets_it(folder: Launcher) -> None:
-    folder.write("base_conf.py", OURS + "workers = 3\n")
-    folder.write("gunicorn.conf.py", 'from base_conf import *\nwsgi_app = "asgiapp:app"\n')
-    server = folder.start(**COUNT)
-
-    assert_three_of_the_operators(server, "./gunicorn.conf.py")
-
-
-def test_what_the_call_returned_and_was_changed(folder: Launcher) -> None:
-    folder.write(
-        "gunicorn.conf.py",
-        """
-        from gunicorn_autoconf import autoconf
-        s = autoconf(workload="io").settings
-        s.update(workers=3, wsgi_app="asgiapp:app")
-        globals().update(s)
-        """,
-    )
-    assert_three_of_the_operators(folder.start(**COUNT), "./gunicorn.conf.py")
-
-
-def test_beside_a_chdir(folder: Launcher) -> None:
-    (folder.folder / "srv").mkdir()
-    folder.write("srv/below.py", ASGI_APP)
-    folder.write(
-        "gunicorn.conf.py",
-        """
-        import os
-        from gunicorn_autoconf.conf import *
-        chdir = os.path.join(os.path.dirname(os.path.abspath(__file__)), "srv")
-        workers = 3
-        """,
-    )
-    assert_three_of_the_operators(folder.start("below:app", **COUNT), "./gunicorn.conf.py")
 
 
 def test_a_count_in_an_if_is_not_resized(folder: Launcher) -> None:
@@ -126,9 +84,8 @@ def test_a_count_in_an_if_is_not_resized(folder: Launcher) -> None:
     assert not server.lines("Handling signal: ttin")
 
 
-@pytest.mark.parametrize("name", ["site.pex", "serve"])
-def test_a_launcher_of_another_name(folder: Launcher, name: str) -> None:
-    launcher = folder.write(name, "from gunicorn.app.wsgiapp import run\nrun()\n")
+def test_a_launcher_of_another_name(folder: Launcher) -> None:
+    launcher = folder.write("site.pex", "from gunicorn.app.wsgiapp import run\nrun()\n")
     program = (sys.executable, str(launcher))
     server = folder.start(*MODULE_DOOR, "-w", "3", "asgiapp:app", program=program, **COUNT)
 
@@ -259,18 +216,15 @@ def refusal(folder: Launcher, *arguments: str, **variables: str) -> str:
     ("name", "value", "remedy"),
     [
         ("GUNICORN_WORKERS", "0", "use a whole number of at least 1, or unset it for the plan"),
-        ("GUNICORN_WORKERS", "auto", "use a whole number of at least 1, or unset it for the plan"),
-        ("GUNICORN_THREADS", "0", "use a whole number of at least 1, or unset it for the plan"),
         (
             "GUNICORN_POST_FORK",
             "hooks.bad",
             "it takes 1 argument, use a function that takes 2: post_fork(server, worker)",
         ),
-        ("GUNICORN_ON_EXIT", "hooks.two", "it takes 2 arguments, use a function that takes 1"),
     ],
 )
 def test_a_variable_that_is_refused(folder: Launcher, name: str, value: str, remedy: str) -> None:
-    folder.write("hooks.py", "def bad(x): pass\ndef two(x, y): pass\n")
+    folder.write("hooks.py", "def bad(x): pass\n")
 
     line = refusal(folder, "wsgiapp:app", **{name: value})
 
@@ -329,6 +283,18 @@ def test_the_package_in_the_place_of_its_module(folder: Launcher) -> None:
     )
 
 
+def test_a_star_import_of_the_package(folder: Launcher) -> None:
+    folder.write("gunicorn.conf.py", "from gunicorn_autoconf import *\nworkers = 1\n")
+    result = folder.run("wsgiapp:app")
+
+    assert result.returncode == 1
+    (line,) = filter(None, result.stderr.splitlines())
+    assert line.endswith(
+        "gunicorn.conf.py: from gunicorn_autoconf import *: "
+        "write from gunicorn_autoconf.conf import *"
+    )
+
+
 def test_a_module_that_imports_the_package_is_no_mistake(folder: Launcher) -> None:
     folder.write("own.py", "import gunicorn_autoconf\nworkers = 1\n")
 
@@ -354,8 +320,6 @@ def test_a_file_that_is_left_aside(folder: Launcher) -> None:
     ("text", "said"),
     [
         ('os.environ["GUNICORN_POST_FORK"] = "nohooks.x"', "GUNICORN_POST_FORK='nohooks.x'"),
-        ('os.environ["GUNICORN_WORKERS"] = "0"', "GUNICORN_WORKERS='0'"),
-        ('os.environ["GUNICORN_WORKER_CLASS"] = "gthreads"', "GUNICORN_WORKER_CLASS='gthreads'"),
         ('os.environ["GUNICORN_WSGI_APP"] = "flaskapp:create_app"', "it is a function that makes"),
     ],
 )
@@ -376,8 +340,9 @@ def test_a_reload_with_a_wrong_declaration_keeps_the_plan(
     assert server.get().status == 200
 
 
-@pytest.mark.parametrize("option", ["--check-config", "--print-config"])
-@pytest.mark.parametrize("hook", ["", "hooks.good"])
+@pytest.mark.parametrize(
+    ("option", "hook"), [("--check-config", "hooks.good"), ("--print-config", "")]
+)
 def test_configurations_can_be_checked(folder: Launcher, option: str, hook: str) -> None:
     folder.write("hooks.py", "def good(server, worker): pass\n")
     folder.write("gunicorn.conf.py", OURS + "workers = max(workers, 3)\n")

@@ -285,7 +285,7 @@ FORKED = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_reaches_a_worker_that_has_just_been_forked(
     gunicorn: Launcher, number: signal.Signals
 ) -> None:
@@ -298,7 +298,7 @@ def test_stop_reaches_a_worker_that_has_just_been_forked(
     assert not server.processes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(
     gunicorn: Launcher, number: signal.Signals
 ) -> None:
@@ -313,13 +313,10 @@ def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(
     assert not server.lines(rf"pid:{first}\) was sent")
 
 
-@pytest.mark.parametrize("application", [ASGI, WSGI])
-def test_worker_that_has_just_been_forked_reopens_its_log(
-    gunicorn: Launcher, application: str
-) -> None:
+def test_worker_that_has_just_been_forked_reopens_its_log(gunicorn: Launcher) -> None:
     gunicorn.write("gunicorn.conf.py", FORKED)
     log = gunicorn.folder / "error.log"
-    server = gunicorn.launch(application, "--error-logfile", str(log), **ONE_WORKER)
+    server = gunicorn.launch(ASGI, "--error-logfile", str(log), **ONE_WORKER)
     worker = int(server.wait_for(r"forked (\d+)").group(1))
 
     def opened() -> set[str]:

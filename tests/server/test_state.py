@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from builders import GIB, MIB, limit, machine, memory
 from cgroup_trees import V2_EVENTS, v2
+from interruptions import Interruption
 from simulation import Log
 
 from gunicorn_autoconf.machine.facts import ProcessMemory
@@ -138,7 +139,7 @@ def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
         "are in use, and this one had "
     )
     # The kill is still to be told.
-    assert len(scene.state._oom.unclaimed(1e9, are_well=None)) == 1
+    assert len(scene.state.oom.unclaimed(1e9, are_well=None)) == 1
 
 
 def test_killed_while_it_ended(scene: Scene) -> None:
@@ -208,3 +209,31 @@ def test_kill_where_the_kernel_counts_none(tmp_path: Path) -> None:
 
 def test_worker_that_never_tells_its_end(scene: Scene) -> None:
     assert scene.end(reports_end=False) == "worker 11 exited"
+
+
+def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
+    """As in Gunicorn 23, which reaps in a signal handler: each end has its own kill and line."""
+    lines = 0
+    while True:
+        scene = Scene(tmp_path)
+        other = scene.boot(12)
+
+        def end_other(scene: Scene = scene, other: Any = other) -> None:
+            scene.kill(2)
+            scene.state.ended(scene.server, other, reports_end=True)
+
+        scene.kill(1)
+        interruption = Interruption(ServerState.ended, end_other)
+        with interruption.at(lines, file="server/oom_watch.py"):
+            scene.state.ended(scene.server, scene.worker, reports_end=True)
+        if not interruption.has_come:
+            break
+        lines += 1
+        assert sorted(line.partition(": ")[0] for line in scene.log.lines) == [
+            "worker 11 was killed by the kernel's OOM killer",
+            "worker 12 was killed by the kernel's OOM killer",
+        ]
+        assert not scene.state.oom.has_unclaimed
+        assert scene.state.records._page
+        assert scene.state.records._page.taken == 0
+    assert lines > 10

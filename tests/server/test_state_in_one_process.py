@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import MODULE_DOOR, Launcher
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
 SOURCE = """
 from multiprocessing import Manager

@@ -13,8 +13,11 @@ from simulation import Fleet, leak, plateau
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.timing import Timing
+from gunicorn_autoconf.server.paused_thread import PausedThread
 
 THREE = {"GUNICORN_WORKERS": "3"}
+IMPATIENT = Timing(retry_seconds=0.01)
 
 
 def leaking(**changes: Any) -> Fleet:
@@ -76,7 +79,7 @@ class TestReplacedHooks:
 
 def test_failure_is_told_once_and_the_next_step_follows() -> None:
     """One bad sample does not end the guard."""
-    fleet = leaking().run(10)
+    fleet = leaking(timing=IMPATIENT).run(10)
     steps = [0]
 
     def fail() -> None:
@@ -85,17 +88,18 @@ def test_failure_is_told_once_and_the_next_step_follows() -> None:
             raise ZeroDivisionError("a limit of 0")
 
     fleet.look = fail
-    fleet.supervisor.start()
+    thread = PausedThread(fleet.supervisor.try_step, 0.5)
+    thread.start()
     wait_until(lambda: steps[0] >= 3, "a step follows")
-    fleet.supervisor.stop()
+    thread.stop()
     assert fleet.arbiter.log.lines == [
-        "gunicorn-autoconf: the memory guard failed; it tries again in 5 s"
+        "gunicorn-autoconf: the memory guard failed; it tries again in 0.01 s"
     ]
 
 
 def test_failures_take_the_replacement_back() -> None:
-    fleet = leaking().run(10)
-    recycle = Action(Kind.RECYCLE, "it leaks", pid=11, replacement_first=True)
+    fleet = leaking(timing=IMPATIENT).run(10)
+    recycle = Action(Kind.RECYCLE, pid=11, replacement_first=True)
     workers = tuple(WorkerSample(pid, 10, 50 * MIB, 50 * MIB) for pid in (11, 12, 13))
     sample = Sample(fleet.now, 700 * MIB, 500 * MIB, target=3, workers=workers)
     fleet.supervisor.executor.start(recycle, sample)
@@ -104,9 +108,10 @@ def test_failures_take_the_replacement_back() -> None:
         raise RuntimeError("a mistake of ours")
 
     fleet.look = fail
-    fleet.supervisor.start()
+    thread = PausedThread(fleet.supervisor.try_step, 0.5)
+    thread.start()
     wait_until(lambda: SIGTTOU in fleet.arbiter.queue, "the replacement is taken back")
-    fleet.supervisor.stop()
+    thread.stop()
     assert fleet.arbiter.queue == [SIGTTIN, SIGTTOU]
 
 
@@ -127,8 +132,8 @@ def test_reload_that_does_not_wait_harms_nobody() -> None:
     fleet = leaking().run(10)
 
     def reload() -> int:
-        with fleet.supervisor.reloading():
-            return 0
+        fleet.supervisor.reloaded()
+        return 0
 
     fleet.unclaimed_kills = reload
     assert fleet.supervisor.step(threading.Event()) > 0

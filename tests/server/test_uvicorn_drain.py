@@ -27,9 +27,9 @@ pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunic
 
 @pytest.mark.parametrize("loop", ["asyncio"], indirect=True)
 def test_request_longer_than_timeout_is_served(gunicorn: Launcher, loop: str) -> None:
-    server = serve(gunicorn, loop, GUNICORN_TIMEOUT="5", GUNICORN_GRACEFUL_TIMEOUT="1")
+    server = serve(gunicorn, loop, GUNICORN_TIMEOUT="4", GUNICORN_GRACEFUL_TIMEOUT="1")
 
-    assert server.get("/sleep?8").status == 200
+    assert server.get("/sleep?6").status == 200
     assert not server.mistakes()
 
 
@@ -37,9 +37,9 @@ def test_request_longer_than_timeout_is_served(gunicorn: Launcher, loop: str) ->
     ("loop", "replace"), [("uvloop", recycle), ("asyncio", reload)], indirect=["loop"]
 )
 def test_drain_longer_than_timeout_is_finished(gunicorn: Launcher, loop: str, replace: Any) -> None:
-    server = serve(gunicorn, loop, GUNICORN_TIMEOUT="5", GUNICORN_GRACEFUL_TIMEOUT="20")
+    server = serve(gunicorn, loop, GUNICORN_TIMEOUT="4", GUNICORN_GRACEFUL_TIMEOUT="20")
 
-    with server.ask("/sleep?8") as answer:
+    with server.ask("/sleep?6") as answer:
         server.wait_for("begun")
         old = replace(server)
         server.wait_for_workers(1, replacing=old)
@@ -51,7 +51,6 @@ def test_drain_longer_than_timeout_is_finished(gunicorn: Launcher, loop: str, re
     ("loop", "replace", "kind"),
     [
         ("uvloop", recycle, "sleep"),
-        ("asyncio", reload, "sleep"),
         ("uvloop", reload, "thread"),
         ("asyncio", recycle, "anyio"),
     ],
@@ -80,6 +79,7 @@ def test_graceful_timeout_cuts_the_drain(
     assert bool(server.lines(f"pid:{old}. does not wait for its threads")) is (kind != "sleep")
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_graceful_timeout_cuts_the_stop_of_the_server(gunicorn: Launcher, loop: str) -> None:
     def ends_in_time() -> bool:
         server = serve(gunicorn, loop, hooks=HOOKS, GUNICORN_GRACEFUL_TIMEOUT="5")
@@ -97,6 +97,7 @@ def test_graceful_timeout_cuts_the_stop_of_the_server(gunicorn: Launcher, loop: 
     wait_until(ends_in_time, "the worker ends between the cut and SIGKILL", quiet_seconds=40)
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_worker_whose_arbiter_is_killed_ends(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop)
 
@@ -118,16 +119,16 @@ def test_no_request_fails_while_workers_are_replaced(gunicorn: Launcher, loop: s
             statuses.append(server.get("/?0.001").status)
         return statuses
 
-    with ThreadPoolExecutor(8) as clients:
-        loads = [clients.submit(ask) for _ in range(8)]
+    with ThreadPoolExecutor(4) as clients:
+        loads = [clients.submit(ask) for _ in range(4)]
         try:
-            for _ in range(3):
+            for _ in range(2):
                 old = reload(server)
                 server.wait_for_workers(2, replacing=old)
         finally:
             done.set()
         statuses = [status for load in loads for status in load.result()]
-    assert len(statuses) > 100
+    assert len(statuses) > 50
     assert set(statuses) == {200}
 
 

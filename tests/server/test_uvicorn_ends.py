@@ -50,6 +50,7 @@ def test_quick_end(gunicorn: Launcher, loop: str, number: signal.Signals) -> Non
     assert not server.lines("Cancel 0 running task")
 
 
+@pytest.mark.parametrize("loop", ["asyncio"], indirect=True)
 def test_sigquit_does_not_wait_for_requests(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, hooks=HOOKS)
     (worker,) = server.worker_pids()
@@ -61,6 +62,7 @@ def test_sigquit_does_not_wait_for_requests(gunicorn: Launcher, loop: str) -> No
     ended(server, worker, hooks=["worker_int", "worker_exit"])
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_timeout_prints_the_stack(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, hooks=HOOKS, GUNICORN_TIMEOUT="2")
     line = APP.splitlines().index("            time.sleep(seconds)") + 1
@@ -194,6 +196,7 @@ def test_application_that_does_not_start_ends_the_server(
     assert server.wait() == 3
     assert server.lines("no database")
     assert server.lines("Worker failed to boot")
+    assert server.lines("tasks that still run") == []  # None of the application's own.
 
 
 ENDLESS_START = """
@@ -226,4 +229,4 @@ def test_start_that_does_not_end_can_be_ended(
 
     server.wait_for(f"^given up {worker}")
     server.wait_for(rf"^starting (?!{worker}$)\d+")
-    assert not server.lines("failed to boot|was sent SIGKILL")
+    assert not server.lines("failed to boot|was sent SIGKILL|tasks that still run")

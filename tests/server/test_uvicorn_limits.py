@@ -27,9 +27,12 @@ from gunicorn_autoconf.workers.uvicorn import uvicorn_options
 
 pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
+newer = pytest.mark.newer_gunicorn
+
 # Limits.
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_worker_connections_is_a_limit_where_it_is_given(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, "--worker-connections", "2")
 
@@ -54,6 +57,7 @@ def open_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_idle_websockets_have_no_limit_of_their_own(gunicorn: Launcher, loop: str) -> None:
     """Gunicorn's default of 1,000 connections was not meant for them."""
     with open_files(1600), ExitStack() as all_of_them:
@@ -67,7 +71,9 @@ def test_idle_websockets_have_no_limit_of_their_own(gunicorn: Launcher, loop: st
     assert not server.mistakes()
 
 
-@pytest.mark.parametrize("kind", ["thread", "anyio"])
+@pytest.mark.parametrize(
+    ("loop", "kind"), [("uvloop", "anyio"), ("asyncio", "thread")], indirect=["loop"]
+)
 def test_threads_is_the_size_of_the_thread_pools(gunicorn: Launcher, loop: str, kind: str) -> None:
     if kind == "anyio":
         pytest.importorskip("anyio")
@@ -97,9 +103,8 @@ TOGETHER = """
 """
 
 
-@pytest.mark.parametrize("kind", ["thread", "anyio"])
 def test_io_runs_more_synchronous_requests_at_once_than_the_pools_have_by_themselves(
-    gunicorn: Launcher, kind: str
+    gunicorn: Launcher,
 ) -> None:
     """Each waits for the sixtieth: anyio's own pool holds 40, asyncio's is as the machine is."""
     pytest.importorskip("anyio")
@@ -110,9 +115,10 @@ def test_io_runs_more_synchronous_requests_at_once_than_the_pools_have_by_themse
     server.wait_for_workers(1)
     assert server.lines(rf"worker_class={re.escape(OURS)} workers=1 threads=100 ")
 
-    with ExitStack() as all_of_them:
-        answers = [all_of_them.enter_context(server.ask(f"/{kind}")) for _ in range(60)]
-        assert [answer().status for answer in answers] == [200] * 60
+    for kind in ("thread", "anyio"):
+        with ExitStack() as all_of_them:
+            answers = [all_of_them.enter_context(server.ask(f"/{kind}")) for _ in range(60)]
+            assert [answer().status for answer in answers] == [200] * 60
 
 
 def test_max_concurrency_bounds_the_thread_pools(gunicorn: Launcher) -> None:
@@ -165,9 +171,9 @@ def test_options_of_a_configuration_in_which_nothing_is_set() -> None:
         ({"limit_request_fields": 10}, "h11_max_incomplete_event_size", 4094 + 10 * 8190),
         ({"limit_request_field_size": 20}, "h11_max_incomplete_event_size", 4094 + 100 * 20),
         ({"root_path": "/api"}, "root_path", "/api"),
-        ({"asgi_loop": "asyncio"}, "loop", "asyncio"),
-        ({"asgi_lifespan": "off"}, "lifespan", "off"),
-        ({"websocket_max_message_size": 4096}, "ws_max_size", 4096),
+        pytest.param({"asgi_loop": "asyncio"}, "loop", "asyncio", marks=newer),
+        pytest.param({"asgi_lifespan": "off"}, "lifespan", "off", marks=newer),
+        pytest.param({"websocket_max_message_size": 4096}, "ws_max_size", 4096, marks=newer),
     ],
 )
 def test_option_of_a_setting(settings: dict[str, Any], option: str, value: object) -> None:
@@ -228,8 +234,8 @@ def test_start_up_log_names_loop_and_parser(gunicorn: Launcher, loop: str) -> No
 def test_stands_alone(gunicorn: Launcher) -> None:
     """Without our configuration: Gunicorn's own loads the class."""
     gunicorn.write("app.py", APP)
-    server = gunicorn.start("-k", OURS, "--timeout", "5", "app:app")
+    server = gunicorn.start("-k", OURS, "--timeout", "4", "app:app")
     server.wait_for("lifespan.startup")
 
-    assert server.get("/sleep?8").status == 200
+    assert server.get("/sleep?6").status == 200
     assert not server.mistakes()

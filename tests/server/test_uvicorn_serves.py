@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from harness import Launcher, Response, Server, get, wait_until
+from harness import Launcher, Server, get, wait_until
 from patience import stretched
 from uvicorn_servers import (
     APP,
@@ -41,7 +41,7 @@ def test_websocket(gunicorn: Launcher, loop: str) -> None:
 
 
 def test_keep_alive(gunicorn: Launcher, loop: str) -> None:
-    server = serve(gunicorn, loop, "--keep-alive", "3")
+    server = serve(gunicorn, loop, "--keep-alive", "2")
     address = server.address
     assert not isinstance(address, str)
 
@@ -54,9 +54,10 @@ def test_keep_alive(gunicorn: Launcher, loop: str) -> None:
             assert connection.getresponse().read()
             assert connection.sock is kept
         assert kept.recv(1) == b""  # Closed by the server.
-        assert time.monotonic() - began >= 2.5
+        assert time.monotonic() - began >= 1.5
 
 
+@pytest.mark.parametrize("loop", ["asyncio"], indirect=True)
 def test_max_requests_with_jitter(gunicorn: Launcher, loop: str) -> None:
     options = ["--max-requests", "5", "--max-requests-jitter", "5"]
     server = serve(gunicorn, loop, *options, hooks=HOOKS)
@@ -99,12 +100,14 @@ def both_are_replaced(server: Server, address: tuple[str, int] | str) -> None:
     assert not server.mistakes()
 
 
+@pytest.mark.parametrize("loop", ["asyncio"], indirect=True)
 def test_preload(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, "--preload", workers=2)
 
     both_are_replaced(server, server.address)
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_reuse_port(gunicorn: Launcher, loop: str) -> None:
     """Each worker listens for itself, and the arbiter could not say where: we choose the port."""
     with closing(socket.socket()) as held:  # It does not listen, so that nothing comes to it.
@@ -116,6 +119,7 @@ def test_reuse_port(gunicorn: Launcher, loop: str) -> None:
         both_are_replaced(server, address)
 
 
+@pytest.mark.parametrize("loop", ["uvloop"], indirect=True)
 def test_reload_of_edited_code(gunicorn: Launcher, loop: str) -> None:
     server = serve(gunicorn, loop, "--reload", "--reload-engine", "poll", hooks=HOOKS)
     (worker,) = server.worker_pids()
@@ -173,12 +177,6 @@ def test_drain_waits_for_tls_handshakes(gunicorn: Launcher, loop: str) -> None:
             secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert secure.recv(4096).startswith(b"HTTP/1.1 200")
     server.wait_for_workers(1, replacing=old)
-
-
-def test_answer_is_a_response(gunicorn: Launcher, loop: str) -> None:
-    server = serve(gunicorn, loop)
-
-    assert server.get("/") == Response(200, str(*server.worker_pids()))
 
 
 def test_error_log_that_is_no_file(gunicorn: Launcher) -> None:

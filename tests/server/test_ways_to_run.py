@@ -102,7 +102,7 @@ def test_start_up_log(gunicorn: Launcher) -> None:
 
     log = server.log
     assert log.index("1 core (GUNICORN_CPUS); 2 GiB (GUNICORN_MEMORY)") < log.index("Listening at")
-    assert "workload mixed (not declared)" in log
+    assert "workload auto (not declared)" in log
     assert re.search(r"ASGI \(.*demo\.py.*\)", log)
     assert re.search(r"workers +3 +floor\(2 \* c\) \+ 1, c = 1 \(GUNICORN_CPUS\)", log)
     for setting in ("worker_class", "threads", "timeout", "graceful_timeout", "keepalive"):
@@ -268,23 +268,20 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("application", [ASGI, WSGI])
-def test_socket_activation(gunicorn: Launcher, application: str) -> None:
+def test_socket_activation(gunicorn: Launcher) -> None:
     activated = (sys.executable, "-c", ACTIVATE, *PYTHON_GUNICORN)
-    server = gunicorn.start(*MODULE_DOOR, application, program=activated, bind=None, **ONE_WORKER)
+    server = gunicorn.start(*MODULE_DOOR, ASGI, program=activated, bind=None, **ONE_WORKER)
 
     assert server.lines(r"Listening at: http://127\.0\.0\.1:(?!8000 )")
     assert server.get().status == 200
 
 
+@pytest.mark.newer_gunicorn
 @pytest.mark.skipif(
     "asgi" not in gunicorn.workers.SUPPORTED_WORKERS, reason="this Gunicorn has no asgi worker"
 )
-@pytest.mark.parametrize("how", ["option", "variable"])
-def test_native_asgi_worker(gunicorn: Launcher, how: str) -> None:
-    options = ("-k", "asgi") if how == "option" else ()
-    variables = {"GUNICORN_WORKER_CLASS": "asgi"} if how == "variable" else {}
-    server = gunicorn.start(*MODULE_DOOR, *options, ASGI, **ONE_WORKER, **variables)
+def test_native_asgi_worker(gunicorn: Launcher) -> None:
+    server = gunicorn.start(*MODULE_DOOR, ASGI, **ONE_WORKER, GUNICORN_WORKER_CLASS="asgi")
 
     server.wait_for_workers(1)
     assert server.lines("Using worker: asgi")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from interruptions import Interruption
 
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.watchdog.patrol import Patrol
@@ -105,3 +106,27 @@ def test_crash_is_logged_once_and_ends_the_thread(caplog: pytest.LogCaptureFixtu
     cut_short = threading.Event()
     cut_short.set()
     assert patrol.step(cut_short) == 0.0
+
+
+def test_worker_that_is_reaped_while_the_patrol_stops() -> None:
+    """Gunicorn 23 reaps in a signal handler; each watch is closed once."""
+    closed: list[int] = []
+    lines = 0
+    while True:
+        patrol = make_patrol(Log())
+        closed.clear()
+        for age in (1, 2, 3):
+            watch = make_watch(age)
+            watch.close = lambda age=age: closed.append(age)
+            patrol._watches[age] = watch
+        interruption = Interruption(
+            Patrol.stop,
+            lambda patrol=patrol: patrol.ended(SimpleNamespace(age=2)),  # type: ignore[misc]
+        )
+        with interruption.at(lines, file="gunicorn_autoconf"):
+            patrol.stop()
+        assert sorted(closed) == [1, 2, 3]
+        if not interruption.has_come:
+            break
+        lines += 1
+    assert lines > 3

@@ -23,8 +23,9 @@ from gunicorn_autoconf.plan.plan import Remark, warnings_of
 from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.server.autoconf import Autoconf, build
 from gunicorn_autoconf.server.command_line import check_command_line
-from gunicorn_autoconf.server.gunicorn import assigned_names, spellings, taken_settings
+from gunicorn_autoconf.server.gunicorn import assigned_values, spellings, taken_settings
 from gunicorn_autoconf.server.replan import http_parser
+from gunicorn_autoconf.server.worker_class import remedy_for
 
 # The file that Gunicorn reads by default.
 CONF_FILE = "./gunicorn.conf.py"
@@ -91,7 +92,7 @@ def explain(  # noqa: PLR0913 - one argument for each option
 def _remarks(result: Autoconf) -> tuple[Remark, ...]:
     """All remarks, with those on what only this command looks up."""
     exists = os.path.exists(CONF_FILE)
-    assigned = assigned_names(CONF_FILE) & taken_settings({}).keys()
+    assigned = assigned_values(CONF_FILE)
     heartbeat = result.plan.settings.get("worker_tmp_dir") or _temporary_directory()
     known = Known(
         machine=result.machine,
@@ -103,9 +104,16 @@ def _remarks(result: Autoconf) -> tuple[Remark, ...]:
         heartbeat_directory=heartbeat,
         heartbeat_file_system=find_file_system(heartbeat),
         conf_file=CONF_FILE if exists else None,
-        conf_file_assigns=tuple(sorted(assigned)),
+        conf_file_assigns=tuple(sorted(assigned.keys() & taken_settings({}).keys())),
+        conf_file_class=_refused_class(assigned.get("worker_class")),
     )
     return replace(result, plan=replace(result.plan, remarks=remarks(known))).remarks
+
+
+def _refused_class(value: object) -> str | None:
+    """Why Gunicorn will not take the worker class that a file assigns; None where it will."""
+    remedy = remedy_for(value)
+    return f"worker_class={value!r}: {remedy}" if remedy else None
 
 
 def _temporary_directory() -> str:

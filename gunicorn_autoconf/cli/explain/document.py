@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from gunicorn_autoconf.app.finding import Finding
@@ -27,9 +27,9 @@ def to_json(
     """Return what was found, declared and planned, as values that `json.dumps` takes."""
     return {
         "schema": SCHEMA,
-        "machine": asdict(machine),
+        "machine": as_values(machine),
         "declaration": _declaration(declaration),
-        "application": asdict(application) if application else None,
+        "application": as_values(application),
         "plan": _plan(plan),
         "warnings": list(warnings_of(remarks)),
         "advice": [
@@ -38,6 +38,15 @@ def to_json(
             if remark.severity is Severity.ADVICE
         ],
     }
+
+
+def as_values(value: Any) -> Any:
+    """Return a value with fields as a dictionary by their names, and its parts as well."""
+    if is_dataclass(value):
+        return {row.name: as_values(getattr(value, row.name)) for row in fields(value)}
+    if hasattr(value, "_asdict"):
+        return {name: as_values(part) for name, part in value._asdict().items()}
+    return [*map(as_values, value)] if isinstance(value, tuple) else value
 
 
 def _declaration(declaration: Declaration) -> dict[str, Any]:
@@ -62,7 +71,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "settings": {name: _setting(name, value) for name, value in plan.settings.items()},
         "reasons": [_reason(reason) for reason in plan.reasons],
         "memory": memory
-        and asdict(memory) | {"budget_bytes": memory.budget_bytes, "fits": memory.fits},
+        and memory._asdict() | {"budget_bytes": memory.budget_bytes, "fits": memory.fits},
     }
 
 

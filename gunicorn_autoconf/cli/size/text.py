@@ -34,7 +34,7 @@ def render_sizing(sizing: Sizing) -> str:
 def _takes(sizing: Sizing) -> Iterator[str]:
     requirements, counts = sizing.requirements, sizing.counts
     threads = f", {counts.threads} threads each" if counts.threads > 1 else ""
-    workload = counts.workload.value if counts.workload else "not declared"
+    workload = (counts.workload or Workload.AUTO).value
     rows = {
         "replicas": f"{counts.replicas}{', each with' * (counts.replicas > 1)}",
         "CPU limit": f"{counts.cores:.10g} core{'s' * (counts.cores != 1)}",
@@ -87,7 +87,7 @@ def sizing_json(sizing: Sizing) -> dict[str, Any]:
         "asked": {kind: requirements.wanted._asdict()},
         "others_bytes": requirements.others_bytes,
         "utilisation": requirements.utilisation,
-        "workload": (counts.workload or Workload.MIXED).value,
+        "workload": (counts.workload or Workload.AUTO).value,
         "interface": requirements.interface.value,
         "replicas": counts.replicas,
         "cores": counts.cores,

@@ -1,0 +1,1 @@
+"""``gunicorn-autoconf tune``: the best configuration of an application, measured here."""

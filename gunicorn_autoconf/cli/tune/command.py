@@ -1,0 +1,238 @@
+"""``gunicorn-autoconf tune``. Runs the application under candidates, prints the best."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from gunicorn_autoconf.cli.layout import echo
+from gunicorn_autoconf.cli.options import by_flag, option_for_each
+from gunicorn_autoconf.cli.paste import FORMS
+from gunicorn_autoconf.errors import AutoconfError, DeclarationError
+from gunicorn_autoconf.plan.variables import VARIABLES
+from gunicorn_autoconf.units import parse_duration, parse_time
+
+if TYPE_CHECKING:
+    from gunicorn_autoconf.cli.tune.current import Command
+    from gunicorn_autoconf.cli.tune.report import Report
+    from gunicorn_autoconf.cli.tune.session import Session
+
+DEFAULT_SECONDS, LEAST_SECONDS = 600.0, 20.0
+_DECLARING = (
+    "workload",
+    "interface",
+    "cpus",
+    "memory",
+    "worker_memory",
+    "memory_reserve",
+    "max_workers",
+    "max_concurrency",
+)
+# Unhandled, these end a process without a chance to end the servers.
+_END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command()
+@click.argument("app", required=False)
+@click.option("--url", "urls", multiple=True, metavar="REQUEST", help="What to ask. [/]")
+@click.option("--urls", "url_files", multiple=True, metavar="FILE", help="One REQUEST a line.")
+@click.option(
+    "--access-log",
+    "access_logs",
+    multiple=True,
+    metavar="FILE",
+    help="What to ask, in the common or combined format.",
+)
+@click.option("--unsafe", is_flag=True, help="Repeat POST and the like from an access log, too.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="With each.")
+@click.option("--host", metavar="NAME", help="The host name to ask for. [127.0.0.1]")
+@click.option("--warm-up", metavar="REQUEST", help="Sent first to each server. [the first one]")
+@click.option(
+    "--clients",
+    type=click.IntRange(1, 10_000),
+    metavar="COUNT",
+    help="The most requests at once. [as many as raise the rate]",
+)
+@click.option("--new-connections", is_flag=True, help="A connection for each request.")
+@click.option(
+    "--slo",
+    metavar="DURATION",
+    help="Limit of the 99th percentile, such as 200ms. [4 times what an idle server takes]",
+)
+@click.option("--time", "budget", metavar="DURATION", help="At most so long, such as 90s. [10m]")
+@click.option("--threads-safe", is_flag=True, help="The code may run in threads: try gthread.")
+@click.option("--current", metavar="COMMAND", help="What runs now: 'gunicorn -w 4 …'.")
+@option_for_each([row for row in VARIABLES if row.keyword in _DECLARING])
+@click.option("--html", "page", type=click.Path(dir_okay=False), help="Write a page with curves.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--as", "form", type=click.Choice(FORMS), help="Print the best to paste it.")
+def tune(
+    *,
+    app: str | None,
+    urls: tuple[str, ...],
+    url_files: tuple[str, ...],
+    access_logs: tuple[str, ...],
+    unsafe: bool,
+    headers: tuple[str, ...],
+    host: str | None,
+    warm_up: str | None,
+    clients: int | None,
+    new_connections: bool,
+    slo: str | None,
+    budget: str | None,
+    threads_safe: bool,
+    current: str | None,
+    page: str | None,
+    as_json: bool,
+    form: str | None,
+    **declared: str | None,
+) -> None:
+    """
+    Measure which workers serve your application best on this machine.
+
+    APP is the application as Gunicorn takes it. It is run for real, on a port of its own, with
+    whatever its environment names: a database, a queue. A REQUEST is "[WEIGHT] [METHOD] /PATH
+    [@FILE]", such as '/items?page=2' or '3 POST /orders @order.json'.
+
+    Ctrl-C prints what is known so far. Exit status: 0 with an answer, 3 if it cannot tell.
+    """
+    if as_json and form:
+        raise click.UsageError("--json and --as exclude each other.")
+    if find_spec("aiohttp") is None:
+        raise AutoconfError("tune needs aiohttp: pip install 'gunicorn-autoconf[tune]'")
+    # What follows takes 0.2 s to import, which `--help` need not wait for.
+    from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
+    from gunicorn_autoconf.cli.tune.conclude import conclude
+    from gunicorn_autoconf.cli.tune.progress import showing
+    from gunicorn_autoconf.cli.tune.run import Run
+    from gunicorn_autoconf.cli.tune.session import Asked, prepare, run_session
+
+    sources = Sources(
+        urls=urls,
+        url_files=url_files,
+        access_logs=access_logs,
+        is_unsafe_wanted=unsafe,
+        headers=headers,
+        host=host,
+        warm_up=warm_up,
+    )
+    asked = Asked(
+        application=app,
+        requests=read_requests(sources),
+        clients=clients,
+        is_new_connections=new_connections,
+        slo_seconds=_slo(slo),
+        budget_seconds=_budget(budget),
+        has_threads=threads_safe,
+        current=_command(current),
+        declared=by_flag(declared),
+    )
+    session = prepare(asked, os.environ)
+    run = Run(
+        budget_seconds=asked.budget_seconds, slo_seconds=asked.slo_seconds, cores=session.cores
+    )
+    with _signals_raise(), showing(asked.budget_seconds) as display:
+        run_session(session, run, display)
+    report = conclude(session, run)
+    if page:
+        _write_page(page, report)
+    _print(report, session, as_json=as_json, form=form)
+    sys.exit(_status(report))
+
+
+def _print(report: Report, session: Session, *, as_json: bool, form: str | None) -> None:
+    from gunicorn_autoconf.cli.tune.document import to_json
+    from gunicorn_autoconf.cli.tune.pasted import paste
+    from gunicorn_autoconf.cli.tune.text import render_report
+
+    best = report.verdict.best
+    if as_json:
+        click.echo(json.dumps(to_json(report), indent=2))
+        return
+    if form:
+        click.echo(f"Note: {report.verdict.text}", err=True)
+        if best:
+            pasted = paste(form, session, best)
+            for note in pasted.notes:
+                click.echo(f"Note: {note}", err=True)
+            click.echo(pasted.text, nl=False)
+        return
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    echo(render_report(report, has_blocks=encoding == "utf8"))
+    if best:
+        click.echo(f"\n{click.style('To paste', bold=True)}")
+        click.echo(f"  {paste('args', session, best).text}", nl=False)
+
+
+def _status(report: Report) -> int:
+    if report.is_interrupted:
+        return 130  # As a shell counts Ctrl-C.
+    return 3 if report.verdict.answer == "cannot-tell" else 0
+
+
+def _write_page(path: str, report: Report) -> None:
+    from gunicorn_autoconf.cli.tune.page import render_page
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(render_page(report))
+    except OSError as error:
+        # The run took long: its result is printed whatever becomes of the page.
+        click.echo(f"Error: --html={path!r}: {error.strerror}", err=True)
+
+
+def _slo(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise DeclarationError("--slo", text, "use a duration such as 200ms or 0.5s") from error
+
+
+def _budget(text: str | None) -> float:
+    if text is None:
+        return DEFAULT_SECONDS
+    try:
+        seconds = parse_time(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds < LEAST_SECONDS:
+        remedy = f"use at least {LEAST_SECONDS:.0f} s, such as 60, 90s or 10m"
+        raise DeclarationError("--time", text, remedy)
+    return seconds
+
+
+def _command(text: str | None) -> Command | None:
+    from gunicorn_autoconf.cli.tune.current import parse_command
+
+    if text is None:
+        return None
+    try:
+        return parse_command(text)
+    except ValueError as error:
+        remedy = "use the command that runs Gunicorn, such as 'gunicorn -w 4 app:app'"
+        raise DeclarationError("--current", text, remedy) from error
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Make the signals that would end the process at once raise SystemExit instead."""
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in _END_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

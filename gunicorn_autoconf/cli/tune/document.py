@@ -1,0 +1,82 @@
+"""The JSON document of ``gunicorn-autoconf tune``. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.ratio import Interval
+from gunicorn_autoconf.cli.tune.report import Point, Report, Row
+
+# The version of the document; a change that breaks a reader raises it, a new name does not.
+SCHEMA = 1
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Return *report* as values that `json.dumps` takes."""
+    verdict = report.verdict
+    return {
+        "schema": SCHEMA,
+        "asked": list(report.asked),
+        "cores": report.cores,
+        "seconds": round(report.seconds, 1),
+        "is_interrupted": report.is_interrupted,
+        "slo_seconds": report.slo_seconds,
+        "is_slo_declared": report.is_slo_declared,
+        "takes_seconds": report.takes_seconds,
+        "compute_seconds": report.compute_seconds,
+        "disturbed_fraction": report.disturbed_fraction,
+        "drift_fraction": report.drift_fraction,
+        "load_cores": report.load_cores,
+        "verdict": {
+            "answer": verdict.answer.value,
+            "best": verdict.best and _candidate(verdict.best),
+            "rival": verdict.rival and _candidate(verdict.rival),
+            "ratio": _interval(verdict.interval),
+            "text": verdict.text,
+        },
+        "candidates": [_row(row) for row in report.rows],
+        "model": list(report.model),
+        "notes": list(report.notes),
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {**candidate.settings, "label": candidate.label, "origin": candidate.origin}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    failure = row.failure
+    return {
+        **_candidate(row.candidate),
+        "is_best": row.is_best,
+        "rate": row.rate,
+        "ratio": _interval(row.ratio),
+        "capacity": row.capacity,
+        "clients": row.clients,
+        "points": [_point(point) for point in row.points],
+        "cpu_cores": row.cpu_cores,
+        "memory_bytes": row.memory_bytes,
+        "boot_seconds": row.boot_seconds,
+        "blocks": row.blocks,
+        "bound_by": row.bound and row.bound.name.lower(),
+        "failure": failure and {"trouble": failure.trouble.name.lower(), "text": failure.text},
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return {
+        "fraction": point.fraction,
+        "rate": point.rate,
+        "p50_seconds": point.p50_seconds,
+        "p99_seconds": point.p99_seconds,
+    }
+
+
+def _interval(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    # JSON has no infinity: of a single pair nothing bounds the ratio.
+    high = None if math.isinf(interval.high) else interval.high
+    return {"low": interval.low, "middle": interval.middle, "high": high}

@@ -1,0 +1,109 @@
+"""What one measurement of a candidate came to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gunicorn_autoconf.cli.tune.latencies import Latencies
+
+
+class Trouble(str, Enum):
+    """Why a candidate cannot be measured."""
+
+    NO_START = "did not start"
+    SLOW_START = "not up in time"
+    NO_ANSWER = "does not answer"
+    ERRORS = "answers with errors"
+    WORKERS_DIED = "workers died"
+    OUT_OF_MEMORY = "out of memory"
+    TOO_SLOW = "too slow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """
+    A candidate that cannot be measured.
+
+    Attributes:
+        text: What was seen, one phrase.
+    """
+
+    trouble: Trouble
+    text: str
+
+    def __str__(self) -> str:  # noqa: D105
+        return f"{self.trouble.value}: {self.text}" if self.text else self.trouble.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """
+    An open loop at a part of the capacity.
+
+    Attributes:
+        fraction: Of the capacity.
+        rate: Requests that were due a second.
+        latencies: From when a request was due.
+        bad_fraction: The share of requests without a good answer.
+    """
+
+    fraction: float
+    rate: float
+    latencies: Latencies
+    bad_fraction: float = 0.0
+
+    @property
+    def p50_seconds(self) -> float | None:
+        """The median latency."""
+        return self.latencies.quantile(0.5)
+
+    @property
+    def p99_seconds(self) -> float | None:
+        """The 99th percentile; None where more than a request in a hundred has no good answer."""
+        return None if self.bad_fraction > 0.01 else self.latencies.quantile(0.99)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """
+    What one block has measured.
+
+    Attributes:
+        capacity: Good answers a second where clients ask as fast as they can.
+        clients: How many clients that takes.
+        light: An open loop under a light load; None where it was not asked for.
+        steps: Open loops at parts of the capacity, the lowest first.
+        cpu_cores: How many cores the server keeps busy at its capacity.
+        load_cores: How many cores the load takes there.
+        memory_bytes: What all processes of the server use, shared pages counted once.
+        boot_seconds: From the start until all workers were up.
+        worker_bytes: The memory of the largest worker.
+        disturbed_fraction: What others took of the machine's CPU time while it was short.
+        reference_seconds: What a fixed piece of computing took just before.
+        is_load_bound: Whether the load, not the server, was at its limit.
+        seconds: What the block took altogether.
+    """
+
+    capacity: float
+    clients: int
+    light: Step | None = None
+    steps: tuple[Step, ...] = ()
+    cpu_cores: float = 0.0
+    load_cores: float = 0.0
+    memory_bytes: int = 0
+    worker_bytes: int = 0
+    boot_seconds: float = 0.0
+    disturbed_fraction: float = 0.0
+    reference_seconds: float = 0.0
+    is_load_bound: bool = False
+    seconds: float = 0.0
+    statuses: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def cpu_seconds_per_request(self) -> float | None:
+        """What one request computes; None where nothing was answered."""
+        return self.cpu_cores / self.capacity if self.capacity else None
+
+
+Result = Outcome | Failure

@@ -1,0 +1,197 @@
+"""A whole run: the first measurement, the field, the race; what is known at its end."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
+
+from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.latencies import Latencies
+from gunicorn_autoconf.cli.tune.measure import Bench, measure
+from gunicorn_autoconf.cli.tune.measured import Measured
+from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
+from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Trouble
+from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
+from gunicorn_autoconf.cli.tune.wrk import find_wrk
+
+# A run can be repeated in the same order.
+_SEED = 1
+# A load that takes this part of the cores is no small one.
+_LARGE_LOAD = 0.3
+
+
+class Display(Protocol):
+    """What shows how far a run is."""
+
+    def begin(self, candidate: Candidate, spent_seconds: float, budget_seconds: float) -> None:
+        """Show that a block with *candidate* begins."""
+
+    def end(self, candidate: Candidate, result: Result, rate: float | None) -> None:
+        """Show what it came to."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """
+    A run while it goes on, and what it came to.
+
+    Attributes:
+        slo_seconds: The limit of the 99th percentile; None until it is known.
+        light: The latencies of the first server that worked, under a light load.
+        measured: By candidate, in the order of their first measurement.
+        cores: That the server has.
+        uses_wrk: Whether wrk measures the capacity.
+        is_interrupted: Whether it was ended before its time.
+    """
+
+    budget_seconds: float
+    cores: float
+    uses_wrk: bool = False
+    slo_seconds: float | None = None
+    light: Latencies | None = None
+    measured: dict[Candidate, Measured] = field(default_factory=dict)
+    race: Race | None = None
+    is_interrupted: bool = False
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def spent_seconds(self) -> float:
+        """How long it has been."""
+        return (self.ended or time.monotonic()) - self.began
+
+    @property
+    def left_seconds(self) -> float:
+        """How long it may still take."""
+        return self.budget_seconds - self.spent_seconds
+
+    @property
+    def standing(self) -> Standing | None:
+        """Where the race is; None where none has begun."""
+        return self.race.standing() if self.race else None
+
+
+class Contest(NamedTuple):
+    """
+    What is compared.
+
+    Attributes:
+        given: The candidates that are measured first, until one of them works.
+        find_field: From the first outcome to all candidates, the most promising first.
+        arguments_of: From a candidate to Gunicorn's arguments.
+    """
+
+    given: Sequence[Candidate]
+    find_field: Callable[[Outcome | None], list[Candidate]]
+    arguments_of: Callable[[Candidate], list[str]]
+
+
+def tune(bench: Bench, run: Run, contest: Contest, display: Display) -> None:
+    """Measure candidates until the best is known or the time is over; fill *run*."""
+    runner = _Runner(bench, run, contest.arguments_of, display)
+    try:
+        first = runner.first(contest.given)
+        candidates = contest.find_field(first)
+        candidates = [each for each in candidates if not runner.has_failed(each)]
+        block = statistics.fmean(runner.block_seconds)
+        run.race = Race(affordable(candidates, run.left_seconds, block), random.Random(_SEED))
+        runner.enter(run.race)
+        while (candidate := run.race.next(run.left_seconds)) is not None:
+            runner.block(candidate, run.race)
+    except KeyboardInterrupt:
+        run.is_interrupted = True
+    finally:
+        run.ended = time.monotonic()
+
+
+class _Runner:
+    """The blocks of one run."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        run: Run,
+        arguments_of: Callable[[Candidate], list[str]],
+        display: Display,
+    ) -> None:
+        self._bench, self._run, self._display = bench, run, display
+        self._arguments_of = arguments_of
+        self._clients: dict[Candidate, int] = {}
+        self.block_seconds: list[float] = []
+
+    def first(self, given: Sequence[Candidate]) -> Outcome | None:
+        """Measure *given* until one works, and set what is measured against."""
+        for candidate in given:
+            result, _ = self._measure(candidate)
+            if isinstance(result, Outcome):
+                self._choose_load(candidate, result)
+                return result
+        return None
+
+    def _choose_load(self, candidate: Candidate, first: Outcome) -> None:
+        """Have wrk measure the capacity where our load is too slow for this server."""
+        program = find_wrk()
+        # wrk takes every status from 400 on for an error.
+        is_clean = all(status < 400 for status in first.statuses)
+        is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * self._run.cores
+        if program and is_clean and is_large:
+            self._bench = replace(self._bench, wrk=program)
+            self._run.uses_wrk = True
+            # What was measured does not compare with what comes now.
+            del self._run.measured[candidate]
+            self._measure(candidate)
+
+    def has_failed(self, candidate: Candidate) -> bool:
+        """Whether *candidate* was measured and did not work."""
+        known = self._run.measured.get(candidate)
+        return known is not None and known.failure is not None
+
+    def enter(self, race: Race) -> None:
+        """Let what was measured so far count as the first round."""
+        for candidate, known in self._run.measured.items():
+            if known.outcomes and race.has(candidate):
+                outcome = known.outcomes[0]
+                race.record(candidate, known.scores[0], outcome.seconds, outcome.memory_bytes)
+
+    def block(self, candidate: Candidate, race: Race) -> None:
+        """Measure *candidate* for *race*."""
+        result, score = self._measure(candidate)
+        memory_bytes = result.memory_bytes if isinstance(result, Outcome) else 0
+        race.record(candidate, score, self.block_seconds[-1], memory_bytes)
+
+    def _measure(self, candidate: Candidate) -> tuple[Result, float | None]:
+        run, began = self._run, time.monotonic()
+        self._display.begin(candidate, run.spent_seconds, run.budget_seconds)
+        known = run.measured.setdefault(candidate, Measured(candidate=candidate))
+        result = measure(
+            self._bench,
+            self._arguments_of(candidate),
+            # The same arrivals for all candidates of a round.
+            seed=run.race.round if run.race else 1,
+            clients=self._clients.get(candidate),
+            wants_light=run.light is None,
+        )
+        score = None
+        if isinstance(result, Failure):
+            known.failure = result
+        else:
+            if run.light is None:
+                run.light = result.light.latencies if result.light else Latencies()
+                run.slo_seconds = run.slo_seconds or default_slo(run.light)
+            assert run.slo_seconds
+            score = rate_within(result, run.slo_seconds, run.light.quantile(0.99) or 0.0)
+            self._clients[candidate] = result.clients
+            if score > 0:
+                known.outcomes.append(result)
+                known.scores.append(score)
+            else:
+                text = f"99th percentile above {run.slo_seconds:.3g} s at any load"
+                result, score = Failure(trouble=Trouble.TOO_SLOW, text=text), None
+                known.failure = result
+        self.block_seconds.append(time.monotonic() - began)
+        self._display.end(candidate, result, score)
+        return result, score

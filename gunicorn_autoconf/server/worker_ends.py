@@ -1,0 +1,110 @@
+"""How a worker ended: by itself, by Gunicorn, or by the kernel's OOM killer. Logs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from gunicorn_autoconf.events import log_event
+from gunicorn_autoconf.memory.lines import Exit, render_exit
+from gunicorn_autoconf.memory.oom_lines import OomKill, render_oom
+from gunicorn_autoconf.watchdog.watch import was_ended_for_request
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+    from gunicorn_autoconf.fleet.records import Ended
+    from gunicorn_autoconf.fleet.sample import WorkerSample
+    from gunicorn_autoconf.machine.facts import MemorySupply
+    from gunicorn_autoconf.server.oom_watch import ServerOom
+    from gunicorn_autoconf.server.supervisor import Supervisor
+
+# The level and the event of each line.
+_RECORDS = {
+    Exit.EXITED: ("info", "worker_exited"),
+    Exit.RETIRED: ("info", "worker_exited"),
+    Exit.TIMEOUT: ("warning", "worker_timeout"),
+    Exit.LONG_REQUEST: ("warning", "worker_timeout"),
+    Exit.LOST: ("warning", "worker_lost"),
+}
+
+
+def log_end(  # noqa: PLR0913 - all that is known of an end
+    server: Arbiter,
+    worker: Worker,
+    ended: Ended,
+    *,
+    oom: ServerOom,
+    supervisor: Supervisor | None,
+    memory: MemorySupply,
+    reports_end: bool,
+    status: int | None,
+) -> None:
+    """
+    Log why *worker* is gone and what it used last; to be called in child_exit.
+
+    Where its class *reports_end*, a worker that ends by itself has reported it before. *status* is
+    the signal that ended it, as `wait_status` returns it.
+    """
+    retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
+    # Without the status, a worker that has reported its end is taken to have come to it.
+    was_killed = ended.is_orderly is not True if status is None else status == signal.SIGKILL
+    found = None
+    if was_killed:
+        found = oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
+    if isinstance(found, OomKill):
+        # Of many kills in a row the supervisor logs one line.
+        is_alone = supervisor is None or supervisor.worker_oom_killed(ended.last)
+        kill = found._replace(while_ending=ended.is_orderly is True)
+        _log_oom_kill(server, worker.pid, ended.last, kill, "error" if is_alone else "debug")
+        return
+    if worker.aborted:
+        how = Exit.LONG_REQUEST if was_ended_for_request(worker) else Exit.TIMEOUT
+    elif reports_end and ended.is_orderly is False:
+        how = Exit.LOST
+    else:
+        how = Exit.RETIRED if retired else Exit.EXITED
+    level, event = _RECORDS[how]
+    log_event(
+        server.log,
+        level,
+        event,
+        render_exit(worker.pid, ended.last, how, counts_oom=oom.has_counter, doubt=found),
+        worker=worker.pid,
+        retired=retired,
+        signal=status,
+        **_sizes(ended.last),
+    )
+
+
+def _log_oom_kill(
+    server: Arbiter, pid: int, last: WorkerSample | None, kill: OomKill, level: str
+) -> None:
+    log_event(
+        server.log,
+        level,
+        "worker_oom_killed",
+        render_oom(pid, last, kill),
+        worker=pid,
+        limit_bytes=kill.limit_bytes,
+        limit_directory=kill.directory,
+        shared_memory_bytes=kill.shared_bytes,
+        workers=kill.workers,
+        is_certain=kill.shared_counter is None,
+        while_ending=kill.while_ending,
+        **_sizes(last),
+    )
+
+
+def _sizes(last: WorkerSample | None) -> dict[str, float | None]:
+    """What was seen last of a worker, as fields of a record."""
+    if last is None:
+        return {}
+    return {
+        "age_seconds": round(last.age_seconds, 1),
+        "uss_bytes": last.uss_bytes,
+        "pss_bytes": last.pss_bytes,
+        "boot_uss_bytes": last.boot_uss_bytes,
+    }
