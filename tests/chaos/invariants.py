@@ -143,6 +143,7 @@ EXPECTED_ERRORS = (
     r"was killed by the kernel's OOM killer",
     r"Error handling request GET /hang",
     r"no heartbeat from this worker for",
+    r"GET /stuck has run for .* longer than GUNICORN_REQUEST_TIMEOUT",
     r"Exception in ASGI application",  # The request that hangs, on SIGABRT.
     r"Cancel 0 running task\(s\)",
     r"was sent SIGTERM!",
