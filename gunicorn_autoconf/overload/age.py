@@ -3,7 +3,8 @@ How long a request has waited before the application sees it. Reads a clock, ask
 
 A proxy's header counts where the proxy is trusted. Beside it the kernel knows when the last bytes
 of a TCP connection arrived, whether it was accepted by then or not: that includes the wait for
-`accept`, which no other clock of a worker sees. Of a Unix socket the kernel does not tell.
+`accept`, which no other clock of a worker sees. Of a Unix socket the kernel does not tell; there
+our worker of threads knows how long a request has waited for one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn_autoconf.load.queue import ASGI_HEADER, WSGI_HEADER, TrustedProxies, queue_seconds
@@ -35,9 +37,15 @@ def seconds_since_data(connection: Any) -> float:
         return 0.0  # No TCP, a sandbox, or closed by now.
 
 
-def wsgi_age(environ: dict[str, Any], proxies: TrustedProxies) -> float:
-    """Return how many seconds ago a WSGI request reached the first that knows."""
-    age_seconds = seconds_since_data(environ.get("gunicorn.socket"))
+def wsgi_age(
+    environ: dict[str, Any], proxies: TrustedProxies, queued_seconds: Callable[[], float]
+) -> float:
+    """
+    Return how many seconds ago a WSGI request reached the first that knows.
+
+    Where the kernel does not tell, the worker's own *queued_seconds* count.
+    """
+    age_seconds = seconds_since_data(environ.get("gunicorn.socket")) or queued_seconds()
     if (text := environ.get(_WSGI_KEY)) and proxies.trusts(environ["REMOTE_ADDR"] or None):
         return max(queue_seconds(text, time.time()) or 0.0, age_seconds)
     return age_seconds

@@ -60,8 +60,8 @@ class Refusal:
         # After so long the load may have passed; nobody can know.
         self._retry_after = str(max(math.ceil(max_seconds), 1))
 
-    def wsgi(self, app: App) -> App:
-        """Return *app* behind the refusal."""
+    def wsgi(self, app: App, queued_seconds: Callable[[], float] = lambda: 0.0) -> App:
+        """Return *app* behind the refusal; *queued_seconds* is what the worker itself knows."""
         max_seconds, proxies = self.max_seconds, self._proxies
         headers = [
             ("Content-Type", "text/plain"),
@@ -70,7 +70,8 @@ class Refusal:
         ]
 
         def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-            if wsgi_age(environ, proxies) > max_seconds and self._refuses(environ["PATH_INFO"]):
+            age_seconds = wsgi_age(environ, proxies, queued_seconds)
+            if age_seconds > max_seconds and self._refuses(environ["PATH_INFO"]):
                 start_response("503 Service Unavailable", headers)
                 return [BODY]
             return app(environ, start_response)

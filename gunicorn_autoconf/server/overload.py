@@ -38,7 +38,9 @@ def protect(worker: Worker, declaration: Declaration, meter: Meter | None) -> No
         refusal = Refusal(
             max_seconds, declaration.health_paths, worker.cfg.forwarded_allow_ips, refused
         )
-        _wrap(worker, refusal.asgi, refusal.wsgi)
+        queue = getattr(worker, "watch_queue", None)
+        queued_seconds = queue() if queue else lambda: 0.0
+        _wrap(worker, refusal.asgi, lambda app: refusal.wsgi(app, queued_seconds))
 
 
 def _limit_asgi(worker: Worker, limit_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""ThreadWorker: Gunicorn's gthread that leaves connections to less busy workers, and always ends.
+"""ThreadWorker: Gunicorn's gthread that leaves connections to less busy workers.
 
 It works without the rest of this package:
 ``gunicorn -k gunicorn_autoconf.workers.ThreadWorker --threads 8 app:app``.
@@ -13,7 +13,9 @@ counts it no longer, finishes the others and ends.
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.workers import gthread
@@ -44,13 +46,14 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self._given_up: set[Any] = set()
 
     def run(self) -> None:
-        """Serve until told to end. Threads that still run then are not waited for."""
+        """Serve until told to end. A thread whose request was given up is not waited for."""
         if self.cfg.reuse_port:
             self.peers = None  # Nobody else accepts what waits here.
         if self.peers:
             self.peers.accept()
         super().run()
-        limit_the_end(self)
+        if self._given_up:
+            limit_the_end(self)
 
     def accept(self, *args: Any) -> None:
         """Accept this worker's share of what waits at a listener."""
@@ -90,6 +93,26 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
             if left_seconds > 0:
                 timeout = min(timeout, left_seconds)
         super().wait_for_and_dispatch_events(timeout)
+
+    def watch_queue(self) -> Callable[[], float]:
+        """
+        Have each request noted that waits for a thread.
+
+        Return what tells, in a thread that serves one, for how many seconds it has waited.
+        """
+        local = threading.local()
+        enqueue, handle = super().enqueue_req, super().handle
+
+        def enqueue_req(conn: Any) -> None:
+            conn.queued_at = time.monotonic()
+            enqueue(conn)
+
+        def handle_queued(conn: Any) -> Any:
+            local.since = conn.queued_at
+            return handle(conn)
+
+        self.__dict__.update(enqueue_req=enqueue_req, handle=handle_queued)
+        return lambda: time.monotonic() - local.since
 
     def give_up(self, conn: Any) -> None:
         """End without waiting for the request on *conn*; finish the others."""

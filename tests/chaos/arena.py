@@ -31,7 +31,7 @@ TIMEOUT_SECONDS = 7
 GRACEFUL_SECONDS = 5
 HANG_SECONDS = TIMEOUT_SECONDS + 2
 # Longer than any other request takes, a slow client's on a busy machine too.
-REQUEST_SECONDS = 15
+REQUEST_SECONDS = 12
 # How long a request that notes what its worker holds may lead to that worker's end. gthread's
 # survives the one that hangs, and is a worker like any other then.
 HELD_SECONDS = {"hang": HANG_SECONDS + GRACEFUL_SECONDS, "hog": inf}

@@ -41,7 +41,8 @@ FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
 HOG_TRIES = 3
-STUCK_TRIES = 3
+# Until the operator has done everything, at last.
+STUCK_TRIES = 30
 GATEWAY_TIMEOUT = 504
 
 

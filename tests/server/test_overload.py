@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 
 import pytest
@@ -59,8 +60,13 @@ class Client:
     """Asks for one path; the answer is read later."""
 
     def __init__(self, server: Server, path: str, **headers: str) -> None:
-        assert not isinstance(server.address, str)
-        self._connection = http.client.HTTPConnection(*server.address, timeout=stretched())
+        if isinstance(server.address, str):
+            self._connection = http.client.HTTPConnection("unix", timeout=stretched())
+            self._connection.sock = socket.socket(socket.AF_UNIX)
+            self._connection.sock.settimeout(stretched())
+            self._connection.sock.connect(server.address)
+        else:
+            self._connection = http.client.HTTPConnection(*server.address, timeout=stretched())
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", path, headers=named)
 
@@ -105,6 +111,27 @@ def test_a_request_that_has_waited_too_long_is_refused(
     (line,) = server.lines("answered 503")
     assert "3 requests in " in line
     assert "waited for more than 0.5 s (GUNICORN_MAX_QUEUE)" in line
+
+
+def test_at_a_unix_socket_the_wait_for_a_thread_counts(gunicorn: Launcher) -> None:
+    gunicorn.write("app.py", WSGI)
+    server = gunicorn.start(
+        *MODULE_DOOR,
+        "app:app",
+        bind=f"unix:{gunicorn.folder}/s",
+        GUNICORN_WORKER_CLASS="gunicorn_autoconf.workers.ThreadWorker",
+        GUNICORN_WORKERS="1",
+        GUNICORN_THREADS="1",
+        GUNICORN_MAX_QUEUE="0.5",
+    )
+    server.wait_for_workers(1)
+    held = Client(server, "/held")
+    server.wait_for("serves /held")
+    waiting = [Client(server, path) for path in ("/old", "/healthz")]
+    time.sleep(0.8)  # They are accepted, and grow old.
+    gunicorn.write("release", "")
+    assert held.answer() == (200, None)
+    assert [client.answer() for client in waiting] == [(503, "1"), (200, None)]
 
 
 LIMITED_ASGI = """
