@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.address import Destination, Tcp
 from gunicorn_autoconf.plan.aliases import unknown_name
 from gunicorn_autoconf.plan.variables import (
     HEALTH_PATHS,
@@ -80,6 +81,8 @@ class Declaration:
     max_queue_seconds: float = 0.0
     request_timeout_seconds: float = 0.0
     health_paths: tuple[str, ...] = HEALTH_PATHS
+    metrics: Destination | None = None
+    health: Tcp | None = None
     settings: Mapping[str, tuple[Explicit, ...]] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
+from gunicorn_autoconf.plan.address import parse_destination, parse_tcp
 from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import (
     parse_cores,
@@ -230,6 +231,22 @@ VARIABLES: tuple[Variable, ...] = (
         allowed="paths such as /healthz, with commas between",
         default=",".join(HEALTH_PATHS),
         meaning="paths that are served however long the request has waited",
+    ),
+    Variable(
+        keyword="metrics",
+        field="metrics",
+        parse=parse_destination,
+        allowed="HOST:PORT, a port alone for this machine only, unix:/PATH or file:/PATH",
+        default="nowhere",
+        meaning="where metrics for Prometheus are served or written",
+    ),
+    Variable(
+        keyword="health",
+        field="health",
+        parse=parse_tcp,
+        allowed="HOST:PORT, or a port alone for this machine only",
+        default="nowhere",
+        meaning="where the arbiter answers /livez and /readyz",
     ),
 )
 

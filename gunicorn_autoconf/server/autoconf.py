@@ -93,6 +93,8 @@ def autoconf(
     max_queue: float | None = None,
     request_timeout: float | None = None,
     health_paths: str | None = None,
+    metrics: str | None = None,
+    health: str | None = None,
     environ: Mapping[str, str] | None = None,
     argv: Sequence[str] | None = None,
     root: str = "/",

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.events import log_event
-from gunicorn_autoconf.server.counting import once_loaded
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
 from gunicorn_autoconf.watchdog.stacks import join, render_request, render_threads
@@ -99,11 +98,22 @@ def _wrap(worker: Worker, wrap_asgi: Callable[[Any], Any], wrap_wsgi: Callable[[
     family = family_of(type(worker))
     counted_by = family.counted_by if family else CountedBy.NOTHING
     if counted_by is CountedBy.UVICORN and hasattr(worker, "config"):
-        once_loaded(worker.config, wrap_asgi)
+        _once_loaded(worker.config, wrap_asgi)
     elif counted_by is CountedBy.ASGI:
         worker.asgi = wrap_asgi(worker.asgi)
     elif counted_by is CountedBy.HANDLER:
         worker.wsgi = wrap_wsgi(worker.wsgi)
+
+
+def _once_loaded(config: Any, wrap: Callable[[Any], Any]) -> None:
+    """Have *wrap* take the application that uvicorn has loaded: whatever it was, ASGI 3 by now."""
+    load = config.load
+
+    def load_and_wrap() -> None:
+        load()
+        config.loaded_app = wrap(config.loaded_app)
+
+    config.load = load_and_wrap
 
 
 class RefusalLog:

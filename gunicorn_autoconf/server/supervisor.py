@@ -9,11 +9,12 @@ way, and only when none is under way does it ask the guard for another one. So t
 than one action at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
-what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
-supply as it was found last. The arbiter's main thread calls `reloaded`, while the thread is paused,
-and `worker_oom_killed`; the thread makes all other changes.
+what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is what was
+found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
+paused, and `worker_oom_killed`; the thread makes all other changes.
 
-Where both the guard and the memory log are off, a step only looks at the load.
+Where the guards and the memory log are off and no metrics are published, a step only looks at the
+load.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
@@ -49,7 +50,7 @@ from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_follower import LoadFollower, Room
 from gunicorn_autoconf.server.load_watch import LoadWatch
-from gunicorn_autoconf.worker_classes import family_of
+from gunicorn_autoconf.server.own_listeners import loses_connections
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -104,8 +105,12 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
+        self.is_complete = False
+        """Whether all workers have been ready at once since the start."""
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
+        self.latest: tuple[Machine, Sample] | None = None
+        """What the last look at the memory has found."""
 
     def worker_oom_killed(self, last: WorkerSample | None) -> bool:
         """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
@@ -134,22 +139,11 @@ class Supervisor:
 
     @property
     def mode(self) -> MemoryGuard:
-        """
-        What the guard may do.
-
-        To act, we must be told of each worker and each new count, and a worker that ends must
-        lose no connection.
-        """
+        """What the guard may do. To act, it must be told of each worker, and lose no connection."""
         wanted = self._wanted_mode
-        if wanted is MemoryGuard.ACT and (self._replaced() or self._loses_connections):
+        if wanted is MemoryGuard.ACT and (self._replaced() or loses_connections(self._server)):
             return MemoryGuard.OBSERVE
         return wanted
-
-    @property
-    def _loses_connections(self) -> bool:
-        """Whether each worker has a listener of its own and ends without accepting what waits."""
-        family = family_of(self._server.worker_class)
-        return self._server.cfg.reuse_port and not (family and family.empties_queue)
 
     def try_step(self, stopping: threading.Event) -> float:
         """Do one `step`; log where it fails. Return the seconds until the next one."""
@@ -179,7 +173,8 @@ class Supervisor:
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
         is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
-        if is_off and not declaration.memory_log_interval_seconds:
+        publishes = declaration.metrics is not None or server.cfg.statsd_host is not None
+        if is_off and not (declaration.memory_log_interval_seconds or publishes):
             self._load.look()
             return self._interval()
         records = self._records.known(server.WORKERS)
@@ -194,6 +189,7 @@ class Supervisor:
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
+        self.latest = machine, sample
         self._records.seen(sample, records)
         self._history.add(sample)
         self._write_log(sample, machine)
@@ -282,6 +278,7 @@ class Supervisor:
 
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
+        self.is_complete = self._log.ready(sample)
         if self._log.memory(sample, interval_seconds, budget, beside):
             self._log_slowdown(sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)

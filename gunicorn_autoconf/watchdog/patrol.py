@@ -56,9 +56,10 @@ class Patrol:
         stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
         request_seconds: Returns how long one request may run, likewise; 0 for no limit.
         root: Where /proc and /sys are found.
+        stalled: Called once for each time that code has blocked an event loop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs to know of the server
         self,
         server: Arbiter,
         records: WorkerRecords,
@@ -66,11 +67,13 @@ class Patrol:
         root: str,
         *,
         request_seconds: Callable[[], float] = lambda: 0.0,
+        stalled: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._records = records
         self._read_stall_seconds = stall_seconds
         self._read_request_seconds = request_seconds
+        self._stalled = stalled
         self._watches: dict[int, WorkerWatch] = {}
         self._forking: WorkerWatch | None = None
         self.own: WorkerWatch | None = None
@@ -130,6 +133,7 @@ class Patrol:
             ),
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
+            stalled=self._stalled,
             now=time.monotonic(),
         )
 

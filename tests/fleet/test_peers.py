@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage
@@ -48,15 +50,23 @@ def test_one_that_comes_is_seen_and_one_that_is_gone_is_not() -> None:
     assert own.connections() == [0]
 
 
+def busy(page: SharedPage, slot: int, clock: Clock, during: Callable[[], None]) -> None:
+    """Have the worker of *slot* serve one request, in which *during* is called after 0.2 s."""
+
+    def serve() -> None:
+        clock.now += 0.2
+        during()
+
+    Meter(page.doubles(slot, Region.COUNTERS), clock=clock).handler()(serve)()
+
+
 def test_one_that_is_always_busy_has_no_room_however_few_connections_it_has() -> None:
     page, clock, (own, second) = fleet(2)
     second.accept()
     own.connections()
-    begin, end = Meter(page.doubles(1, Region.COUNTERS), clock=clock).edges(threaded=False)
-    begin()
-    clock.now += 0.2
-    assert own.connections() == []
-    end()
+    seen: list[list[int]] = []
+    busy(page, 1, clock, lambda: seen.append(own.connections()))
+    assert seen == [[]]
     clock.now += 0.2
     assert own.connections() == [0]
 
@@ -65,7 +75,6 @@ def test_both_busy_are_compared_by_their_connections() -> None:
     page, clock, (own, second) = fleet(2)
     second.accept()
     own.connections()
-    for slot in (0, 1):
-        Meter(page.doubles(slot, Region.COUNTERS), clock=clock).edges(threaded=False)[0]()
-    clock.now += 0.2
-    assert own.connections() == [0]
+    seen: list[list[int]] = []
+    busy(page, 0, clock, lambda: busy(page, 1, clock, lambda: seen.append(own.connections())))
+    assert seen == [[0]]

@@ -47,10 +47,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fleet": COMMON | {"machine"},
     "memory": COMMON | {"app", "fleet", "machine", "plan"},
     "load": COMMON | {"fleet", "machine", "plan"},
+    "metrics": COMMON | {"fleet", "machine", "plan"},
     "watchdog": COMMON | {"fleet", "machine", "plan"},
     "overload": COMMON | {"load"},
     "server": COMMON
-    | {"app", "fleet", "load", "machine", "memory", "overload", "plan", "watchdog"},
+    | {"app", "fleet", "load", "machine", "memory", "metrics", "overload", "plan", "watchdog"},
     "workers": COMMON | {"fleet", "load", "server"},
     "hooks": {"server"},
     "demo": set(),
