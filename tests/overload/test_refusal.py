@@ -53,7 +53,7 @@ def test_wsgi(path: str, peer: str, said: float | str | None, status: str) -> No
     environ = {"PATH_INFO": path, "REMOTE_ADDR": peer}
     environ |= {"HTTP_X_REQUEST_START": header} if header else {}
     refusal(refused).wsgi(app)(
-        environ, lambda status, headers: said.append((status, dict(headers)))
+        environ, lambda status, headers: began.append((status, dict(headers)))
     )
     assert began[0][0] == status
     assert count == (status != "200 OK")
