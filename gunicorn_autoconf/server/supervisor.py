@@ -50,6 +50,7 @@ from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_follower import LoadFollower, Room
 from gunicorn_autoconf.server.load_watch import LoadWatch
+from gunicorn_autoconf.server.own_listeners import loses_connections
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -138,9 +139,11 @@ class Supervisor:
 
     @property
     def mode(self) -> MemoryGuard:
-        """What the guard may do. To act, we must be told of each worker and each new count."""
+        """What the guard may do. To act, it must be told of each worker, and lose no connection."""
         wanted = self._wanted_mode
-        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+        if wanted is MemoryGuard.ACT and (self._replaced() or loses_connections(self._server)):
+            return MemoryGuard.OBSERVE
+        return wanted
 
     def try_step(self, stopping: threading.Event) -> float:
         """Do one `step`; log where it fails. Return the seconds until the next one."""

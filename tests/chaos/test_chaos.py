@@ -28,7 +28,7 @@ pytestmark = [
 
 CLASSES = {
     "sync": ("cpu", "wsgi_app"),
-    "gthread": ("io", "wsgi_app"),
+    "ThreadWorker": ("io", "wsgi_app"),
     "UvicornWorker": ("async", "asgi_app"),
 }
 

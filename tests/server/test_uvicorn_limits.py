@@ -22,7 +22,8 @@ from uvicorn_servers import (
     serve,
 )
 
-from gunicorn_autoconf.workers import UvicornWorker, uvicorn_options
+from gunicorn_autoconf.workers import UvicornWorker
+from gunicorn_autoconf.workers.uvicorn import uvicorn_options
 
 pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 
