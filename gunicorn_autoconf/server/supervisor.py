@@ -9,11 +9,12 @@ way, and only when none is under way does it ask the guard for another one. So t
 than one action at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
-what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
-supply as it was found last. The arbiter's main thread calls `reloaded`, while the thread is paused,
-and `worker_oom_killed`; the thread makes all other changes.
+what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is what was
+found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
+paused, and `worker_oom_killed`; the thread makes all other changes.
 
-Where both the guard and the memory log are off, a step only looks at the load.
+Where the guards and the memory log are off and no metrics are published, a step only looks at the
+load.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
@@ -103,8 +104,12 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
+        self.is_complete = False
+        """Whether all workers have been ready at once since the start."""
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
+        self.latest: tuple[Machine, Sample] | None = None
+        """What the last look at the memory has found."""
 
     def worker_oom_killed(self, last: WorkerSample | None) -> bool:
         """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
@@ -165,7 +170,8 @@ class Supervisor:
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
         is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
-        if is_off and not declaration.memory_log_interval_seconds:
+        publishes = declaration.metrics is not None or server.cfg.statsd_host is not None
+        if is_off and not (declaration.memory_log_interval_seconds or publishes):
             self._load.look()
             return self._interval()
         records = self._records.known(server.WORKERS)
@@ -180,6 +186,7 @@ class Supervisor:
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
+        self.latest = machine, sample
         self._records.seen(sample, records)
         self._history.add(sample)
         self._write_log(sample, machine)
@@ -268,6 +275,7 @@ class Supervisor:
 
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
+        self.is_complete = self._log.ready(sample)
         if self._log.memory(sample, interval_seconds, budget, beside):
             self._log_slowdown(sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)

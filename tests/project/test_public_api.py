@@ -33,7 +33,8 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
     max_workers: int | None = None, max_concurrency: int | None = None,
     memory_log_interval_seconds: float = 60.0, memory_guard: MemoryGuard | None = None,
     load_guard: LoadGuard | None = None,
-    stall_warning_seconds: float = 0.25, settings: Mapping[str, tuple[Explicit, ...]] =
+    stall_warning_seconds: float = 0.25, metrics: Destination | None = None, health: Tcp | None
+    = None, settings: Mapping[str, tuple[Explicit, ...]] =
     <factory>, sources: Mapping[str, str] = <factory>, warnings: tuple[str, ...] = ()) -> None
 
 DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
@@ -65,8 +66,8 @@ autoconf(*, workload: Workload | str | None = None, interface: Interface | str |
     max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
     float | None = None, memory_guard: MemoryGuard | str | None = None,
     load_guard: LoadGuard | str | None = None, stall_warning: float |
-    None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None,
-    root: str = /) -> Autoconf
+    None = None, metrics: str | None = None, health: str | None = None, environ: Mapping[str,
+    str] | None = None, argv: Sequence[str] | None = None, root: str = /) -> Autoconf
 
 compose(*hooks: Hook) -> Hook
 
