@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
@@ -146,6 +146,11 @@ class WorkerRecords:
         now = reduce(Counters.plus, counted.values(), ended)
         self._total = now.at_least(self._total)
         return Tally(self._total, counted)
+
+    def publish(self, status: Callable[[], bytes]) -> None:
+        """Write on the page, for who looks from outside, what *status* returns."""
+        if self._page:
+            self._page.write_status(status())
 
     def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
         """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""

@@ -9,9 +9,9 @@ way, and only when none is under way does it ask the guard for another one. So t
 than one action at a time.
 
 Each part keeps its own state: `History` what the guard's next decision depends on, the executor
-what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is `memory`, the
-supply as it was found last. The arbiter's main thread calls `reloaded`, while the thread is paused,
-and `worker_oom_killed`; the thread makes all other changes.
+what is wanted of Gunicorn, `GuardLog` what was already logged. The only state here is what was
+found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
+paused, and `worker_oom_killed`; the thread makes all other changes.
 
 Where both the guard and the memory log are off, a step only looks at the load.
 
@@ -105,6 +105,8 @@ class Supervisor:
         self._failures = 0
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
+        self.latest: tuple[Machine, Sample] | None = None
+        """What the last look at the memory has found."""
 
     def worker_oom_killed(self, last: WorkerSample | None) -> bool:
         """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
@@ -136,6 +138,11 @@ class Supervisor:
         """What the guard may do. To act, we must be told of each worker and each new count."""
         wanted = self._wanted_mode
         return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+
+    @property
+    def load_mode(self) -> LoadGuard:
+        """What may be done for the load."""
+        return self._follower.mode
 
     def try_step(self, stopping: threading.Event) -> float:
         """Do one `step`; log where it fails. Return the seconds until the next one."""
@@ -180,6 +187,7 @@ class Supervisor:
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
+        self.latest = machine, sample
         self._records.seen(sample, records)
         self._history.add(sample)
         self._write_log(sample, machine)
