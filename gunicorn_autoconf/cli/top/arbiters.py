@@ -143,17 +143,20 @@ def find_arbiter(
     pid: int | None,
     pidfile: str | None,
     choose: Callable[[Sequence[Listed]], int] | None = None,
+    *,
+    source: str | None = None,
 ) -> psutil.Process:
     """
     Return the arbiter *pid*, the one in *pidfile*, or without both the only one of this user.
 
-    For root it is the only one of all users. Of several, *choose* returns the pid of one.
+    For root it is the only one of all users. Of several, *choose* returns the pid of one. *source*
+    is the option that named *pid*, as its user wrote it.
 
     Raises:
         AutoconfError: There is none, or there are several.
     """
     if pid is not None:
-        return _open(pid, f"--pid={pid}")
+        return _open(pid, source or f"--pid={pid}")
     if pidfile is not None:
         return _open(_read_pidfile(pidfile), f"--pidfile={pidfile!r}")
     arbiters = select_arbiters(list_processes(os.geteuid() or None))
