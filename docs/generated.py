@@ -23,6 +23,7 @@ from gunicorn_autoconf.machine.facts import (
     Origin,
 )
 from gunicorn_autoconf.machine.platforms import PLATFORMS
+from gunicorn_autoconf.metrics.table import METRICS
 from gunicorn_autoconf.plan.alias_table import ALIASES, Alias
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.variables import PREFIX, VARIABLES, WEB_CONCURRENCY
@@ -168,6 +169,22 @@ def ignored() -> str:
             (f"`{family.name}`", ", ".join(f"`{name}`" for name in row.settings), row.why)
             for family in FAMILIES.values()
             for row in family.ignored
+        ),
+    )
+
+
+def metrics() -> str:
+    """Return the table of what Prometheus gets."""
+    return table(
+        ("Metric", "Type", "Labels", "Meaning"),
+        (
+            (
+                f"`{row.full_name}`",
+                row.kind.value,
+                ", ".join(f"`{label}`" for label in row.labels),
+                row.meaning,
+            )
+            for row in METRICS
         ),
     )
 
@@ -326,6 +343,7 @@ def write_generated() -> None:
         workloads,
         platforms,
         ignored,
+        metrics,
         planned,
         hooks,
         untouched,
@@ -334,7 +352,7 @@ def write_generated() -> None:
     )
     texts = {function.__name__: function() for function in functions}
     texts |= {f"command-{name}": command(name) for name in main.commands}
-    for name in ("explain", "size", "top"):
+    for name in ("explain", "size", "top", "tune"):
         texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
     files = {f"{name}.md": text for name, text in texts.items()} | {
         "top.svg": pictures.top(),

@@ -15,10 +15,14 @@ from typing import NamedTuple
 
 from gunicorn_autoconf import units
 from gunicorn_autoconf.app.detect import detect_interface
+from gunicorn_autoconf.cli.tune import access_log as access_logs
+from gunicorn_autoconf.cli.tune.request import SAFE_METHODS
 from gunicorn_autoconf.errors import DeclarationError, MalformedFileError
 from gunicorn_autoconf.machine import cgroup_tree, kernel_files
+from gunicorn_autoconf.plan.address import parse_destination
 from gunicorn_autoconf.plan.declaration import read_declaration
 from gunicorn_autoconf.plan.variables import VARIABLES
+from gunicorn_autoconf.server.answers import Answer, accept_of, render_answer, route_for
 from gunicorn_autoconf.server.gunicorn import setting_parsers
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -138,6 +142,32 @@ def application_target(data: bytes) -> None:
     assert "unexpectedly" not in found.evidence, found.evidence
 
 
+def request(data: bytes) -> None:
+    """What a client says to the arbiter's own listener: an answer, never an error."""
+    routes = {"/metrics": lambda accept: Answer(200, accept.encode())}
+    answer = route_for(data, routes)(accept_of(data))
+    assert answer.status in {200, 400, 404, 405}
+    head, _, body = render_answer(answer).partition(b"\r\n\r\n")
+    assert body == answer.body
+    assert head.count(b"\r\n") <= 6
+
+
+def addresses(data: bytes) -> None:
+    """Where metrics are served: an address that reads as it is written, or ValueError."""
+    with contextlib.suppress(ValueError):
+        found = parse_destination(_text(data))
+        assert parse_destination(str(found)) == found
+
+
+def access_log(data: bytes) -> None:
+    """Lines of an access log: requests with a path, none of a method that changes something."""
+    logged = access_logs.read_log(_text(data).splitlines())
+    assert sum(each.weight for each in logged.requests) <= logged.lines
+    for each in logged.requests:
+        assert each.method in SAFE_METHODS
+        assert each.target.startswith("/")
+
+
 def _roots(*patterns: str) -> Iterator[bytes]:
     for pattern in patterns:
         for path in sorted(TESTS.glob(f"roots/*/{pattern}")):
@@ -171,10 +201,27 @@ def _assignments() -> Iterator[bytes]:
 
 
 TARGETS = {
+    "access_log": Target(
+        access_log,
+        _words(
+            '::1 - - [27/Nov/2026:06:00:00 +0000] "GET /a?b=1 HTTP/1.1" 200 5 "-" "curl"',
+            'a:443 - - - [x] "POST http://a/b HTTP/2.0" 201 5',
+        ),
+    ),
     "hierarchy": Target(hierarchy, _pairs),
     "kernel_files": Target(kernel_file, lambda: _roots("sys/fs/cgroup/**/*.*", "proc/meminfo")),
     "quantities": Target(quantities, _words("2", "1.5", "500m", "512MiB", "10%", "80ms", ".5 Gi")),
     "environment": Target(environment, _assignments),
     "source": Target(source, _sources),
+    "request": Target(
+        request,
+        _words(
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;version=0.0.4\r\n\r\n",
+            "POST / HTTP/1.0\r\n\r\n",
+        ),
+    ),
+    "addresses": Target(
+        addresses, _words("9100", "[::1]:9100", "a.b:1", "unix:/a", "file:/a.prom")
+    ),
     "application_target": Target(application_target, _words("app:app", "app:f(1, b='c')", "a.b")),
 }

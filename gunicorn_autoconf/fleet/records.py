@@ -6,11 +6,14 @@ Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready
 `exiting` in the worker, all else in the supervisor's thread. When a worker ends, its last counters
 are kept before its slot is given back. `total` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
-and no worker is in it twice.
+and no worker is in it twice. Several threads may ask for totals; the main thread must not, as it
+may have been interrupted in the middle of that.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +26,7 @@ from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
-from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
+from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds, read_reaped_cpu_seconds
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -100,6 +103,10 @@ class WorkerRecords:
         self._counted: dict[int, Counters] = {}
         self._ended: deque[Counters] = deque()
         self._total = Counters()
+        self._counted_at = time.monotonic()
+        self._reaped_seconds = read_reaped_cpu_seconds()
+        # Of threads that read counters: the supervisor's and the one that serves metrics.
+        self._reading = threading.Lock()
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""
@@ -128,12 +135,8 @@ class WorkerRecords:
 
     def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         """Return what each of *workers* has done, by pid; those that do not count are left out."""
-        read = {
-            pid: self._counters_of(pid, worker, read_cpu_seconds(pid))
-            for pid, worker in list(workers.items())
-        }
-        self._counted = {pid: counters for pid, counters in read.items() if counters}
-        return dict(self._counted)
+        with self._reading:
+            return self._count(workers)
 
     def total(self, workers: Mapping[int, Worker]) -> Counters:
         """Return what *workers* and all that have ended have done; it never falls."""
@@ -141,11 +144,31 @@ class WorkerRecords:
 
     def tally(self, workers: Mapping[int, Worker]) -> Tally:
         """Return what *workers* have done, each and with all that have ended."""
-        ended = reduce(Counters.plus, self._ended.copy(), Counters())
-        counted = self.counters(workers)
-        now = reduce(Counters.plus, counted.values(), ended)
-        self._total = now.at_least(self._total)
-        return Tally(self._total, counted)
+        with self._reading:
+            ended = reduce(Counters.plus, self._ended.copy(), Counters())
+            counted = self._count(workers)
+            now = reduce(Counters.plus, counted.values(), ended)
+            self._total = now.at_least(self._total)
+            return Tally(self._total, counted)
+
+    def numbers(self, workers: Mapping[int, Worker]) -> dict[int, int]:
+        """Return the number of each worker's slot by its pid: small, and used again."""
+        slots = {pid: self._slot(worker) for pid, worker in list(workers.items())}
+        return {pid: slot.number for pid, slot in slots.items() if slot}
+
+    def ready_pids(self, workers: Mapping[int, Worker]) -> set[int]:
+        """Return those of *workers* that have reported that they can serve."""
+        return {pid for pid, worker in list(workers.items()) if self._report(pid, worker)}
+
+    def _count(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
+        now = time.monotonic()
+        read = {
+            pid: self._counters_of(pid, worker, read_cpu_seconds(pid))
+            for pid, worker in list(workers.items())
+        }
+        self._counted_at = now
+        self._counted = {pid: counters for pid, counters in read.items() if counters}
+        return dict(self._counted)
 
     def publish(self, status: Callable[[], bytes]) -> None:
         """Write on the page, for who looks from outside, what *status* returns."""
@@ -220,7 +243,8 @@ class WorkerRecords:
         slot = self._slot(worker)
         if note is None or slot is None:
             return Ended(last, is_orderly=None)
-        if counters := self._counters_of(worker.pid, worker, None):
+        cpu_seconds = self._reaped(worker.pid)
+        if counters := self._counters_of(worker.pid, worker, cpu_seconds):
             self._ended.append(replace(counters, in_flight=0))
             self._fold_ended()
         memory = slot.page.read_exit(slot.number)
@@ -235,6 +259,19 @@ class WorkerRecords:
                 boot_uss_bytes=last.boot_uss_bytes if last else boot and boot.uss_bytes,
             )
         return Ended(last, is_orderly=memory is not None)
+
+    def _reaped(self, pid: int) -> float:
+        """
+        Return the CPU time of the worker that Gunicorn has waited for last.
+
+        The kernel's sum holds that of the processes that the worker had waited for, and of other
+        children of the arbiter: so it counts for no more than all cores can have given since the
+        last look.
+        """
+        before, self._reaped_seconds = self._reaped_seconds, read_reaped_cpu_seconds()
+        known = self._counted.get(pid, Counters()).cpu_seconds
+        passed = time.monotonic() - self._counted_at
+        return min(self._reaped_seconds - before, known + passed * (os.cpu_count() or 1))
 
     def _fold_ended(self) -> None:
         """

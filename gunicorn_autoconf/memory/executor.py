@@ -177,10 +177,18 @@ class Executor:
                     self._wanted = self._follow_operator(self._wanted, change)
             self._forget_without_effect(new)
 
-    def worker_ended(self, pid: int) -> bool:
-        """Return whether we told the worker to exit; let the spare take a victim's place."""
+    def worker_ended(self, pid: int) -> Kind | None:
+        """
+        Return the action by which we told the worker to exit, None where we did not.
+
+        The spare takes a victim's place.
+        """
         with self._lock:
-            was_ours = pid in self._retired or pid in self._dismissed
+            was_ours = None
+            if pid in self._retired:
+                was_ours = Kind.RECYCLE
+            elif pid in self._dismissed:
+                was_ours = Kind.SHRINK
             self._retired.discard(pid)
             self._dismissed.discard(pid)
             wanted = self._wanted

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.address import Destination, Tcp
 from gunicorn_autoconf.plan.aliases import unknown_name
 from gunicorn_autoconf.plan.variables import (
     PREFIX,
@@ -76,6 +77,8 @@ class Declaration:
     memory_guard: MemoryGuard | None = None
     load_guard: LoadGuard | None = None
     stall_warning_seconds: float = 0.25
+    metrics: Destination | None = None
+    health: Tcp | None = None
     settings: Mapping[str, tuple[Explicit, ...]] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
+from gunicorn_autoconf.plan.address import parse_destination, parse_tcp
 from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import (
     parse_cores,
@@ -186,6 +187,22 @@ VARIABLES: tuple[Variable, ...] = (
         allowed="seconds such as 0.25, or 0 for off",
         default="0.25",
         meaning="how long an event loop may be blocked before its stack is logged",
+    ),
+    Variable(
+        keyword="metrics",
+        field="metrics",
+        parse=parse_destination,
+        allowed="HOST:PORT, a port alone for this machine only, unix:/PATH or file:/PATH",
+        default="nowhere",
+        meaning="where metrics for Prometheus are served or written",
+    ),
+    Variable(
+        keyword="health",
+        field="health",
+        parse=parse_tcp,
+        allowed="HOST:PORT, or a port alone for this machine only",
+        default="nowhere",
+        meaning="where the arbiter answers /livez and /readyz",
     ),
 )
 

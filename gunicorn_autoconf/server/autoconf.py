@@ -90,6 +90,8 @@ def autoconf(
     memory_guard: MemoryGuard | str | None = None,
     load_guard: LoadGuard | str | None = None,
     stall_warning: float | None = None,
+    metrics: str | None = None,
+    health: str | None = None,
     environ: Mapping[str, str] | None = None,
     argv: Sequence[str] | None = None,
     root: str = "/",

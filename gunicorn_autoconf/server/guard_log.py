@@ -1,4 +1,4 @@
-"""What the supervisor logs, each thing once. Logs, also to statsd.
+"""What the supervisor logs, each thing once. Logs.
 
 Theory of operation. The supervisor tells of the same state at each step. For each topic the log
 keeps what was said last, and a line is written only where that has changed. What happens once, such
@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.lines import memory_fields, render_action, render_memory
-from gunicorn_autoconf.memory.metrics import metrics
+from gunicorn_autoconf.memory.lines import (
+    memory_fields,
+    render_action,
+    render_all_ready,
+    render_memory,
+)
 from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
 from gunicorn_autoconf.memory.throttling import render_slowdown
 from gunicorn_autoconf.units import format_bytes
@@ -47,6 +51,19 @@ class GuardLog:
         """Forget what a reload ends."""
         self._said.pop("stood down", None)
 
+    def ready(self, sample: Sample) -> bool:
+        """Log once that all workers are ready; return whether that has been logged."""
+        if sample.is_settled and self._is_news("ready", True):
+            log_event(
+                self._log,
+                "info",
+                "all_ready",
+                render_all_ready(sample),
+                workers=len(sample.workers),
+                pss_bytes=sum(worker.size_bytes for worker in sample.workers),
+            )
+        return "ready" in self._said
+
     def memory(
         self,
         sample: Sample,
@@ -55,7 +72,7 @@ class GuardLog:
         beside: Beside | None = None,
     ) -> bool:
         """
-        Log the memory line and the metrics where they are due; never at an interval of 0.
+        Log the memory line where it is due; never at an interval of 0.
 
         The first line is due as soon as all workers have booted. Return whether it was due.
         """
@@ -69,9 +86,6 @@ class GuardLog:
         granted = budget()
         fields = memory_fields(sample, granted, beside)
         log_event(self._log, "info", "memory", render_memory(sample, granted, beside), **fields)
-        for metric, value in metrics(sample, granted):
-            extra = {"metric": metric, "value": value, "mtype": "gauge"}
-            self._log.debug("%s: %d", metric, value, extra=extra)
         return True
 
     def slowdown(self, slow: Slowdown) -> None:

@@ -38,9 +38,17 @@ Step = Callable[[threading.Event], float | None]
 class PausedThread:
     """Repeats a step in a thread that ends before each fork and starts again after it."""
 
-    def __init__(self, step: Step, first_seconds: float) -> None:
-        """Prepare to repeat *step*, for the first time after so many seconds."""
+    def __init__(
+        self, step: Step, first_seconds: float, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        """
+        Prepare to repeat *step*, for the first time after so many seconds.
+
+        *wake* ends the wait of a step for something else than its event; it runs in pauses, that
+        is, in signal handlers too.
+        """
         self._step = step
+        self._wake = wake
         # It outlasts forks, so that many forks do not put a step off for ever.
         self._due = time.monotonic() + first_seconds
         self._pid: int | None = None
@@ -62,6 +70,7 @@ class PausedThread:
         thread = self._running.get("thread")
         if thread:
             thread.stopping.set()
+            self._wake()
             # One that `resume` is about to start, further up the stack, ends as soon as it begins.
             if thread.is_alive():
                 # Not for ever: a step that is held up ends by itself, and another thread goes on.

@@ -23,7 +23,9 @@ LOST: Mapping[str, Lost] = MappingProxyType(
         "on_starting": Lost(
             ("the plan does not follow your configuration file and is not logged",)
         ),
-        "when_ready": Lost(("no memory guard", "no memory lines", "no watchdog")),
+        "when_ready": Lost(
+            ("no memory guard", "no memory lines", "no watchdog", "no metrics", "no health answers")
+        ),
         "on_reload": Lost(("no new plan at a reload",), stops_guard=True),
         "pre_fork": Lost(("no memory of the workers", "no watchdog"), stops_guard=True),
         "post_worker_init": Lost(
@@ -43,7 +45,7 @@ def render_replaced(names: Sequence[str]) -> str | None:
 
     >>> render_replaced(["when_ready"])
     'your when_ready hook replaces ours; combine them with compose(). Without ours: no memory \
-guard, no memory lines, no watchdog'
+guard, no memory lines, no watchdog, no metrics, no health answers'
     """
     replaced = [name for name in LOST if name in names]
     if not replaced:

@@ -1,4 +1,4 @@
-"""What a declaration names and Gunicorn needs at the start: hooks, a class, an address, a level.
+"""What a declaration names and the start needs: hooks, a class, an address, a level, an extra.
 
 Imports what is named, or where nothing of the user's may run reads its source.
 """
@@ -22,6 +22,7 @@ from gunicorn_autoconf.app.source import (
     read_source,
 )
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.metrics import extra
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.server.compose import Hook, arity_of
@@ -33,7 +34,7 @@ def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Raise if a hook, worker class, address or log level of *declaration* cannot be used.
+    Raise if a hook, worker class, address, log level or extra of *declaration* cannot be used.
 
     Args:
         declaration: What was declared.
@@ -49,6 +50,9 @@ def check_requirements(
             (load_hook if runs_hooks else read_hook)(name, explicit.value, search_path)
     if worker_class := declaration.explicit("worker_class"):
         check_worker_class(worker_class)
+    if declaration.metrics and not extra.is_installed():
+        name = declaration.sources["metrics"]
+        raise DeclarationError(name, str(declaration.metrics), f"it needs {extra.REMEDY}")
     if bind := declaration.explicit("bind"):
         _check_bind(bind)
     level = declaration.explicit("loglevel")

@@ -28,16 +28,18 @@ from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_events
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
+from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.paused_thread import PausedThread
-from gunicorn_autoconf.server.wait_status import wait_status
+from gunicorn_autoconf.server.wait_status import WaitStatus, wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    from gunicorn_autoconf.server.endpoints import Endpoints
     from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
@@ -56,8 +58,8 @@ class _End(NamedTuple):
     worker: Worker
     reports_end: bool
     """Whether one that ends by itself has said so before."""
-    status: int | None
-    """The signal that ended it, as `wait_status` returns it."""
+    status: WaitStatus | None
+    """How it ended, as `wait_status` returns it."""
 
 
 class ServerState:
@@ -72,6 +74,10 @@ class ServerState:
         self.replaced: tuple[str, ...] = ()
         self._timing = timing
         self.records = WorkerRecords()
+        # How often each has happened. The main thread counts the ends, one after the other, and the
+        # patrol's thread the stalls.
+        self.happened: dict[str, int] = dict.fromkeys([*Ending, STALL], 0)
+        self._endpoints: Endpoints | None = None
         self._fork_signals = ForkSignals()
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
@@ -91,6 +97,11 @@ class ServerState:
             if self.supervisor:
                 self.supervisor.reloaded()
 
+    def reloaded(self, server: Arbiter) -> None:
+        """Follow what a reload has planned."""
+        self.has_reloaded = True
+        self._publish(server)
+
     def start(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
         Take care of forks; start the threads.
@@ -106,6 +117,7 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            stalled=self._stalled,
         )
         self.patrol.start()
         self._watching = PausedThread(self.patrol.step, 0.0)
@@ -130,6 +142,23 @@ class ServerState:
 
         self._supervising = PausedThread(step, SUPERVISE_SECONDS)
         self._supervising.start()
+        self._publish(server)
+
+    def _stalled(self) -> None:
+        self.happened[STALL] += 1
+
+    def _publish(self, server: Arbiter) -> None:
+        """Publish metrics and health answers where the declaration now asks for them."""
+        declaration = self.final.declaration
+        wants = declaration.metrics or declaration.health or server.cfg.statsd_host
+        if self._endpoints is None and wants:
+            # Not for every server: what they import takes 30 ms.
+            from gunicorn_autoconf.server.endpoints import Endpoints
+            from gunicorn_autoconf.server.snapshots import Snapshots
+
+            self._endpoints = Endpoints(server, Snapshots(server, self))
+        if self._endpoints:
+            self._endpoints.follow(declaration)
 
     def _make_supervisor(self, server: Arbiter, replaced: Callable[[], Sequence[str]]) -> None:
         """
@@ -165,6 +194,11 @@ class ServerState:
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the start is over: all workers have been ready, or nothing looks at them."""
+        return self.supervisor is None or self.supervisor.is_complete
+
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
         self.records.forking(worker)
@@ -183,7 +217,9 @@ class ServerState:
             self.records.exiting(worker, memory)
 
     def stop(self) -> None:
-        """Stop both threads; the server ends."""
+        """Stop all threads; the server ends."""
+        if self._endpoints:
+            self._endpoints.stop()
         if self.patrol and self._watching:
             self._watching.stop()
             self.patrol.stop()
@@ -224,7 +260,7 @@ class ServerState:
         with self._supervising.paused() if self._supervising and is_early else nullcontext():
             oom, supervisor = self.oom, self.supervisor
         memory = supervisor.memory if supervisor else self.final.machine.memory
-        log_end(
+        ending = log_end(
             server,
             end.worker,
             ended,
@@ -234,6 +270,7 @@ class ServerState:
             reports_end=end.reports_end,
             status=end.status,
         )
+        self.happened[ending] += 1
 
 
 def create_state(server: Arbiter, loaded: Planned, timing: Timing = DEFAULT) -> ServerState:

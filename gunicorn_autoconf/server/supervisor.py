@@ -13,7 +13,8 @@ what is wanted of Gunicorn, `GuardLog` what was already logged. The only state h
 found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
 paused, and `worker_oom_killed`; the thread makes all other changes.
 
-Where both the guard and the memory log are off, a step only looks at the load.
+Where the guards and the memory log are off and no metrics are published, a step only looks at the
+load.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
@@ -103,6 +104,8 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
+        self.is_complete = False
+        """Whether all workers have been ready at once since the start."""
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
         self.latest: tuple[Machine, Sample] | None = None
@@ -172,7 +175,8 @@ class Supervisor:
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
         is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
-        if is_off and not declaration.memory_log_interval_seconds:
+        publishes = declaration.metrics is not None or server.cfg.statsd_host is not None
+        if is_off and not (declaration.memory_log_interval_seconds or publishes):
             self._load.look()
             return self._interval()
         records = self._records.known(server.WORKERS)
@@ -276,6 +280,7 @@ class Supervisor:
 
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
+        self.is_complete = self._log.ready(sample)
         if self._log.memory(sample, interval_seconds, budget, beside):
             self._log_slowdown(sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)

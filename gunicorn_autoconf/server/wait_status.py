@@ -1,15 +1,25 @@
-"""By which signal a worker ended, which Gunicorn does not hand on. Reads the call stack."""
+"""How a worker ended, which Gunicorn does not hand on. Reads the call stack."""
 
 from __future__ import annotations
 
 import os
 import sys
 from types import FrameType
+from typing import NamedTuple
 
 
-def wait_status(pid: int) -> int | None:
+class WaitStatus(NamedTuple):
+    """What the kernel said of a process that has ended."""
+
+    signal: int
+    """The signal that ended it; 0 for none."""
+    exit_status: int
+    """What it exited with; 0 where a signal ended it."""
+
+
+def wait_status(pid: int) -> WaitStatus | None:
     """
-    Return the signal that ended the worker *pid*, 0 for none; None where that cannot be seen.
+    Return how the worker *pid* ended; None where that cannot be seen.
 
     To be called in child_exit. Gunicorn calls that hook from the loop in which it has asked the
     kernel; the answer is in a local variable there. Nothing else tells an orderly end from a kill
@@ -25,6 +35,8 @@ def wait_status(pid: int) -> int | None:
             status = found.get("status")
             if found.get("wpid") != pid or not isinstance(status, int):
                 return None
-            return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            if os.WIFSIGNALED(status):
+                return WaitStatus(os.WTERMSIG(status), 0)
+            return WaitStatus(0, os.WEXITSTATUS(status))
         frame = frame.f_back
     return None

@@ -7,8 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
+from gunicorn_autoconf.memory.actions import Kind
 from gunicorn_autoconf.memory.lines import Exit, render_exit
 from gunicorn_autoconf.memory.oom_lines import OomKill, render_oom
+from gunicorn_autoconf.metrics.endings import Ending
+from gunicorn_autoconf.server.fork_signals import ENDING
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.machine.facts import MemorySupply
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.supervisor import Supervisor
+    from gunicorn_autoconf.server.wait_status import WaitStatus
 
 # The level and the event of each line.
 _RECORDS = {
@@ -38,17 +42,19 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
     supervisor: Supervisor | None,
     memory: MemorySupply,
     reports_end: bool,
-    status: int | None,
-) -> None:
+    status: WaitStatus | None,
+) -> Ending:
     """
-    Log why *worker* is gone and what it used last; to be called in child_exit.
+    Log why *worker* is gone and what it used last, and return why; to be called in child_exit.
 
     Where its class *reports_end*, a worker that ends by itself has reported it before. *status* is
-    the signal that ended it, as `wait_status` returns it.
+    how it ended, as `wait_status` returns it.
     """
-    retired = supervisor is not None and supervisor.executor.worker_ended(worker.pid)
+    retired = supervisor.executor.worker_ended(worker.pid) if supervisor else None
     # Without the status, a worker that has reported its end is taken to have come to it.
-    was_killed = ended.is_orderly is not True if status is None else status == signal.SIGKILL
+    was_killed = ended.is_orderly is not True
+    if status is not None:
+        was_killed = status.signal == signal.SIGKILL
     found = None
     if was_killed:
         found = oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
@@ -57,7 +63,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         is_alone = supervisor is None or supervisor.worker_oom_killed(ended.last)
         kill = found._replace(while_ending=ended.is_orderly is True)
         _log_oom_kill(server, worker.pid, ended.last, kill, "error" if is_alone else "debug")
-        return
+        return Ending.OOM
     if worker.aborted:
         how = Exit.TIMEOUT
     elif reports_end and ended.is_orderly is False:
@@ -71,10 +77,23 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         event,
         render_exit(worker.pid, ended.last, how, counts_oom=oom.has_counter, doubt=found),
         worker=worker.pid,
-        retired=retired,
-        signal=status,
+        retired=retired is not None,
+        signal=status.signal if status else None,
         **_sizes(ended.last),
     )
+    return _ending(how, retired, status)
+
+
+def _ending(how: Exit, retired: Kind | None, status: WaitStatus | None) -> Ending:
+    """Return what an end counts as that no OOM killer has caused."""
+    if how is Exit.TIMEOUT:
+        return Ending.TIMEOUT
+    if retired:
+        return Ending.RECYCLED if retired is Kind.RECYCLE else Ending.SHRUNK
+    was_told = status is None or status.signal in (0, *ENDING)
+    if how is Exit.LOST or not was_told or (status and status.exit_status):
+        return Ending.CRASHED
+    return Ending.EXITED
 
 
 def _log_oom_kill(

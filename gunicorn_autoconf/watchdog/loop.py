@@ -74,15 +74,17 @@ class LoopWatch:
         thresholds: What it is measured by.
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
+        stalled: Called once for each stall that the code has caused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         stamps: Stamps,
         pipe: StackPipe,
         thresholds: Thresholds,
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
+        stalled: Callable[[], None] = lambda: None,
     ) -> None:
         self._stamps = stamps
         self._pipe = pipe
@@ -90,6 +92,7 @@ class LoopWatch:
         self._origins = thresholds.origins
         self._read_quota = read_quota
         self._say = say
+        self._stalled = stalled
         self._tick_seconds = tick_seconds(thresholds.stall_seconds)
         self._tally = Tally()
         self._stall: _Stall | None = None
@@ -228,6 +231,7 @@ class LoopWatch:
             return
         place: Place = cause
         if cause is Cause.CODE:
+            self._stalled()
             stacks = [sample.stack for sample in stall.samples]
             place = (stall.suspect or find_suspect(stacks, self._origins)).frame
         self._tally.count(place, evidence.blocked_seconds, was_reported=stall.is_reported)

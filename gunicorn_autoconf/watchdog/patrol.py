@@ -55,14 +55,22 @@ class Patrol:
         records: Knows the slot of each worker.
         stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
         root: Where /proc and /sys are found.
+        stalled: Called once for each time that code has blocked an event loop.
     """
 
     def __init__(
-        self, server: Arbiter, records: WorkerRecords, stall_seconds: Callable[[], float], root: str
+        self,
+        server: Arbiter,
+        records: WorkerRecords,
+        stall_seconds: Callable[[], float],
+        root: str,
+        *,
+        stalled: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._records = records
         self._read_stall_seconds = stall_seconds
+        self._stalled = stalled
         self._watches: dict[int, WorkerWatch] = {}
         self._forking: WorkerWatch | None = None
         self.own: WorkerWatch | None = None
@@ -119,6 +127,7 @@ class Patrol:
             ),
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
+            stalled=self._stalled,
             now=time.monotonic(),
         )
 

@@ -45,6 +45,7 @@ class WorkerWatch:
         thresholds: What it is measured by.
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
+        stalled: Called once for each time that code has blocked its loop.
         now: When it is forked.
     """
 
@@ -57,6 +58,7 @@ class WorkerWatch:
         *,
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
+        stalled: Callable[[], None] = lambda: None,
         now: float,
     ) -> None:
         self.worker = worker
@@ -65,7 +67,7 @@ class WorkerWatch:
         self.thresholds = thresholds
         self._say = say
         self._forked_at = now
-        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say)
+        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled)
         self._beat = 0.0
         self._beat_clock: Clock | None = None
         self._reported_beat: float | None = None

@@ -176,13 +176,14 @@ def test_worker_that_is_too_many_was_retired_by_us(four: Scene) -> None:
     """Gunicorn tells the oldest one to exit, for our signal."""
     four.start(Action(Kind.SHRINK))
     four.handle()
-    assert [four.executor.worker_ended(pid) for pid in (11, 12, 13, 14)] == [True] + [False] * 3
+    ended = [four.executor.worker_ended(pid) for pid in (11, 12, 13, 14)]
+    assert ended == [Kind.SHRINK, None, None, None]
 
 
 def test_worker_that_an_operator_took_away_was_not(four: Scene) -> None:
     four.queue.append(SIGTTOU)
     four.handle()
-    assert four.executor.worker_ended(11) is False
+    assert four.executor.worker_ended(11) is None
 
 
 def test_shrinking_ends_when_the_worker_has_ended(four: Scene) -> None:
@@ -259,9 +260,9 @@ def test_knows_whom_it_retired(two: Scene, replacement_first: bool) -> None:
     two.booting.clear()
     two.advance()
     del two.arbiter.WORKERS[12]
-    assert two.executor.worker_ended(12) is True
-    assert two.executor.worker_ended(12) is False
-    assert two.executor.worker_ended(11) is False
+    assert two.executor.worker_ended(12) is Kind.RECYCLE
+    assert two.executor.worker_ended(12) is None
+    assert two.executor.worker_ended(11) is None
 
 
 def test_one_after_the_other(four: Scene) -> None:
@@ -618,7 +619,7 @@ class TestOperator:
         scene.handle()
         assert scene.told == [11]
         del scene.arbiter.WORKERS[11]
-        assert scene.executor.worker_ended(11) is True
+        assert scene.executor.worker_ended(11) is Kind.RECYCLE
 
     def test_is_obeyed_where_ours_came_to_nothing(self) -> None:
         """One worker is left when our signal comes: the next one is not ours."""

@@ -9,6 +9,7 @@ import pytest
 from builders import declare
 
 from gunicorn_autoconf.errors import DeclarationError
+from gunicorn_autoconf.plan.address import Tcp, TextFile, UnixSocket
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit, read_declaration
 from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
@@ -17,6 +18,10 @@ from gunicorn_autoconf.worker_classes import Interface
 
 QUANTITY = "use a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
 COUNT = "use a whole number of at least 1"
+HEALTH = "use HOST:PORT, or a port alone for this machine only"
+METRICS = "use HOST:PORT, a port alone for this machine only, unix:/PATH or file:/PATH"
+ABSOLUTE = "the path has to be absolute and name a file"
+SOCKET = "the path of a socket has at most 103 bytes"
 
 ACCEPTED: list[tuple[str, str, str, Any]] = [
     ("GUNICORN_WORKLOAD", "cpu", "workload", Workload.CPU),
@@ -43,6 +48,12 @@ ACCEPTED: list[tuple[str, str, str, Any]] = [
     ("GUNICORN_LOAD_GUARD", "act", "load_guard", LoadGuard.ACT),
     ("GUNICORN_WORKLOAD", "auto", "workload", None),
     ("GUNICORN_STALL_WARNING", "0.5", "stall_warning_seconds", 0.5),
+    ("GUNICORN_METRICS", "0.0.0.0:9100", "metrics", Tcp("0.0.0.0", 9100)),
+    ("GUNICORN_METRICS", "9100", "metrics", Tcp("127.0.0.1", 9100)),
+    ("GUNICORN_METRICS", "[::1]:9100", "metrics", Tcp("::1", 9100)),
+    ("GUNICORN_METRICS", "unix:/run/shop.sock", "metrics", UnixSocket("/run/shop.sock")),
+    ("GUNICORN_METRICS", "file:/var/lib/shop.prom", "metrics", TextFile("/var/lib/shop.prom")),
+    ("GUNICORN_HEALTH", "localhost:8081", "health", Tcp("127.0.0.1", 8081)),
 ]
 
 REFUSED: list[tuple[str, str, str]] = [
@@ -66,6 +77,15 @@ REFUSED: list[tuple[str, str, str]] = [
     ("GUNICORN_MEMORY_GUARD", "on", "use one of off, observe, act"),
     ("GUNICORN_LOAD_GUARD", "yes", "use one of off, observe, act"),
     ("GUNICORN_STALL_WARNING", "-0.25", "use seconds such as 0.25, or 0 for off"),
+    ("GUNICORN_METRICS", ":9100", f"{METRICS} (write 0.0.0.0:9100 for all interfaces)"),
+    ("GUNICORN_METRICS", "shop", METRICS),
+    ("GUNICORN_METRICS", "shop:9100", f"{METRICS} (a host is an IP address, or localhost)"),
+    ("GUNICORN_METRICS", "1.2.3:9100", f"{METRICS} (a host is an IP address, or localhost)"),
+    ("GUNICORN_METRICS", "::1:9100", METRICS),
+    ("GUNICORN_METRICS", "127.0.0.1:99999", f"{METRICS} (a port is at most 65535)"),
+    ("GUNICORN_METRICS", "file:shop.prom", f"{METRICS} ({ABSOLUTE})"),
+    ("GUNICORN_METRICS", f"unix:/{'s' * 103}", f"{METRICS} ({SOCKET})"),
+    ("GUNICORN_HEALTH", "unix:/run/shop.sock", HEALTH),
     ("WEB_CONCURRENCY", "0", COUNT),
     ("WEB_CONCURRENCY", "auto", COUNT),
     ("GUNICORN_WORKERS", "many", "use a whole number of at least 1, or unset it for the plan"),

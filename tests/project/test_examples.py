@@ -188,8 +188,15 @@ def manifest(name: str) -> Any:
     return yaml.safe_load(text_of(f"kubernetes/{name}.yaml"))
 
 
+# What Kubernetes itself knows; the others are in test_monitoring.py.
+KUBERNETES = [
+    *sorted(EXAMPLES.glob("kubernetes/*.yaml")),
+    EXAMPLES / "kubernetes" / "prometheus-adapter" / "hpa.yaml",
+]
+
+
 @pytest.mark.parametrize("version", ["1.33", "1.35"])
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("kubernetes/*")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: f"{path.parent.stem}/{path.stem}")
 def test_manifest_passes_its_schema(path: Path, version: str) -> None:
     kubernetes_validate.validate(yaml.safe_load(path.read_text()), version, strict=True)
 
@@ -212,9 +219,14 @@ def test_manifests_speak_of_the_same_port() -> None:
     container = manifest("deployment")["spec"]["template"]["spec"]["containers"][0]
     probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
 
-    assert container["ports"] == [{"name": "http", "containerPort": 8000}]
-    assert [port["targetPort"] for port in manifest("service")["spec"]["ports"]] == ["http"]
-    assert [probe["httpGet"] for probe in probes] == [{"path": "/healthz", "port": "http"}] * 3
+    assert container["ports"] == [
+        {"name": "http", "containerPort": 8000},
+        {"name": "metrics", "containerPort": 9100},
+    ]
+    targets = [port["targetPort"] for port in manifest("service")["spec"]["ports"]]
+    assert targets == ["http", "metrics"]
+    asked = [(probe["httpGet"]["path"], probe["httpGet"]["port"]) for probe in probes]
+    assert asked == [("/readyz", "metrics"), ("/readyz", "metrics"), ("/livez", "metrics")]
 
 
 def test_pod_has_time_to_drain(gunicorn: Launcher) -> None:

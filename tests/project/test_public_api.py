@@ -33,7 +33,8 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
     max_workers: int | None = None, max_concurrency: int | None = None,
     memory_log_interval_seconds: float = 60.0, memory_guard: MemoryGuard | None = None,
     load_guard: LoadGuard | None = None,
-    stall_warning_seconds: float = 0.25, settings: Mapping[str, tuple[Explicit, ...]] =
+    stall_warning_seconds: float = 0.25, metrics: Destination | None = None, health: Tcp | None
+    = None, settings: Mapping[str, tuple[Explicit, ...]] =
     <factory>, sources: Mapping[str, str] = <factory>, warnings: tuple[str, ...] = ()) -> None
 
 DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> None
@@ -65,8 +66,8 @@ autoconf(*, workload: Workload | str | None = None, interface: Interface | str |
     max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
     float | None = None, memory_guard: MemoryGuard | str | None = None,
     load_guard: LoadGuard | str | None = None, stall_warning: float |
-    None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None,
-    root: str = /) -> Autoconf
+    None = None, metrics: str | None = None, health: str | None = None, environ: Mapping[str,
+    str] | None = None, argv: Sequence[str] | None = None, root: str = /) -> Autoconf
 
 compose(*hooks: Hook) -> Hook
 
@@ -142,6 +143,23 @@ JSON_NAMES = {
         memory.others_bytes memory.reserve_bytes memory.server_bytes memory.source schema workers
         workers[].age_seconds workers[].cpu_percent workers[].cpu_seconds workers[].growth_bytes
         workers[].pid workers[].pss_bytes workers[].rss_bytes workers[].state workers[].uss_bytes
+    """,
+    "tune": """
+        asked candidates candidates[].blocks candidates[].boot_seconds candidates[].bound_by
+        candidates[].capacity candidates[].clients candidates[].cpu_cores candidates[].failure
+        candidates[].failure.text candidates[].failure.trouble candidates[].is_best
+        candidates[].label candidates[].memory_bytes candidates[].origin candidates[].points
+        candidates[].points[].fraction candidates[].points[].p50_seconds
+        candidates[].points[].p99_seconds candidates[].points[].rate candidates[].rate
+        candidates[].ratio candidates[].ratio.high candidates[].ratio.low
+        candidates[].ratio.middle candidates[].threads candidates[].worker_class
+        candidates[].workers compute_seconds cores disturbed_fraction drift_fraction
+        is_interrupted is_slo_declared load_cores model notes schema seconds slo_seconds
+        takes_seconds verdict verdict.answer verdict.best verdict.best.label
+        verdict.best.origin verdict.best.threads verdict.best.worker_class
+        verdict.best.workers verdict.ratio verdict.ratio.high verdict.ratio.low
+        verdict.ratio.middle verdict.rival verdict.rival.label verdict.rival.origin
+        verdict.rival.threads verdict.rival.worker_class verdict.rival.workers verdict.text
     """,
 }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import MODULE_DOOR, Launcher, Server
+from harness import MODULE_DOOR, Launcher, Server, get
 from namespaces import may_unshare
 
 WSGI = "gunicorn_autoconf.demo:wsgi_app"
@@ -70,14 +70,24 @@ def launcher(gunicorn: Launcher) -> Iterator[Launcher]:
 
 
 def start(
-    launcher: Launcher, prepare: str, *arguments: str, run_as: str = "", app: str = WSGI
+    launcher: Launcher,
+    prepare: str,
+    *arguments: str,
+    run_as: str = "",
+    app: str = WSGI,
+    **variables: str,
 ) -> Server:
     """Start a server where the shell commands *prepare* have changed what is mounted."""
     script = f'set -e; {_open_python()}{prepare} exec {run_as} "$@"'
     restricted = replace(launcher, wrapper=("unshare", "--mount", "sh", "-c", script, "sh"))
-    return restricted.start(
-        *MODULE_DOOR, *arguments, app, GUNICORN_WORKERS="2", GUNICORN_MEMORY_LOG_INTERVAL="1"
-    )
+    ours = {"GUNICORN_WORKERS": "2", "GUNICORN_MEMORY_LOG_INTERVAL": "1", **variables}
+    return restricted.start(*MODULE_DOOR, *arguments, app, **ours)
+
+
+def published(server: Server) -> tuple[str, int]:
+    """Where health answers are served."""
+    found = server.wait_for(r"gunicorn-autoconf: .*/readyz at http://127.0.0.1:(\d+)")
+    return "127.0.0.1", int(found[1])
 
 
 @takes_away
@@ -114,11 +124,14 @@ def test_no_shared_memory(launcher: Launcher) -> None:
 
 @takes_away
 def test_no_proc(launcher: Launcher) -> None:
-    server = start(launcher, "mount -t tmpfs none /proc;")
+    health = {"GUNICORN_HEALTH": "127.0.0.1:0", "GUNICORN_METRICS": "127.0.0.1:0"}
+    server = start(launcher, "mount -t tmpfs none /proc;", **health)
     server.wait_for_workers(2)
+    assert get(published(server), "/readyz") == (200, "ok\n")
+    assert "gunicorn_requests_total 0.0" in get(published(server), "/metrics").body
 
     assert server.get("/").status == 200
-    assert len(server.lines("memory unknown;")) == 1
+    assert len(server.lines("plan: .*, memory unknown, ")) == 1
     assert len(server.lines(r"WARNING\].*'/proc/meminfo'")) == 1
     assert len(server.lines(r"worker \d+ booted: memory unknown")) == 2
     assert server.mistakes() == []
@@ -127,8 +140,21 @@ def test_no_proc(launcher: Launcher) -> None:
 @takes_away
 def test_dropped_privileges(launcher: Launcher) -> None:
     """The arbiter is root, as it must be for a port below 1024; the workers are not."""
-    server = start(launcher, "", "--user", str(NOBODY), "--group", str(NOBODY))
+    path = launcher.folder / "metrics.sock"
+    options = ("--user", str(NOBODY), "--group", str(NOBODY))
+    served = {"GUNICORN_METRICS": f"unix:{path}", "GUNICORN_HEALTH": "127.0.0.1:0"}
+    server = start(launcher, "", *options, **served)
     pids = server.wait_for_workers(2)
+    assert 'gunicorn_workers{state="ready"} 2.0' in get(str(path), "/metrics").body
+    assert (path.stat().st_gid, path.stat().st_mode & 0o777) == (NOBODY, 0o660)
+    assert get(published(server), "/readyz").status == 200
+    for pid in pids:
+        listening = [
+            row.laddr
+            for row in psutil.Process(pid).net_connections("all")
+            if row.laddr in (str(path), published(server))
+        ]
+        assert listening == []
 
     assert server.get("/").status == 200
     assert psutil.Process(server.pid).uids().real == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import sys
 import time
 
@@ -17,13 +16,11 @@ from harness import (
 )
 from memory_servers import (
     EVERY_SAMPLE,
-    MIB,
     TWO_WORKERS,
     WSGI,
     answering,
     last_line,
 )
-from patience import stretched
 
 pytestmark = [
     pytest.mark.server,
@@ -64,24 +61,3 @@ def test_memory_is_seen_while_workers_come_and_go(gunicorn: Launcher) -> None:
 
     wait_until(told, "two more lines about the memory")
     answering(server, 2)
-
-
-def test_memory_goes_to_statsd(gunicorn: Launcher) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
-        statsd.bind(("127.0.0.1", 0))
-        statsd.settimeout(stretched())
-        host, port = statsd.getsockname()
-        server = gunicorn.start(
-            *MODULE_DOOR, WSGI, "--statsd-host", f"{host}:{port}", **TWO_WORKERS, **EVERY_SAMPLE
-        )
-        server.wait_for_workers(2)
-        names = {"workers", "headroom", "pss", "worker.uss", "budget"}
-        gauges: dict[str, int] = {}
-        while names - gauges.keys():
-            text = statsd.recv(4096).decode()
-            if found := re.fullmatch(r"gunicorn\.autoconf\.([\w.]+):(\d+)\|g", text):
-                gauges[found.group(1)] = int(found.group(2))
-    assert gauges["workers"] == 2
-    assert 3 * MIB < gauges["worker.uss"] < gauges["pss"] < 200 * MIB
-    assert gauges["headroom"] > 0
-    assert gauges["budget"] > 0

@@ -90,7 +90,7 @@ def test_a_launcher_of_another_name(folder: Launcher) -> None:
     server = folder.start(*MODULE_DOOR, "-w", "3", "asgiapp:app", program=program, **COUNT)
 
     assert_three_of_the_operators(server, "--workers")
-    assert "ASGI (async def app" in server.log
+    assert "ASGI from async def app" in server.log
 
 
 def test_an_application_with_options(folder: Launcher) -> None:
@@ -144,7 +144,7 @@ def test_own_when_ready(folder: Launcher) -> None:
     (line,) = server.lines("ours; combine")
     assert line.endswith(
         "gunicorn-autoconf: your when_ready hook replaces ours; combine them with compose(). "
-        "Without ours: no memory guard, no memory lines, no watchdog"
+        "Without ours: no memory guard, no memory lines, no watchdog, no metrics, no health answers"
     )
     assert "[WARNING]" in line
     assert server.lines("mine")

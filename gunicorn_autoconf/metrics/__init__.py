@@ -1,0 +1,1 @@
+"""The arbiter's facts for machines: metrics for Prometheus and for statsd."""
