@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
@@ -181,6 +181,11 @@ class WorkerRecords:
         self._counted_at = now
         self._counted = {pid: counters for pid, counters in read.items() if counters}
         return dict(self._counted)
+
+    def publish(self, status: Callable[[], bytes]) -> None:
+        """Write on the page, for who looks from outside, what *status* returns."""
+        if self._page:
+            self._page.write_status(status())
 
     def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
         """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
+    from gunicorn_autoconf.server.status import Status
     from gunicorn_autoconf.server.supervisor import Supervisor
 
 _NAME = "gunicorn_autoconf"
@@ -83,6 +84,7 @@ class ServerState:
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
         self.load: LoadWatch | None = None
+        self._status: Status | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
         self._refusals: RefusalLog | None = None
@@ -137,8 +139,11 @@ class ServerState:
             )
 
         def step(stopping: threading.Event) -> float:
-            if self.supervisor:
-                return self.supervisor.try_step(stopping)
+            if self.supervisor and self._status:
+                seconds = self.supervisor.try_step(stopping)
+                if not stopping.is_set():
+                    self._status.write()
+                return seconds
             self._make_supervisor(server, replaced)
             return self._timing.fastest_seconds
 
@@ -170,6 +175,7 @@ class ServerState:
         """
         from gunicorn_autoconf.server import (
             load_watch,
+            status,
             supervisor,
             worker_ends,  # noqa: F401 - for the first end
         )
@@ -183,6 +189,9 @@ class ServerState:
             replaced,
             load=self.load,
             timing=self._timing,
+        )
+        self._status = status.Status(
+            server, lambda: self.final, self.records, self.supervisor, self.load
         )
 
     @cached_property

@@ -145,6 +145,11 @@ class Supervisor:
             return MemoryGuard.OBSERVE
         return wanted
 
+    @property
+    def load_mode(self) -> LoadGuard:
+        """What may be done for the load."""
+        return self._follower.mode
+
     def try_step(self, stopping: threading.Event) -> float:
         """Do one `step`; log where it fails. Return the seconds until the next one."""
         try:
