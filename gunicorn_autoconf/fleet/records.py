@@ -106,8 +106,7 @@ class WorkerRecords:
         self._total = Counters()
         self._counted_at = time.monotonic()
         self._reaped_seconds = read_reaped_cpu_seconds()
-        # Of threads that read counters: the supervisor's and the one that serves metrics.
-        self._reading = threading.Lock()
+        self._reading = threading.Lock()  # The supervisor's thread and that of metrics.
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""

@@ -13,10 +13,8 @@ what is wanted of Gunicorn, `GuardLog` what was already logged. The only state h
 found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
 paused, and `worker_oom_killed`; the thread makes all other changes.
 
-Where the guards and the memory log are off and no metrics are published, a step only looks at the
-load.
-
-A step that fails is logged once and skipped; the next one follows some seconds later.
+A step only looks at the load where guards, memory log and metrics are off. One that fails is logged
+once and skipped; the next one follows some seconds later.
 """
 
 from __future__ import annotations
