@@ -256,19 +256,4 @@ APPLICATIONS = {
             "PYGEOAPI_OPENAPI": "{folder}/openapi.yml",
         },
     ),
-    "label-studio": Application(
-        "label-studio",
-        "label_studio.core.wsgi:application",
-        1024,
-        USUAL,
-        ("/health", "/user/login/"),
-        ("python -m label_studio.manage migrate -v0",),
-        {},
-        {
-            "DJANGO_SETTINGS_MODULE": "core.settings.label_studio",
-            "LABEL_STUDIO_BASE_DATA_DIR": "{folder}",
-            "COLLECT_ANALYTICS": "False",
-            "SECRET_KEY": "only for a measurement",
-        },
-    ),
 }

@@ -10,8 +10,8 @@ from typing import NamedTuple
 # Everywhere "i" means a power of 1024 and its absence a power of 1000.
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
-_BYTES = re.compile(rf"{_NUMBER}\s*(?P<unit>[A-Za-z]*)", re.ASCII)
-_CORES = re.compile(rf"{_NUMBER}(?P<unit>m?)", re.ASCII)
+_BYTES = rf"{_NUMBER}\s*(?P<unit>[A-Za-z]*)"
+_CORES = rf"{_NUMBER}(?P<unit>m?)"
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -35,7 +35,7 @@ def parse_cores(text: str) -> float:
     Raises:
         ValueError: Not of that form, or not above 0.
     """
-    found = _CORES.fullmatch(text)
+    found = re.fullmatch(_CORES, text, re.ASCII)
     if found is None:
         raise ValueError
     cores = float(found["number"]) / (1000 if found["unit"] else 1)
@@ -57,7 +57,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: Not of that form; the message says why.
     """
-    found = _BYTES.fullmatch(text)
+    found = re.fullmatch(_BYTES, text, re.ASCII)
     if found is None:
         raise ValueError("not a number with a unit")
     number, unit = found["number"], found["unit"]
@@ -262,3 +262,15 @@ def write_cores(cores: float) -> str:
 def plural(count: float, noun: str) -> str:
     """A count and what is counted."""
     return f"{count:g} {noun}{'' if count == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    r"""
+    Return *text* as every log and terminal can show it, on one line.
+
+    A path, a cgroup's name and what a client sends may hold any byte.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -24,6 +24,7 @@ from gunicorn_autoconf.fleet.records import Tally, WorkerRecord
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Readers, Sampler
 from gunicorn_autoconf.fleet.shared_page import BootReport
+from gunicorn_autoconf.load.capacity import Backlog
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.executor import Executor
@@ -196,6 +197,38 @@ def tide(low: float, high: float, period: float) -> Law:
 
 
 @dataclass
+class Work:
+    """What requests do, in seconds, and how many there are by the seconds since the start."""
+
+    rate: Law
+    whole: float
+    computing: float
+    clients: int = 200
+    """So many wait at most; those beyond go away."""
+    most: float = math.inf
+    """So many a second whatever there is to serve them: a lock, or a database at its end."""
+    waiting: float = 0.0
+    done: list[tuple[float, float]] = field(default_factory=list)
+    """From which second on how many were answered in all."""
+
+    def serve(self, now: float, seconds: float, workers: int, cores: float) -> float:
+        """Return how many are answered in the next *seconds*."""
+        self.waiting += self.rate(now) * seconds
+        per_second = min(workers / self.whole, cores / self.computing, self.most)
+        answered = min(self.waiting, per_second * seconds)
+        self.waiting = min(self.waiting - answered, self.clients)
+        self.done.append((now, answered + (self.done[-1][1] if self.done else 0.0)))
+        return answered
+
+    def per_second(self, since: float, until: float) -> float:
+        """How many were answered in a second."""
+        first, last = (
+            next(total for at, total in self.done if at >= when) for when in (since, until)
+        )
+        return (last - first) / (until - since)
+
+
+@dataclass
 class Life:
     """When one worker was forked and when it ends, and how it grows in between."""
 
@@ -205,6 +238,8 @@ class Life:
     asked_at: float | None = None
     """When its first request came."""
     answered: float = 0
+    busy_seconds: float = 0
+    cpu_seconds: float = 0
 
 
 @dataclass
@@ -233,6 +268,8 @@ class Fleet:
     """The limit that is told, in MiB, where that is not the one that the kernel enforces."""
     is_lazy: bool = False
     """Whether workers grow from their first request on, not from their boot on."""
+    work: Work | None = None
+    """What requests do; without it they only count, as *traffic* has them."""
     traffic: Law = lambda seconds: 10
     """How many requests a second each worker gets, by the seconds since the start."""
     answers_after: float = 0
@@ -288,7 +325,7 @@ class Fleet:
                 records,
                 LoadReaders(
                     delay=lambda pid: 0.0,
-                    backlogs=lambda listeners: (),
+                    backlogs=self._backlogs,
                     clock=lambda: self.now,
                 ),
             ),
@@ -402,12 +439,28 @@ class Fleet:
 
     def _serve(self) -> None:
         """Let each worker that has booted answer its requests."""
+        if self.work:
+            self._work(self.work)
+            return
         rate = self.traffic(self.now)
         for pid, life in self.lives.items():
             if rate and self._is_booted(pid):
                 life.asked_at = self.now if life.asked_at is None else life.asked_at
                 if self.now - life.asked_at >= self.answers_after:
                     life.answered += rate / TICKS_A_SECOND
+
+    def _work(self, work: Work) -> None:
+        seconds = 1 / TICKS_A_SECOND
+        booted = [life for pid, life in self.lives.items() if self._is_booted(pid)]
+        answered = work.serve(self.now, seconds, len(booted), self.cores)
+        # A lock keeps them all busy.
+        is_full = work.waiting > 0 and self.cores / work.computing > answered / seconds
+        for life in booted:
+            life.asked_at = self.now if life.asked_at is None else life.asked_at
+            life.answered += answered / len(booted)
+            busy = answered / len(booted) * work.whole
+            life.busy_seconds += seconds if is_full else min(busy, seconds)
+            life.cpu_seconds += answered / len(booted) * work.computing
 
     def _is_booted(self, pid: int) -> bool:
         return self.now - self.lives[pid].forked_at >= self.boot_seconds
@@ -423,8 +476,16 @@ class Fleet:
         return Tally(reduce(Counters.plus, counted.values(), self.ended), counted)
 
     def _counters(self, pid: int) -> Counters:
-        answered = self.lives[pid].answered
-        return Counters(requests=int(answered), cpu_seconds=answered * CPU_SECONDS_A_REQUEST)
+        life = self.lives[pid]
+        return Counters(
+            requests=int(life.answered),
+            busy_seconds=life.busy_seconds,
+            slot_seconds=life.busy_seconds,
+            cpu_seconds=life.cpu_seconds or life.answered * CPU_SECONDS_A_REQUEST,
+        )
+
+    def _backlogs(self, listeners: object) -> tuple[Backlog, ...]:
+        return (Backlog("a socket", self.work.waiting),) if self.work else ()
 
     def _record(self, pid: int) -> WorkerRecord:
         life = self.lives[pid]
@@ -488,7 +549,8 @@ class Fleet:
             self.counts.append((self.now, count))
         if count < 1 or not self.lives:
             self.mistakes.append(f"{self.now} s: no worker")
-        if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > 1:
+        at_once = self.actions[-1][1].remove if self.actions else 1
+        if sum(member.is_told_to_end for member in self.arbiter.WORKERS.values()) > at_once:
             self.mistakes.append(f"{self.now} s: two workers end at once")
 
 

@@ -1,5 +1,5 @@
 """
-Tells what a server would find in what a name stands for: an application of which interface.
+Decides which interface an application has, from the terms that its name may stand for.
 
 Reads source files, through the tracer; never imports or runs anything of the user's.
 """
@@ -23,10 +23,10 @@ class Judge(Tracer):
     """Judges the terms of one search."""
 
     def answer(self, terms: Sequence[Term]) -> Finding:
-        """Return what *terms* say together; hints count where all else is silent."""
+        """Return what *terms* show together; hints count only where nothing else does."""
         found = merge([self._judged(term) for term in terms if not isinstance(term, Expression)])
         hints = [term for term in terms if isinstance(term, Expression)]
-        for is_call in (False, True):  # an annotation is surer, and sooner read
+        for is_call in (False, True):  # An annotation is surer than a call, and cheaper to read.
             asked = [hint for hint in hints if isinstance(hint.node, ast.Call) is is_call]
             hinted = merge([self._hinted(*hint) for hint in asked if not is_answer(found)])
             found = hinted if is_answer(hinted) else found
@@ -54,8 +54,8 @@ class Judge(Tracer):
         for cls, calls in self.lineage(instance, "__call__"):
             if isinstance(cls, Path):
                 shown = f"class {name}({cls.path.rpartition('.')[2]}) at {line}"
-                if found := listed(f"{cls.path}()", shown):
-                    return found
+                if known := listed(f"{cls.path}()", shown):
+                    return known
                 continue
             for node in [call.node for call in calls if isinstance(call, Defined)]:
                 if isinstance(node, ast.ClassDef):
@@ -64,8 +64,8 @@ class Judge(Tracer):
                     own = f"class {cls.node.name} with {syntax.header(node)}"
                     where = cls.scope.line(cls.node)
                     return Finding(interface=spoken, evidence=f"{own} at {where}")
-        told = unknown(f"class {name} at {line} has no __call__ that tells")
-        return self.answer([told, instance.call]) if instance.call else told
+        found = unknown(f"class {name} at {line} has no __call__ that tells")
+        return self.answer([found, instance.call]) if instance.call else found
 
     def _function(self, function: Defined) -> Finding:
         node = function.node
@@ -86,7 +86,7 @@ class Judge(Tracer):
         return self.answer(terms)
 
     def _hinted(self, node: ast.expr, scope: Scope) -> Finding:
-        """Return what a hint tells: what is given to a call and its name, or an annotation."""
+        """Return what a hint shows: a call by its name and arguments, or an annotation."""
         if isinstance(node, ast.Call):
             return self._hinted_by_call(node, scope)
         if isinstance(node, ast.Constant) and str(node.value).isidentifier():
@@ -116,7 +116,7 @@ class Judge(Tracer):
 
 
 def _is_coroutine(term: Term) -> bool:
-    """Whether *term* has to be awaited, so that it is no application itself."""
+    """Whether *term* must be awaited first, so that it is no application itself."""
     if isinstance(term, Defined) and isinstance(term.node, ast.AsyncFunctionDef):
         return not syntax.shape_of(term.node, is_method=term.owner is not None)
     return isinstance(term, Coroutine)

@@ -1,4 +1,10 @@
-"""Reads the modules of one search, within bounds. Reads source files; never runs them."""
+"""
+Reads the modules of one search, within bounds. Reads source files; never runs them.
+
+Theory of operation. A `Reader` belongs to one search and only counts up: bytes read, bytes parsed,
+steps taken. Beyond a bound it raises UnreadableError, and the search has no answer. A module is
+read once; one that cannot be read raises the same error each time.
+"""
 
 from __future__ import annotations
 

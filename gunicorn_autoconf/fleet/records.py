@@ -42,7 +42,7 @@ POLL_SECONDS = 0.02
 
 
 class _Note(NamedTuple):
-    """What stands on a worker object, on both sides of the fork."""
+    """What is kept on a worker object, in the arbiter and in the worker."""
 
     forked_at_seconds: float
     slot: int | None
@@ -70,9 +70,9 @@ class Ended(NamedTuple):
     """What is known of a worker that is gone."""
 
     last: WorkerSample | None
-    """What it used when it told of its end, or else when it was last seen."""
+    """What it used at its end, as it reported, or else when it was last seen."""
     is_orderly: bool | None
-    """Whether it told of its end; None where it could not."""
+    """Whether it reported its end; None where it could not."""
 
 
 class Tally(NamedTuple):
@@ -86,7 +86,7 @@ class Tally(NamedTuple):
 
 class WorkerRecords:
     """
-    The notes of one arbiter.
+    The records of one arbiter.
 
     Without shared memory the workers report nothing: no boots, no requests, no watchdog.
     """
@@ -154,10 +154,10 @@ class WorkerRecords:
 
     def end_start(self, worker: Worker) -> None:
         """
-        Tell the other workers of a start from the first one that it has failed.
+        Write in the first worker of a start that the start has failed, for the others to see.
 
-        Only when all of them are forked: Gunicorn 23 loses the news of a worker that gives up
-        while it forks another one.
+        Only when all of them are forked: Gunicorn 23 misses a worker that exits while it forks
+        another one.
         """
         slot = self._slot(worker)
         if slot is None:
@@ -169,10 +169,10 @@ class WorkerRecords:
 
     def wait_for_end(self, worker: Worker) -> bool:
         """
-        Return in another worker when the start has failed; False where nobody said so.
+        Return, in another worker, when the start has failed; False where none reports that.
 
-        The arbiter ends it when it hears of the first. Where our hooks around the fork are
-        replaced that signal may be lost, hence the patience with an end.
+        The arbiter ends this worker when the first one has exited. Where our hooks around the fork
+        are replaced, that signal may be lost: hence the time limits.
         """
         ends = time.monotonic() + FIRST_WORKER_SECONDS
         has_failed = False
@@ -199,7 +199,7 @@ class WorkerRecords:
         }
 
     def seen(self, sample: Sample, pids: Iterable[int]) -> None:
-        """Keep what was measured last of each worker in *pids*; one that dies measures nothing."""
+        """Keep the last sample of each worker in *pids*: a dead one cannot be measured."""
         last = self._last | {worker.pid: worker for worker in sample.workers}
         self._last = {pid: last[pid] for pid in pids if pid in last}
 
@@ -209,7 +209,7 @@ class WorkerRecords:
             slot.page.write_exit(slot.number, memory)
 
     def ended(self, worker: Worker) -> Ended:
-        """Take the slot back of a *worker* that is gone; return what is known of its end."""
+        """Free the slot of a *worker* that is gone; return what is known of its end."""
         note: _Note | None = getattr(worker, _NOTE, None)
         last = self._last.pop(worker.pid, None)
         slot = self._slot(worker)

@@ -1,4 +1,11 @@
-"""The arbiter's processes: which of them are helpers, and which have gone. Reads /proc."""
+"""
+The arbiter's processes: which of them are helpers, and which have gone. Reads /proc.
+
+Theory of operation. `look` compares the arbiter's descendants with those of the look before: one
+that is missing and was no worker is a helper that has gone. Gone helpers are remembered for
+`GONE_SECONDS`, or until `gone` returns them to explain an OOM kill. Only the supervisor's thread
+uses it.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +18,14 @@ from gunicorn_autoconf.machine.descendants import list_descendants
 from gunicorn_autoconf.machine.process_memory import read_rss
 from gunicorn_autoconf.machine.process_state import ProcessState, read_process_state
 
-# How often at most it is looked at all processes: with 500 threads that takes 5 ms.
+# How often all processes are looked at, at most: with 500 threads that takes 5 ms.
 LOOK_SECONDS = 2.0
 # How long a helper that has gone is remembered.
 GONE_SECONDS = 30.0
 
 
 class Relatives:
-    """The processes as they were seen last. Only the supervisor's thread uses it."""
+    """The processes as they were seen last."""
 
     def __init__(
         self,
@@ -68,7 +75,7 @@ class Relatives:
 
 
 def _worker(pid: int, states: Mapping[int, ProcessState], workers: set[int]) -> int | None:
-    """Return the worker above *pid*; of an orphan whom the arbiter has adopted nothing is known."""
+    """Return the worker above *pid*; None for an orphan, which the arbiter has adopted."""
     for _ in range(len(states) + 1):
         if pid in workers:
             return pid

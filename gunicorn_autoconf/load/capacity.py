@@ -160,6 +160,12 @@ class Load:
         return self.cores_used / self.cores
 
     @property
+    def busy_workers(self) -> float:
+        """How many workers would have done it all, if each had been busy all the time."""
+        shares = (self.busy_fraction, self.loop_fraction, self.pool_fraction)
+        return self.workers * max(share or 0.0 for share in shares)
+
+    @property
     def is_crowded(self) -> bool:
         """Whether requests mostly compute or wait for a core, and wait for a good part of that."""
         computing, delay, whole = self.computing_seconds, self.delay_seconds, self.request_seconds

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from gunicorn_autoconf.load.capacity import Bound, Load
-from gunicorn_autoconf.load.verdict import Cause, Verdict
+from gunicorn_autoconf.load.follow import Cause, Change
+from gunicorn_autoconf.load.verdict import Cause as VerdictCause
+from gunicorn_autoconf.load.verdict import Verdict
 from gunicorn_autoconf.units import plural
 
 PREFIX = "gunicorn-autoconf: "
@@ -74,14 +76,14 @@ def render_verdict(verdict: Verdict) -> str:
     cores = "core" if verdict.cores == 1 else "cores"
     most = f"{verdict.cores:g} {cores} could {could}"
     now = f"{_two_digits(verdict.now_per_second)}/s"
-    if verdict.cause is Cause.BLOCKS:
+    if verdict.cause is VerdictCause.BLOCKS:
         blocking = render_duration(request.blocking_seconds or 0.0)
         return (
             f"{PREFIX}requests block their event loop for {blocking} and compute for "
             f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} "
             f"can answer {now}, {most}; call what waits in a thread, or await it"
         )
-    if verdict.cause is Cause.POOL:
+    if verdict.cause is VerdictCause.POOL:
         return (
             f"{PREFIX}requests wait for a thread of a pool and compute for "
             f"{render_duration(computing)}: {verdict.slots} "
@@ -95,6 +97,45 @@ def render_verdict(verdict: Verdict) -> str:
         f"{plural(verdict.workers, 'worker')}{each} can answer {now}, {most}; "
         f"{_remedy(verdict)} if your code is thread-safe"
     )
+
+
+def render_change(change: Change, *, would: bool = False) -> str:
+    """Return the line of another count of workers."""
+    guard = "load guard would" if would else "load guard:"
+    old, new = change.before, change.workers
+    if change.cause is Cause.IN_VAIN:
+        after, before = _two_digits(change.load.rate), _two_digits(change.rate_before)
+        return (
+            f"{PREFIX}{guard} go back from {old} to {new} workers: {old} answer {after}/s, "
+            f"fewer answered {before}/s; not tried again for an hour"
+        )
+    if change.cause is Cause.QUIET:
+        return (
+            f"{PREFIX}{guard} shrink from {old} to {new} workers: little load for 10 minutes, "
+            f"the plan is {change.planned}"
+        )
+    load = change.load
+    waiting = f", {load.waiting:.0f} waiting" if load.waiting else ""
+    connections = (
+        "" if change.connections is None else f"; up to {change.connections} database connections"
+    )
+    return (
+        f"{PREFIX}{guard} grow from {old} to {new} workers: all are busy, "
+        f"cores {load.cores_fraction * 100:.0f} %{waiting}{connections}"
+    )
+
+
+def change_fields(change: Change) -> dict[str, object]:
+    """Return what `render_change` says, as fields of a record."""
+    return {
+        "cause": change.cause.value,
+        "before_workers": change.before,
+        "workers": change.workers,
+        "planned_workers": change.planned,
+        "requests_per_second": round(change.load.rate, 3),
+        "cores_fraction": round(change.load.cores_fraction, 4),
+        "waiting": _rounded(change.load.waiting),
+    }
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, object]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from gunicorn_autoconf.machine import cgroup_tree, kernel_files
 from gunicorn_autoconf.machine.facts import Origin
 from gunicorn_autoconf.machine.platforms import find_platform
-from gunicorn_autoconf.machine.tree import Tree, printable
+from gunicorn_autoconf.machine.tree import Tree
+from gunicorn_autoconf.units import printable
 
 # Files that only a container has.
 MARKS = (

@@ -13,6 +13,7 @@ from typing import TypeVar
 from gunicorn_autoconf.machine.cgroup_tree import Hierarchy
 from gunicorn_autoconf.machine.facts import Origin, Problem
 from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.units import printable
 
 T = TypeVar("T")
 
@@ -55,11 +56,6 @@ class Tree:
     def note(self, path: str, message: str) -> None:
         """Remember what is wrong with the file *path*; the first word on it stays."""
         self.problems.setdefault(path, Problem(path=printable(path), message=message))
-
-
-def printable(path: str) -> str:
-    """Return *path* as every log and terminal can show it; a cgroup's name may hold any byte."""
-    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
 
 
 def origin_in(path: str, text: str, place: Hierarchy) -> Origin:

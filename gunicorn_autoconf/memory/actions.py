@@ -24,6 +24,8 @@ class Action(NamedTuple):
     why: Why | None = None
     add: int = 0
     """Grow: how many workers to add."""
+    remove: int = 1
+    """Shrink: how many to retire."""
     pid: int = 0
     """Recycle: which worker. Keep: which one would go if that helped; 0 for none."""
     replacement_first: bool = False

@@ -1,4 +1,11 @@
-"""Whether recycles come so often that they help nobody. Pure."""
+"""
+Whether recycles come so often that they help nobody. Pure.
+
+Theory of operation. `Churn` notes the last recycles of young workers. Three within four minutes
+suspend recycling. From then on each worker that would be recycled is *spared*, and the suspension
+lasts until no worker had to be spared for four minutes. A step downwards and a reload begin anew.
+Only the supervisor's thread uses it.
+"""
 
 from __future__ import annotations
 

@@ -62,10 +62,8 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
     """Add workers where more are planned."""
     if not (permissions.resizing and permissions.growing and now.is_settled):
         return None
-    largest = max(_with_growth(worker) for worker in now.workers)
-    has_evidence = _have_worked(now, leaking=permissions.leaking)
-    # Before there is evidence, no idle worker is small: the first guess holds.
-    size_bytes = max(needed.largest, largest if has_evidence else needed.first)
+    has_evidence = have_worked(now, leaking=permissions.leaking)
+    size_bytes = size_to_grow_by(now, permissions, needed)
     wanted = plans.beside(size_bytes)
     if permissions.most is not None:
         wanted = min(wanted, permissions.most)
@@ -78,12 +76,20 @@ def grow(now: Sample, permissions: Permissions, needed: Needed, plans: Plans) ->
     return Action(Kind.GROW, Room(size_bytes, wanted), add=min(most, wanted - now.target))
 
 
+def size_to_grow_by(now: Sample, permissions: Permissions, needed: Needed) -> int:
+    """Return what each worker is taken to need before there are more of them."""
+    if have_worked(now, leaking=permissions.leaking):
+        return max(needed.largest, *(_with_growth(worker) for worker in now.workers))
+    # Before there is evidence, no idle worker is small: the first guess holds.
+    return max(needed.largest, needed.first)
+
+
 def _with_growth(worker: WorkerSample) -> int:
     """What one like *worker* may come to: as it is where that has proved to be flat."""
     return round(worker.size_bytes * (1 if worker.is_flat else GROWTH_ALLOWANCE))
 
 
-def _have_worked(now: Sample, *, leaking: bool) -> bool:
+def have_worked(now: Sample, *, leaking: bool) -> bool:
     """Whether all workers have worked and stop growing; half of them where one leaks for ever."""
     known = sum(worker.has_worked and worker.is_slowing for worker in now.workers)
     return known == now.target or (leaking and known * 2 >= now.target)

@@ -126,7 +126,7 @@ class Executor:
             if action.kind is Kind.GROW:
                 wanted = wanted._replace(workers=count + action.add)
             elif action.kind is Kind.SHRINK:
-                wanted = wanted._replace(workers=max(count - 1, 1), awaits_boots=False)
+                wanted = wanted._replace(workers=max(count - action.remove, 1), awaits_boots=False)
             elif action.replacement_first:
                 before = frozenset(worker.pid for worker in sample.workers)
                 wanted = wanted._replace(victim=action.pid, before=before)

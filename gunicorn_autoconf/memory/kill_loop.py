@@ -1,6 +1,8 @@
 """
 Workers that are OOM-killed one after the other: one line instead of one for each. Pure.
 
+Theory of operation. Kills that follow each other within a minute are one loop. Its first two get
+lines of their own; all of it gets one when it has been quiet for 20 s, or goes on, every minute.
 `add` runs in the arbiter's main thread, `due` in the supervisor's. Each changes one attribute of
 its own, and only as a whole.
 """

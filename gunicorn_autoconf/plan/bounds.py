@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan import pids
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.plan import Given, Plan, choose
+from gunicorn_autoconf.plan.plan import Given, Plan, choose, value_before
 from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 
 # The fewest threads of an event loop's pool: with 1, UvicornWorker leaves the pools as they are.
@@ -91,7 +91,7 @@ def workers_without_cut(result: Plan, given: Given) -> int:
         given.declaration.max_workers,
         pids.workers_within_limit(given),
     )
-    wanted: int = result.value_before(cuts[0])
+    wanted: int = value_before(result, cuts[0])
     return max(workers, min([wanted, *(bound for bound in bounds if bound is not None)]))
 
 

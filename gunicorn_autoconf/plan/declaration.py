@@ -29,11 +29,12 @@ MAX_UNKNOWN_NAMES = 20
 
 # What Kubernetes sets in every pod for a service whose name begins with "gunicorn".
 # Source: Kubernetes, "Service", discovering services, environment variables.
-_SERVICE = re.compile(
-    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+_SERVICE = (
+    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
-_SERVICE_PORT = re.compile(r"(?:.+_)?PORT")
-_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_PORT = r"(?:.+_)?PORT"
+_SERVICE_ADDRESS = r"(?:tcp|udp|sctp)://"
 
 
 class Explicit(NamedTuple):
@@ -208,6 +209,6 @@ def _misnamed(
 
 
 def _is_service(rest: str, value: str) -> bool:
-    if _SERVICE.fullmatch(rest):
+    if re.fullmatch(_SERVICE, rest):
         return True
-    return bool(_SERVICE_PORT.fullmatch(rest) and _SERVICE_ADDRESS.match(value))
+    return bool(re.fullmatch(_SERVICE_PORT, rest) and re.match(_SERVICE_ADDRESS, value))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gunicorn_autoconf.machine.platforms import PlatformRow, grace_seconds, platform_row
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.pids import tasks_needed
+from gunicorn_autoconf.plan.plan import first_choice, value_before
 from gunicorn_autoconf.plan.timeouts import GRACEFUL_TIMEOUT_SECONDS
 from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, Workload
 from gunicorn_autoconf.units import plural
@@ -61,7 +62,7 @@ def _host_workers(known: Known) -> int:
     is_bounded = machine.cpu.is_limited or declaration.cpus or declaration.explicit("workers")
     if not machine.container or is_bounded:
         return 0
-    return int(known.plan.first_choice("workers"))
+    return int(first_choice(known.plan, "workers"))
 
 
 def _hint(known: Known, name: str, otherwise: str) -> str:
@@ -116,8 +117,8 @@ def enough_workers(known: Known) -> Iterator[str]:
     if cut and is_own and known.workers <= ENOUGH_WORKERS:
         yield (
             f"{plural(known.machine.cpu.cores, 'core')} would give "
-            f"{known.plan.value_before(cut[0])} workers; the plan stops at {ENOUGH_WORKERS}, which "
-            "are enough for most. If all of them are busy while cores are idle, set "
+            f"{value_before(known.plan, cut[0])} workers; the plan stops at {ENOUGH_WORKERS}, "
+            "which are enough for most. If all of them are busy while cores are idle, set "
             "GUNICORN_WORKERS, or GUNICORN_CPUS for a count by cores. GUNICORN_WORKLOAD=cpu plans "
             "one for each core."
         )

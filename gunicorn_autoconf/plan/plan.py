@@ -106,16 +106,6 @@ class Plan:
         """The reasons for *setting*, the one that holds last."""
         return tuple(reason for reason in self.reasons if reason.setting == setting)
 
-    def first_choice(self, setting: str) -> Any:
-        """What *setting* was before anything bounded it or the operator set it."""
-        return self.reasons_for(setting)[0].value
-
-    def value_before(self, reason: Reason) -> Any:
-        """What the setting of *reason* was before this choice; None where it is the first one."""
-        reasons = self.reasons_for(reason.setting)
-        number = next(number for number, each in enumerate(reasons) if each is reason)
-        return reasons[number - 1].value if number else None
-
 
 class Given(NamedTuple):
     """
@@ -142,6 +132,18 @@ class Given(NamedTuple):
         """Whether the threads to plan are those of an event loop's pools."""
         planned = self.declaration.explicit("threads") is None
         return planned and self.shape.worker_class == UVICORN and self.shape.threads > 1
+
+
+def first_choice(plan: Plan, setting: str) -> Any:
+    """Return what *setting* was before anything bounded it or the operator set it."""
+    return plan.reasons_for(setting)[0].value
+
+
+def value_before(plan: Plan, reason: Reason) -> Any:
+    """Return what the setting of *reason* was before this choice; None for the first one."""
+    reasons = plan.reasons_for(reason.setting)
+    number = next(number for number, each in enumerate(reasons) if each is reason)
+    return reasons[number - 1].value if number else None
 
 
 def choose(result: Plan, setting: str, value: Any, rule: str, **more: Any) -> Plan:

@@ -11,7 +11,7 @@ from gunicorn_autoconf.app.finding import StateKind
 from gunicorn_autoconf.plan import machine_remarks
 from gunicorn_autoconf.plan.bounds import POOL_THREADS
 from gunicorn_autoconf.plan.known import Known
-from gunicorn_autoconf.plan.plan import Remark, Severity
+from gunicorn_autoconf.plan.plan import Remark, Severity, first_choice, value_before
 from gunicorn_autoconf.plan.timeouts import longest_drain_seconds
 from gunicorn_autoconf.plan.variables import WEB_CONCURRENCY
 from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload
@@ -68,6 +68,13 @@ def _conf_file_class(known: Known) -> Iterator[str]:
         yield f"{known.conf_file}: {known.conf_file_class}"
 
 
+def _no_workers(known: Known) -> Iterator[str]:
+    explicit = known.declaration.explicit("workers")
+    if explicit and known.workers < 1:
+        count = f"workers = {known.workers} ({explicit.source})"
+        yield f"{count}: no request is answered; set at least 1"
+
+
 def _async_without_asgi(known: Known) -> Iterator[str]:
     if known.plan.workload is Workload.ASYNC and not known.is_asgi:
         yield "workload async needs an ASGI application; planned as io"
@@ -104,7 +111,7 @@ def _pools_beside_max_concurrency(known: Known) -> Iterator[str]:
             "bounds workers, not the threads that Django makes in each; bound its connections in "
             "a pool"
         )
-    elif plan.first_choice("threads") > 1:  # A pool was planned, the bound was too low.
+    elif first_choice(plan, "threads") > 1:  # A pool was planned, the bound was too low.
         about += f", raise this to {POOL_THREADS * plan.most_workers}, or run fewer workers"
     elif plan.settings["worker_class"] == UVICORN:
         about += ", or set GUNICORN_WORKLOAD=io"
@@ -222,7 +229,7 @@ def _web_concurrency(known: Known) -> Iterator[str]:
     explicit = known.declaration.explicit("workers")
     if explicit is None or explicit.source != WEB_CONCURRENCY.name:
         return
-    planned = known.plan.value_before(known.plan.reasons_for("workers")[-1])
+    planned = value_before(known.plan, known.plan.reasons_for("workers")[-1])
     if planned not in {None, explicit.value}:
         yield (
             f"WEB_CONCURRENCY={explicit.value} overrides the planned count of {planned} and keeps "
@@ -265,6 +272,7 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("graceful-timeout", Severity.PROBLEM, _graceful_timeout),
     ("application", Severity.PROBLEM, _application),
     ("conf-file", Severity.PROBLEM, _conf_file_class),
+    ("workers", Severity.PROBLEM, _no_workers),
     ("workload", Severity.PROBLEM, _async_without_asgi),
     ("threads", Severity.PROBLEM, _sync_with_threads),
     ("max-concurrency", Severity.PROBLEM, _above_max_concurrency),

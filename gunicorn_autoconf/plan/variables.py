@@ -82,10 +82,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         keyword="workload",
         field="workload",
-        parse=_one_of(Workload),
-        allowed="one of cpu, mixed, io, async",
-        choices=("cpu", "mixed", "io", "async"),
-        default="mixed, without threads",
+        parse=_workload,
+        allowed="one of auto, cpu, mixed, io, async",
+        choices=("auto", "cpu", "mixed", "io", "async"),
+        default="auto, which measures it",
         meaning="what requests spend their time on",
     ),
     Variable(
@@ -159,7 +159,7 @@ VARIABLES: tuple[Variable, ...] = (
         parse=parse_seconds,
         allowed="seconds such as 60, or 0 for off",
         default="60",
-        meaning="how often the memory of all workers is logged",
+        meaning="how often the memory of all workers and their load are logged",
     ),
     Variable(
         keyword="memory_guard",
@@ -175,6 +175,7 @@ VARIABLES: tuple[Variable, ...] = (
         field="load_guard",
         parse=_one_of(LoadGuard),
         allowed="one of off, observe, act",
+        choices=("off", "observe", "act"),
         default="act under a cgroup's or a declared limit, observe otherwise",
         meaning="whether workers are added and retired by load, where the workload is auto",
     ),

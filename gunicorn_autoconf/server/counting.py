@@ -141,7 +141,12 @@ def _once_loaded(config: Any, wrap: Callable[[App], App]) -> None:
 
 
 class _Lifespan:
-    """Sees the start-up of the application end, in one worker."""
+    """
+    Sees the start-up of the application end, in one worker.
+
+    It ends once, by the first of: the application's own message, or its return. Everything runs in
+    the event loop.
+    """
 
     def __init__(self, worker: Worker, mode: str, ready: Callable[[], None]) -> None:
         self._worker = worker

@@ -50,10 +50,16 @@ def describe_thread(thread: threading.Thread) -> str:
 
 def log_tasks(worker: Any, tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Name the application's own tasks, which end with the event loop: nothing waits for them."""
-    names = [_name(task) for task in tasks if not task.done()]
+    names = [_name(task) for task in tasks if not (task.done() or _is_uvicorns(task))]
     if names:
         text = f"Worker (pid:{worker.pid}) cancels tasks that still run: {names}"
         log_event(worker.log, "warning", "tasks_cancelled", text, worker=worker.pid, tasks=names)
+
+
+def _is_uvicorns(task: asyncio.Task[Any]) -> bool:
+    """Whether uvicorn runs the application's lifespan in *task*."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and "/uvicorn/" in code.co_filename
 
 
 def _name(task: asyncio.Task[Any]) -> str:

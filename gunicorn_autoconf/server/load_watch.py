@@ -77,6 +77,8 @@ class LoadWatch:
         self._evidence = Evidence()
         self._said: _Topic | None = None
         self._quiet_until_seconds: dict[_Topic, float] = {}
+        self.memory_forbids = False
+        """Whether memory has no room for one worker more, as the memory guard sees it."""
         self.minute: Load | None = None
         """The load of the last minute; None as long as no worker counts its requests."""
         self.verdict: Verdict | None = None
@@ -88,6 +90,15 @@ class LoadWatch:
         self._evidence = Evidence()
         self._said = None
         self.verdict = None
+
+    @property
+    def at_seconds(self) -> float | None:
+        """When the last reading was taken; None before the first."""
+        return self._window.at_seconds
+
+    def last(self, seconds: float) -> Load | None:
+        """Return the load of the last *seconds*; only in the supervisor's thread."""
+        return self._window.last(seconds, self._supply())
 
     def look(self) -> None:
         """Take a reading and log the line of an interval, where they are due."""
@@ -160,13 +171,12 @@ class LoadWatch:
             Slots.UNBOUNDED: None,
         }[slots]
         most = final.declaration.max_concurrency
-        is_cut = any(reason.is_memory_cut for reason in final.plan.reasons_for("workers"))
         return Supply(
             cores=final.declaration.cpus or final.machine.cpu.cores,
             workers=workers,
             slots=each,
             has_loop=slots in (Slots.GREENLETS, Slots.UNBOUNDED),
-            memory_forbids=is_cut,
+            memory_forbids=self.memory_forbids,
             database_forbids=most is not None and (workers + 1) * (each or 1) > most,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from types import CodeType, FrameType
@@ -12,6 +14,7 @@ from gunicorn_autoconf.errors import DeclarationError
 # The module that Gunicorn's -c names to use this package, and the name that people write instead.
 CONF_MODULE = "python:gunicorn_autoconf.conf"
 _PACKAGE = "gunicorn_autoconf"
+_STAR_IMPORT = re.compile(rf"\s*from\s+{_PACKAGE}\s+import\s+\*")
 
 
 class Reading(NamedTuple):
@@ -74,17 +77,24 @@ def is_reading_conf_file() -> bool:
 
 def refuse_package_as_configuration() -> None:
     """
-    Raise if Gunicorn imports the package as its configuration: ``-c python:gunicorn_autoconf``.
+    Raise if the package is imported as a configuration, which it is not: it has no settings.
 
-    The package has no settings: Gunicorn would start as if nothing had been configured.
+    Gunicorn would start as if nothing had been configured, with ``-c python:gunicorn_autoconf`` as
+    with a file that begins with ``from gunicorn_autoconf import *``.
 
     Raises:
         DeclarationError: Gunicorn imports the package as its configuration.
+        SystemExit: A configuration file of the user's does.
     """
     code = code_of("get_config_from_module_name")
     if code is None:
         return
     for frame in frames():
+        if frame.f_globals.get("__name__") == "__config__":
+            path = frame.f_code.co_filename
+            if _STAR_IMPORT.match(linecache.getline(path, frame.f_lineno)):
+                written = f"from {_PACKAGE} import *"
+                sys.exit(f"Error: {path}: {written}: write from {_PACKAGE}.conf import *")
         if frame.f_code is code and frame.f_locals.get("module_name") == _PACKAGE:
             remedy = f"did you mean {CONF_MODULE}?"
             raise DeclarationError("--config", f"python:{_PACKAGE}", remedy)

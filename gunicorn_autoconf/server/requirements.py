@@ -1,4 +1,4 @@
-"""What a declaration names and Gunicorn needs at the start: hooks, worker class, log level.
+"""What a declaration names and Gunicorn needs at the start: hooks, a class, an address, a level.
 
 Imports what is named, or where nothing of the user's may run reads its source.
 """
@@ -33,7 +33,7 @@ def check_requirements(
     declaration: Declaration, search_path: Sequence[str], *, runs_hooks: bool
 ) -> None:
     """
-    Raise if a hook, the worker class or the log level of *declaration* is not there.
+    Raise if a hook, worker class, address or log level of *declaration* cannot be used.
 
     Args:
         declaration: What was declared.
@@ -49,6 +49,8 @@ def check_requirements(
             (load_hook if runs_hooks else read_hook)(name, explicit.value, search_path)
     if worker_class := declaration.explicit("worker_class"):
         check_worker_class(worker_class)
+    if bind := declaration.explicit("bind"):
+        _check_bind(bind)
     level = declaration.explicit("loglevel")
     if level and not level.applied and not declaration.explicit("logger_class"):
         _check_level(level)
@@ -151,6 +153,15 @@ def _importing_from(search_path: Sequence[str]) -> Iterator[None]:
         for entry in added:
             if entry in sys.path:
                 sys.path.remove(entry)
+
+
+def _check_bind(explicit: Explicit) -> None:
+    """Gunicorn takes a port alone for a host, and fails to listen there."""
+    addresses = explicit.value if isinstance(explicit.value, list) else [explicit.value]
+    for address in map(str, addresses):
+        if address.isdecimal():
+            remedy = f"use <host>:<port>, such as 0.0.0.0:{address}"
+            raise DeclarationError(explicit.source, address, remedy)
 
 
 def _check_level(explicit: Explicit) -> None:

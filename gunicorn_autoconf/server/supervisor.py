@@ -13,7 +13,7 @@ what is wanted of Gunicorn, `GuardLog` what was already logged. The only state h
 supply as it was found last. The arbiter's main thread calls `reloaded`, while the thread is paused,
 and `worker_oom_killed`; the thread makes all other changes.
 
-Where both the guard and the memory log are off, a step does nothing: a reload may turn them on.
+Where both the guard and the memory log are off, a step only looks at the load.
 
 A step that fails is logged once and skipped; the next one follows some seconds later.
 """
@@ -32,8 +32,9 @@ from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.host import Host
-from gunicorn_autoconf.memory.actions import Kind
+from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.beside import beside_workers
+from gunicorn_autoconf.memory.count import size_to_grow_by
 from gunicorn_autoconf.memory.ends import Ends
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.guard import decide, next_interval
@@ -44,8 +45,9 @@ from gunicorn_autoconf.memory.throttling import Held, parse_pressure, slowdown
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
-from gunicorn_autoconf.plan.workload import MemoryGuard
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
+from gunicorn_autoconf.server.load_follower import LoadFollower, Room
 from gunicorn_autoconf.server.load_watch import LoadWatch
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Supervisor:
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
         self._load = load or LoadWatch(server, final, records)
+        self._follower = LoadFollower(server, final, self._load, replaced)
         self._history = History()
         self._ends = Ends()
         self._log = GuardLog(server.log)
@@ -126,6 +129,7 @@ class Supervisor:
         self._history.begin_again()
         self._log.begin_again()
         self._load.begin_again()
+        self._follower.begin_again()
 
     @property
     def mode(self) -> MemoryGuard:
@@ -140,7 +144,7 @@ class Supervisor:
         except Exception as error:
             if self._log.is_new_failure(error):
                 self._server.log.exception(
-                    "gunicorn-autoconf: the memory guard failed; it tries again in %g s",
+                    "gunicorn-autoconf: the memory guard failed; it tries again in %s s",
                     self._timing.retry_seconds,
                 )
             self._failures += 1
@@ -160,16 +164,19 @@ class Supervisor:
         server, declaration = self._server, self._final().declaration
         if not server.LISTENERS and not server.cfg.reuse_port:
             return self._interval()  # Gunicorn has closed them: the server stops.
-        if self.mode is MemoryGuard.OFF and not declaration.memory_log_interval_seconds:
+        is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
+        if is_off and not declaration.memory_log_interval_seconds:
             self._load.look()
             return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
             records, server.num_workers, declaration.memory_bytes
         )
-        if stopping.is_set() or sample is None:
+        if stopping.is_set():
             return self._interval()
         self._load.look()
+        if sample is None:
+            return self._interval()
         self.memory = machine.memory
         self._ends.see(self.executor.exiting, sample.at_seconds)
         sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
@@ -178,7 +185,7 @@ class Supervisor:
         self._write_log(sample, machine)
         was_busy = self.executor.is_busy
         self.executor.advance(sample)
-        if not was_busy and self.mode is not MemoryGuard.OFF:
+        if not was_busy and not is_off:
             self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
             self._follow_limit(machine)
             self._guard(sample, machine)
@@ -200,24 +207,43 @@ class Supervisor:
         return seconds
 
     def _guard(self, sample: Sample, machine: Machine) -> None:
-        """Ask the guard what to do, and do it or log it."""
+        """Ask the guard what memory needs, then what the load does; do one of them or log it."""
         samples = self._history.samples
         if not samples:
             return  # A reload did not wait for this step.
         declaration = self._final().declaration
-        plans = plans_for(machine, declaration, self._final().application)
+        resizing = self._may_resize()
+        load_workers = self._follower.keeps(resizing=resizing)
+        application = self._final().application
+        plans = plans_for(machine, declaration, application, load_workers=load_workers)
         needed = self._history.needed(plans, declaration.worker_memory_bytes)
-        permissions = self._history.permissions(sample, resizing=self._may_resize())
-        action = decide(samples, permissions, needed, plans, self._timing)
+        permissions = self._history.permissions(sample, resizing=resizing)
+        action = Action(Kind.KEEP)
+        if self.mode is not MemoryGuard.OFF:
+            action = decide(samples, permissions, needed, plans, self._timing)
         is_keep = action.kind is Kind.KEEP
         if is_keep or self.mode is not MemoryGuard.ACT or self._server.master_pid != 0:
             self._log.would_act(action)
             if is_keep and action.pid and self._history.spared(sample.at_seconds):
                 self._log.action(action)
+            if is_keep and not action.pid:
+                size_bytes = size_to_grow_by(sample, permissions, needed)
+                self._follow_load(Room(sample, machine, size_bytes, permissions))
             return
         self._log.action(action)
         self._history.acted(action, sample)
         self.executor.start(action, sample)
+
+    def _follow_load(self, room: Room) -> None:
+        """Do what the load asks for, as memory needs nothing."""
+        action = self._follower.decide(room)
+        if action is None:
+            return
+        if action.kind is Kind.GROW:
+            self._history.acted(action, room.sample)
+        else:
+            self._history.clear()  # It shrinks for want of load, which is no reason not to grow.
+        self.executor.start(action, room.sample)
 
     def _may_resize(self) -> bool:
         """Whether the count is ours: no operator set it, and no upgrade is under way."""

@@ -21,7 +21,6 @@ from gunicorn_autoconf.watchdog.stacks import (
     render_stack,
 )
 
-NO_LINE = "no single line"
 # Where several have a share in a stall, so much of it may be the error of their clocks: these are
 # read one after the other, and the kernel brings them up to date every few milliseconds.
 DOUBT_FRACTION, DOUBT_SECONDS = 0.05, 0.02
@@ -105,12 +104,20 @@ class Evidence(NamedTuple):
 class Suspect(NamedTuple):
     """What most of the samples of a stall show."""
 
-    place: str
-    """What the stall is counted under."""
     frame: Frame | None = None
     """The line to blame; None where no line was seen in half of the samples."""
     number: int = 0
     """Which of the samples shows it."""
+
+    @property
+    def place(self) -> str:
+        """The line as the log names it."""
+        return place_of(self.frame)
+
+
+def place_of(frame: Frame | None) -> str:
+    """Return how the log names a line to blame, or that there is none."""
+    return frame.place if frame else "no single line"
 
 
 def find_suspect(samples: Sequence[Stack], origins: Origins) -> Suspect:
@@ -124,13 +131,13 @@ def find_suspect(samples: Sequence[Stack], origins: Origins) -> Suspect:
     # By function: a loop in it is at one line, then at another.
     functions = Counter((f.path, f.function) for f in culprits if f)
     if not functions:
-        return Suspect(NO_LINE)
+        return Suspect()
     function, seen = functions.most_common(1)[0]
     if seen < sum(functions.values()) / 2:
-        return Suspect(NO_LINE)
+        return Suspect()
     lines = Counter(f for f in culprits if f and (f.path, f.function) == function)
     frame = lines.most_common(1)[0][0]
-    return Suspect(frame.place, frame, culprits.index(frame))
+    return Suspect(frame, culprits.index(frame))
 
 
 def render_stall(  # noqa: PLR0913

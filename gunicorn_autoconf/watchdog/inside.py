@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.watchdog.pools import PoolWatcher
 from gunicorn_autoconf.watchdog.requests import LongRequests, stamp_requests
 from gunicorn_autoconf.watchdog.stamps import Stamps, State
@@ -29,8 +30,9 @@ class Inside:
             return
         stall_seconds, timeout_seconds, _, origins = own.thresholds
 
-        def say(level: str, text: str) -> None:
-            getattr(worker.log, level)("gunicorn-autoconf: %s", text)
+        def say(level: str, text: str, fields: dict[str, object]) -> None:
+            event, shown = str(fields.pop("event_name")), f"gunicorn-autoconf: {text}"
+            log_event(worker.log, level, event, shown, worker=worker.pid, **fields)
 
         pools = PoolWatcher(origins, say, meter.pool_was_full if meter else None)
         watchers: list[Watcher] = [pools]

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gunicorn_autoconf.watchdog.causes import (
-    NO_LINE,
     Cause,
     Evidence,
     Suspect,
@@ -25,11 +24,12 @@ from gunicorn_autoconf.watchdog.causes import (
 )
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
 from gunicorn_autoconf.watchdog.quota import Throttling, since
+from gunicorn_autoconf.watchdog.say import INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stack_pipe import StackPipe
 from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, tick_seconds
-from gunicorn_autoconf.watchdog.tally import Tally
+from gunicorn_autoconf.watchdog.tally import Place, Tally
 
 # The share of the threshold at which a loop that is late is looked at.
 LATE_FRACTION = 0.5
@@ -38,10 +38,6 @@ MAX_SAMPLES, ENOUGH_SAMPLES = 4, 2
 UNSEEN_SECONDS = 1.0
 # How old the counters of the quotas may be when a stall begins.
 QUOTA_SECONDS = 1.0
-
-INFO, WARNING, ERROR = "info", "warning", "error"
-Say = Callable[[str, str, dict[str, object]], None]
-"""Takes a level, a text and fields for the log record."""
 
 
 class Thresholds(NamedTuple):
@@ -189,7 +185,7 @@ class LoopWatch:
         """Report the line that blocks, where it is due, and the first time that it is."""
         stacks = [sample.stack for sample in stall.samples]
         suspect = find_suspect(stacks, self._origins)
-        if not self._tally.is_due(suspect.place, now, evidence.blocked_seconds):
+        if not self._tally.is_due(suspect.frame, now, evidence.blocked_seconds):
             return
         stall.suspect, stall.is_reported = suspect, True
         sample = stall.samples[suspect.number] if stall.samples else ThreadStack("", ())
@@ -199,7 +195,7 @@ class LoopWatch:
             add_sources(sample.stack),
             sample.request or self._stamps.request(),
             self._origins,
-            unreported=self._tally.report(suspect.place, Cause.CODE, now),
+            unreported=self._tally.report(suspect.frame, now),
         )
         seconds = round(evidence.blocked_seconds, 3)
         fields = {"event_name": "stall", "place": suspect.place, "blocked_seconds": seconds}
@@ -218,8 +214,8 @@ class LoopWatch:
             request = next((sample.request for sample in late if sample.request), None)
             text = render_end(blocked_seconds, stall.suspect.place, request)
             self._say(INFO, text, {"event_name": "resumed"})
-        elif cause and cause is not Cause.CODE and self._tally.is_due(cause.value, now):
-            self._tally.report(cause.value, cause, now)
+        elif cause and cause is not Cause.CODE and self._tally.is_due(cause, now):
+            self._tally.report(cause, now)
             stall.is_reported = True
             throttling = since(stall.quota, self._read_quota())
             path = throttling.path if throttling else None
@@ -228,13 +224,10 @@ class LoopWatch:
 
     def _count(self, stall: _Stall, evidence: Evidence) -> None:
         cause = Cause.CODE if stall.suspect else evidence.cause(self._threshold_seconds)
-        if stall.suspect:
-            place = stall.suspect.place
-        elif cause is Cause.CODE:
-            stacks = [sample.stack for sample in stall.samples]
-            place = find_suspect(stacks, self._origins).place if stacks else NO_LINE
-        else:
-            place = cause.value if cause else ""
         if cause is None:
             return
-        self._tally.count(place, cause, evidence.blocked_seconds, was_reported=stall.is_reported)
+        place: Place = cause
+        if cause is Cause.CODE:
+            stacks = [sample.stack for sample in stall.samples]
+            place = (stall.suspect or find_suspect(stacks, self._origins)).frame
+        self._tally.count(place, evidence.blocked_seconds, was_reported=stall.is_reported)

@@ -4,7 +4,7 @@ Thread pools of which all threads are busy while calls wait. Reads pools and fra
 A pool that is full keeps nothing from running that the arbiter could see: the loop ticks and the
 heartbeat comes. So the worker looks itself, once a second, where it looks anyway.
 
-Theory of operation. Pools are told apart by their names. A pool is full from the first look at
+Theory of operation. A pool is known by its name. A pool is full from the first look at
 which calls wait in it until one at which none does. After `FULL_SECONDS` it is reported, and again
 every `QUIET_SECONDS` while it is full; one that was free in between is reported no sooner. Only a
 task may ask for anyio's limiter, so the first look starts such a task and a later one sees the
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gunicorn_autoconf.watchdog.frames import find_request, walk
+from gunicorn_autoconf.watchdog.say import WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack, find_culprit, join, trim
 
@@ -27,8 +28,6 @@ from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack, find_culprit
 FULL_SECONDS = 5.0
 QUIET_SECONDS = 60.0
 MAX_PLACES = 5
-
-Say = Callable[[str, str], None]
 
 
 class Pool(NamedTuple):
@@ -68,7 +67,8 @@ class PoolWatcher:
             is_quiet = now - self._reported_at.get(name, -QUIET_SECONDS) < QUIET_SECONDS
             if seconds >= FULL_SECONDS and not is_quiet:
                 self._reported_at[name] = now
-                self._say("warning", self._render(pool, seconds))
+                fields = {"event_name": "pool_full", "pool": pool.name, "waiting": pool.waiting}
+                self._say(WARNING, self._render(pool, seconds), fields)
 
     def _render(self, pool: Pool, seconds: float) -> str:
         calls = "call waits" if pool.waiting == 1 else "calls wait"

@@ -16,11 +16,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.watchdog.causes import Cause, find_suspect
+from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
+from gunicorn_autoconf.watchdog.say import WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Origins,
@@ -32,8 +32,6 @@ from gunicorn_autoconf.watchdog.stacks import (
 )
 from gunicorn_autoconf.watchdog.stamps import Stamps
 from gunicorn_autoconf.watchdog.tally import Tally
-
-Say = Callable[[str, str], None]
 
 
 class _Running(NamedTuple):
@@ -95,10 +93,10 @@ class LongRequests:
     def _report(self, ident: int, request: _Running, seconds: float, now: float) -> None:
         frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
         stack = trim(walk(frame))
-        place = find_suspect([stack], self._origins).place
-        is_due = self._tally.is_due(place, now)
-        unreported = self._tally.report(place, Cause.CODE, now) if is_due else 0
-        self._tally.count(place, Cause.CODE, seconds, was_reported=is_due)
+        suspect = find_suspect([stack], self._origins)
+        is_due = self._tally.is_due(suspect.frame, now)
+        unreported = self._tally.report(suspect.frame, now) if is_due else 0
+        self._tally.count(suspect.frame, seconds, was_reported=is_due)
         if not is_due:
             return
         more = f"; {unreported} more here since the last report" if unreported else ""
@@ -109,4 +107,5 @@ class LongRequests:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         serving = render_request(request.method, request.path)
         thread = ThreadStack(names.get(ident, str(ident)), add_sources(stack), serving)
-        self._say("warning", join([headline, *render_threads([thread], self._origins)]))
+        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
+        self._say(WARNING, join([headline, *render_threads([thread], self._origins)]), fields)

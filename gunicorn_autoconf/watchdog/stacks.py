@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gunicorn_autoconf.machine.cgroup_tree import is_within
+from gunicorn_autoconf.units import printable
 
 # Where installed packages live; Debian's own are in dist-packages.
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -162,9 +163,7 @@ def render_request(method: object, path: object) -> str:
     >>> render_request("GET", "/a\nb")
     'GET /a\\nb'
     """
-    text = f"{method} {str(path).partition('?')[0]}"
-    if not text.isprintable():
-        text = text.encode("unicode_escape").decode("ascii")
+    text = printable(f"{method} {str(path).partition('?')[0]}")
     return text if len(text) <= MAX_REQUEST_LENGTH else f"{text[:MAX_REQUEST_LENGTH]}..."
 
 

@@ -2,6 +2,11 @@
 What an event loop that runs is waiting for: a start or an end that awaits for ever.
 
 Reads the frames of suspended coroutines; runs in the worker, as only that knows its tasks.
+
+Theory of operation. A `TaskWatcher` is called once a second, by a tick of the loop that it looks
+at. A worker *starts* from the first call until its lifespan has started up, then *serves*, and
+*ends* once it is not alive any more or uvicorn was told to stop. A start and an end that take long
+are reported once each. Nothing else is kept; frames are read at a report and thrown away.
 """
 
 from __future__ import annotations
@@ -9,11 +14,12 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from gunicorn_autoconf.watchdog.frames import find_request, name_of
+from gunicorn_autoconf.watchdog.say import INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Frame,
@@ -45,8 +51,6 @@ _LIFESPANS = {
 }
 _SERVERS = ("/uvicorn/", "/gunicorn/")
 
-Say = Callable[[str, str], None]
-
 
 class TaskWatcher:
     """Reports a start or an end of *worker* that takes long; called once a second."""
@@ -75,7 +79,7 @@ class TaskWatcher:
         starting = [task for task in read_tasks() if not _is_set(task, phase=0)]
         if starting:
             head = f"the lifespan start-up is not complete after {seconds:.0f} s; it awaits"
-            self._report("warning", head, starting)
+            self._report(WARNING, head, starting)
 
     def _look_at_end(self, seconds: float) -> None:
         if self._has_reported_end or seconds < slow_end_seconds(self._worker.cfg.graceful_timeout):
@@ -83,7 +87,7 @@ class TaskWatcher:
         self._has_reported_end = True
         waiting = [task for task in read_tasks() if self._holds_up(task)]
         if waiting:
-            level = "info" if all(task.request for task in waiting) else "warning"
+            level = INFO if all(task.request for task in waiting) else WARNING
             self._report(
                 level, f"this worker has not ended after {seconds:.1f} s; it awaits", waiting
             )
@@ -98,7 +102,8 @@ class TaskWatcher:
     def _report(self, level: str, head: str, tasks: list[_Task]) -> None:
         shown = [ThreadStack(t.name, add_sources(t.stack), t.request) for t in tasks]
         lines = render_threads(shown, self._origins, kind="task")
-        self._say(level, join([f"{head}, innermost line first:", *lines]))
+        text = join([f"{head}, innermost line first:", *lines])
+        self._say(level, text, {"event_name": "awaiting", "tasks": len(tasks)})
 
 
 class _Task:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
-from gunicorn_autoconf.watchdog.loop import ERROR, INFO, WARNING, LoopWatch, Say, Thresholds
+from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
+from gunicorn_autoconf.watchdog.say import ERROR, INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import join, render_threads
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, slow_end_seconds

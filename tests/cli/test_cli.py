@@ -250,7 +250,7 @@ def test_the_heartbeat_is_looked_for_where_it_will_be(directory: str, is_memory:
         (
             ["--workload", "gpu"],
             {},
-            "Error: --workload='gpu': use one of cpu, mixed, io, async\n",
+            "Error: --workload='gpu': use one of auto, cpu, mixed, io, async\n",
         ),
         (
             ["--worker-memory", "1g"],
@@ -307,7 +307,7 @@ def test_help_names_what_each_option_takes() -> None:
     shown = " ".join(run("explain", "--help").output.split())
     for phrase in (
         "cores above 0 such as 2, 1.5 or 500m",
-        "one of cpu, mixed, io, async",
+        "one of auto, cpu, mixed, io, async",
         "one of auto, asgi, wsgi",
         "a quantity such as 512MiB, 1Gi, 0.5G or 536870912",
     ):
@@ -405,7 +405,7 @@ def test_help_is_not_cut(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("explain --workload ", ["cpu", "mixed", "io", "async"]),
+        ("explain --workload ", ["auto", "cpu", "mixed", "io", "async"]),
         ("explain --interface a", ["auto", "asgi"]),
         ("ex", ["explain"]),
     ],

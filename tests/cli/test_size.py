@@ -293,7 +293,7 @@ TIME = "use a time above 0 with its unit such as 80ms or 0.08s"
             (*FOUR, "--worker-memory", "180"),
             f"--worker-memory='180': {QUANTITY} (less than 1 MiB, the unit may be missing)",
         ),
-        ((*FOUR, "--workload", "gpu"), "--workload='gpu': use one of cpu, mixed, io, async"),
+        ((*FOUR, "--workload", "gpu"), "--workload='gpu': use one of auto, cpu, mixed, io, async"),
         (
             (*FOUR, "--others", "5"),
             (

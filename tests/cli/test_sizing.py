@@ -248,7 +248,7 @@ def test_workers_of_which_nothing_else_is_known() -> None:
     assert (sizing.counts.workload, sizing.counts.cores) == (None, 1.5)
     assert sizing.variables == {}
     assert "  workers       4 of 256 MiB (auto, WSGI)\n" in click.unstyle(render_sizing(sizing))
-    assert sizing_json(sizing)["workload"] == "mixed"
+    assert sizing_json(sizing)["workload"] == "auto"
     assert sizing.steps[0].formula == "max((workers - 1) / 2, least)"
 
 

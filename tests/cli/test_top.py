@@ -19,8 +19,8 @@ from gunicorn_autoconf import detect_machine
 from gunicorn_autoconf.cli.top.arbiters import (
     Listed,
     describe,
+    in_columns,
     is_gunicorn,
-    printable,
     select_arbiters,
     select_workers,
 )
@@ -138,7 +138,7 @@ def test_what_a_hook_has_started_is_no_worker() -> None:
 
 
 def test_a_command_does_not_command_the_terminal() -> None:
-    assert printable("gunicorn \x1b[2J\u4e2d\n") == r"gunicorn \x1b[2J\u4e2d\x0a"
+    assert in_columns("gunicorn \x1b[2J\u4e2d\n") == r"gunicorn \x1b[2J\u4e2d\x0a"
 
 
 def test_limits_are_those_of_the_other_process(tmp_path: Path) -> None:
@@ -455,13 +455,13 @@ def views(draw: st.DrawFn) -> View:
     def some(pid: int) -> ProcessSample:
         memory = ProcessMemory(draw(st.integers(1, 2**42)), draw(size), draw(size))
         age = draw(st.floats(0, 1e9))
-        return ProcessSample(pid, age, draw(st.text(max_size=20).map(printable)), 0, memory)
+        return ProcessSample(pid, age, draw(st.text(max_size=20).map(in_columns)), 0, memory)
 
     limit = draw(st.integers(1, 2**42))
     left = draw(st.integers(-limit, limit))
-    memory = MemorySample(limit, printable(draw(st.text())), limit, limit // 10, left)
+    memory = MemorySample(limit, in_columns(draw(st.text())), limit, limit // 10, left)
     workers = tuple(some(pid) for pid in range(draw(st.integers(0, 8))))
-    command = printable(draw(st.text(max_size=300)))
+    command = in_columns(draw(st.text(max_size=300)))
     return view_of(*(server(at, *workers, memory=memory, command=command) for at in range(3)))
 
 

@@ -11,7 +11,7 @@ from builders import declare
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit, read_declaration
 from gunicorn_autoconf.plan.variables import VARIABLES
-from gunicorn_autoconf.plan.workload import MemoryGuard, Workload
+from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
 from gunicorn_autoconf.units import Reserve
 from gunicorn_autoconf.worker_classes import Interface
 
@@ -38,11 +38,15 @@ ACCEPTED: list[tuple[str, str, str, Any]] = [
     ("GUNICORN_MEMORY_GUARD", "observe", "memory_guard", MemoryGuard.OBSERVE),
     ("GUNICORN_MEMORY_GUARD", "OFF", "memory_guard", MemoryGuard.OFF),
     ("GUNICORN_MEMORY_GUARD", "act", "memory_guard", MemoryGuard.ACT),
+    ("GUNICORN_LOAD_GUARD", "observe", "load_guard", LoadGuard.OBSERVE),
+    ("GUNICORN_LOAD_GUARD", "OFF", "load_guard", LoadGuard.OFF),
+    ("GUNICORN_LOAD_GUARD", "act", "load_guard", LoadGuard.ACT),
+    ("GUNICORN_WORKLOAD", "auto", "workload", None),
     ("GUNICORN_STALL_WARNING", "0.5", "stall_warning_seconds", 0.5),
 ]
 
 REFUSED: list[tuple[str, str, str]] = [
-    ("GUNICORN_WORKLOAD", "gpu", "use one of cpu, mixed, io, async"),
+    ("GUNICORN_WORKLOAD", "gpu", "use one of auto, cpu, mixed, io, async"),
     ("GUNICORN_INTERFACE", "rsgi", "use one of auto, asgi, wsgi"),
     ("GUNICORN_CPUS", "0", "use cores above 0 such as 2, 1.5 or 500m"),
     ("GUNICORN_CPUS", "1e3", "use cores above 0 such as 2, 1.5 or 500m"),
@@ -60,6 +64,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("GUNICORN_MAX_CONCURRENCY", "-1", COUNT),
     ("GUNICORN_MEMORY_LOG_INTERVAL", "1m", "use seconds such as 60, or 0 for off"),
     ("GUNICORN_MEMORY_GUARD", "on", "use one of off, observe, act"),
+    ("GUNICORN_LOAD_GUARD", "yes", "use one of off, observe, act"),
     ("GUNICORN_STALL_WARNING", "-0.25", "use seconds such as 0.25, or 0 for off"),
     ("WEB_CONCURRENCY", "0", COUNT),
     ("WEB_CONCURRENCY", "auto", COUNT),

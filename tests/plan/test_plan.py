@@ -126,9 +126,9 @@ class TestWorkloads:
         )
         assert plan_for(environ, ASGI).warnings == ()
 
-    def test_nothing_declared_is_mixed(self) -> None:
+    def test_nothing_declared_is_auto(self) -> None:
         planned = plan(machine(2))
-        assert planned.workload is Workload.MIXED
+        assert planned.workload is Workload.AUTO
         assert shape(planned) == ("sync", 5, 1)
         assert planned.warnings == ()
 

@@ -394,6 +394,15 @@ def test_heartbeat_on_disk(file_system: str | None, topics: list[str]) -> None:
     assert all("a file in /srv/beats, which is on ext4, " in item.text for item in shown)
 
 
+def test_no_workers() -> None:
+    zero = {"workers": (Explicit(value=0, source="--workers"),)}
+    declaration = replace(declare({}), settings=zero)
+    known = Known(POD, declaration, plan(POD, declaration, application=WSGI))
+    assert "workers = 0 (--workers): no request is answered; set at least 1" in [
+        remark.text for remark in remarks(known)
+    ]
+
+
 def test_conf_file() -> None:
     declaration = declare(DECLARED)
     planned = plan(POD, declaration, application=WSGI)

@@ -64,7 +64,7 @@ UNSAID = {
     "stood down",
 }
 
-_PLACEHOLDER = re.compile(r"…|%[sdr]")
+_PLACEHOLDER = re.compile(r"…|%[sdrg]")
 
 
 def _text(node: ast.AST) -> str | None:

@@ -32,6 +32,7 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
     memory_reserve: Reserve = Reserve(fraction=0.1, fixed_bytes=0), min_workers: int = 1,
     max_workers: int | None = None, max_concurrency: int | None = None,
     memory_log_interval_seconds: float = 60.0, memory_guard: MemoryGuard | None = None,
+    load_guard: LoadGuard | None = None,
     stall_warning_seconds: float = 0.25, settings: Mapping[str, tuple[Explicit, ...]] =
     <factory>, sources: Mapping[str, str] = <factory>, warnings: tuple[str, ...] = ()) -> None
 
@@ -56,13 +57,14 @@ Plan(*, workload: Workload, interface: Interface, interface_evidence: str, reaso
 Reason(*, setting: str, value: Any, rule: str, inputs: Mapping[str, Any] = <factory>, source:
     str = , is_set: bool = False, is_memory_cut: bool = False, is_need_cut: bool = False) -> None
 
-Workload: CPU=cpu, MIXED=mixed, IO=io, ASYNC=async
+Workload: AUTO=auto, CPU=cpu, MIXED=mixed, IO=io, ASYNC=async
 
 autoconf(*, workload: Workload | str | None = None, interface: Interface | str | None = None,
     cpus: float | str | None = None, memory: int | str | None = None, worker_memory: int | str |
     None = None, memory_reserve: int | str | None = None, min_workers: int | None = None,
     max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
-    float | None = None, memory_guard: MemoryGuard | str | None = None, stall_warning: float |
+    float | None = None, memory_guard: MemoryGuard | str | None = None,
+    load_guard: LoadGuard | str | None = None, stall_warning: float |
     None = None, environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None,
     root: str = /) -> Autoconf
 
@@ -72,7 +74,8 @@ detect_machine(root: str = /, *, environ: Mapping[str, str] | None = None, host:
     None, pid: int | None = None) -> Machine
 
 plan(machine: Machine, declaration: Declaration | None = None, *, application: Finding | None =
-    None, worker_memory_bytes: int | None = None, http_parser: str = httptools) -> Plan
+    None, worker_memory_bytes: int | None = None, load_workers: int = 0,
+    http_parser: str = httptools) -> Plan
 
 read_declaration(environ: Mapping[str, str], *, arguments: Mapping[str, object] | None = None,
     setting_parsers: Mapping[str, SettingParser] | None = None, setting_flags: Mapping[str, str] |

@@ -65,3 +65,40 @@ def test_line_of_two_workers_that_wait(gunicorn: Launcher) -> None:
 
 def full_lines(log: str) -> list[re.Match[str]]:
     return [line for line in LINE.finditer(log) if float(line["busy"]) >= 1.7]
+
+
+@pytest.mark.slow
+def test_auto_follows_the_load_and_loses_no_request(gunicorn: Launcher) -> None:
+    """One core: three workers are planned, and each waits for most of the time."""
+    gunicorn.write("app.py", WAITS)
+    server = gunicorn.start(
+        *MODULE_DOOR,
+        "app:app",
+        GUNICORN_CPUS="1",
+        GUNICORN_MEMORY="8GiB",
+        GUNICORN_MEMORY_LOG_INTERVAL="1",
+    )
+    server.wait_for_workers(3)
+    is_over = threading.Event()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        while not is_over.is_set():
+            statuses.append(server.get().status)
+
+    clients = [threading.Thread(target=ask) for _ in range(12)]
+    for client in clients:
+        client.start()
+    try:
+        grown = server.wait_for(r"load guard: grow from 3 to (\d+) workers: all are busy, cores ")
+        count = int(grown[1])
+        assert 4 <= count <= 13
+        server.wait_for_workers(count)
+        wait_until(lambda: f" of {count} slots busy" in server.log, "a line of the new count")
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+
+    assert set(statuses) == {200}
+    assert server.mistakes() == []

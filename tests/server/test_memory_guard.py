@@ -479,7 +479,7 @@ def test_off_does_nothing_and_says_nothing(cgroup: Cgroup, confined: Launcher) -
     assert not server.lines("guard")
 
 
-def test_off_without_a_log_starts_no_thread_but_the_watchdogs(gunicorn: Launcher) -> None:
+def test_off_without_a_log_says_nothing(gunicorn: Launcher) -> None:
     server = gunicorn.start(
         *MODULE_DOOR,
         WSGI,
@@ -488,5 +488,24 @@ def test_off_without_a_log_starts_no_thread_but_the_watchdogs(gunicorn: Launcher
         GUNICORN_MEMORY_LOG_INTERVAL="0",
     )
     answering(server, 2)
-    assert server.arbiter.num_threads() == 2  # Its own, and the watchdog's.
+    # Its own, the watchdog's, and the one that measures the load.
+    assert server.arbiter.num_threads() <= 3
     assert not server.lines("memory workers=|guard")
+
+
+def test_reload_that_turns_the_log_on_has_an_effect(gunicorn: Launcher) -> None:
+    gunicorn.write(
+        "gunicorn.conf.py",
+        """
+        import os
+        from gunicorn_autoconf import autoconf
+
+        interval = 1 if os.path.exists("on") else 0
+        globals().update(autoconf(memory_guard="off", memory_log_interval=interval).settings)
+        """,
+    )
+    server = gunicorn.start(WSGI, GUNICORN_WORKERS="1")
+    server.wait_for("worker .* booted")
+    gunicorn.write("on", "")
+    server.arbiter.send_signal(signal.SIGHUP)
+    server.wait_for("memory workers=1 ")

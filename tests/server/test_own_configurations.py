@@ -283,6 +283,18 @@ def test_the_package_in_the_place_of_its_module(folder: Launcher) -> None:
     )
 
 
+def test_a_star_import_of_the_package(folder: Launcher) -> None:
+    folder.write("gunicorn.conf.py", "from gunicorn_autoconf import *\nworkers = 1\n")
+    result = folder.run("wsgiapp:app")
+
+    assert result.returncode == 1
+    (line,) = filter(None, result.stderr.splitlines())
+    assert line.endswith(
+        "gunicorn.conf.py: from gunicorn_autoconf import *: "
+        "write from gunicorn_autoconf.conf import *"
+    )
+
+
 def test_a_module_that_imports_the_package_is_no_mistake(folder: Launcher) -> None:
     folder.write("own.py", "import gunicorn_autoconf\nworkers = 1\n")
 

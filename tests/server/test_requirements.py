@@ -177,6 +177,17 @@ class TestWorkerClass:
         assert said.startswith("GUNICORN_CMD_ARGS='--worker-class gthreads': ")
 
 
+class TestBind:
+    @pytest.mark.parametrize("text", ["127.0.0.1:8000", ":8000", "unix:/run/a.sock", "fd://3"])
+    def test_taken(self, text: str) -> None:
+        assert refusal(GUNICORN_BIND=text) is None
+
+    def test_a_port_alone(self) -> None:
+        assert refusal(GUNICORN_BIND="127.0.0.1:80 8765") == (
+            "GUNICORN_BIND='8765': use <host>:<port>, such as 0.0.0.0:8765"
+        )
+
+
 class TestLogLevel:
     @pytest.mark.parametrize("text", ["warning", "WARNING", "debug", "critical"])
     def test_taken(self, text: str) -> None:

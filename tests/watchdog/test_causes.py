@@ -13,7 +13,8 @@ from gunicorn_autoconf.machine.kernel_files import parse_cpu_stat
 from gunicorn_autoconf.watchdog.causes import Cause, Evidence, render_excuse
 from gunicorn_autoconf.watchdog.patrol import is_much
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
-from gunicorn_autoconf.watchdog.tally import ELSEWHERE, MAX_PLACES, Tally
+from gunicorn_autoconf.watchdog.stacks import Frame
+from gunicorn_autoconf.watchdog.tally import MAX_PLACES, Place, Tally
 
 
 @pytest.mark.parametrize(
@@ -73,55 +74,57 @@ def test_excuses_name_what_was_seen() -> None:
     assert "did not run for 0.45 s: stopped" in render_excuse(late, Cause.STOPPED, None)
 
 
+HERE = Frame("shop.py", 8, "query")
+
+
 def test_place_is_reported_once_a_minute() -> None:
     tally = Tally()
-    assert tally.is_due("here", 0.0)
-    assert tally.report("here", Cause.CODE, 0.0) == 0
-    tally.count("here", Cause.CODE, 0.5, was_reported=True)
+    assert tally.is_due(HERE, 0.0)
+    assert tally.report(HERE, 0.0) == 0
+    tally.count(HERE, 0.5, was_reported=True)
     for _ in range(3):
-        tally.count("here", Cause.CODE, 0.5, was_reported=False)
-        assert not tally.is_due("here", 59.0)
-    assert tally.is_due("there", 59.0)
-    assert tally.is_due("here", 60.0)
-    assert tally.report("here", Cause.CODE, 60.0) == 3
-    assert tally.report("here", Cause.CODE, 120.0) == 0
+        tally.count(HERE, 0.5, was_reported=False)
+        assert not tally.is_due(HERE, 59.0)
+    assert tally.is_due(Frame("/srv/shop.py", 9, "query"), 59.0)
+    assert tally.is_due(HERE, 60.0)
+    assert tally.report(HERE, 60.0) == 3
+    assert tally.report(HERE, 120.0) == 0
 
 
 def test_stall_that_is_much_longer_than_the_muted_ones_is_reported() -> None:
     tally = Tally()
-    tally.report("here", Cause.CODE, 0.0)
-    tally.count("here", Cause.CODE, 0.5, was_reported=True)
+    tally.report(HERE, 0.0)
+    tally.count(HERE, 0.5, was_reported=True)
 
-    assert not tally.is_due("here", 10.0, seconds=1.9)
-    assert tally.is_due("here", 10.0, seconds=2.0)
+    assert not tally.is_due(HERE, 10.0, seconds=1.9)
+    assert tally.is_due(HERE, 10.0, seconds=2.0)
 
 
 def test_tally_is_bounded() -> None:
     tally = Tally()
     for number in range(10 * MAX_PLACES):
-        tally.count(f"place {number}", Cause.CODE, 1.0, was_reported=True)
+        tally.count(Frame("/srv/shop.py", number, "query"), 1.0, was_reported=True)
 
     text = tally.render() or ""
     assert text.startswith("in the life of this worker its event loop was blocked 1000 times\n")
-    assert f"  900 at {ELSEWHERE}: 900.00 s, the longest 1.00 s" in text
+    assert "  900 at other places: 900.00 s, the longest 1.00 s" in text
     assert text.endswith("and 91 more places")
     assert Tally().render() is None
 
 
-def tally_of(*counted: tuple[str, Cause, float]) -> Tally:
+def tally_of(*counted: tuple[Place, float]) -> Tally:
     tally = Tally()
-    for place, cause, blocked_seconds in counted:
-        tally.count(place, cause, blocked_seconds, was_reported=True)
+    for place, blocked_seconds in counted:
+        tally.count(place, blocked_seconds, was_reported=True)
     return tally
 
 
-QUERY = "shop.py:8 in query()"
-MACHINE = (Cause.MACHINE.value, Cause.MACHINE, 0.44)
+MACHINE = (Cause.MACHINE, 0.44)
 
 
 def test_what_was_not_the_code_is_not_said_to_block() -> None:
-    both = tally_of((QUERY, Cause.CODE, 0.6), (QUERY, Cause.CODE, 0.7), MACHINE)
-    late = tally_of(MACHINE, MACHINE, (Cause.COLLECTOR.value, Cause.COLLECTOR, 0.3))
+    both = tally_of((HERE, 0.6), (HERE, 0.7), MACHINE)
+    late = tally_of(MACHINE, MACHINE, (Cause.COLLECTOR, 0.3))
 
     assert both.has_blocked
     assert both.render() == (
@@ -138,9 +141,10 @@ def test_what_was_not_the_code_is_not_said_to_block() -> None:
     )
 
 
-def test_place_of_the_code_that_is_called_like_a_cause_blocks() -> None:
-    """What a place is is a field, whatever its name."""
-    assert tally_of((Cause.MACHINE.value, Cause.CODE, 1.0)).has_blocked
+def test_code_of_which_no_line_is_to_blame_blocks() -> None:
+    tally = tally_of((None, 1.0))
+    assert tally.has_blocked
+    assert "  1 at no single line: 1.00 s" in (tally.render() or "")
 
 
 @pytest.mark.parametrize("text", ["nr_throttled x", "nr_throttled"])

@@ -133,7 +133,9 @@ def test_watcher_that_fails_is_left_out(
 
 def test_pool_is_reported_once_it_has_been_full_for_some_seconds() -> None:
     said: list[str] = []
-    watcher = PoolWatcher(find_origins(None), lambda level, text: said.append(f"{level}: {text}"))
+    watcher = PoolWatcher(
+        find_origins(None), lambda level, text, fields: said.append(f"{level}: {text}")
+    )
     done = threading.Event()
     with ThreadPoolExecutor(2, thread_name_prefix="reports") as pool:
         calls = [pool.submit(done.wait) for _ in range(5)]
@@ -250,7 +252,9 @@ def test_request_that_is_a_proxy_costs_no_stack(name: str) -> None:
 def test_long_requests_that_were_not_reported_are_counted() -> None:
     done, said = threading.Event(), list[str]()
     worker = SimpleNamespace(handle_request=None)
-    requests = LongRequests(worker, 5.0, find_origins(None), lambda level, text: said.append(text))
+    requests = LongRequests(
+        worker, 5.0, find_origins(None), lambda level, text, fields: said.append(text)
+    )
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:

@@ -166,7 +166,7 @@ def describe(arbiters: Sequence[Listed]) -> Iterator[str]:
     pids = {arbiter.pid for arbiter in arbiters}
     for arbiter in arbiters:
         successor = f" (to replace {arbiter.parent_pid})" if arbiter.parent_pid in pids else ""
-        yield f"{arbiter.pid}: {printable(arbiter.text)}{successor}"
+        yield f"{arbiter.pid}: {in_columns(arbiter.text)}{successor}"
 
 
 def _open(pid: int, source: str) -> psutil.Process:
@@ -199,7 +199,7 @@ def _read_pidfile(path: str) -> int:
     return int(text)
 
 
-def printable(text: str) -> str:
+def in_columns(text: str) -> str:
     """
     Return *text* with each character one column wide and no control characters.
 

@@ -6,7 +6,12 @@ import time
 
 import psutil
 
-from gunicorn_autoconf.cli.top.arbiters import list_children, printable, read_listed, select_workers
+from gunicorn_autoconf.cli.top.arbiters import (
+    in_columns,
+    list_children,
+    read_listed,
+    select_workers,
+)
 from gunicorn_autoconf.cli.top.view import MemorySample, ProcessSample, ServerSample, total_bytes
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.fleet.sampler import tightest_level
@@ -38,7 +43,7 @@ def sample_server(arbiter: psutil.Process) -> ServerSample | None:
     machine = detect_machine(environ={}, host=host, pid=arbiter.pid)
     return ServerSample(
         at_seconds=time.monotonic(),
-        command=printable(listed.text),
+        command=in_columns(listed.text),
         arbiter=first,
         workers=tuple(workers),
         cores=machine.cpu.cores,

@@ -1,0 +1,83 @@
+"""The pictures of the documentation: what `top` and `explain` show in a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from click.testing import CliRunner
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.top.screen import draw_screen
+from gunicorn_autoconf.cli.top.view import (
+    MemorySample,
+    Order,
+    ProcessSample,
+    ServerSample,
+    follow,
+    total_bytes,
+)
+from gunicorn_autoconf.machine.facts import ProcessMemory
+
+
+def top() -> str:
+    """Return a picture of `top`: four workers in 512 MiB, one of which leaks."""
+    mib = 1024 * 1024
+
+    def process(pid: int, at: int, cpu: float, uss: float) -> ProcessSample:
+        memory = ProcessMemory(int((uss + 24) * mib), int((uss + 6) * mib), int(uss * mib))
+        return ProcessSample(
+            pid, 7300 + at, "running" if cpu > 0.5 else "sleeping", at * cpu, memory
+        )
+
+    def sample(at: int) -> ServerSample:
+        leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
+        arbiter = process(17, at, 0.001, 14)
+        workers = (
+            process(21, at, 0.34, cached),
+            process(22, at, 0.62, leaked),
+            process(23, at, 0.29, 61.2),
+            process(24, at, 0.31, cached - 3),
+        )
+        limit, reserve, others = 512 * mib, int(51.2 * mib), 50 * mib
+        memory = MemorySample(
+            limit_bytes=limit,
+            source="/sys/fs/cgroup/memory.max",
+            budget_bytes=limit - reserve - others,
+            reserve_bytes=reserve,
+            headroom_bytes=limit - total_bytes([arbiter, *workers]) - others,
+        )
+        command = "/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app"
+        return ServerSample(at, command, arbiter, workers, cores=2.0, memory=memory)
+
+    view = follow(None, sample(0))
+    for at in range(2, 25, 2):
+        view = follow(view, sample(at))
+    return picture(draw_screen(view, Order(), 80, 14), "top")
+
+
+def explain() -> str:
+    """Return a picture of what `explain` prints on the machine that builds the documentation."""
+    options = "--cpus 2 --memory 1GiB --workload io gunicorn_autoconf.demo:app"
+    printed = CliRunner().invoke(main, ["explain", *options.split()], color=True).stdout
+    return picture(Text.from_ansi(printed), "explain")
+
+
+def picture(shown: RenderableType, name: str) -> str:
+    """Return *shown* as a picture of a terminal, the same on every machine."""
+    console = Console(
+        file=io.StringIO(),
+        width=80,
+        record=True,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        _environ={},
+    )
+    console.print(shown)
+    # The id tells two pictures on one page apart.
+    svg = console.export_svg(title=f"gunicorn-autoconf {name}", unique_id=name)
+    # A page must not load its fonts from elsewhere.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
