@@ -41,7 +41,6 @@ APPLICATIONS = {
     OURS: ASGI,
     STOCK: ASGI,
 }
-CLASSES = ("sync", "gthread", OURS)
 
 # The whole of `attach`, so that "off" is a server as it was before anything was counted.
 CONF = """
@@ -147,7 +146,7 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--classes", nargs="+", choices=APPLICATIONS, default=CLASSES)
+    parser.add_argument("--classes", nargs="+", choices=APPLICATIONS, default=list(APPLICATIONS))
     parser.add_argument("--pairs", type=int, default=8, help="of servers, for each class [8]")
     parser.add_argument("--windows", type=int, default=20, help="of load for each server [20]")
     parser.add_argument("--seconds", type=int, default=1, help="of each window [1]")

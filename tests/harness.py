@@ -124,6 +124,7 @@ class Launcher:
             "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [kept.get("PYTHONPATH")])]),
             "PYTHONDONTWRITEBYTECODE": "1",  # an application is edited within one second
             "PYTHONUNBUFFERED": "1",
+            "GUNICORN_LOGLEVEL": "debug",  # A line for each worker that is ready.
             **variables,
         }
 

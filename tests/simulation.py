@@ -9,6 +9,7 @@ a process, and the same fleet always fares the same.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,6 +67,11 @@ class Log:
     ) -> None:
         self.lines.append(text % args)
         self.extras.append(extra or {})
+
+    @property
+    def later(self) -> list[str]:
+        """The lines after the one that all workers are ready, of which there is one at most."""
+        return [line for line in self.lines if not re.search("workers? (is|are) ready: ", line)]
 
     debug = warning = error = exception = info
 

@@ -12,6 +12,7 @@ may have been interrupted in the middle of that.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -25,7 +26,7 @@ from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
-from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds
+from gunicorn_autoconf.machine.process_cpu import read_cpu_seconds, read_reaped_cpu_seconds
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
@@ -102,6 +103,8 @@ class WorkerRecords:
         self._counted: dict[int, Counters] = {}
         self._ended: deque[Counters] = deque()
         self._total = Counters()
+        self._counted_at = time.monotonic()
+        self._reaped_seconds = read_reaped_cpu_seconds()
         # Of threads that read counters: the supervisor's and the one that serves metrics.
         self._reading = threading.Lock()
 
@@ -158,10 +161,12 @@ class WorkerRecords:
         return {pid for pid, worker in list(workers.items()) if self._report(pid, worker)}
 
     def _count(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
+        now = time.monotonic()
         read = {
             pid: self._counters_of(pid, worker, read_cpu_seconds(pid))
             for pid, worker in list(workers.items())
         }
+        self._counted_at = now
         self._counted = {pid: counters for pid, counters in read.items() if counters}
         return dict(self._counted)
 
@@ -233,7 +238,8 @@ class WorkerRecords:
         slot = self._slot(worker)
         if note is None or slot is None:
             return Ended(last, is_orderly=None)
-        if counters := self._counters_of(worker.pid, worker, None):
+        cpu_seconds = self._reaped(worker.pid)
+        if counters := self._counters_of(worker.pid, worker, cpu_seconds):
             self._ended.append(replace(counters, in_flight=0))
             self._fold_ended()
         memory = slot.page.read_exit(slot.number)
@@ -248,6 +254,19 @@ class WorkerRecords:
                 boot_uss_bytes=last.boot_uss_bytes if last else boot and boot.uss_bytes,
             )
         return Ended(last, is_orderly=memory is not None)
+
+    def _reaped(self, pid: int) -> float:
+        """
+        Return the CPU time of the worker that Gunicorn has waited for last.
+
+        The kernel's sum holds that of the processes that the worker had waited for, and of other
+        children of the arbiter: so it counts for no more than all cores can have given since the
+        last look.
+        """
+        before, self._reaped_seconds = self._reaped_seconds, read_reaped_cpu_seconds()
+        known = self._counted.get(pid, Counters()).cpu_seconds
+        passed = time.monotonic() - self._counted_at
+        return min(self._reaped_seconds - before, known + passed * (os.cpu_count() or 1))
 
     def _fold_ended(self) -> None:
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gunicorn_autoconf.units import MIB
 
@@ -72,6 +72,11 @@ class WorkerSample(NamedTuple):
     def is_booted(self) -> bool:
         """Whether it can serve."""
         return self.boot_uss_bytes is not None
+
+    @property
+    def state(self) -> Literal["booting", "ready"]:
+        """How it is called where workers are shown."""
+        return "ready" if self.is_booted else "booting"
 
     @property
     def has_worked(self) -> bool:

@@ -1,8 +1,13 @@
-"""The clocks of one process: CPU time, and the time without a CPU. Reads /proc or asks psutil."""
+"""
+The clocks of one process: CPU time, and the time without a CPU.
+
+Reads /proc, asks the kernel or psutil.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
 from contextlib import suppress
 
 # /proc/<pid>/stat has about 300.
@@ -25,6 +30,19 @@ def read_cpu_seconds(pid: int) -> float | None:
         return None
     except OSError:
         return None if os.path.isdir("/proc/self") else _ask_psutil(pid)
+
+
+def read_reaped_cpu_seconds() -> float:
+    """
+    Return the CPU time of all children that this process has waited for, and of those they had.
+
+    What it grows by when a child is waited for is what that child has used, to the microsecond.
+
+    Source:
+        getrusage(2), RUSAGE_CHILDREN.
+    """
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def parse_schedstat(text: str) -> tuple[float, float, int]:

@@ -10,7 +10,7 @@ def render_boot(pid: int, what: str, seconds: float | None, memory: ProcessMemor
     """Return the line of a worker that can serve: it has *what*, "booted" or "ready"."""
     took = f" in {seconds:.2f} s" if seconds is not None else ""
     sizes = {"rss": memory.rss_bytes, "pss": memory.pss_bytes, "uss": memory.uss_bytes}
-    return f"worker {pid} {what}{took}: {pairs(sizes)}"
+    return f"gunicorn-autoconf: worker {pid} {what}{took}: {pairs(sizes)}"
 
 
 def pairs(sizes: dict[str, int | None]) -> str:

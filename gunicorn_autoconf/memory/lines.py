@@ -26,6 +26,9 @@ PREFIX = "gunicorn-autoconf: "
 # A headroom that lasts longer is not worth a word.
 SHOWN_SECONDS = 60
 
+# Of the workers, how many the memory line shows, the largest first; the record's fields have all.
+SHOWN_WORKERS = 3
+
 
 class Exit(Enum):
     """How a worker ended, OOM kills apart."""
@@ -36,9 +39,18 @@ class Exit(Enum):
     LOST = "ended without its exit hooks"
 
 
+def render_all_ready(sample: Sample) -> str:
+    """Return the line of a fleet that is complete: how long it took, and what it uses."""
+    sizes = [worker.size_bytes for worker in sample.workers]
+    if len(sizes) == 1:
+        return f"{PREFIX}the worker is ready: {in_mib(sizes[0])}"
+    together = f"{in_mib(max(sizes))} each at most, {in_mib(sum(sizes))} together"
+    return f"{PREFIX}all {len(sizes)} workers are ready: {together}"
+
+
 def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | None = None) -> str:
     """
-    Return the line of all workers: what each uses on its own, and its growth since boot.
+    Return the line of all workers: what they use, and of the largest its growth since boot.
 
     What is used *beside* them is told where it is a good part of the limit.
     """
@@ -49,8 +61,10 @@ def render_memory(sample: Sample, budget: MemoryBudget | None, beside: Beside | 
         "limit": sample.limit_bytes,
         **(beside.worth_showing(sample.limit_bytes) if beside else {}),
     }
-    workers = "".join(f" {_worker(worker)}" for worker in sample.workers)
-    return f"{PREFIX}memory workers={len(sample.workers)} {pairs(totals)}{workers}"
+    by_size = sorted(sample.workers, key=lambda worker: worker.size_bytes, reverse=True)
+    shown = "".join(f" {_worker(worker)}" for worker in by_size[:SHOWN_WORKERS])
+    rest = " ..." if len(by_size) > SHOWN_WORKERS else ""
+    return f"{PREFIX}memory workers={len(sample.workers)} {pairs(totals)}{shown}{rest}"
 
 
 def memory_fields(
@@ -153,14 +167,14 @@ def render_exit(
     elif how in (Exit.TIMEOUT, Exit.LOST) and counts_oom:
         cause += ", not by the kernel's OOM killer"
     if last is None:
-        return f"worker {pid} {cause}"
+        return f"{PREFIX}worker {pid} {cause}"
     sizes = {"uss": last.uss_bytes, "boot_uss": last.boot_uss_bytes, "pss": last.pss_bytes}
-    return f"worker {pid} {cause}: age={last.age_seconds:.0f}s {pairs(sizes)}"
+    return f"{PREFIX}worker {pid} {cause}: age={last.age_seconds:.0f}s {pairs(sizes)}"
 
 
 def _worker(worker: WorkerSample) -> str:
     if worker.boot_uss_bytes is None:
-        return f"{worker.pid}=booting"
+        return f"{worker.pid}={worker.state}({in_mib(worker.uss_bytes)})"
     growth = (worker.uss_bytes - worker.boot_uss_bytes) / MIB
     helpers = ""
     if worker.helpers:

@@ -68,7 +68,7 @@ def render_oom(pid: int, last: WorkerSample | None, kill: OomKill) -> str:
         what = "was probably killed by the kernel's OOM killer"
     elif kill.while_ending:
         what = "was killed by the kernel's OOM killer while it ended"
-    return f"worker {pid} {what}: {', '.join(facts)}"
+    return f"{PREFIX}worker {pid} {what}: {', '.join(facts)}"
 
 
 def shared_memory(shared_bytes: int) -> str:

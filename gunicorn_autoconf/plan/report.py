@@ -25,55 +25,73 @@ class Line(NamedTuple):
 
 
 def render_verdict(machine: Machine, declaration: Declaration, plan: Plan) -> str:
-    """Return the plan in one line: what serves, and the facts that decide it."""
+    """Return the plan in one phrase: what serves, and the facts that decide it."""
     settings, sources, memory = plan.settings, declaration.sources, plan.memory
     class_text = value_text("worker_class", settings["worker_class"]).rpartition(".")[2]
     threads = settings["threads"]
+    declared = f" ({sources['workload']})" if "workload" in sources else ""
     facts = (
         plural(declaration.cpus or machine.cpu.cores, "core"),
         format_bytes(memory.limit_bytes) if memory else "memory unknown",
         plan.interface.value.upper(),
-        f"{plan.workload.value} ({sources.get('workload', 'not declared')})",
+        f"workload {plan.workload.value}{declared}",
     )
     workers = plural(settings["workers"], f"{class_text} worker")
     return f"{workers}{f' x {threads} threads' if threads > 1 else ''}: {', '.join(facts)}"
+
+
+def verdict_line(machine: Machine, declaration: Declaration, plan: Plan) -> Line:
+    """Return the first line of the log."""
+    fields: dict[str, object] = {
+        "cores": declaration.cpus or machine.cpu.cores,
+        "memory_limit_bytes": plan.memory.limit_bytes if plan.memory else None,
+        "workload": plan.workload.value,
+        "interface": plan.interface.value,
+    }
+    return Line(f"{NAME}: plan: {render_verdict(machine, declaration, plan)}", "plan", fields)
 
 
 def render_table(
     machine: Machine, declaration: Declaration, plan: Plan, loop_and_parser: str | None = None
 ) -> list[Line]:
     """
-    Return the start-up log: one line on what was found, one for each planned setting.
+    Return a line on where the facts come from, and one for each setting with its reason.
 
     *loop_and_parser* are those of uvicorn, if it serves the requests.
     """
-    cores, sources, memory = declaration.cpus or machine.cpu.cores, declaration.sources, plan.memory
-    found = (
-        f"{plural(cores, 'core')} ({sources.get('cpus', machine.cpu.origin.path)})",
-        f"{format_bytes(memory.limit_bytes)} ({memory.source})" if memory else "memory unknown",
-        f"workload {plan.workload.value} ({sources.get('workload', 'not declared')})",
-        interface_text(plan),
+    memory, cpus = plan.memory, declaration.sources.get("cpus", machine.cpu.origin.path)
+    sources = {"cores": cpus, "memory": memory.source if memory else "unknown"}
+    found = "; ".join(
+        f"{what} from {where}"
+        for what, where in (
+            *sources.items(),
+            (plan.interface.value.upper(), plan.interface_evidence),
+        )
     )
-    fields: dict[str, object] = {
-        "cores": cores,
-        "memory_limit_bytes": memory.limit_bytes if memory else None,
-        "workload": plan.workload.value,
-        "interface": plan.interface.value,
-    }
-    lines = [Line(f"{NAME}: {'; '.join(found)}", "plan", fields), *_setting_lines(plan)]
+    lines = [Line(f"{NAME}:   {found}", "sources", dict(sources)), *_setting_lines(plan)]
     if loop_and_parser:
-        text = f"  event loop and HTTP parser of uvicorn: {loop_and_parser}"
+        text = f"{NAME}:   event loop and HTTP parser of uvicorn: {loop_and_parser}"
         lines.append(Line(text, "uvicorn", {"loop_and_parser": loop_and_parser}))
     return lines
 
 
 def render_final(plan: Plan, values: Mapping[str, Any]) -> str:
     """Return one line with the *values* in force and what overrode the plan."""
-    parts = []
-    for name in PLANNED_SETTINGS:
-        value = value_text(name, values[name])
-        parts.append(f"{name}={value}{_override(plan, name, values[name])}")
+    parts = [
+        f"{name}={value_text(name, values[name])}{_override(plan, name, values[name])}"
+        for name in PLANNED_SETTINGS
+    ]
     return f"{NAME}: running with {' '.join(parts)}"
+
+
+def render_overridden(plan: Plan, values: Mapping[str, Any]) -> str | None:
+    """Return one line on those *values* in force that are not the plan's; None where all are."""
+    parts = [
+        f"{name}={value_text(name, values[name])}{override}"
+        for name in PLANNED_SETTINGS
+        if (override := _override(plan, name, values[name]))
+    ]
+    return f"{NAME}: set by you: {', '.join(parts)}" if parts else None
 
 
 def _override(plan: Plan, name: str, value: Any) -> str:
@@ -112,11 +130,11 @@ def _setting_lines(plan: Plan) -> Iterator[Line]:
     for name in shown:
         value = value_text(name, plan.settings[name])
         reason = describe(plan.reasons_for(name)[-1])
-        text = f"  {name:<16} {value:<{width}}  {reason}"
+        text = f"{NAME}:   {name:<16} {value:<{width}}  {reason}"
         yield Line(text, "setting", _setting_fields(name, plan.settings[name], reason))
     others = [name for name in plan.settings if name not in PLANNED_SETTINGS]
     if others:
-        text = f"  set by the environment as well: {', '.join(others)}"
+        text = f"{NAME}:   set by the environment as well: {', '.join(others)}"
         yield Line(text, "settings_of_environment", {"settings": others})
 
 

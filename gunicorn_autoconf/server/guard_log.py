@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.sample import Sample
 from gunicorn_autoconf.memory.actions import Action, Kind
-from gunicorn_autoconf.memory.lines import memory_fields, render_action, render_memory
+from gunicorn_autoconf.memory.lines import (
+    memory_fields,
+    render_action,
+    render_all_ready,
+    render_memory,
+)
 from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
 from gunicorn_autoconf.memory.throttling import render_slowdown
 from gunicorn_autoconf.units import format_bytes
@@ -45,6 +50,19 @@ class GuardLog:
     def begin_again(self) -> None:
         """Forget what a reload ends."""
         self._said.pop("stood down", None)
+
+    def ready(self, sample: Sample) -> bool:
+        """Log once that all workers are ready; return whether that has been logged."""
+        if sample.is_settled and self._is_news("ready", True):
+            log_event(
+                self._log,
+                "info",
+                "all_ready",
+                render_all_ready(sample),
+                workers=len(sample.workers),
+                pss_bytes=sum(worker.size_bytes for worker in sample.workers),
+            )
+        return "ready" in self._said
 
     def memory(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,14 @@ from gunicorn_autoconf.machine.facts import ProcessMemory
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.boot_line import render_boot
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
-from gunicorn_autoconf.plan.report import render_change, render_final, render_table, value_text
+from gunicorn_autoconf.plan.report import (
+    render_change,
+    render_final,
+    render_overridden,
+    render_table,
+    value_text,
+    verdict_line,
+)
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
@@ -121,9 +129,11 @@ class ServerHooks:
             server.halt(exit_status=REFUSED)
         final = replan(self._loaded, server, self._offered)
         state.replanned(self._loaded, final)
+        first = verdict_line(final.machine, final.declaration, final.plan)
+        log_event(server.log, "info", first.event, first.text, **first.fields)
         table = render_table(final.machine, final.declaration, final.plan, loop_and_parser(server))
         for line in table:
-            log_event(server.log, "info", line.event, line.text, **line.fields)
+            log_event(server.log, _detail_level(), line.event, line.text, **line.fields)
         for warning in final.warnings:
             log_event(server.log, "warning", "plan_warning", f"gunicorn-autoconf: {warning}")
         if leaves_conf_file_aside(server):
@@ -144,7 +154,9 @@ class ServerHooks:
         values["workers"] = server.num_workers
         running = {name: value_text(name, values[name]) for name in PLANNED_SETTINGS}
         text = render_final(state.final.plan, values)
-        log_event(server.log, "info", "running", text, settings=running)
+        log_event(server.log, _detail_level(), "running", text, settings=running)
+        if overridden := render_overridden(state.final.plan, values):
+            log_event(server.log, "info", "overridden", overridden, settings=running)
         state.start(server, functools.partial(_replaced, server))
 
     @_harmless
@@ -253,7 +265,9 @@ class ServerHooks:
             memory = read_process_memory()
             if memory is None:  # No /proc, or one that hides us.
                 worker.log.info(
-                    "worker %d %s: memory unknown (/proc unavailable)", worker.pid, what
+                    "gunicorn-autoconf: worker %d %s: memory unknown (/proc unavailable)",
+                    worker.pid,
+                    what,
                 )
                 if self._state:
                     self._state.records.ready(worker, ProcessMemory(0, None, None))
@@ -261,7 +275,8 @@ class ServerHooks:
             seconds = self._state.records.ready(worker, memory) if self._state else None
             log_event(
                 worker.log,
-                "info",
+                # Those of a start have one line together, from the arbiter.
+                "info" if self._state is None or self._state.is_complete else "debug",
                 "worker_ready" if what == "ready" else "worker_booted",
                 render_boot(worker.pid, what, seconds, memory),
                 worker=worker.pid,
@@ -274,6 +289,11 @@ class ServerHooks:
     @_harmless
     def _check_interface(self, worker: Worker) -> None:
         check_interface(worker, self._final.declaration, self._state)
+
+
+def _detail_level() -> str:
+    """The level of lines that explain: a person at a terminal reads them, a log only at debug."""
+    return "info" if sys.stderr.isatty() else "debug"
 
 
 def _replaced(server: Arbiter) -> list[str]:

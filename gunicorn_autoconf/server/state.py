@@ -185,6 +185,11 @@ class ServerState:
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the start is over: all workers have been ready, or nothing looks at them."""
+        return self.supervisor is None or self.supervisor.is_complete
+
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
         self.records.forking(worker)

@@ -104,6 +104,8 @@ class Supervisor:
         self._relatives = Relatives()
         self._held: Held | None = None
         self._failures = 0
+        self.is_complete = False
+        """Whether all workers have been ready at once since the start."""
         self.executor = executor or Executor(server, timing)
         self.memory = final().machine.memory
         self.latest: tuple[Machine, Sample] | None = None
@@ -273,6 +275,7 @@ class Supervisor:
 
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
+        self.is_complete = self._log.ready(sample)
         if self._log.memory(sample, interval_seconds, budget, beside):
             self._log_slowdown(sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)

@@ -12,9 +12,11 @@ this one, which no worker has begun.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
+from operator import gt
 from typing import NamedTuple
 
 
@@ -76,6 +78,16 @@ class Begun(NamedTuple):
 
     pid: int
     at: float
+
+
+class Counted(NamedTuple):
+    """What an arbiter and those of its workers that are gone had counted at one time."""
+
+    at: float
+    requests: int
+    in_flight: int
+    seconds: tuple[float, ...]
+    """Busy, slot and CPU seconds."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +153,42 @@ def _excuse(
 def twice(begun: Mapping[str, Sequence[Begun]]) -> dict[str, Sequence[Begun]]:
     """Return the requests that were begun more than once."""
     return {request: by for request, by in begun.items() if len(by) > 1}
+
+
+# An arbiter tells what it has counted some times a second, so not of its last moment.
+UNTOLD_SECONDS = 1.0
+
+
+def miscounted(
+    counted: Mapping[int, Sequence[Counted]],
+    attempts: Iterable[Attempt],
+    killed: Collection[int],
+    arbiter: int,
+) -> list[str]:
+    """
+    Return what is wrong with the counters.
+
+    Args:
+        counted: By each arbiter, in the order of time.
+        attempts: All requests.
+        killed: The workers of which the last requests need not be counted.
+        arbiter: The last one, which nothing is asked of any more.
+    """
+    wrong = []
+    for pid, sums in counted.items():
+        for before, now in pairwise(sums):
+            if now.requests < before.requests or any(map(gt, before.seconds, now.seconds)):
+                wrong.append(f"counters of {pid} fell: {before} to {now}")
+    if counted[arbiter][-1].in_flight:
+        wrong.append(f"still in flight: {counted[arbiter][-1].in_flight}")
+    ends = [sums[-1].at for pid, sums in counted.items() if pid != arbiter]
+    due = sum(
+        attempt.failure is None
+        and attempt.answered_by not in killed
+        and not any(abs(attempt.ended_at - end) < UNTOLD_SECONDS for end in ends)
+        for attempt in attempts
+    )
+    requests = sum(sums[-1].requests for sums in counted.values())
+    if requests < due:
+        wrong.append(f"{due} requests were answered by workers that lived on, {requests} counted")
+    return wrong

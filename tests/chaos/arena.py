@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from accounts import Begun, Loss
+from accounts import Begun, Counted, Loss
 from cgroups import Cgroup, make_cgroup
 from harness import GUNICORN_SCRIPT, Launcher, Server, children, wait_until
 from namespaces import may_unshare
@@ -64,6 +64,22 @@ CONF = """
             worker.accept = accept_one
 
     post_worker_init = compose(post_worker_init, let_requests_hold_accept)
+
+    def note_counters(server):
+        import threading, time
+        import served
+        from gunicorn_autoconf.server.state import state_of
+
+        def run():
+            while True:
+                total = state_of(server).records.total(server.WORKERS)
+                served.note("counters", total.requests, total.in_flight, total.busy_seconds,
+                            total.slot_seconds, total.cpu_seconds)
+                time.sleep(0.2)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    when_ready = compose(when_ready, note_counters)
 """
 
 
@@ -239,6 +255,15 @@ class Arena:
         by: dict[str, list[Begun]] = defaultdict(list)
         for note in self.notes("begin"):
             by[note.words[0]].append(Begun(note.pid, note.at))
+        return by
+
+    def counted(self) -> dict[int, list[Counted]]:
+        """Return what each arbiter has counted, in the order of time."""
+        by: dict[int, list[Counted]] = defaultdict(list)
+        for note in self.notes("counters"):
+            requests, in_flight, *seconds = note.words
+            found = Counted(note.at, int(requests), int(in_flight), tuple(map(float, seconds)))
+            by[note.pid].append(found)
         return by
 
     # Memory and temporary files

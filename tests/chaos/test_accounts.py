@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from accounts import Accounts, Attempt, Begun, Loss, account, twice
+from accounts import Accounts, Attempt, Begun, Counted, Loss, account, miscounted, twice
 
 RESET = "ConnectionResetError()"
 
@@ -143,3 +143,35 @@ def test_begun_twice() -> None:
     assert twice({"r1": [Begun(7, 1.0)], "r2": [Begun(7, 1.0), Begun(8, 2.0)]}) == {
         "r2": [Begun(7, 1.0), Begun(8, 2.0)]
     }
+
+
+def answered(at: float, by: int) -> Attempt:
+    return attempt(ended_at=at, answered_by=by, failure=None)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "attempts", "wrong"),
+    [
+        ((1, 0, 0.5), (2, 0, 0.75), [answered(9, 7), answered(9.5, 7)], []),
+        ((1, 0, 0.5), (2, 1, 0.75), [], ["still in flight: 1"]),
+        ((2, 0, 0.5), (1, 0, 0.5), [], ["counters of 1 fell"]),
+        ((2, 0, 0.5), (2, 0, 0.25), [], ["counters of 1 fell"]),
+        ((0, 0, 0.0), (0, 0, 0.0), [answered(9, 8)], []),  # By a worker that was killed.
+        ((0, 0, 0.0), (0, 0, 0.0), [answered(9, 7)], ["1 requests were answered"]),
+    ],
+)
+def test_what_is_wrong_with_counters(
+    first: tuple[int, int, float],
+    last: tuple[int, int, float],
+    attempts: list[Attempt],
+    wrong: list[str],
+) -> None:
+    counted = [Counted(at, *sums[:2], sums[2:]) for at, sums in ((1.0, first), (10.0, last))]
+    found = miscounted({1: counted}, attempts, {8}, arbiter=1)
+    assert [text[: len(begin)] for text, begin in zip(found, wrong, strict=True)] == wrong
+
+
+def test_answers_at_the_end_of_an_arbiter_need_not_be_counted() -> None:
+    old, new = [Counted(10.0, 0, 0, (0.0,))], [Counted(20.0, 1, 0, (0.5,))]
+    attempts = [answered(10.5, 7), answered(15, 9)]
+    assert miscounted({1: old, 2: new}, attempts, set(), arbiter=2) == []

@@ -6,14 +6,15 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from accounts import account, twice
+from accounts import account, miscounted, twice
 from arena import Arena, memory_cgroup
 from campaign import Campaign
 from columns import render_columns
-from harness import Launcher
+from harness import Launcher, wait_until
 from invariants import growth, mistakes
 from load import Load
 from summary import Summary, tell
@@ -61,6 +62,7 @@ def test_server_lives_through_everything(arena: Arena, request: pytest.FixtureRe
     wrong = [*campaign.violations, *mistakes(arena), *growth(campaign.calms)]
     wrong += [f"begun twice: {request}: {by}" for request, by in twice(arena.begun()).items()]
     wrong += stories(campaign, summary)
+    wrong += counters(campaign)
     if wrong:
         again = f"again: pytest tests/chaos -k {summary.worker_class} --chaos-seed {seed}"
         pytest.fail("\n".join([*wrong, f"{again} --chaos-seconds {seconds:g}"]), pytrace=False)
@@ -90,6 +92,20 @@ def show(summary: Summary, request: pytest.FixtureRequest) -> None:
         table = render_columns([summary.rows()])
         path.with_suffix(".md").write_text(f"{table}\n", encoding="utf-8")
         path.with_suffix(".json").write_text(summary.as_json(), encoding="utf-8")
+
+
+def counters(campaign: Campaign) -> list[str]:
+    """Return what is wrong with the counters, once nothing is asked of the server any more."""
+    arena = campaign.arena
+    mark = time.monotonic()
+
+    def is_idle() -> bool:
+        last = arena.counted()[arena.server.pid][-1]
+        return last.at > mark and not last.in_flight
+
+    with suppress(pytest.fail.Exception):  # What is wrong is told below.
+        wait_until(is_idle, "the last arbiter has counted, and nothing is in flight")
+    return miscounted(arena.counted(), campaign.load.attempts, arena.killed(), arena.server.pid)
 
 
 def stories(campaign: Campaign, summary: Summary) -> list[str]:

@@ -66,7 +66,7 @@ def test_text() -> None:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[:3] == [
-        "3 sync workers: 2 cores, 1 GiB, WSGI, auto (not declared)",
+        "3 sync workers: 2 cores, 1 GiB, WSGI, workload auto",
         "",
         "Machine",
     ]
@@ -361,7 +361,7 @@ def test_short() -> None:
     assert result.exit_code == 0
     verdict, *problems = result.output.splitlines()
     assert verdict == (
-        "3 UvicornWorker workers x 100 threads: 2 cores, 1 GiB, ASGI, io (--workload)"
+        "3 UvicornWorker workers x 100 threads: 2 cores, 1 GiB, ASGI, workload io (--workload)"
     )
     assert problems[0].startswith("  - GUNICORN_WOKRERS")
 

@@ -68,7 +68,7 @@ def test_of_a_pod() -> None:
     shown = explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"], advice=advice)
     assert shown == (
         """\
-4 gthread workers x 100 threads: 1.5 cores, 600 MiB, WSGI, io
+4 gthread workers x 100 threads: 1.5 cores, 600 MiB, WSGI, workload io
 (GUNICORN_WORKLOAD)
 
 Machine
@@ -143,7 +143,7 @@ def test_of_a_machine_of_which_little_is_known() -> None:
     shown = explanation(machine(1, supply=memory(None)), {}, app=None)
     assert shown.startswith(
         """\
-3 sync workers: 1 core, memory unknown, WSGI, auto (not declared)
+3 sync workers: 1 core, memory unknown, WSGI, workload auto
 
 Machine
   affinity   1 core       os.sched_getaffinity: 1

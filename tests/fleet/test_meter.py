@@ -30,14 +30,64 @@ class Clock:
         return self.now
 
 
-class Scene:
-    """One worker's slot, and a clock that both sides look at."""
+class Handled:
+    """Requests that run until they are told to end, each in a thread."""
 
-    def __init__(self, *, threaded: bool = False) -> None:
+    def __init__(self, meter: Meter) -> None:
+        self._handle = meter.handler()(self._wait)
+        self._running: list[tuple[threading.Thread, threading.Event]] = []
+
+    def _wait(self, begun: threading.Event, end: threading.Event) -> None:
+        begun.set()
+        end.wait()
+
+    def enter(self) -> None:
+        begun, end = threading.Event(), threading.Event()
+        thread = threading.Thread(target=self._handle, args=(begun, end))
+        thread.start()
+        begun.wait()
+        self._running.append((thread, end))
+
+    def leave(self) -> None:
+        thread, end = self._running.pop(0)
+        end.set()
+        thread.join()
+
+
+class Suspended:
+    """Calls of an ASGI application that go on when they are told to."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._call = meter.calls(self._app, self._app)
+        self._running: list[Coroutine[Any, Any, Any]] = []
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        await Pause()
+
+    def enter(self) -> None:
+        call: Any = self._call({"type": "http"}, None, None)
+        call.send(None)
+        self._running.append(call)
+
+    def leave(self) -> None:
+        with pytest.raises(StopIteration):
+            self._running.pop(0).send(None)
+
+
+class Pause:
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+class Scene:
+    """One worker's slot, its requests, and a clock that both sides look at."""
+
+    def __init__(self, kind: type[Handled | Suspended] = Suspended) -> None:
         self.clock = Clock()
         self.numbers = SharedPage(1).doubles(0, Region.COUNTERS)
         self.meter = Meter(self.numbers, clock=self.clock)
-        self.enter, self.leave = self.meter.edges(threaded=threaded)
+        requests = kind(self.meter)
+        self.enter, self.leave = requests.enter, requests.leave
 
     def read(self) -> Counters:
         counters = parse_counters(self.numbers.tolist(), self.clock.now)
@@ -45,9 +95,9 @@ class Scene:
         return counters
 
 
-@pytest.fixture(params=[False, True], ids=["one thread", "threads"])
+@pytest.fixture(params=[Handled, Suspended])
 def scene(request: pytest.FixtureRequest) -> Scene:
-    return Scene(threaded=request.param)
+    return Scene(request.param)
 
 
 def test_worker_that_has_not_begun_to_count() -> None:
@@ -130,7 +180,7 @@ def test_slot_seconds_are_the_requests_times(
             began.append(scene.clock.now)
             scene.enter()
         elif began:
-            expected_seconds += scene.clock.now - began.pop()
+            expected_seconds += scene.clock.now - began.pop(0)
             scene.leave()
     running_seconds = sum(scene.clock.now - each for each in began)
     counters = scene.read()
@@ -150,33 +200,10 @@ class Watched:
         self.read()
 
 
-class Suspended:
-    """An ASGI application that goes on when it is told to."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.call = meter.calls(self._app, self._app)
-        self.running: list[Coroutine[Any, Any, Any]] = []
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        await Pause()
-
-    def enter(self) -> None:
-        call: Any = self.call({"type": "http"}, None, None)
-        call.send(None)
-        self.running.append(call)
-
-    def leave(self) -> None:
-        with pytest.raises(StopIteration):
-            self.running.pop(0).send(None)
-
-
-class Pause:
-    def __await__(self) -> Generator[None]:
-        yield
-
-
-@pytest.mark.parametrize("way", ["edges", "calls"])
-def test_reader_in_the_middle_of_a_change_never_sees_too_much(way: str) -> None:
+@pytest.mark.parametrize("kind", [Handled, Suspended])
+def test_reader_in_the_middle_of_a_change_never_sees_too_much(
+    kind: type[Handled | Suspended],
+) -> None:
     """Neither does the arbiter, where a worker is killed there."""
     clock, seen = Clock(), list[Counters]()
     numbers = SharedPage(1).doubles(0, Region.COUNTERS)
@@ -186,12 +213,8 @@ def test_reader_in_the_middle_of_a_change_never_sees_too_much(way: str) -> None:
         assert counters is not None
         seen.append(counters)
 
-    meter = Meter(Watched(numbers, read), clock=clock)  # type: ignore[arg-type]
-    if way == "calls":
-        app = Suspended(meter)
-        enter, leave = app.enter, app.leave
-    else:
-        enter, leave = meter.edges(threaded=False)
+    requests = kind(Meter(Watched(numbers, read), clock=clock))  # type: ignore[arg-type]
+    enter, leave = requests.enter, requests.leave
     slot_seconds = busy_seconds = running = 0
     for step in (enter, enter, leave, enter, leave, leave) * 5:
         clock.now += 4
@@ -258,15 +281,14 @@ def test_threads_lose_nothing() -> None:
     clock = Clock()
     numbers = SharedPage(1).doubles(0, Region.COUNTERS)
     yielding = Watched(numbers, lambda: time.sleep(1e-5))
-    enter, leave = Meter(yielding, clock=clock).edges(threaded=True)  # type: ignore[arg-type]
+    handle = Meter(yielding, clock=clock).handler()(lambda: None)  # type: ignore[arg-type]
 
     together = threading.Barrier(4)
 
     def serve() -> None:
         together.wait()
         for _ in range(100):
-            enter()
-            leave()
+            handle()
 
     threads = [threading.Thread(target=serve) for _ in range(4)]
     for thread in threads:

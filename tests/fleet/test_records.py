@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -235,7 +236,14 @@ class Counted:
         numbers = records.doubles(self.worker, Region.COUNTERS)
         assert numbers is not None
         self.meter = Meter(numbers, clock=clock.monotonic)
-        self.enter, self.leave = self.meter.edges(threaded=False)
+        # As uvicorn does with the task of a request.
+        self.tasks = self.meter.tasks()
+
+    def enter(self) -> None:
+        self.tasks.add(Mock())
+
+    def leave(self) -> None:
+        self.tasks.discard(next(iter(self.tasks)))
 
     def serve(self, times: int) -> None:
         for _ in range(times):
@@ -251,6 +259,7 @@ class TestCounters:
         """What /proc has of each pid."""
         seconds: dict[int, float] = {}
         monkeypatch.setattr(records_module, "read_cpu_seconds", seconds.get)
+        monkeypatch.setattr(records_module, "read_reaped_cpu_seconds", lambda: seconds.get(0, 0.0))
         return seconds
 
     def test_each_worker(self, clock: Clock, cpu: dict[int, float]) -> None:
@@ -288,6 +297,33 @@ class TestCounters:
         records.ended(eleven.worker)
 
         assert records.total(both) == replace(expected, in_flight=0)
+
+    @pytest.mark.parametrize(
+        ("reaped_seconds", "expected"),
+        [
+            (3.75, 3.75),  # A quarter of a second since it was read.
+            (0.0, 3.5),  # The kernel does not tell.
+            (500.0, 7.5),  # Two cores for two seconds: the rest were processes of its own.
+        ],
+    )
+    def test_cpu_time_until_a_worker_was_killed(
+        self,
+        clock: Clock,
+        cpu: dict[int, float],
+        monkeypatch: pytest.MonkeyPatch,
+        reaped_seconds: float,
+        expected: float,
+    ) -> None:
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+        records = WorkerRecords()
+        eleven = Counted(records, 11, clock)
+        cpu[11] = 3.5
+        assert records.total({11: eleven.worker}).cpu_seconds == 3.5
+        clock.now += 2
+        cpu[0] = reaped_seconds
+        del cpu[11]
+        records.ended(eleven.worker)
+        assert records.total({}).cpu_seconds == expected
 
     def test_slot_is_used_again(
         self, clock: Clock, cpu: dict[int, float], monkeypatch: pytest.MonkeyPatch

@@ -91,6 +91,23 @@ def test_line_without_a_request() -> None:
             | {"has_loop": True},
             Bound.LOOP,
         ),
+        # Something blocks the loops without computing; and the same half of the time.
+        (
+            {"rate": 50, "request": 0.1, "computing": 0.0002, "slots": None, "has_loop": True}
+            | {"loop": 0.98},
+            Bound.LOOP,
+        ),
+        (
+            {"rate": 25, "request": 0.1, "computing": 0.0002, "slots": None, "has_loop": True}
+            | {"loop": 0.5},
+            Bound.NOTHING,
+        ),
+        # Calls wait for a thread of a pool.
+        (
+            {"rate": 794, "request": 0.25, "computing": 0.0006, "slots": None, "has_loop": True}
+            | {"workers": 2, "pool": 0.97},
+            Bound.SLOTS,
+        ),
         (
             {"rate": 1900, "request": 0.1, "computing": 0.0003, "workers": 3, "slots": 100},
             Bound.NOTHING,

@@ -269,7 +269,7 @@ def test_observes() -> None:
     fleet = Fleet([plateau(40, 60)], workers=3, environ={"GUNICORN_MEMORY_GUARD": "observe"})
     fleet.run(60)
     assert fleet.story == []
-    assert fleet.arbiter.log.lines == [
+    assert fleet.arbiter.log.later == [
         "gunicorn-autoconf: guard would grow by 3: workers need up to 72.3 MiB, the plan is 9"
     ]
 
@@ -618,7 +618,7 @@ class TestOperator:
         fleet.run(10 * MINUTES, at={1: lambda: fleet.arbiter.queue.append(SIGTTIN)})
         assert set(fleet.story) == {"recycle 12"}
         assert fleet.last_count == 4
-        assert fleet.arbiter.log.lines[0] == (
+        assert fleet.arbiter.log.later[0] == (
             "gunicorn-autoconf: an operator set the count to 4; it stays so until a reload"
         )
 

@@ -50,14 +50,19 @@ def budget() -> MemoryBudget:
             "booted",
             1.234,
             ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB + 500_000),
-            "worker 41 booted in 1.23 s: rss=80.0MiB pss=60.0MiB uss=50.5MiB",
+            "gunicorn-autoconf: worker 41 booted in 1.23 s: rss=80.0MiB pss=60.0MiB uss=50.5MiB",
         ),
-        ("ready", 6.2, ProcessMemory(80 * MIB), "worker 41 ready in 6.20 s: rss=80.0MiB"),
+        (
+            "ready",
+            6.2,
+            ProcessMemory(80 * MIB),
+            "gunicorn-autoconf: worker 41 ready in 6.20 s: rss=80.0MiB",
+        ),
         (
             "booted",
             None,
             ProcessMemory(80 * MIB, None, 50 * MIB),
-            "worker 41 booted: rss=80.0MiB uss=50.0MiB",
+            "gunicorn-autoconf: worker 41 booted: rss=80.0MiB uss=50.0MiB",
         ),
     ],
 )
@@ -68,7 +73,7 @@ def test_boot(what: str, seconds: float | None, used: ProcessMemory, line: str) 
 def test_all_workers() -> None:
     assert render_memory(SAMPLE, budget()) == (
         "gunicorn-autoconf: memory workers=3 pss=135.1MiB budget=396.8MiB headroom=200.0MiB "
-        "limit=512.0MiB 41=61.0MiB(+21.0) 42=38.0MiB(-2.0) 43=booting"
+        "limit=512.0MiB 41=61.0MiB(+21.0) 42=38.0MiB(-2.0) 43=booting(12.0MiB)"
     )
 
 
@@ -122,12 +127,15 @@ def test_action(action: Action, line: str) -> None:
 @pytest.mark.parametrize(
     ("last", "line"),
     [
-        (None, "worker 41 exited"),
+        (None, "gunicorn-autoconf: worker 41 exited"),
         (
             SAMPLE.workers[0],
-            "worker 41 exited: age=600s uss=61.0MiB boot_uss=40.0MiB pss=70.0MiB",
+            (
+                "gunicorn-autoconf: worker 41 exited: "
+                "age=600s uss=61.0MiB boot_uss=40.0MiB pss=70.0MiB"
+            ),
         ),
-        (SAMPLE.workers[2], "worker 41 exited: age=1s uss=12.0MiB pss=20.0MiB"),
+        (SAMPLE.workers[2], "gunicorn-autoconf: worker 41 exited: age=1s uss=12.0MiB pss=20.0MiB"),
     ],
 )
 def test_exit(last: WorkerSample | None, line: str) -> None:

@@ -20,7 +20,7 @@ GIB = 1024 * MIB
 LARGE = WorkerSample(41, 600.0, 61 * MIB, 70 * MIB, 40 * MIB)
 YOUNG = WorkerSample(43, 1.0, 12 * MIB, 20 * MIB)
 APP = "/sys/fs/cgroup/app"
-KILLED = "worker 41 was killed by the kernel's OOM killer"
+KILLED = "gunicorn-autoconf: worker 41 was killed by the kernel's OOM killer"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,8 @@ KILLED = "worker 41 was killed by the kernel's OOM killer"
             None,
             OomKill(2, "/sys/fs/cgroup", 512 * MIB, shared_counter="/sys/fs/cgroup"),
             (
-                "worker 41 was probably killed by the kernel's OOM killer: limit 512 MiB at "
+                "gunicorn-autoconf: worker 41 was probably killed by the kernel's OOM killer: "
+                "limit 512 MiB at "
                 "/sys/fs/cgroup, 2 workers, the count of kills at /sys/fs/cgroup is shared with "
                 "others"
             ),

@@ -778,7 +778,9 @@ class TestExplicitCount:
         """Gunicorn takes it as an option; as a variable it is refused."""
         planned = plan_for({"GUNICORN_MAX_CONCURRENCY": "4"}, argv=["gunicorn", "-w", "0"])
         assert planned.settings["workers"] == 0
-        assert planned.warnings == ()
+        assert planned.warnings == (
+            "workers = 0 (--workers): no request is answered; set at least 1",
+        )
 
 
 class TestExplicitClass:

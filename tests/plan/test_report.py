@@ -19,7 +19,9 @@ from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.report import (
     render_change,
     render_final,
+    render_overridden,
     render_table,
+    verdict_line,
 )
 from gunicorn_autoconf.plan.steps import plan
 
@@ -47,7 +49,8 @@ DEFAULTS = {
 def table(on: Machine, environ: Mapping[str, str], argv: Sequence[str] = ()) -> str:
     declaration = declare(environ, argv)
     planned = plan(on, declaration, application=WSGI)
-    return "\n".join(line.text for line in render_table(on, declaration, planned))
+    first = verdict_line(on, declaration, planned)
+    return "\n".join(line.text for line in (first, *render_table(on, declaration, planned)))
 
 
 def explanation(
@@ -73,41 +76,43 @@ class TestTable:
         environ = {"GUNICORN_WORKLOAD": "io", "WEB_CONCURRENCY": "3", "GUNICORN_TIMEOUT": "10"}
         assert table(POD, environ, ["gunicorn", "--workers", "4", "app:app"]) == (
             """\
-gunicorn-autoconf: 1.5 cores (/sys/fs/cgroup/kubepods/pod1/app/cpu.max); \
-1 GiB (/sys/fs/cgroup/kubepods/pod1/app/memory.max); \
-workload io (GUNICORN_WORKLOAD); WSGI (app.wsgi calls get_wsgi_application())
-  worker_class     gthread   io, WSGI: waiting costs a thread, not a process
-  workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
-  threads          100       io: each made only when a request has to wait for one
-  timeout          10        set by GUNICORN_TIMEOUT
-  graceful_timeout 8         timeout - 2: most draining workers send no heartbeat, \
-timeout = 10 (GUNICORN_TIMEOUT)
-  keepalive        65        longer than the 60 s idle timeout of load balancers
-  worker_tmp_dir   /dev/shm  a tmpfs: heartbeats never wait for a disk (/dev/shm)"""
+gunicorn-autoconf: plan: 4 gthread workers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
+(GUNICORN_WORKLOAD)
+gunicorn-autoconf:   cores from /sys/fs/cgroup/kubepods/pod1/app/cpu.max; \
+memory from /sys/fs/cgroup/kubepods/pod1/app/memory.max; \
+WSGI from app.wsgi calls get_wsgi_application()
+gunicorn-autoconf:   worker_class     gthread   io, WSGI: waiting costs a thread, not a process
+gunicorn-autoconf:   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
+gunicorn-autoconf:   threads          100       io: each made only when a request has to wait for \
+one
+gunicorn-autoconf:   timeout          10        set by GUNICORN_TIMEOUT
+gunicorn-autoconf:   graceful_timeout 8         timeout - 2: most draining workers send no \
+heartbeat, timeout = 10 (GUNICORN_TIMEOUT)
+gunicorn-autoconf:   keepalive        65        longer than the 60 s idle timeout of load balancers
+gunicorn-autoconf:   worker_tmp_dir   /dev/shm  a tmpfs: heartbeats never wait for a disk \
+(/dev/shm)"""
         )
 
     def test_of_a_host_where_nothing_is_declared(self) -> None:
         head, *_ = table(machine(1), {}).splitlines()
         assert head == (
-            "gunicorn-autoconf: 1 core (os.sched_getaffinity); 16 GiB (/proc/meminfo); "
-            "workload auto (not declared); WSGI (app.wsgi calls get_wsgi_application())"
+            "gunicorn-autoconf: plan: 3 sync workers: 1 core, 16 GiB, WSGI, workload auto"
         )
 
     def test_of_declared_sizes(self) -> None:
         environ = {"GUNICORN_CPUS": "500m", "GUNICORN_MEMORY": "1.5GiB"}
         head, *_ = table(POD, environ).splitlines()
-        assert head.startswith(
-            "gunicorn-autoconf: 0.5 cores (GUNICORN_CPUS); 1.5 GiB (GUNICORN_MEMORY); "
-        )
+        assert ": 0.5 cores, 1.5 GiB, WSGI, " in head
 
     def test_memory_unknown(self) -> None:
         head, *_ = table(machine(supply=memory(None)), {}).splitlines()
-        assert head.startswith("gunicorn-autoconf: 4 cores (os.sched_getaffinity); memory unknown;")
+        assert ": 4 cores, memory unknown, WSGI, " in head
 
     def test_memory_that_cut_the_count_is_shown_with_its_numbers(self) -> None:
         shown = table(machine(), {"GUNICORN_MEMORY": "1GiB"})
         assert (
-            "  workers          3     budget // worker_memory, budget = 921.6 MiB, "
+            "gunicorn-autoconf:   workers          3     budget // worker_memory, "
+            "budget = 921.6 MiB, "
             "worker_memory = 256 MiB, wanted = 9 (GUNICORN_MEMORY; a guess until measured)"
         ) in shown.splitlines()
 
@@ -115,8 +120,8 @@ timeout = 10 (GUNICORN_TIMEOUT)
         environ = {"GUNICORN_MAX_REQUESTS": "1000", "GUNICORN_RAW_ENV": "TOKEN=hunter2"}
         shown = table(machine(), environ)
         (line,) = (row for row in shown.splitlines() if "as well" in row)
-        assert line.startswith("  set by the environment as well: ")
-        assert set(line.partition(": ")[2].split(", ")) == {"max_requests", "raw_env"}
+        assert line.startswith("gunicorn-autoconf:   set by the environment as well: ")
+        assert set(line.partition("as well: ")[2].split(", ")) == {"max_requests", "raw_env"}
 
 
 class TestFinal:
@@ -144,11 +149,19 @@ class TestFinal:
         shown = render_final(planned, DEFAULTS | planned.settings)
         assert " workers=7 (--workers over planned=9, WEB_CONCURRENCY=3) " in shown
         assert " timeout=90 (GUNICORN_TIMEOUT) " in shown
+        assert render_overridden(planned, DEFAULTS | planned.settings) == (
+            "gunicorn-autoconf: set by you: workers=7 (--workers over planned=9, "
+            "WEB_CONCURRENCY=3), timeout=90 (GUNICORN_TIMEOUT)"
+        )
 
     def test_changed_since(self) -> None:
         values = DEFAULTS | plan_for({}).settings | {"workers": 2}
         shown = render_final(plan_for({}), values)
         assert " workers=2 (changed after planning 9) " in shown
+
+    def test_nothing_is_said_of_a_plan_that_holds(self) -> None:
+        planned = plan_for({})
+        assert render_overridden(planned, DEFAULTS | planned.settings) is None
 
 
 class TestChange:
@@ -328,7 +341,8 @@ def test_a_worker_class_is_shown_by_its_dotted_name() -> None:
     shown = to_json(machine(), declaration, planned, None, ())
     assert shown["plan"]["settings"]["worker_class"] == "test_report.Worker"
     assert any(
-        line.text.split() == ["worker_class", "test_report.Worker", "set", "by", "gunicorn.conf.py"]
+        line.text.split()[1:]
+        == ["worker_class", "test_report.Worker", "set", "by", "gunicorn.conf.py"]
         for line in render_table(machine(), declaration, planned)
     )
     assert "worker_class = test_report.Worker (gunicorn.conf.py)" in render_explanation(

@@ -131,7 +131,7 @@ def test_no_proc(launcher: Launcher) -> None:
     assert "gunicorn_requests_total 0.0" in get(published(server), "/metrics").body
 
     assert server.get("/").status == 200
-    assert len(server.lines("memory unknown;")) == 1
+    assert len(server.lines("plan: .*, memory unknown, ")) == 1
     assert len(server.lines(r"WARNING\].*'/proc/meminfo'")) == 1
     assert len(server.lines(r"worker \d+ booted: memory unknown")) == 2
     assert server.mistakes() == []

@@ -90,7 +90,7 @@ def test_a_launcher_of_another_name(folder: Launcher) -> None:
     server = folder.start(*MODULE_DOOR, "-w", "3", "asgiapp:app", program=program, **COUNT)
 
     assert_three_of_the_operators(server, "--workers")
-    assert "ASGI (async def app" in server.log
+    assert "ASGI from async def app" in server.log
 
 
 def test_an_application_with_options(folder: Launcher) -> None:

@@ -309,7 +309,7 @@ def test_worker_that_has_just_been_forked_ends_when_it_is_told_to(
     os.kill(first, number)
     server.wait_for_workers(1, replacing={first})
     # As one that was told to, not as one that was killed.
-    server.wait_for(rf"\[INFO\] worker {first} exited: age=")
+    server.wait_for(rf"\[INFO\] gunicorn-autoconf: worker {first} exited: age=")
     assert not server.lines(rf"pid:{first}\) was sent")
 
 

@@ -59,13 +59,12 @@ class Scene:
         self.records.forking(worker)
         self.server.WORKERS[pid] = worker
 
-    def begin(self, pid: int, requests: int) -> None:
-        """Let a worker count requests that go on."""
-        numbers = self.records.meter(self.server.WORKERS[pid])
-        assert numbers
-        enter, _ = numbers.edges(threaded=False)
-        for _ in range(requests):
-            enter()
+    def begin(self, pid: int, open_ones: int) -> None:
+        """Let a worker count so many WebSockets, which are in flight as requests are."""
+        meter = self.records.meter(self.server.WORKERS[pid])
+        assert meter
+        meter.handler()
+        meter.websocket(open_ones)
 
     def end(self, pid: int) -> None:
         """Let a worker stamp that it ends."""

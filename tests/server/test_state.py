@@ -19,7 +19,7 @@ from gunicorn_autoconf.server.state import ServerState
 
 MEMORY = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
 APP = "/sys/fs/cgroup/app"
-ODD = "worker 11 ended without its exit hooks"
+ODD = "gunicorn-autoconf: worker 11 ended without its exit hooks"
 
 
 class Scene:
@@ -89,13 +89,13 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_orderly_end(scene: Scene) -> None:
-    assert scene.end(reports=True).startswith("worker 11 exited: ")
+    assert scene.end(reports=True).startswith("gunicorn-autoconf: worker 11 exited: ")
 
 
 def test_oom_kill(scene: Scene) -> None:
     scene.kill(1)
     assert scene.end() == (
-        "worker 11 was killed by the kernel's OOM killer: "
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer: "
         "limit 512 MiB at /sys/fs/cgroup/app, 2 workers"
     )
 
@@ -147,7 +147,7 @@ def test_killed_while_it_ended(scene: Scene) -> None:
     scene.supervise(retired=True)
     scene.kill(1)
     assert scene.reap_workers(11, signal.SIGKILL, reports=True) == (
-        "worker 11 was killed by the kernel's OOM killer while it ended: "
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer while it ended: "
         "limit 512 MiB at /sys/fs/cgroup/app, 2 workers, it used 50 MiB (50 MiB at boot) when "
         "last seen"
     )
@@ -166,9 +166,11 @@ def test_orderly_end_after_a_kill_of_another_process(scene: Scene, retired: bool
     scene.supervise(retired=retired)
     scene.kill(1)
     cause = "was retired by the memory guard" if retired else "exited"
-    assert scene.end(reports=True).startswith(f"worker 11 {cause}: ")
+    assert scene.end(reports=True).startswith(f"gunicorn-autoconf: worker 11 {cause}: ")
     scene.state.ended(scene.server, scene.boot(12), reports_end=True)
-    assert scene.log.lines[-1].startswith("worker 12 was killed by the kernel's OOM killer: ")
+    assert scene.log.lines[-1].startswith(
+        "gunicorn-autoconf: worker 12 was killed by the kernel's OOM killer: "
+    )
 
 
 def test_one_of_many_kills_has_no_line_of_its_own(scene: Scene) -> None:
@@ -176,7 +178,9 @@ def test_one_of_many_kills_has_no_line_of_its_own(scene: Scene) -> None:
     scene.told = [False]
     scene.kill(1)
     scene.log.error = None  # type: ignore[method-assign, assignment]
-    assert scene.end().startswith("worker 11 was killed by the kernel's OOM killer: ")
+    assert scene.end().startswith(
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer: "
+    )
 
 
 def test_counter_that_is_shared(tmp_path: Path) -> None:
@@ -188,14 +192,17 @@ def test_counter_that_is_shared(tmp_path: Path) -> None:
     server: Any = SimpleNamespace(log=log, WORKERS={})
     state.ended(server, worker, reports_end=True)
     (line,) = log.lines
-    assert line.startswith("worker 11 was probably killed by the kernel's OOM killer: ")
+    assert line.startswith(
+        "gunicorn-autoconf: worker 11 was probably killed by the kernel's OOM killer: "
+    )
     assert line.endswith("the count of kills at /sys/fs/cgroup is shared with others")
 
 
 def test_timeout(scene: Scene) -> None:
     scene.worker.aborted = True
     assert scene.end() == (
-        "worker 11 was killed by Gunicorn after timeout, not by the kernel's OOM killer"
+        "gunicorn-autoconf: worker 11 was killed by Gunicorn after timeout, "
+        "not by the kernel's OOM killer"
     )
 
 
@@ -209,7 +216,7 @@ def test_kill_where_the_kernel_counts_none(tmp_path: Path) -> None:
 
 
 def test_worker_that_never_tells_its_end(scene: Scene) -> None:
-    assert scene.end(reports_end=False) == "worker 11 exited"
+    assert scene.end(reports_end=False) == "gunicorn-autoconf: worker 11 exited"
 
 
 def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
@@ -230,9 +237,9 @@ def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
         if not interruption.has_come:
             break
         lines += 1
-        assert sorted(line.partition(": ")[0] for line in scene.log.lines) == [
-            "worker 11 was killed by the kernel's OOM killer",
-            "worker 12 was killed by the kernel's OOM killer",
+        assert sorted(line.rpartition(": ")[0] for line in scene.log.lines) == [
+            "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer",
+            "gunicorn-autoconf: worker 12 was killed by the kernel's OOM killer",
         ]
         assert not scene.state.oom.has_unclaimed
         assert scene.state.records._page

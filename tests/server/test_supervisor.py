@@ -32,7 +32,7 @@ class TestReplacedHooks:
         fleet = leaking(replaced=("child_exit", "on_reload")).run(88)
         assert fleet.story == []
         assert fleet.last_count == 3
-        first, second = fleet.arbiter.log.lines
+        first, second = fleet.arbiter.log.later
         assert first == (
             "gunicorn-autoconf: the guard only observes, "
             "as your own child_exit and on_reload replaced ours"
@@ -46,7 +46,7 @@ class TestReplacedHooks:
             replaced=("child_exit",),
             environ={**THREE, "GUNICORN_MEMORY_GUARD": "observe"},
         ).run(60)
-        assert fleet.arbiter.log.lines == []
+        assert fleet.arbiter.log.later == []
 
     @pytest.mark.parametrize(("replaced", "lines"), [((), 1), (("child_exit",), 0)])
     def test_oom_kills_that_nobody_could_claim_are_not_told(
@@ -92,7 +92,7 @@ def test_failure_is_told_once_and_the_next_step_follows() -> None:
     thread.start()
     wait_until(lambda: steps[0] >= 3, "a step follows")
     thread.stop()
-    assert fleet.arbiter.log.lines == [
+    assert fleet.arbiter.log.later == [
         "gunicorn-autoconf: the memory guard failed; it tries again in 0.01 s"
     ]
 

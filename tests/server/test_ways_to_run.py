@@ -87,7 +87,7 @@ def test_log_names_who_overrode_the_count(gunicorn: Launcher) -> None:
     )
 
     server.wait_for_workers(2)
-    (planned,) = server.lines(r"\]   workers ")
+    (planned,) = server.lines(r"autoconf:   workers ")
     assert re.search(r"workers +2 +set by --workers\b.*GUNICORN_WORKERS = 5", planned)
     (final,) = server.lines("running with")
     assert re.search(r"workers=2 \(--workers over [^)]*GUNICORN_WORKERS=5", final)
@@ -101,12 +101,15 @@ def test_start_up_log(gunicorn: Launcher) -> None:
     server.wait_for_workers(3)
 
     log = server.log
-    assert log.index("1 core (GUNICORN_CPUS); 2 GiB (GUNICORN_MEMORY)") < log.index("Listening at")
-    assert "workload auto (not declared)" in log
-    assert re.search(r"ASGI \(.*demo\.py.*\)", log)
+    plan = "plan: 3 UvicornWorker workers: 1 core, 2 GiB, ASGI, workload auto"
+    assert log.index(plan) < log.index("Listening at")
+    assert re.search(
+        r"cores from GUNICORN_CPUS; memory from GUNICORN_MEMORY; ASGI from .*demo\.py", log
+    )
+    server.wait_for("all 3 workers are ready: .* each at most, .* together")
     assert re.search(r"workers +3 +floor\(2 \* c\) \+ 1, c = 1 \(GUNICORN_CPUS\)", log)
     for setting in ("worker_class", "threads", "timeout", "graceful_timeout", "keepalive"):
-        assert len(server.lines(rf"\]   {setting} ")) == 1, setting
+        assert len(server.lines(rf"autoconf:   {setting} ")) == 1, setting
     (final,) = server.lines("running with")
     assert f"worker_class={UVICORN} workers=3 threads=1 timeout=60" in final
     assert log.index("Listening at") < log.index("running with") < log.index("Booting worker")
@@ -208,7 +211,7 @@ def test_preload(gunicorn: Launcher, application: str, worker_class: str, interf
 
     assert server.get().status == 200
     assert server.lines(f"Using worker: {re.escape(worker_class)}")
-    assert server.lines(rf"{interface} \(the loaded application shows it\)")
+    assert server.lines(rf"{interface} from the loaded application shows it")
 
 
 def test_preload_sees_what_the_source_hides(gunicorn: Launcher) -> None:

@@ -1,0 +1,175 @@
+"""The set of a worker's requests on uvicorn's event loop, which counts them. Reads a clock.
+
+Writes the worker's slot of the shared page.
+
+Theory of operation. uvicorn keeps the task of each request in a set, from the parsed head until it
+is done: it adds the task when it makes it and discards it in a callback. `CountedTasks` stands in
+that set's place. Most of what happens to it is done by `set` itself, as a call of a Python function
+costs a thousandth of a request. It is in one of three states, and its attribute `add` is another
+function in each:
+
+- idle, no request runs: the next one stores the time, and that one is started;
+- timed, up to `TIMED_REQUESTS` in a sample: each change first sums up the time until then;
+- sampled, more than these: `add` is that of `set`, and `discard` only counts.
+
+`_sample` runs some times a second while there are requests, and chooses between the last two. A
+busy time begins and ends exactly in all of them. What is estimated in the last is the time of
+requests beyond the first: as many as run at a sample are taken to have run in all of the busy time
+since the one before that found any. Until the next sample the page then shows as many in flight as
+there were at this one.
+
+WebSockets are in the same set by `Sockets`, which keeps them out of the sums. Only the thread of
+the event loop comes here. The stores are those of `Meter`, in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_autoconf.fleet.counters import (
+    BUSY_SECONDS,
+    CHANGED_AT_SECONDS,
+    EXTRA_SECONDS,
+    FINISHED,
+    STARTED,
+    WEBSOCKETS,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+
+Change = Callable[[Any], None]
+"""Takes a task."""
+
+# A sample takes 3 us.
+SAMPLE_SECONDS = 0.02
+# 1,000 a second. To sum up the time of one request takes 0.2 us, a hundredth of the least that a
+# request may take.
+TIMED_REQUESTS = 20
+
+
+class CountedTasks(set[Any]):
+    """
+    Stands in for uvicorn's set of tasks.
+
+    Args:
+        numbers: The region of the worker's slot.
+        clock: Seconds that the arbiter's clock shows as well.
+    """
+
+    # `add` and `discard` are those of the state.
+    __slots__ = (
+        "_busy_seconds",
+        "_changed_at",
+        "_clock",
+        "_extra_seconds",
+        "_finished",
+        "_is_sampling",
+        "_is_timed",
+        "_numbers",
+        "_sampled",
+        "_set_add",
+        "_set_discard",
+        "_sockets",
+        "_summed_seconds",
+        "add",
+        "discard",
+    )
+
+    def __init__(self, numbers: memoryview[float], clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._numbers = numbers
+        self._clock = clock
+        self._set_add: Change = super().add
+        self._set_discard: Change = super().discard
+        self._finished = self._sampled = 0.0
+        self._busy_seconds = self._summed_seconds = self._extra_seconds = 0.0
+        self._changed_at = numbers[CHANGED_AT_SECONDS] = clock()
+        self._sockets = 0
+        self._is_sampling, self._is_timed = False, True
+        self.add: Change = self._add_first
+        self.discard: Change = self._discard_timed
+
+    def _add_first(self, task: asyncio.Task[Any]) -> None:
+        self._numbers[CHANGED_AT_SECONDS] = self._changed_at = self._clock()
+        self._set_add(task)
+        self.add = self._add_timed if self._is_timed else self._set_add
+        self._numbers[STARTED] = self._finished + 1.0
+        if not self._is_sampling:
+            self._is_sampling = True
+            task.get_loop().call_later(SAMPLE_SECONDS, self._sample, task.get_loop())
+
+    def _add_timed(self, task: asyncio.Task[Any]) -> None:
+        self._sum_up()
+        self._set_add(task)
+        self._numbers[STARTED] = self._finished + (len(self) - self._sockets)
+
+    def _discard_timed(self, task: asyncio.Task[Any]) -> None:
+        if len(self) - self._sockets > 1:
+            self._sum_up()
+        self._set_discard(task)
+        self._numbers[FINISHED] = self._finished = self._finished + 1.0
+        if len(self) == self._sockets:
+            self._end()
+            self._summed_seconds = self._busy_seconds  # There was one request in this time.
+
+    def _discard_sampled(self, task: asyncio.Task[Any]) -> None:
+        self._set_discard(task)
+        self._finished += 1.0
+        if len(self) == self._sockets:
+            self._end()
+
+    def _end(self) -> None:
+        self.add = self._add_first
+        self._numbers[FINISHED] = self._finished
+        self._busy_seconds += self._clock() - self._changed_at
+        self._numbers[BUSY_SECONDS] = self._busy_seconds
+
+    def _sum_up(self) -> None:
+        """Add the busy time that is not yet summed up, times the requests that run."""
+        self._numbers[CHANGED_AT_SECONDS] = now = self._clock()
+        self._busy_seconds += now - self._changed_at
+        self._changed_at = now
+        self._numbers[BUSY_SECONDS] = self._busy_seconds
+        seconds, self._summed_seconds = (
+            self._busy_seconds - self._summed_seconds,
+            self._busy_seconds,
+        )
+        self._extra_seconds += (len(self) - self._sockets - 1) * seconds
+        self._numbers[EXTRA_SECONDS] = self._extra_seconds
+
+    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        ended, self._sampled = self._finished - self._sampled, self._finished
+        self._is_timed = ended <= TIMED_REQUESTS
+        self.discard = self._discard_timed if self._is_timed else self._discard_sampled
+        running = len(self) - self._sockets
+        if running > 0:
+            self._sum_up()
+            self._numbers[FINISHED] = self._finished
+            self._numbers[STARTED] = self._finished + running
+            self.add = self._add_timed if self._is_timed else self._set_add
+        self._is_sampling = running > 0 or ended > 0
+        if self._is_sampling:
+            loop.call_later(SAMPLE_SECONDS, self._sample, loop)
+
+    def add_socket(self, task: asyncio.Task[Any]) -> None:
+        """Count a WebSocket that opens; its time is no request's."""
+        self._sockets += 1
+        self._set_add(task)
+        self._numbers[WEBSOCKETS] = self._sockets
+
+    def discard_socket(self, task: asyncio.Task[Any]) -> None:
+        """Count a WebSocket that is closed."""
+        if task in self:
+            self._sockets -= 1
+            self._set_discard(task)
+            self._numbers[WEBSOCKETS] = self._sockets
+
+
+class Sockets:
+    """What stands in for *tasks* where they are those of WebSockets."""
+
+    def __init__(self, tasks: CountedTasks) -> None:
+        self.add = tasks.add_socket
+        self.discard = tasks.discard_socket

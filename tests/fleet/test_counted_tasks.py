@@ -1,0 +1,266 @@
+"""What the set that stands in for uvicorn's counts, and what a reader sees of it at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gunicorn_autoconf.fleet.counted_tasks import CountedTasks, Sockets
+from gunicorn_autoconf.fleet.counters import Counters, parse_counters
+from gunicorn_autoconf.fleet.shared_page import Region, SharedPage, copy_numbers
+
+
+class Task:
+    """A task of a loop, as far as it is counted."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def get_loop(self) -> Loop:
+        return self._loop
+
+
+class Numbers:
+    """The numbers of a slot, which are read after every single store."""
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        self.page = SharedPage(1).doubles(0, Region.COUNTERS)
+        self.read = read
+
+    def __setitem__(self, index: int, value: float) -> None:
+        self.page[index] = value
+        self.read()
+
+
+class Loop:
+    """An event loop whose time passes when the test says so, and the requests on it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.seen: list[Counters] = []
+        self.numbers = Numbers(lambda: self.seen.append(self.read()))
+        self.tasks = CountedTasks(self.numbers, lambda: self.now)  # type: ignore[arg-type]
+        self.running: list[Task] = []
+        self._timers: list[tuple[float, Callable[..., None], Any]] = []
+
+    def call_later(self, seconds: float, call: Callable[..., None], argument: Any) -> None:
+        self._timers.append((self.now + seconds, call, argument))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; timers run when they are due."""
+        ends = self.now + seconds
+        while self._timers and self._timers[0][0] <= ends:
+            self.now, call, argument = self._timers.pop(0)
+            call(argument)
+        self.now = ends
+
+    def block(self, seconds: float) -> None:
+        """Let time pass in which the loop runs nothing."""
+        self.now += seconds
+
+    def begin(self) -> None:
+        self.running.append(Task(self))
+        self.tasks.add(self.running[-1])
+
+    def end(self) -> None:
+        self.tasks.discard(self.running.pop(0))
+
+    def serve_many(self) -> None:
+        """Serve so many requests, one after the other, that each is no longer timed."""
+        for _ in range(30):
+            self.begin()
+            self.block(0.0005)
+            self.end()
+        self.wait(0.005)
+
+    def read(self) -> Counters:
+        counters = parse_counters(copy_numbers(self.numbers.page), self.now)
+        assert counters is not None
+        return counters
+
+
+def seen(counters: Counters) -> tuple[int, int, float, float]:
+    """Return requests, in flight, busy seconds and slot seconds, rounded."""
+    times = counters.busy_seconds, counters.slot_seconds
+    return counters.requests, counters.in_flight, *(round(each, 6) for each in times)  # type: ignore[return-value]
+
+
+def test_worker_without_a_request() -> None:
+    loop = Loop()
+    loop.wait(60)
+    assert loop.read() == Counters()
+
+
+def test_one_request() -> None:
+    loop = Loop()
+    loop.wait(60)
+    loop.begin()
+    loop.wait(2)
+    assert seen(loop.read()) == (0, 1, 2.0, 2.0)
+    loop.end()
+    loop.wait(60)
+    assert seen(loop.read()) == (1, 0, 2.0, 2.0)
+
+
+def test_request_that_blocks_the_loop() -> None:
+    """It is seen as it runs, though no timer does."""
+    loop = Loop()
+    loop.begin()
+    loop.block(30)
+    assert seen(loop.read()) == (0, 1, 30.0, 30.0)
+
+
+def test_requests_side_by_side() -> None:
+    loop = Loop()
+    loop.begin()
+    loop.wait(1)
+    loop.begin()
+    loop.wait(4)
+    loop.end()
+    loop.wait(2)
+    assert seen(loop.read()) == (1, 1, 7.0, 11.0)
+    loop.end()
+    assert seen(loop.read()) == (2, 0, 7.0, 11.0)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 2)), max_size=20))
+def test_slot_seconds_are_the_requests_times(steps: list[tuple[bool, float]]) -> None:
+    """However they overlap: each begins or, where one runs, ends, after some seconds."""
+    loop, began, expected_seconds = Loop(), list[float](), 0.0
+    for begins, seconds in steps:
+        loop.wait(seconds)
+        if begins:
+            began.append(loop.now)
+            loop.begin()
+        elif began:
+            expected_seconds += loop.now - began.pop(0)
+            loop.end()
+    counters = loop.read()
+    running_seconds = sum(loop.now - each for each in began)
+    assert counters.slot_seconds == pytest.approx(expected_seconds + running_seconds)
+    assert counters.busy_seconds <= loop.now - 100.0 + 1e-6
+    assert counters.in_flight == len(began)
+
+
+def test_many_requests_one_after_the_other() -> None:
+    """Their time is exact although each is not timed."""
+    loop = Loop()
+    for _ in range(100):
+        loop.serve_many()
+    loop.wait(60)
+    assert seen(loop.read()) == (3000, 0, 1.5, 1.5)
+
+
+def test_many_requests_side_by_side() -> None:
+    """Eight at a time, 2,000 a second: each takes 2 ms, and half of the time none runs."""
+    loop = Loop()
+    for _ in range(3000):
+        for _ in range(8):
+            loop.begin()
+        loop.wait(0.002)
+        for _ in range(8):
+            loop.end()
+        loop.wait(0.00213)  # So that samples come at any moment of it.
+    loop.wait(60)
+    counters = loop.read()
+    assert (counters.requests, counters.in_flight) == (24_000, 0)
+    assert counters.busy_seconds == pytest.approx(6.0)
+    assert counters.slot_seconds == pytest.approx(48.0, rel=0.05)
+
+
+def test_one_long_request_beside_many_short_ones() -> None:
+    """The ends that come after the last sample of a busy time are seen with the next one."""
+    loop = Loop()
+    loop.begin()
+    for _ in range(100):
+        loop.begin()
+        loop.running.reverse()
+        loop.block(0.0001)
+        loop.end()
+    loop.wait(0.05)
+    assert loop.read().requests == 100
+    assert loop.read().in_flight == 1
+
+
+def test_timed_again_after_many_requests() -> None:
+    loop = Loop()
+    loop.serve_many()
+    loop.wait(0.1)
+    loop.begin()
+    loop.begin()
+    loop.wait(3)
+    loop.end()
+    loop.end()
+    assert seen(loop.read()) == (32, 0, 3.015, 6.015)
+
+
+def test_idle_worker_has_no_timer() -> None:
+    loop = Loop()
+    loop.serve_many()
+    loop.wait(0.1)
+    assert loop._timers == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_websocket_is_in_flight_and_no_request(*, many: bool) -> None:
+    loop = Loop()
+    if many:
+        loop.serve_many()
+    requests, _, busy_seconds, _ = before = seen(loop.read())
+    sockets, socket = Sockets(loop.tasks), cast("asyncio.Task[Any]", Task(loop))
+    sockets.add(socket)
+    loop.wait(3600)
+    assert seen(loop.read()) == (requests, 1, busy_seconds, busy_seconds)
+    loop.begin()
+    loop.begin()
+    loop.wait(1)
+    assert loop.read().in_flight == 3
+    loop.end()
+    loop.end()
+    sockets.discard(socket)
+    sockets.discard(socket)
+    assert seen(loop.read()) == (before[0] + 2, 0, before[2] + 1.0, before[3] + 2.0)
+
+
+def test_reader_in_the_middle_of_a_change_never_sees_too_much() -> None:
+    """Neither does the arbiter, where a worker is killed there."""
+    loop = Loop()
+    slot_seconds = busy_seconds = running = 0
+    for step in (loop.begin, loop.begin, loop.end, loop.begin, loop.end, loop.end) * 5:
+        loop.block(4)
+        slot_seconds += 4 * running
+        busy_seconds += 4 * bool(running)
+        running += 1 if step == loop.begin else -1
+        loop.seen.clear()
+        step()
+        assert len(loop.seen) >= 2
+        assert max(counters.slot_seconds for counters in loop.seen) <= slot_seconds
+        assert max(counters.busy_seconds for counters in loop.seen) <= busy_seconds
+        assert seen(loop.seen[-1])[2:] == (busy_seconds, slot_seconds)
+    assert (loop.seen[-1].requests, loop.seen[-1].in_flight) == (15, 0)
+
+
+def test_it_is_the_set_that_uvicorn_waits_for() -> None:
+    """It looks at its length and at each task."""
+
+    async def hold(tasks: CountedTasks) -> list[int]:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(asyncio.sleep(3600))
+        task.add_done_callback(tasks.discard)
+        tasks.add(task)
+        lengths = [len(tasks)]
+        for each in tasks:
+            each.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        return [*lengths, len(tasks)]
+
+    numbers = SharedPage(1).doubles(0, Region.COUNTERS)
+    assert asyncio.run(hold(CountedTasks(numbers, lambda: 100.0))) == [1, 0]
+    assert parse_counters(copy_numbers(numbers), 100.0) == Counters(requests=1)
