@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from gunicorn_autoconf import units
 from gunicorn_autoconf.app.detect import detect_interface
+from gunicorn_autoconf.cli.tune import access_log as access_logs
+from gunicorn_autoconf.cli.tune.request import SAFE_METHODS
 from gunicorn_autoconf.errors import DeclarationError, MalformedFileError
 from gunicorn_autoconf.machine import cgroup_tree, kernel_files
 from gunicorn_autoconf.plan.address import parse_destination
@@ -157,6 +159,15 @@ def addresses(data: bytes) -> None:
         assert parse_destination(str(found)) == found
 
 
+def access_log(data: bytes) -> None:
+    """Lines of an access log: requests with a path, none of a method that changes something."""
+    logged = access_logs.read_log(_text(data).splitlines())
+    assert sum(each.weight for each in logged.requests) <= logged.lines
+    for each in logged.requests:
+        assert each.method in SAFE_METHODS
+        assert each.target.startswith("/")
+
+
 def _roots(*patterns: str) -> Iterator[bytes]:
     for pattern in patterns:
         for path in sorted(TESTS.glob(f"roots/*/{pattern}")):
@@ -190,6 +201,13 @@ def _assignments() -> Iterator[bytes]:
 
 
 TARGETS = {
+    "access_log": Target(
+        access_log,
+        _words(
+            '::1 - - [27/Nov/2026:06:00:00 +0000] "GET /a?b=1 HTTP/1.1" 200 5 "-" "curl"',
+            'a:443 - - - [x] "POST http://a/b HTTP/2.0" 201 5',
+        ),
+    ),
     "hierarchy": Target(hierarchy, _pairs),
     "kernel_files": Target(kernel_file, lambda: _roots("sys/fs/cgroup/**/*.*", "proc/meminfo")),
     "quantities": Target(quantities, _words("2", "1.5", "500m", "512MiB", "10%", "80ms", ".5 Gi")),

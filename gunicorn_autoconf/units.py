@@ -259,6 +259,16 @@ def write_cores(cores: float) -> str:
     return f"{thousandths}m" if rest else str(whole)
 
 
+def format_latency(seconds: float) -> str:
+    """
+    Return *seconds* in ms below 1 s, with three digits.
+
+    >>> format_latency(0.0604), format_latency(1.3)
+    ('60.4 ms', '1.3 s')
+    """
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def plural(count: float, noun: str) -> str:
     """A count and what is counted."""
     return f"{count:g} {noun}{'' if count == 1 else 's'}"

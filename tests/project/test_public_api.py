@@ -144,6 +144,23 @@ JSON_NAMES = {
         workers[].age_seconds workers[].cpu_percent workers[].cpu_seconds workers[].growth_bytes
         workers[].pid workers[].pss_bytes workers[].rss_bytes workers[].state workers[].uss_bytes
     """,
+    "tune": """
+        asked candidates candidates[].blocks candidates[].boot_seconds candidates[].bound_by
+        candidates[].capacity candidates[].clients candidates[].cpu_cores candidates[].failure
+        candidates[].failure.text candidates[].failure.trouble candidates[].is_best
+        candidates[].label candidates[].memory_bytes candidates[].origin candidates[].points
+        candidates[].points[].fraction candidates[].points[].p50_seconds
+        candidates[].points[].p99_seconds candidates[].points[].rate candidates[].rate
+        candidates[].ratio candidates[].ratio.high candidates[].ratio.low
+        candidates[].ratio.middle candidates[].threads candidates[].worker_class
+        candidates[].workers compute_seconds cores disturbed_fraction drift_fraction
+        is_interrupted is_slo_declared load_cores model notes schema seconds slo_seconds
+        takes_seconds verdict verdict.answer verdict.best verdict.best.label
+        verdict.best.origin verdict.best.threads verdict.best.worker_class
+        verdict.best.workers verdict.ratio verdict.ratio.high verdict.ratio.low
+        verdict.ratio.middle verdict.rival verdict.rival.label verdict.rival.origin
+        verdict.rival.threads verdict.rival.worker_class verdict.rival.workers verdict.text
+    """,
 }
 
 

@@ -74,7 +74,10 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 @click.option("--html", "page", type=click.Path(dir_okay=False), help="Write a page with curves.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--as", "form", type=click.Choice(FORMS), help="Print the best to paste it.")
+@click.pass_context
 def tune(
+    context: click.Context,
+    /,
     *,
     app: str | None,
     urls: tuple[str, ...],
@@ -95,17 +98,24 @@ def tune(
     form: str | None,
     **declared: str | None,
 ) -> None:
-    """
-    Measure which workers serve your application best on this machine.
+    r"""
+    Measure which workers serve your application best.
 
-    APP is the application as Gunicorn takes it. It is run for real, on a port of its own, with
-    whatever its environment names: a database, a queue. A REQUEST is "[WEIGHT] [METHOD] /PATH
-    [@FILE]", such as '/items?page=2' or '3 POST /orders @order.json'.
+    APP is the application as Gunicorn takes it. It is run for real, on a port of its own, with the
+    database and whatever else its environment names. A REQUEST is [WEIGHT] [METHOD] /PATH [@FILE].
+    Ctrl-C prints what is known so far.
 
-    Ctrl-C prints what is known so far. Exit status: 0 with an answer, 3 if it cannot tell.
+    The exit status is 0 with an answer, 3 where it cannot tell, 130 after Ctrl-C, and 2 for a value
+    that is not allowed.
+
+    \b
+    Examples:
+      gunicorn-autoconf tune mysite.wsgi --url '3 /items?page=2' --url 'POST /orders @order.json'
+      gunicorn-autoconf tune mysite.wsgi --access-log access.log --threads-safe --html tune.html
+      gunicorn-autoconf tune --current 'gunicorn -w 9 mysite.wsgi' --url /items --slo 200ms
     """
     if as_json and form:
-        raise click.UsageError("--json and --as exclude each other.")
+        raise AutoconfError("--json and --as exclude each other: use one")
     if find_spec("aiohttp") is None:
         raise AutoconfError("tune needs aiohttp: pip install 'gunicorn-autoconf[tune]'")
     # What follows takes 0.2 s to import, which `--help` need not wait for.
@@ -145,7 +155,7 @@ def tune(
     if page:
         _write_page(page, report)
     _print(report, session, as_json=as_json, form=form)
-    sys.exit(_status(report))
+    context.exit(_status(report))
 
 
 def _print(report: Report, session: Session, *, as_json: bool, form: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.model import describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import drift
@@ -102,7 +103,16 @@ def _notes(
     if varied > NOISY_FRACTION:
         yield f"the speed of the machine varied by {varied:.0%}"
     if best := next((row for row in rows if row.is_best), None):
+        yield from _notes_on_now(rows)
         yield from _notes_on(best, session, run.measured[best.candidate])
+
+
+def _notes_on_now(rows: list[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.candidate.origin == CURRENT and row.ratio:
+            yield f"what runs now, {row.label}, has {row.ratio.middle:.0%} of the best rate"
+        if row.candidate.origin == CURRENT and row.is_best:
+            yield f"what runs now, {row.label}, is the choice"
 
 
 def _notes_on(best: Row, session: Session, known: Measured) -> Iterator[str]:

@@ -96,7 +96,10 @@ def _threaded(grounds: Grounds) -> Iterator[Candidate]:
                 len(_THREADS) - 1,
             )
             threads = _THREADS[min(first + steps, len(_THREADS) - 1)]
-            yield Candidate(worker_class=GTHREAD, workers=count, threads=threads)
+            if grounds.most_slots is not None:
+                threads = min(threads, grounds.most_slots // count)
+            if threads > 1:
+                yield Candidate(worker_class=GTHREAD, workers=count, threads=threads)
 
 
 def _asgi(grounds: Grounds) -> Iterator[Candidate]:

@@ -28,6 +28,8 @@ from gunicorn_autoconf.cli.tune.job import Job, Seen
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.request import Request
 
+# The first line of standard output: all that takes long to load is loaded.
+READY = "ready\n"
 # Requests that are chosen in one go.
 _CHUNK = 256
 
@@ -188,6 +190,8 @@ def main() -> None:
     documents: list[dict[str, Any]] = json.loads(sys.stdin.readline() or "[]")
     requests = [Request.from_json(document) for document in documents]
     loop = _new_loop()
+    sys.stdout.write(READY)
+    sys.stdout.flush()
     for line in sys.stdin:
         seen = loop.run_until_complete(_run(Job(**json.loads(line)), requests))
         sys.stdout.write(json.dumps(seen.to_json()) + "\n")

@@ -74,6 +74,8 @@ def loading(
             if cpus and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(process.pid, cpus)
             _write(process, setup)
+        for process in processes:  # Jobs begin at the same time in all of them.
+            _read_line(process)
         yield LoadProcesses(processes)
 
 
@@ -96,11 +98,15 @@ def _write(process: subprocess.Popen[str], line: str) -> None:
 
 
 def _read(process: subprocess.Popen[str]) -> Seen:
+    return Seen.from_json(json.loads(_read_line(process)))
+
+
+def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout
     line = process.stdout.readline()
     if not line:
         raise _ended(process)
-    return Seen.from_json(json.loads(line))
+    return line
 
 
 def _ended(process: subprocess.Popen[str]) -> AutoconfError:

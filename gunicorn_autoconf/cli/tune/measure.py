@@ -21,8 +21,8 @@ from gunicorn_autoconf.cli.tune.server import Server, serving
 from gunicorn_autoconf.cli.tune.steady import is_steady
 from gunicorn_autoconf.cli.tune.wrk import run_wrk
 
-# A window of the warm-up and of the search for clients. Longer where requests are slow.
-_WINDOW_SECONDS, _WINDOW_LATENCIES = 0.4, 3.0
+# A window is longer where requests are slow.
+_WINDOW_LATENCIES = 3.0
 _MOST_WINDOWS = 12
 # Clients that the search begins with, and at most. Each takes a connection and a file descriptor.
 _FIRST_CLIENTS, _MOST_CLIENTS = 8, 1024
@@ -31,7 +31,7 @@ _GAIN = 1.05
 # And not a second time either: one window may have been unlucky.
 _IDLE_DOUBLINGS = 2
 # The measurements themselves: long enough for the 99th percentile of so many requests.
-_LEAST_SECONDS, _MOST_SECONDS = 1.5, 4.0
+_MOST_SECONDS = 4.0
 _REQUESTS = 200
 # More bad answers than this, and the candidate cannot be measured.
 _MOST_BAD = 0.01
@@ -54,6 +54,8 @@ class Bench:
         server_cpus: The CPUs of the servers; empty for all.
         patience_seconds: How long a server may take to boot.
         timeout_seconds: How long a request may take.
+        window_seconds: Of the warm-up, and of the search for clients.
+        least_seconds: Of each measurement.
     """
 
     environ: Mapping[str, str]
@@ -66,6 +68,8 @@ class Bench:
     server_cpus: Collection[int] = ()
     patience_seconds: float = 120.0
     timeout_seconds: float = 10.0
+    window_seconds: float = 0.4
+    least_seconds: float = 1.5
 
 
 def measure(
@@ -128,7 +132,7 @@ class _Block:
         self._workers = server.worker_pids()
         self._job = Job(
             port=server.port,
-            seconds=_WINDOW_SECONDS,
+            seconds=bench.window_seconds,
             clients=1,
             seed=seed,
             timeout_seconds=bench.timeout_seconds,
@@ -138,12 +142,12 @@ class _Block:
     def warm_up(self) -> float:
         """Ask one request after the other until latency has no slope; return its median."""
         medians: list[float] = []
-        seconds = _WINDOW_SECONDS
+        seconds = self._bench.window_seconds
         while len(medians) < _MOST_WINDOWS and not is_steady(medians):
             seen = self._run(seconds=seconds)
             if (median := seen.latencies.quantile(0.5)) is not None:
                 medians.append(median)
-            seconds = max(_WINDOW_SECONDS, _WINDOW_LATENCIES * (medians or [0.0])[-1])
+            seconds = max(self._bench.window_seconds, _WINDOW_LATENCIES * (medians or [0.0])[-1])
             if not medians and seen.bad == 0:
                 # Slower than the window: the next one is long enough for one request.
                 seconds = self._bench.timeout_seconds
@@ -151,14 +155,14 @@ class _Block:
 
     def load(self, unloaded: float, clients: int | None, *, wants_light: bool) -> Outcome:
         """Return the capacity, and the latencies at parts of it."""
-        window = max(_WINDOW_SECONDS, _WINDOW_LATENCIES * unloaded)
+        window = max(self._bench.window_seconds, _WINDOW_LATENCIES * unloaded)
         clients = clients or self._bench.clients or self._search_clients(window)
         wrk = self._bench.wrk
         ramp = max(0.2, 1.5 * unloaded)
         clock, cpu, wall = self._clock(0.0), self._server.cpu_seconds(), time.monotonic()
         job = replace(
             self._job,
-            seconds=ramp + max(_LEAST_SECONDS, window),
+            seconds=ramp + max(self._bench.least_seconds, window),
             clients=clients,
             ramp_seconds=ramp,
         )
@@ -200,7 +204,7 @@ class _Block:
 
     def _step(self, fraction: float, capacity: float, clients: int, ramp: float) -> Step:
         rate = max(fraction * capacity, 0.1)
-        seconds = min(max(_LEAST_SECONDS, _REQUESTS / rate), _MOST_SECONDS)
+        seconds = min(max(self._bench.least_seconds, _REQUESTS / rate), _MOST_SECONDS)
         # More clients than it takes: those who wait for an answer hold nobody up.
         job = replace(
             self._job,

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.units import format_latency
 
 # A resource that is used to this part is what a candidate is short of.
 _FULL = 0.8
@@ -32,7 +33,7 @@ class Use(NamedTuple):
     Attributes:
         capacity: Answers a second.
         cpu_cores: That its processes keep busy.
-        cores: That the load leaves to them.
+        cores: That the load and other programs leave to them.
         takes_seconds: For how long a request holds a slot where hardly anything queues.
         is_load_bound: Whether the load was at its limit.
     """
@@ -64,7 +65,8 @@ def describe_request(compute_seconds: float | None, takes_seconds: float | None)
     share = min(compute_seconds / takes_seconds, 1.0)
     kind = "mostly waits" if share < _WAITS else "does both"
     kind = "computes" if share > _COMPUTES else kind
-    return f"A request computes {_ms(compute_seconds)} of its {_ms(takes_seconds)}: it {kind}."
+    computes, takes = format_latency(compute_seconds), format_latency(takes_seconds)
+    return f"A request computes {computes} of its {takes}: it {kind}."
 
 
 def describe_bounds(found: Iterable[tuple[Candidate, Bound]]) -> Iterator[str]:
@@ -98,10 +100,6 @@ def _phrases(parts: Sequence[tuple[Bound, list[Candidate]]]) -> Iterator[str]:
 
 def _size(candidate: Candidate) -> int:
     return candidate.slots or candidate.workers
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _label(candidate: Candidate) -> str:

@@ -22,8 +22,8 @@ from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Interval, Ratio
 
 # A difference in the rate that does not matter.
 INDIFFERENCE = 0.03
-# Two rounds may agree by chance.
-_FEWEST_PAIRS = 3
+# Two rounds may agree by chance; but not on a factor as large as this.
+_FEWEST_PAIRS, _LARGE = 3, 2.0
 # A difference that shows at once.
 _HOPELESS = 0.5
 # What a field costs until two are left, in blocks for each candidate: all of the first round, half
@@ -168,10 +168,10 @@ class Race:
         ratio = Ratio(pairs)
         sure, likely = ratio.interval(SURE), ratio.interval(LIKELY)
         least = 1 - INDIFFERENCE
+        if len(pairs) < _FEWEST_PAIRS and sure.middle < _LARGE:
+            return Standing(Certainty.UNDECIDED, best, rival, likely)
         if sure.low > 1.0 and sure.middle >= 1 + INDIFFERENCE:
             return Standing(Certainty.CLEAR, best, rival, likely)
-        if len(pairs) < _FEWEST_PAIRS:
-            return Standing(Certainty.UNDECIDED, best, rival, likely)
         if likely.low >= least and likely.high <= 1 / least:
             if self._utility(rival) > self._utility(best):
                 best, rival = rival, best

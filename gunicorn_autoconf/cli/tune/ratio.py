@@ -40,7 +40,7 @@ class Ratio:
     The ratio in several pairs: its geometric mean, and how sure that is.
 
     An interval is a percentile bootstrap of the mean logarithm, stretched about its middle to the
-    width of Student's t: of few pairs the plain bootstrap is too narrow.
+    width of Student's t, and never narrower than that: of few pairs a bootstrap is too narrow.
 
     Source:
         T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3.
@@ -52,6 +52,7 @@ class Ratio:
     def __init__(self, pairs: Sequence[tuple[float, float]]) -> None:
         logs = [math.log(first / second) for first, second in pairs]
         self._middle, self._count = statistics.fmean(logs), len(logs)
+        self._error = statistics.stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
         chance = Random(len(logs))  # Seeded: the same pairs, the same interval.
         self._means = sorted(
             sum(chance.choices(logs, k=len(logs))) / len(logs)
@@ -67,9 +68,8 @@ class Ratio:
         student = table[min(self._count - 2, len(table) - 1)]
         stretch = student / _NORMAL[confidence] * math.sqrt(self._count / (self._count - 1))
 
-        def stretched(mean: float) -> float:
-            # A float ends at 1e308.
-            return math.exp(min(self._middle + (mean - self._middle) * stretch, 700.0))
-
-        low, high = self._means[tail], self._means[-1 - tail]
-        return Interval(stretched(low), math.exp(self._middle), stretched(high))
+        below = max((self._middle - self._means[tail]) * stretch, student * self._error)
+        above = max((self._means[-1 - tail] - self._middle) * stretch, student * self._error)
+        # A float ends at 1e308.
+        high = math.exp(min(self._middle + above, 700.0))
+        return Interval(math.exp(self._middle - below), math.exp(self._middle), high)

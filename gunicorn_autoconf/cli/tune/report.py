@@ -117,7 +117,7 @@ def row_of(
     use = Use(
         capacity=capacity,
         cpu_cores=cpu_cores,
-        cores=cores - median(each.load_cores for each in outcomes),
+        cores=median(cores * (1 - each.disturbed_fraction) - each.load_cores for each in outcomes),
         takes_seconds=takes_seconds,
         is_load_bound=sum(each.is_load_bound for each in outcomes) * 2 > len(outcomes),
     )

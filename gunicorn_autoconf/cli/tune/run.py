@@ -17,11 +17,16 @@ from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Trouble
 from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
 from gunicorn_autoconf.cli.tune.wrk import find_wrk
+from gunicorn_autoconf.units import format_latency
 
 # A run can be repeated in the same order.
 _SEED = 1
 # A load that takes this part of the cores is no small one.
 _LARGE_LOAD = 0.3
+# The first block has a search for clients and a light load, which later ones have not.
+_LATER_FRACTION = 0.7
+# So many candidates that fail alike, and no other would work.
+_HOPELESS_COUNT = 3
 
 
 class Display(Protocol):
@@ -97,10 +102,10 @@ def tune(bench: Bench, run: Run, contest: Contest, display: Display) -> None:
         first = runner.first(contest.given)
         candidates = contest.find_field(first)
         candidates = [each for each in candidates if not runner.has_failed(each)]
-        block = statistics.fmean(runner.block_seconds)
+        block = statistics.fmean(runner.block_seconds) * _LATER_FRACTION
         run.race = Race(affordable(candidates, run.left_seconds, block), random.Random(_SEED))
         runner.enter(run.race)
-        while (candidate := run.race.next(run.left_seconds)) is not None:
+        while (candidate := run.race.next(run.left_seconds)) and not runner.is_hopeless:
             runner.block(candidate, run.race)
     except KeyboardInterrupt:
         run.is_interrupted = True
@@ -150,6 +155,13 @@ class _Runner:
         known = self._run.measured.get(candidate)
         return known is not None and known.failure is not None
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nothing has worked, and all for the same reason: the application's own."""
+        seen = list(self._run.measured.values())
+        reasons = {known.failure and known.failure.text for known in seen}
+        return len(seen) >= _HOPELESS_COUNT and len(reasons) == 1 and None not in reasons
+
     def enter(self, race: Race) -> None:
         """Let what was measured so far count as the first round."""
         for candidate, known in self._run.measured.items():
@@ -189,7 +201,7 @@ class _Runner:
                 known.outcomes.append(result)
                 known.scores.append(score)
             else:
-                text = f"99th percentile above {run.slo_seconds:.3g} s at any load"
+                text = f"99th percentile above {format_latency(run.slo_seconds)} at any load"
                 result, score = Failure(trouble=Trouble.TOO_SLOW, text=text), None
                 known.failure = result
         self.block_seconds.append(time.monotonic() - began)

@@ -21,21 +21,16 @@ from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 
-# What would bind a second address, or let the environment change what is measured.
+# What would have a server listen elsewhere too, or take what belongs to the one that runs already.
 _LEFT_OUT = frozenset(
     {
-        "GUNICORN_BIND",
-        "GUNICORN_DAEMON",
+        "GUNICORN_FD",
         "GUNICORN_HEALTH",
         "GUNICORN_METRICS",
         "GUNICORN_PID",
-        "GUNICORN_PIDFILE",
-        "GUNICORN_FD",
         "LISTEN_FDS",
         "LISTEN_PID",
         "NOTIFY_SOCKET",
-        "PORT",
-        "WEB_CONCURRENCY",
     }
 )
 _LAUNCH = (sys.executable, "-m", "gunicorn_autoconf.cli.tune.launch")
@@ -175,18 +170,16 @@ def _read_settings(folder: Path) -> dict[str, str | int] | None:
 
 
 def _end(server: Server) -> None:
-    """End the server: quickly by its own means, then whatever is left of its session."""
-    with contextlib.suppress(KeyboardInterrupt):  # A second Ctrl-C must not leave anything behind.
-        processes = server.tree()
+    """End the server: quickly by its own means, then whatever is left of it."""
+    processes = server.tree()
+    try:
         with contextlib.suppress(ProcessLookupError):
             server.process.send_signal(signal.SIGQUIT)
         ends = time.monotonic() + _STOP_SECONDS
         while not server.has_ended and time.monotonic() < ends:
             time.sleep(_POLL_SECONDS)
-        processes += server.tree()
-        _kill(server, processes)
-        return
-    _kill(server, server.tree())
+    finally:  # Also where Ctrl-C cuts the wait short.
+        _kill(server, [*processes, *server.tree()])
 
 
 def _kill(server: Server, processes: Sequence[psutil.Process]) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from gunicorn_autoconf.cli.layout import WIDTH, hanging, items, sections
+from gunicorn_autoconf.cli.tune.candidate import CURRENT, PLAN
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.report import Report, Row
-from gunicorn_autoconf.units import format_bytes
+from gunicorn_autoconf.units import format_bytes, format_latency
 
 _HEAD = ("", "rate", "of best", "most", "p99", "cores", "memory")
 # Filled eighths of a column, from none to seven.
@@ -60,6 +61,14 @@ def _legend(report: Report) -> Iterator[str]:
     if not report.is_slo_declared:
         limit = "4 times the median, or twice the 99th percentile, under a light load"
     yield ""
+    origins = {PLAN: "the plan", CURRENT: "what runs now"}
+    named = [
+        f"{each.label} is {origins[each.candidate.origin]}"
+        for each in report.rows
+        if each.candidate.origin in origins
+    ]
+    if named:
+        yield f"  {'; '.join(named)}"
     yield from hanging(
         "  rate: ",
         f"requests a second with a 99th percentile within {_ms(report.slo_seconds)}, {limit}; "
@@ -109,6 +118,4 @@ def _percent(ratio: Interval | None) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return "-" if seconds is None else format_latency(seconds)

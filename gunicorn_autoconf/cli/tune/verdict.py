@@ -63,7 +63,9 @@ def judge(
         )
     best, rival, interval = standing.best, standing.rival, standing.interval
     finals = [each for one in (best, rival) if one for each in outcomes[one]]
-    noise = statistics.median(each.disturbed_fraction for each in finals)
+    disturbed = statistics.median(each.disturbed_fraction for each in finals)
+    noise = max(disturbed, drift_fraction)
+    is_noisy = noise > NOISY_FRACTION and interval is not None and interval.low <= 1 + noise
     is_load_bound = statistics.median(each.is_load_bound for each in finals) > 0
     answer, text = Answer.CANNOT_TELL, ""
     if standing.certainty is Certainty.ONLY:
@@ -78,17 +80,15 @@ def judge(
             f"Cannot tell {best.label} from {rival.label}: the load was at its limit, not the "
             "server."
         )
+    elif is_noisy and standing.certainty in (Certainty.CLEAR, Certainty.NO_WORSE):
+        text = (
+            f"Cannot tell {best.label} from {rival.label}: the machine was too noisy. Other "
+            f"processes, or its own speed, made a difference of {noise:.0%}. {best.label} had "
+            f"{_times(interval)} the rate. Try again when it is quiet."
+        )
     elif standing.certainty is Certainty.CLEAR:
-        noise = max(noise, drift_fraction)
-        if noise > NOISY_FRACTION and interval.low <= 1 + noise:
-            text = (
-                f"Cannot tell {best.label} from {rival.label}: the machine was too noisy. Other "
-                f"processes, or its own speed, made a difference of {noise:.0%}. Try again when it "
-                "is quiet."
-            )
-        else:
-            answer = Answer.WINNER
-            text = f"Best: {best.label}, {_times(interval)} the rate of {rival.label}."
+        answer = Answer.WINNER
+        text = f"Best: {best.label}, {_times(interval)} the rate of {rival.label}."
     elif standing.certainty is Certainty.EQUAL:
         answer = Answer.WITHIN
         text = (
