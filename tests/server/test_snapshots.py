@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from builders import machine, plan_for
 
+from gunicorn_autoconf.fleet.counters import CHANGED_AT_SECONDS, STARTED
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.fleet.shared_page import Region
 from gunicorn_autoconf.machine.facts import ProcessMemory
@@ -59,12 +61,12 @@ class Scene:
         self.records.forking(worker)
         self.server.WORKERS[pid] = worker
 
-    def begin(self, pid: int, open_ones: int) -> None:
-        """Let a worker count so many WebSockets, which are in flight as requests are."""
-        meter = self.records.meter(self.server.WORKERS[pid])
-        assert meter
-        meter.handler()
-        meter.websocket(open_ones)
+    def begin(self, pid: int, requests: int) -> None:
+        """Let a worker count requests that go on."""
+        numbers = self.records.doubles(self.server.WORKERS[pid], Region.COUNTERS)
+        assert numbers is not None
+        numbers[CHANGED_AT_SECONDS] = time.monotonic()
+        numbers[STARTED] = requests
 
     def end(self, pid: int) -> None:
         """Let a worker stamp that it ends."""
