@@ -158,7 +158,7 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
 
 
 _FREE_CPU = Shape(
-    GTHREAD,
+    THREADS,
     PAIR,
     "without the GIL the threads of a process compute at once; two, so that one serves while the "
     "other is replaced",

@@ -10,23 +10,24 @@ from builders import ASGI, WSGI, plan_for
 from gunicorn_autoconf.app.finding import Finding
 
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
+THREADS = "gunicorn_autoconf.workers.ThreadWorker"
 
 
 @pytest.mark.parametrize(
     ("cpus", "workload", "app", "worker_class", "workers", "threads"),
     [
         # Two processes, so that one serves while the other is replaced; threads fill the cores.
-        ("4", "cpu", WSGI, "gthread", 2, 2),
-        ("8", "cpu", WSGI, "gthread", 2, 4),
-        ("5", "cpu", WSGI, "gthread", 2, 3),
-        ("2.5", "cpu", WSGI, "gthread", 2, 2),
+        ("4", "cpu", WSGI, THREADS, 2, 2),
+        ("8", "cpu", WSGI, THREADS, 2, 4),
+        ("5", "cpu", WSGI, THREADS, 2, 3),
+        ("2.5", "cpu", WSGI, THREADS, 2, 2),
         # Here two processes fill the cores.
         ("2", "cpu", WSGI, "sync", 2, 1),
         ("500m", "cpu", WSGI, "sync", 1, 1),
         # An event loop computes in one thread; nothing says that undeclared code is thread-safe.
         ("4", "cpu", ASGI, UVICORN, 4, 1),
         ("4", "", WSGI, "sync", 9, 1),
-        ("4", "io", WSGI, "gthread", 5, 100),
+        ("4", "io", WSGI, THREADS, 5, 100),
     ],
 )
 def test_threads_take_the_place_of_processes(

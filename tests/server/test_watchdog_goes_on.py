@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from harness import GUNICORN_SCRIPT, MODULE_DOOR, Launcher, Server, wait_until
@@ -46,10 +50,16 @@ def names_the_stall(server: Server, worker: int) -> bool:
     return bool(server.lines(rf"\[{worker}\] .*has been blocked for .* by \S+/app\.py:5 in wait"))
 
 
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as entered:
+        yield entered
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("drops", [False, True], ids=["preload", "user"])
 def test_stall_is_named_after_each_change_and_nothing_stays_open(
-    gunicorn: Launcher, *, drops: bool
+    gunicorn: Launcher, stack: ExitStack, *, drops: bool
 ) -> None:
     gunicorn.write("app.py", APP)
     options: tuple[str, ...] = ("--preload",)
@@ -57,9 +67,11 @@ def test_stall_is_named_after_each_change_and_nothing_stays_open(
         if os.geteuid():
             pytest.skip("only root may become another user")
         options = ("--user", "65534", "--group", "65534")
-        gunicorn.folder.chmod(0o755)
-        for parent in list(gunicorn.folder.parents)[:-2]:
-            parent.chmod(parent.stat().st_mode | 0o005)
+        # pytest's own folders are closed to other users.
+        public = Path(stack.enter_context(TemporaryDirectory()))
+        public.chmod(0o755)
+        shutil.copy(gunicorn.folder / "app.py", public)
+        options = (*options, "--chdir", str(public))
     server = gunicorn.start(
         *MODULE_DOOR, *options, "app:app", program=GUNICORN_SCRIPT, **ONE_WORKER
     )
