@@ -1,6 +1,6 @@
 """Does the watchdog name what blocks? ``python -m benchmarks.blockers``.
 
-Fifteen ways in which public reports say that an event loop was blocked. Each is a view of one
+Eighteen ways in which public reports say that an event loop was blocked. Each is a view of one
 application, run in the real server under our `UvicornWorker`; the log must name the line of the
 view and the class of its cause. Prints a table. What needs a package that is not installed
 (requests, SQLAlchemy, pandas) is left out and said so.
