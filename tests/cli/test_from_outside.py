@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sys
@@ -68,16 +67,19 @@ def test_a_server_from_outside(gunicorn: Launcher) -> None:
     )
     server.wait_for_workers(2)
     pid = ("--pid", str(server.pid))
-    for _ in range(20):
-        server.get()
 
     # What it tells.
     # Until it has written anything, the error says so.
     explain = ("explain", *pid, "--json")
     wait_until(lambda: CliRunner().invoke(main, explain).exit_code == 0, "it has told anything")
-    wait_until(
-        lambda: (document(*explain)["load"] or {}).get("requests", 0) >= 20, "the load is told"
-    )
+    answered: list[int] = []
+
+    def is_told() -> bool:
+        answered.extend(server.get().status for _ in range(5))
+        return ((document(*explain)["load"] or {}).get("requests") or 0) >= 10
+
+    wait_until(is_told, "the load is told")
+    assert set(answered) == {200}
     told = document(*explain)
     Draft202012Validator.check_schema(RUNNING)
     Draft202012Validator(closed(RUNNING)).validate(told)
@@ -93,7 +95,7 @@ def test_a_server_from_outside(gunicorn: Launcher) -> None:
     text = run("explain", *pid)
     assert "\nLoad\n  load " in text
     assert re.search(r"guards +memory act, load off\n", text)
-    assert "  workers = 2\n      set by GUNICORN_WORKERS; plan = 2\n" in text
+    assert re.search(r"  workers = 2\n(      .*\n)*      set by GUNICORN_WORKERS; ", text)
     assert max(map(len, text.splitlines())) <= 80
 
     # What it takes.
@@ -116,10 +118,9 @@ def test_a_server_from_outside(gunicorn: Launcher) -> None:
     seen = document("top", "--json", *pid)
     Draft202012Validator(closed(TOP)).validate(seen)
     Draft202012Validator(closed(RUNNING)).validate(seen["status"])
-    host, port = server.address
-    assert seen["listeners"] == [{"address": f"{host}:{port}", "waiting": 0}]
+    assert seen["listeners"] == [{"address": "{}:{}".format(*server.address), "waiting": 0}]
     assert [worker["phase"] for worker in seen["workers"]] == ["ready", "ready"]
-    assert sum(worker["requests"] for worker in seen["workers"]) == 21
+    assert sum(worker["requests"] for worker in seen["workers"]) == len(answered) + 1
     assert all(worker["growth_bytes"] is not None for worker in seen["workers"])
     assert seen["untold"] is None
 
@@ -128,29 +129,25 @@ def test_a_server_from_outside(gunicorn: Launcher) -> None:
 
 
 def one_boots_and_one_drains(gunicorn: Launcher, server: Server, pid: Sequence[str]) -> None:
-    before = server.worker_pids()
+    """One starts where the application waits; the oldest is told to exit in its request."""
     (gunicorn.folder / "hold").touch()
-    with server.ask("/long") as answer:
-        wait_until(
-            lambda: any(each["in_flight"] for each in document("top", "--json", *pid)["workers"]),
-            "a request is in flight",
-        )
-        busy = next(
-            each for each in document("top", "--json", *pid)["workers"] if each["in_flight"]
-        )
-        os.kill(busy["pid"], signal.SIGTERM)
+    with server.ask("/long") as first, server.ask("/long") as second:
+        wait_until(lambda: in_flight(pid) == [1, 1], "both are busy")
         server.signal(signal.SIGTTIN)
         wait_until(lambda: len(server.worker_pids()) == 3, "a third worker")
+        server.signal(signal.SIGTTOU)
         wait_until(
             lambda: phases(pid) == ["booting", "draining", "ready"],
             lambda: f"one boots and one drains, not {phases(pid)}",
         )
         (gunicorn.folder / "hold").unlink()
         (gunicorn.folder / "go").touch()
-        assert answer().status == 200
-    server.wait_for_workers(3, replacing={busy["pid"]})
-    assert before - server.worker_pids() == {busy["pid"]}
-    wait_until(lambda: phases(pid) == ["ready"] * 3, "all are ready")
+        assert (first().status, second().status) == (200, 200)
+    wait_until(lambda: phases(pid) == ["ready", "ready"], "the two that are left are ready")
+
+
+def in_flight(pid: Sequence[str]) -> list[int]:
+    return [each["in_flight"] for each in document("top", "--json", *pid)["workers"]]
 
 
 def phases(pid: Sequence[str]) -> list[str]:

@@ -588,8 +588,7 @@ def shows_all_that_fit(
         assert re.fullmatch(
             rf"arbiter {server.pid}, up \d+[sm], 16 workers, [\d.]+ % CPU, .*", lines[0]
         )
-        host, port = server.address
-        assert lines[1] == f"{host}:{port}"
+        assert lines[1] == "{}:{}".format(*server.address)
         assert lines[2] == " ".join(server.arbiter.cmdline())[:columns].rstrip()
         assert lines[3] == lines[7] == lines[9] == ""
         assert re.fullmatch(rf"[█▓░·]{{{columns}}}", lines[4])
