@@ -187,15 +187,15 @@ def test_a_file_of_metrics_needs_a_rate(tmp_path: Path) -> None:
         (
             ("--from", "nix"),
             (
-                "--from='nix': No such file or directory; use the pid of an arbiter, a URL of metrics, "
-                "or a file"
+                "--from='nix': No such file or directory; use the pid of an arbiter, a URL of "
+                "metrics, or a file"
             ),
         ),
         (
             ("--from", "http://"),
             (
-                "--from='http://': no host given; use the pid of an arbiter, a URL of metrics, or a "
-                "file"
+                "--from='http://': no host given; use the pid of an arbiter, a URL of metrics, "
+                "or a file"
             ),
         ),
         (("--from", "/dev/null"), "--from='/dev/null': it holds no gunicorn_requests_total"),
