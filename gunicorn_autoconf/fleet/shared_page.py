@@ -1,14 +1,14 @@
-"""The page of shared memory on which workers write and the arbiter reads.
+"""The page of shared memory on which workers write and the arbiter, and other workers, read.
 
 Maps memory that a fork shares (`shared_memory`). Nothing else is touched.
 
 Theory of operation. The page has one slot for each worker. The arbiter gives a slot out before it
 forks the worker, and zeroes it then; it takes the slot back once the worker is gone. From the fork
-to its end the worker alone writes its slot, and the arbiter only reads it. There are no locks: a
-report counts once its state is set, which the worker does last, and a counter or a time stamp is
-one aligned 8-byte store, so that a reader sees the old value or the new one and nothing between.
-A worker that is killed in the middle of a report leaves a report that does not count; its counters
-keep their last values until the slot is given out again.
+to its end the worker alone writes its slot; the arbiter and the other workers only read it. There
+are no locks: a report counts once its state is set, which the worker does last, and a counter or a
+time stamp is one aligned 8-byte store, so that a reader sees the old value or the new one and
+nothing between. A worker that is killed in the middle of a report leaves a report that does not
+count; its counters keep their last values until the slot is given out again.
 
 Before the slots is a header, by which a process that looks from outside knows what it reads, and
 behind them a status that the arbiter writes for such readers. There are two places for it: the
@@ -62,7 +62,8 @@ _EXIT_AT = 56
 _COUNTERS_AT = 128
 _STAMPS_AT = 256
 _REQUEST_LINE_AT = 320
-_SLOT_BYTES = 576
+_ACCEPTING_AT = 576
+_SLOT_BYTES = 640
 
 
 class Region(Enum):
@@ -70,7 +71,8 @@ class Region(Enum):
 
     COUNTERS = (_COUNTERS_AT, _STAMPS_AT - _COUNTERS_AT)
     STAMPS = (_STAMPS_AT, _REQUEST_LINE_AT - _STAMPS_AT)
-    REQUEST_LINE = (_REQUEST_LINE_AT, _SLOT_BYTES - _REQUEST_LINE_AT)
+    REQUEST_LINE = (_REQUEST_LINE_AT, _ACCEPTING_AT - _REQUEST_LINE_AT)
+    ACCEPTING = (_ACCEPTING_AT, _SLOT_BYTES - _ACCEPTING_AT)
 
 
 class BootReport(NamedTuple):
@@ -169,7 +171,12 @@ class SharedPage:
     @property
     def taken(self) -> int:
         """How many slots are given out."""
-        return sum(self._state(slot, _SLOT_AT) != _FREE for slot in range(self._slots))
+        return len(self.taken_slots())
+
+    def taken_slots(self) -> list[int]:
+        """Return the slots that are given out, also to workers that boot or have just ended."""
+        states = self._words[_SLOT_AT :: _SLOT_BYTES // _WORD_BYTES].tolist()
+        return [slot for slot, state in enumerate(states) if state != _FREE]
 
     def read(self, slot: int) -> BootReport | None:
         """Return what the worker of *slot* wrote when it could serve; None until then."""

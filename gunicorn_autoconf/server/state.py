@@ -17,9 +17,10 @@ Gunicorn's count whether an operator has changed it.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
+from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.wait_status import WaitStatus, wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
@@ -85,6 +87,7 @@ class ServerState:
         self._status: Status | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
+        self._refusals: RefusalLog | None = None
         self._events = find_memory_events(loaded.root)
         self._events_before = self._events.read() if self._events else (NO_EVENTS,)
         self._ends: deque[_End] = deque()
@@ -117,10 +120,14 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            request_seconds=lambda: self.final.declaration.request_timeout_seconds,
             stalled=self._stalled,
         )
         self.patrol.start()
-        self._watching = PausedThread(self.patrol.step, 0.0)
+        self._refusals = RefusalLog(
+            server, self.records, lambda: self.final.declaration.max_queue_seconds
+        )
+        self._watching = PausedThread(self._watch, 0.0)
         self._watching.start()
         if self._events and self._events.kills_all:
             log_event(
@@ -194,6 +201,13 @@ class ServerState:
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
+    def _watch(self, stopping: threading.Event) -> float | None:
+        """Look at every worker; return after how many seconds to look again, None for never."""
+        if self._refusals:
+            with suppress(Exception):  # It is a line of the log.
+                self._refusals.look(time.monotonic())
+        return self.patrol.step(stopping) if self.patrol else None
+
     @property
     def is_complete(self) -> bool:
         """Whether the start is over: all workers have been ready, or nothing looks at them."""
@@ -223,6 +237,8 @@ class ServerState:
         if self.patrol and self._watching:
             self._watching.stop()
             self.patrol.stop()
+        if self._refusals:
+            self._refusals.look(time.monotonic(), at_once=True)
         if self._supervising:
             self._supervising.stop()
         if self.supervisor:

@@ -117,7 +117,7 @@ class TestPlanAgrees:
         declared: dict[str, str | int] = {} if workload is None else {"workload": workload}
         sizing = size_for(workers=workers, threads=threads, **declared)
 
-        worker_class = "gthread" if threads > 1 else "sync"
+        worker_class = "gunicorn_autoconf.workers.ThreadWorker" if threads > 1 else "sync"
         assert planned(plan_on(sizing)) == answered(sizing) == (workers, threads, worker_class)
 
     @given(load=LOADS.filter(is_possible))
@@ -202,7 +202,7 @@ def test_four_workers() -> None:
     # 4 * 180 + 32 = 752, / 0.9 = 835.6, in steps of 16.
     assert sizing.memory_limit_bytes == 848 * MIB
     assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
-        "gthread",
+        "gunicorn_autoconf.workers.ThreadWorker",
         4,
         100,
     )
@@ -259,7 +259,7 @@ def test_threads_of_which_nothing_else_is_known() -> None:
     sizing = size_for(workers=4, threads=6, interface="wsgi", worker_memory="1Gi")
 
     assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
-        "gthread",
+        "gunicorn_autoconf.workers.ThreadWorker",
         4,
         6,
     )
@@ -296,7 +296,7 @@ def test_one_worker_with_threads(workload: str, threads: int) -> None:
     sizing = size_for(workers=1, workload=workload, interface="wsgi")
 
     assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
-        "gthread",
+        "gunicorn_autoconf.workers.ThreadWorker",
         1,
         threads,
     )
