@@ -209,7 +209,9 @@ def test_number_that_python_does_not_write(tmp_path: Path) -> None:
 # All that the interpreter reports of itself while applications are read.
 # Source: Python, "Audit events table".
 AUDIT = """
-import json, sys
+import ast, json, sys
+
+ast.unparse(ast.parse("x"))  # From Python 3.14 on its module is imported at the first call.
 from pathlib import Path
 from corpus import ALL, search_path
 from gunicorn_autoconf.app.detect import detect_interface
