@@ -43,7 +43,8 @@ DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> Non
 
 Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None,
     is_neither: bool = False, worker_class: str | None = None, depends_on_version: bool = False,
-    makes_own_threads: bool = False, process_state: tuple[KeptState, ...] = ()) -> None
+    makes_own_threads: bool = False, process_state: tuple[KeptState, ...] = (), runs_without_gil:
+    bool = False) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 
@@ -102,7 +103,7 @@ JSON_NAMES = {
         application.evidence application.interface application.is_neither
         application.makes_own_threads application.missing_module application.worker_class
         application.process_state application.process_state[].evidence
-        application.process_state[].kind
+        application.process_state[].kind application.runs_without_gil
         declaration declaration.settings
         declaration.settings.<name>[].source declaration.settings.<name>[].value
         declaration.values declaration.values.<name>.source declaration.values.<name>.value
