@@ -10,10 +10,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
 from gunicorn_autoconf.cli.top.view import (
     MemorySample,
-    Order,
     ProcessSample,
     ServerSample,
     follow,
@@ -65,11 +65,11 @@ def explain() -> str:
     return picture(Text.from_ansi(printed), "explain")
 
 
-def picture(shown: RenderableType, name: str) -> str:
+def picture(shown: RenderableType, name: str, columns: int = 80) -> str:
     """Return *shown* as a picture of a terminal, the same on every machine."""
     console = Console(
         file=io.StringIO(),
-        width=80,
+        width=columns,
         record=True,
         force_terminal=True,
         color_system="truecolor",

@@ -20,14 +20,16 @@ from threading import Event
 import psutil
 from pictures import picture
 
+from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.sample import sample_server
 from gunicorn_autoconf.cli.top.screen import draw_screen
-from gunicorn_autoconf.cli.top.view import Order, follow
+from gunicorn_autoconf.cli.top.view import follow
 
 PICTURE = Path(__file__).with_name("top.svg")
 LOOKS = 24
 INTERVAL_SECONDS = 1.0
 CLIENTS = 6
+COLUMNS = 104
 
 # Worker 2 keeps 1 MiB of each request.
 APPLICATION = """
@@ -78,11 +80,11 @@ def record() -> str:
         "GUNICORN_BIND": f"127.0.0.1:{port}",
     }
     gunicorn = Path(sys.executable).with_name("gunicorn")
-    command = [gunicorn, "-c", "python:gunicorn_autoconf.conf", "shop:app"]
+    command = [str(gunicorn), "-c", "python:gunicorn_autoconf.conf", "shop:app"]
     enough = Event()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(CLIENTS) as clients:
         Path(folder, "shop.py").write_text(APPLICATION, encoding="utf-8")
-        server = subprocess.Popen(command, cwd=folder, env=os.environ | declared)
+        server = subprocess.Popen(command, cwd=folder, env=os.environ | declared)  # noqa: S603
         try:
             for _ in range(CLIENTS):
                 clients.submit(ask, port, enough)
@@ -102,7 +104,7 @@ def record() -> str:
             server.wait()
     if view is None:
         raise SystemExit("there was nothing to look at")
-    return picture(draw_screen(view, Order(), 80, 14), "top")
+    return picture(draw_screen(view, Order(), COLUMNS, 17), "top", COLUMNS)
 
 
 if __name__ == "__main__":
