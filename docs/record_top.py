@@ -44,7 +44,7 @@ def mark(server, worker):
 
 
 def app(environ, start_response):
-    until = time.thread_time() + 0.02
+    until = time.thread_time() + 0.003
     while time.thread_time() < until:
         sum(range(1000))
     kept.append(bytearray(int(os.environ["KEEPS_BYTES"])))
