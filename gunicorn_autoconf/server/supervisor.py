@@ -233,9 +233,11 @@ class Supervisor:
             self._log.would_act(action)
             if is_keep and action.pid and self._history.spared(sample.at_seconds):
                 self._log.action(action)
-            if is_keep and not action.pid:
+            # That the memory guard would add workers and may not forbids the load nothing.
+            if action.kind in (Kind.KEEP, Kind.GROW) and not action.pid:
                 size_bytes = size_to_grow_by(sample, permissions, needed)
-                self._follow_load(Room(sample, machine, size_bytes, permissions))
+                room = Room(sample, machine, size_bytes, needed.largest, permissions)
+                self._follow_load(room)
             return
         self._log.action(action)
         self._history.acted(action, sample)
