@@ -210,7 +210,7 @@ def _shrink() -> None:
     for _ in range(12):
         server.get("/grow/20")
     Path("/sys/fs/cgroup/a/memory.max").write_text("330M")
-    server.wait_for("retired by the memory guard")
+    server.wait_for("retired by the guard")
     server.stop()
 
 
@@ -305,7 +305,7 @@ ROWS = {
         _high,
         [r"want of memory slowed the server down, not your code: processes waited .*memory.high"],
     ),
-    "shrink": Row(["a:memory.max=520M"], _shrink, ["was retired by the memory guard"]),
+    "shrink": Row(["a:memory.max=520M"], _shrink, ["was retired by the guard"]),
     "children": Row(
         ["a:memory.max=300M"], _children, [r"ends its child processes: \[\d+\]", "orphans=0"]
     ),

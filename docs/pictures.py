@@ -10,10 +10,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from gunicorn_autoconf.cli.main import main
+from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
 from gunicorn_autoconf.cli.top.view import (
     MemorySample,
-    Order,
     ProcessSample,
     ServerSample,
     follow,

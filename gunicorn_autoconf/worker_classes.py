@@ -15,7 +15,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 # The worker classes that the plan chooses, as Gunicorn takes them.
-SYNC, GTHREAD, UVICORN = "sync", "gthread", "gunicorn_autoconf.workers.UvicornWorker"
+SYNC, GTHREAD = "sync", "gthread"
+THREADS = "gunicorn_autoconf.workers.ThreadWorker"
+UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 
 # The HTTP parser that uvicorn uses where it is installed; otherwise it uses h11.
 HTTPTOOLS = "httptools"
@@ -75,6 +77,8 @@ class Family(NamedTuple):
             last requests. If not, a drain longer than ``timeout`` is killed.
         calls_worker_exit: Whether the hook ``worker_exit`` runs when the worker gets SIGTERM.
         runs_uvicorn: Whether uvicorn serves the requests.
+        empties_queue: Whether a worker that ends first accepts what waits at a listener of its
+            own, as it has with ``reuse_port``. If not, those connections are lost.
         ignored: The settings that people set and that have no effect here.
     """
 
@@ -86,6 +90,7 @@ class Family(NamedTuple):
     heartbeats_while_draining: bool = False
     calls_worker_exit: bool = True
     runs_uvicorn: bool = False
+    empties_queue: bool = False
     ignored: tuple[Ignored, ...] = ()
 
     def ignores(self, setting: str) -> bool:
@@ -146,6 +151,16 @@ _ROWS = (
         counted_by=CountedBy.HANDLER,
         # Since Gunicorn 27.0 it does. The plan has to hold for Gunicorn 23 to 26 as well.
         heartbeats_while_draining=False,
+        ignored=(_ASGI_ONLY, _SSL_VERSION),
+    ),
+    Family(
+        name=THREADS,
+        aliases=(),
+        interface=Interface.WSGI,
+        slots=Slots.THREADS,
+        counted_by=CountedBy.HANDLER,
+        heartbeats_while_draining=False,
+        empties_queue=True,
         ignored=(_ASGI_ONLY, _SSL_VERSION),
     ),
     Family(
@@ -244,6 +259,7 @@ _ROWS = (
         counted_by=CountedBy.UVICORN,
         heartbeats_while_draining=True,
         runs_uvicorn=True,
+        empties_queue=True,
         ignored=(
             *_IGNORED_BY_UVICORN,
             Ignored(

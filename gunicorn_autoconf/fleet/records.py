@@ -16,13 +16,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
-from gunicorn_autoconf.fleet.counters import Counters, parse_counters
+from gunicorn_autoconf.fleet.counters import REJECTED, Counters, parse_counters
 from gunicorn_autoconf.fleet.meter import Meter
+from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, copy_numbers
 from gunicorn_autoconf.machine.facts import ProcessMemory
@@ -105,8 +106,7 @@ class WorkerRecords:
         self._total = Counters()
         self._counted_at = time.monotonic()
         self._reaped_seconds = read_reaped_cpu_seconds()
-        # Of threads that read counters: the supervisor's and the one that serves metrics.
-        self._reading = threading.Lock()
+        self._reading = threading.Lock()  # The supervisor's thread and that of metrics.
 
     def forking(self, worker: Worker) -> None:
         """Give *worker* its slot; in the arbiter, before the fork."""
@@ -132,6 +132,17 @@ class WorkerRecords:
         """Return what counts in *worker*, which begins now; None where it has no slot."""
         numbers = self.doubles(worker, Region.COUNTERS)
         return Meter(numbers) if numbers is not None else None
+
+    def peers(self, worker: Worker) -> Peers | None:
+        """Return what shows *worker* the others, and them it; None where it has no slot."""
+        slot = self._slot(worker)
+        return Peers(slot.page, slot.number) if slot else None
+
+    def rejected(self, workers: Mapping[int, Worker]) -> int:
+        """Return how many requests *workers* and all that have ended have refused."""
+        slots = (self.doubles(worker, Region.COUNTERS) for worker in list(workers.values()))
+        living = sum(int(numbers[REJECTED]) for numbers in slots if numbers is not None)
+        return living + sum(counters.rejected for counters in self._ended.copy())
 
     def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
         """Return what each of *workers* has done, by pid; those that do not count are left out."""
@@ -169,6 +180,11 @@ class WorkerRecords:
         self._counted_at = now
         self._counted = {pid: counters for pid, counters in read.items() if counters}
         return dict(self._counted)
+
+    def publish(self, status: Callable[[], bytes]) -> None:
+        """Write on the page, for who looks from outside, what *status* returns."""
+        if self._page:
+            self._page.write_status(status())
 
     def raw(self, worker: Worker, region: Region) -> memoryview[int] | None:
         """Return the bytes of *region* in the slot of *worker*; None where it has no slot."""

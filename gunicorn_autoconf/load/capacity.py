@@ -151,8 +151,8 @@ class Load:
 
     @property
     def busy_fraction(self) -> float | None:
-        """The share of the slots that were busy."""
-        return None if self.slots is None else self.busy_slots / self.slots
+        """The share of the slots that were busy; None where there are none, or no bound."""
+        return self.busy_slots / self.slots if self.slots else None
 
     @property
     def cores_fraction(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gunicorn_autoconf.load.capacity import Bound, Load
+from gunicorn_autoconf.load.evidence import Request
 from gunicorn_autoconf.load.follow import Cause, Change
 from gunicorn_autoconf.load.verdict import Cause as VerdictCause
 from gunicorn_autoconf.load.verdict import Verdict
@@ -140,16 +141,22 @@ def change_fields(change: Change) -> dict[str, object]:
 
 def verdict_fields(verdict: Verdict) -> dict[str, object]:
     """Return what `render_verdict` says, as fields of a record."""
-    request = verdict.request
     return {
         "cause": verdict.cause.value,
         "workload": verdict.workload and verdict.workload.value,
+        **request_fields(verdict.request),
+        "requests_per_second": round(verdict.now_per_second, 3),
+        "possible_per_second": round(verdict.could_per_second, 3),
+    }
+
+
+def request_fields(request: Request) -> dict[str, object]:
+    """Return what is known of the mean request."""
+    return {
         "requests": request.requests,
         "request_seconds": _rounded(request.whole_seconds),
         "computing_seconds": _rounded(request.computing_seconds),
         "blocking_seconds": _rounded(request.blocking_seconds),
-        "requests_per_second": round(verdict.now_per_second, 3),
-        "possible_per_second": round(verdict.could_per_second, 3),
     }
 
 

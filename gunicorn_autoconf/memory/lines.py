@@ -34,8 +34,9 @@ class Exit(Enum):
     """How a worker ended, OOM kills apart."""
 
     EXITED = "exited"
-    RETIRED = "was retired by the memory guard"
+    RETIRED = "was retired by the guard"
     TIMEOUT = "was killed by Gunicorn after timeout"
+    LONG_REQUEST = "was killed as its request ran longer than GUNICORN_REQUEST_TIMEOUT"
     LOST = "ended without its exit hooks"
 
 
@@ -158,13 +159,14 @@ def render_exit(
         doubt: Why an OOM kill that it counted was hardly this worker's.
     """
     cause = how.value
-    if how in (Exit.TIMEOUT, Exit.LOST) and doubt:
+    was_killed = how in (Exit.TIMEOUT, Exit.LONG_REQUEST, Exit.LOST)
+    if was_killed and doubt:
         cause += (
             ", probably not by the kernel's OOM killer: it took a process, but "
             f"{format_bytes(doubt.left_bytes)} of {format_bytes(doubt.limit_bytes)} are in use, "
             f"and this one had {format_bytes(doubt.largest_bytes)} at most"
         )
-    elif how in (Exit.TIMEOUT, Exit.LOST) and counts_oom:
+    elif was_killed and counts_oom:
         cause += ", not by the kernel's OOM killer"
     if last is None:
         return f"{PREFIX}worker {pid} {cause}"

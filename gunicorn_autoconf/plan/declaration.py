@@ -12,6 +12,7 @@ from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.address import Destination, Tcp
 from gunicorn_autoconf.plan.aliases import unknown_name
 from gunicorn_autoconf.plan.variables import (
+    HEALTH_PATHS,
     PREFIX,
     SECRET_SETTINGS,
     VARIABLES,
@@ -77,6 +78,9 @@ class Declaration:
     memory_guard: MemoryGuard | None = None
     load_guard: LoadGuard | None = None
     stall_warning_seconds: float = 0.25
+    max_queue_seconds: float = 0.0
+    request_timeout_seconds: float = 0.0
+    health_paths: tuple[str, ...] = HEALTH_PATHS
     metrics: Destination | None = None
     health: Tcp | None = None
     settings: Mapping[str, tuple[Explicit, ...]] = field(default_factory=dict, repr=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from gunicorn_autoconf.app.finding import StateKind
-from gunicorn_autoconf.plan import machine_remarks
+from gunicorn_autoconf.plan import machine_remarks, overload_remarks
 from gunicorn_autoconf.plan.bounds import POOL_THREADS
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Remark, Severity, first_choice, value_before
@@ -279,6 +279,8 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("max-concurrency", Severity.PROBLEM, _pools_beside_max_concurrency),
     ("worker-connections", Severity.PROBLEM, _kept_connections),
     ("pids", Severity.PROBLEM, machine_remarks.pids_limit),
+    ("reuse-port", Severity.PROBLEM, overload_remarks.reuse_port),
+    ("limits", Severity.WITHOUT_EFFECT, overload_remarks.limits_without_effect),
     ("state-in-one-process", Severity.PROBLEM, _state_in_one_process),
     ("settings", Severity.WITHOUT_EFFECT, _without_effect),
     ("memory", Severity.PROBLEM, _memory),

@@ -25,9 +25,9 @@ from gunicorn_autoconf.plan.workload import (
     shape_for,
 )
 from gunicorn_autoconf.worker_classes import (
-    GTHREAD,
     HTTPTOOLS,
     SYNC,
+    THREADS,
     Interface,
     Slots,
     class_name,
@@ -144,7 +144,7 @@ def _worker_class(result: Plan, given: Given) -> Plan:
     if planned == SYNC and threads and threads.value > 1:
         # Gunicorn would do the same, and not log it.
         rule = "sync cannot have threads"
-        return choose(result, "worker_class", GTHREAD, rule, source=threads.source)
+        return choose(result, "worker_class", THREADS, rule, source=threads.source)
     return result
 
 

@@ -5,6 +5,7 @@ A new variable is a row of `VARIABLES`, a field of `Declaration` and a keyword o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
@@ -42,6 +43,22 @@ def _interface(text: str) -> Interface | None:
     return None if text.lower() == "auto" else Interface(_one_of(Interface)(text))
 
 
+def parse_paths(text: str) -> tuple[str, ...]:
+    """
+    Return the paths in *text*, which commas separate.
+
+    >>> parse_paths("/healthz, /readyz")
+    ('/healthz', '/readyz')
+
+    Raises:
+        ValueError: One of them does not begin with a slash, or holds what no path does.
+    """
+    paths = tuple(path.strip() for path in text.split(","))
+    if not all(re.fullmatch(r"/[!-~]*", path, re.ASCII) for path in paths):
+        raise ValueError
+    return paths
+
+
 def _workload(text: str) -> Workload | None:
     workload = Workload(_one_of(Workload)(text))
     return None if workload is Workload.AUTO else workload
@@ -76,6 +93,9 @@ class Variable(NamedTuple):
         """The environment variable."""
         return self.prefix + self.keyword.upper()
 
+
+# What Kubernetes' own components, and most examples of probes, are asked for.
+HEALTH_PATHS = ("/healthz", "/readyz", "/livez", "/health")
 
 QUANTITY = "a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
 
@@ -187,6 +207,30 @@ VARIABLES: tuple[Variable, ...] = (
         allowed="seconds such as 0.25, or 0 for off",
         default="0.25",
         meaning="how long an event loop may be blocked before its stack is logged",
+    ),
+    Variable(
+        keyword="max_queue",
+        field="max_queue_seconds",
+        parse=parse_seconds,
+        allowed="seconds such as 0.5, or 0 for off",
+        default="0",
+        meaning="how long a request may have waited; older ones are answered 503 at once",
+    ),
+    Variable(
+        keyword="request_timeout",
+        field="request_timeout_seconds",
+        parse=parse_seconds,
+        allowed="seconds such as 30, or 0 for off",
+        default="0",
+        meaning="how long one request may run",
+    ),
+    Variable(
+        keyword="health_paths",
+        field="health_paths",
+        parse=parse_paths,
+        allowed="paths such as /healthz, with commas between",
+        default=",".join(HEALTH_PATHS),
+        meaning="paths that are served however long the request has waited",
     ),
     Variable(
         keyword="metrics",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from gunicorn_autoconf.worker_classes import GTHREAD, SYNC, UVICORN, Interface
+from gunicorn_autoconf.worker_classes import SYNC, THREADS, UVICORN, Interface
 
 
 class Workload(str, Enum):
@@ -116,7 +116,7 @@ _AUTO_WSGI = Shape(SYNC, CLASSIC, _SPARE, threads_why="threads only for what is 
 _AUTO_ASGI = Shape(UVICORN, CLASSIC, _SPARE, threads_why=_LOOP)
 
 _WAIT = Shape(
-    GTHREAD,
+    THREADS,
     WITH_SPARE,
     "waiting costs a thread, not a process",
     threads=IO_THREADS,
@@ -129,7 +129,7 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
     (Workload.CPU, Interface.WSGI): Shape(SYNC, PER_CORE, _COMPUTE),
     (Workload.CPU, Interface.ASGI): Shape(UVICORN, PER_CORE, _COMPUTE, threads_why=_LOOP),
     (Workload.MIXED, Interface.WSGI): Shape(
-        GTHREAD,
+        THREADS,
         WITH_SPARE,
         "some threads wait while one computes; a spare where all of a worker's wait",
         threads=MIXED_THREADS,

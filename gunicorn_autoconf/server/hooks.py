@@ -33,6 +33,7 @@ from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
+from gunicorn_autoconf.server.overload import protect
 from gunicorn_autoconf.server.reading import CONF_MODULE
 from gunicorn_autoconf.server.replaced import GUARD_HOOKS, render_replaced
 from gunicorn_autoconf.server.replan import (
@@ -185,6 +186,9 @@ class ServerHooks:
             self._check_interface(worker)
         records = self._state.records if self._state else None
         self._meter = records.meter(worker) if records else None
+        if records and hasattr(worker, "peers"):  # A class of ours, which spreads connections.
+            worker.peers = records.peers(worker)
+        protect(worker, self._final.declaration, self._meter)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         if self._state and self._state.patrol:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.load.capacity import Backlog, Load, Reading, Supply
-from gunicorn_autoconf.load.evidence import Evidence
+from gunicorn_autoconf.load.evidence import Evidence, Request
 from gunicorn_autoconf.load.lines import (
     load_fields,
     render_load,
@@ -83,6 +83,27 @@ class LoadWatch:
         """The load of the last minute; None as long as no worker counts its requests."""
         self.verdict: Verdict | None = None
         """What another workload would gain; None where nothing would, or too little is known."""
+
+    @property
+    def request(self) -> Request | None:
+        """The mean request; None as long as too few are known."""
+        return self._evidence.request()
+
+    @property
+    def slots_per_worker(self) -> int | None:
+        """How many requests one worker serves at once; None where nothing bounds them."""
+        cfg = self._server.cfg
+        bounds = {
+            Slots.ONE: 1,
+            Slots.THREADS: cfg.threads,
+            Slots.GREENLETS: cfg.worker_connections,
+        }
+        return bounds.get(self._slots)
+
+    @property
+    def _slots(self) -> Slots:
+        family = family_of(self._server.worker_class)
+        return family.slots if family else Slots.UNBOUNDED
 
     def begin_again(self) -> None:
         """Forget what was measured of the workers that a reload replaces."""
@@ -160,22 +181,13 @@ class LoadWatch:
         )
 
     def _supply(self) -> Supply:
-        cfg, final = self._server.cfg, self._final()
-        workers = self._server.num_workers
-        family = family_of(self._server.worker_class)
-        slots = family.slots if family else Slots.UNBOUNDED
-        each = {
-            Slots.ONE: 1,
-            Slots.THREADS: cfg.threads,
-            Slots.GREENLETS: cfg.worker_connections,
-            Slots.UNBOUNDED: None,
-        }[slots]
+        final, workers, each = self._final(), self._server.num_workers, self.slots_per_worker
         most = final.declaration.max_concurrency
         return Supply(
             cores=final.declaration.cpus or final.machine.cpu.cores,
             workers=workers,
             slots=each,
-            has_loop=slots in (Slots.GREENLETS, Slots.UNBOUNDED),
+            has_loop=self._slots in (Slots.GREENLETS, Slots.UNBOUNDED),
             memory_forbids=self.memory_forbids,
             database_forbids=most is not None and (workers + 1) * (each or 1) > most,
         )

@@ -17,9 +17,10 @@ Gunicorn's count whether an operator has changed it.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
+from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.wait_status import WaitStatus, wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
+    from gunicorn_autoconf.server.status import Status
     from gunicorn_autoconf.server.supervisor import Supervisor
 
 _NAME = "gunicorn_autoconf"
@@ -81,8 +84,10 @@ class ServerState:
         self.supervisor: Supervisor | None = None
         self._supervising: PausedThread | None = None
         self.load: LoadWatch | None = None
+        self._status: Status | None = None
         self.patrol: Patrol | None = None
         self._watching: PausedThread | None = None
+        self._refusals: RefusalLog | None = None
         self._events = find_memory_events(loaded.root)
         self._events_before = self._events.read() if self._events else (NO_EVENTS,)
         self._ends: deque[_End] = deque()
@@ -115,10 +120,14 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            request_seconds=lambda: self.final.declaration.request_timeout_seconds,
             stalled=self._stalled,
         )
         self.patrol.start()
-        self._watching = PausedThread(self.patrol.step, 0.0)
+        self._refusals = RefusalLog(
+            server, self.records, lambda: self.final.declaration.max_queue_seconds
+        )
+        self._watching = PausedThread(self._watch, 0.0)
         self._watching.start()
         if self._events and self._events.kills_all:
             log_event(
@@ -130,8 +139,11 @@ class ServerState:
             )
 
         def step(stopping: threading.Event) -> float:
-            if self.supervisor:
-                return self.supervisor.try_step(stopping)
+            if self.supervisor and self._status:
+                seconds = self.supervisor.try_step(stopping)
+                if not stopping.is_set():
+                    self._status.write()
+                return seconds
             self._make_supervisor(server, replaced)
             return self._timing.fastest_seconds
 
@@ -163,6 +175,7 @@ class ServerState:
         """
         from gunicorn_autoconf.server import (
             load_watch,
+            status,
             supervisor,
             worker_ends,  # noqa: F401 - for the first end
         )
@@ -177,6 +190,9 @@ class ServerState:
             load=self.load,
             timing=self._timing,
         )
+        self._status = status.Status(
+            server, lambda: self.final, self.records, self.supervisor, self.load
+        )
 
     @cached_property
     def oom(self) -> ServerOom:
@@ -184,6 +200,13 @@ class ServerState:
         from gunicorn_autoconf.server import oom_watch  # See `_make_supervisor`.
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
+
+    def _watch(self, stopping: threading.Event) -> float | None:
+        """Look at every worker; return after how many seconds to look again, None for never."""
+        if self._refusals:
+            with suppress(Exception):  # It is a line of the log.
+                self._refusals.look(time.monotonic())
+        return self.patrol.step(stopping) if self.patrol else None
 
     @property
     def is_complete(self) -> bool:
@@ -214,6 +237,8 @@ class ServerState:
         if self.patrol and self._watching:
             self._watching.stop()
             self.patrol.stop()
+        if self._refusals:
+            self._refusals.look(time.monotonic(), at_once=True)
         if self._supervising:
             self._supervising.stop()
         if self.supervisor:

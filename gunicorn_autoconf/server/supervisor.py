@@ -13,10 +13,8 @@ what is wanted of Gunicorn, `GuardLog` what was already logged. The only state h
 found last, `memory` and `latest`. The arbiter's main thread calls `reloaded`, while the thread is
 paused, and `worker_oom_killed`; the thread makes all other changes.
 
-Where the guards and the memory log are off and no metrics are published, a step only looks at the
-load.
-
-A step that fails is logged once and skipped; the next one follows some seconds later.
+A step only looks at the load where guards, memory log and metrics are off. One that fails is logged
+once and skipped; the next one follows some seconds later.
 """
 
 from __future__ import annotations
@@ -50,6 +48,7 @@ from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_follower import LoadFollower, Room
 from gunicorn_autoconf.server.load_watch import LoadWatch
+from gunicorn_autoconf.server.own_listeners import loses_connections
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -138,9 +137,16 @@ class Supervisor:
 
     @property
     def mode(self) -> MemoryGuard:
-        """What the guard may do. To act, we must be told of each worker and each new count."""
+        """What the guard may do. To act, it must be told of each worker, and lose no connection."""
         wanted = self._wanted_mode
-        return MemoryGuard.OBSERVE if wanted is MemoryGuard.ACT and self._replaced() else wanted
+        if wanted is MemoryGuard.ACT and (self._replaced() or loses_connections(self._server)):
+            return MemoryGuard.OBSERVE
+        return wanted
+
+    @property
+    def load_mode(self) -> LoadGuard:
+        """What may be done for the load."""
+        return self._follower.mode
 
     def try_step(self, stopping: threading.Event) -> float:
         """Do one `step`; log where it fails. Return the seconds until the next one."""

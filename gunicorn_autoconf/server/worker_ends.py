@@ -12,6 +12,7 @@ from gunicorn_autoconf.memory.lines import Exit, render_exit
 from gunicorn_autoconf.memory.oom_lines import OomKill, render_oom
 from gunicorn_autoconf.metrics.endings import Ending
 from gunicorn_autoconf.server.fork_signals import ENDING
+from gunicorn_autoconf.watchdog.watch import was_ended_for_request
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -29,6 +30,7 @@ _RECORDS = {
     Exit.EXITED: ("info", "worker_exited"),
     Exit.RETIRED: ("info", "worker_exited"),
     Exit.TIMEOUT: ("warning", "worker_timeout"),
+    Exit.LONG_REQUEST: ("warning", "worker_timeout"),
     Exit.LOST: ("warning", "worker_lost"),
 }
 
@@ -65,7 +67,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         _log_oom_kill(server, worker.pid, ended.last, kill, "error" if is_alone else "debug")
         return Ending.OOM
     if worker.aborted:
-        how = Exit.TIMEOUT
+        how = Exit.LONG_REQUEST if was_ended_for_request(worker) else Exit.TIMEOUT
     elif reports_end and ended.is_orderly is False:
         how = Exit.LOST
     else:
@@ -86,7 +88,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
 
 def _ending(how: Exit, retired: Kind | None, status: WaitStatus | None) -> Ending:
     """Return what an end counts as that no OOM killer has caused."""
-    if how is Exit.TIMEOUT:
+    if how in {Exit.TIMEOUT, Exit.LONG_REQUEST}:
         return Ending.TIMEOUT
     if retired:
         return Ending.RECYCLED if retired is Kind.RECYCLE else Ending.SHRUNK

@@ -28,7 +28,7 @@ class Inside:
         own, listener = patrol.own, patrol.listener
         if own is None or listener is None:
             return
-        stall_seconds, timeout_seconds, _, origins = own.thresholds
+        stall_seconds, timeout_seconds, _, origins, request_seconds = own.thresholds
 
         def say(level: str, text: str, fields: dict[str, object]) -> None:
             event, shown = str(fields.pop("event_name")), f"gunicorn-autoconf: {text}"
@@ -42,8 +42,10 @@ class Inside:
             from gunicorn_autoconf.watchdog.tasks import TaskWatcher
 
             watchers.append(TaskWatcher(worker, own.stamps, origins, say))
-        elif family and family.slots is Slots.THREADS and timeout_seconds > 0:
-            watchers.append(LongRequests(worker, timeout_seconds, origins, say))
+        elif family and family.slots is Slots.THREADS and max(timeout_seconds, request_seconds) > 0:
+            watchers.append(
+                LongRequests(worker, timeout_seconds, origins, say, limit_seconds=request_seconds)
+            )
         elif family and family.slots is Slots.ONE:
             stamp_requests(worker, own.stamps)
         self._stamps = own.stamps

@@ -47,6 +47,7 @@ class Thresholds(NamedTuple):
     timeout_seconds: float
     graceful_seconds: float
     origins: Origins
+    request_seconds: float = 0.0
 
 
 class _Stall:

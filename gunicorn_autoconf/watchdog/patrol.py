@@ -54,22 +54,25 @@ class Patrol:
         server: The arbiter.
         records: Knows the slot of each worker.
         stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
+        request_seconds: Returns how long one request may run, likewise; 0 for no limit.
         root: Where /proc and /sys are found.
         stalled: Called once for each time that code has blocked an event loop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs to know of the server
         self,
         server: Arbiter,
         records: WorkerRecords,
         stall_seconds: Callable[[], float],
         root: str,
         *,
+        request_seconds: Callable[[], float] = lambda: 0.0,
         stalled: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._records = records
         self._read_stall_seconds = stall_seconds
+        self._read_request_seconds = request_seconds
         self._stalled = stalled
         self._watches: dict[int, WorkerWatch] = {}
         self._forking: WorkerWatch | None = None
@@ -109,7 +112,9 @@ class Patrol:
         numbers = self._records.doubles(worker, Region.STAMPS)
         line = self._records.raw(worker, Region.REQUEST_LINE)
         self._forking = None
-        if numbers is None or line is None or (self.stall_seconds <= 0 and timeout_seconds <= 0):
+        request_seconds = self._read_request_seconds()
+        is_off = max(self.stall_seconds, timeout_seconds, request_seconds) <= 0
+        if numbers is None or line is None or is_off:
             return
         try:
             pipe = StackPipe()
@@ -124,6 +129,7 @@ class Patrol:
                 timeout_seconds,
                 float(worker.cfg.graceful_timeout),
                 find_origins(getattr(worker.app, "app_uri", None)),
+                request_seconds,
             ),
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),

@@ -8,11 +8,13 @@ itself, with each heartbeat, for one that has run for longer than `timeout`.
 Theory of operation of `LongRequests`. Each thread of the pool sets and removes its own entry among
 the requests that run; the main thread copies them all at each look, without a lock. A request is
 known by its thread and its begin, and is judged once, when it first exceeds `timeout`. The `Tally`
-decides whether its place in the code is reported now or only counted.
+decides whether its place in the code is reported now or only counted. One that exceeds
+`GUNICORN_REQUEST_TIMEOUT` ends the worker: no thread can be interrupted.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -20,10 +22,11 @@ from typing import Any, NamedTuple
 
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
-from gunicorn_autoconf.watchdog.say import WARNING, Say
+from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Origins,
+    Stack,
     ThreadStack,
     join,
     render_request,
@@ -38,6 +41,7 @@ class _Running(NamedTuple):
     since_seconds: float
     method: object
     path: object
+    connection: object
 
 
 def stamp_requests(worker: Any, stamps: Stamps) -> None:
@@ -55,14 +59,34 @@ def stamp_requests(worker: Any, stamps: Stamps) -> None:
 
 
 class LongRequests:
-    """Reports requests of a threaded *worker* that have run for longer than its `timeout`."""
+    """
+    Reports requests of a threaded *worker* that have run for longer than its `timeout`.
 
-    def __init__(self, worker: Any, timeout_seconds: float, origins: Origins, say: Say) -> None:
-        self._timeout_seconds = timeout_seconds
+    Args:
+        worker: The worker.
+        timeout_seconds: Its `timeout`; 0 for no reports.
+        origins: Which code is the user's own.
+        say: Logs a text with a level.
+        limit_seconds: How long a request may run before the worker is replaced; 0 for no limit.
+    """
+
+    def __init__(
+        self,
+        worker: Any,
+        timeout_seconds: float,
+        origins: Origins,
+        say: Say,
+        *,
+        limit_seconds: float = 0.0,
+    ) -> None:
+        self._worker = worker
+        self._timeout_seconds = timeout_seconds or math.inf
+        self._limit_seconds = limit_seconds or math.inf
         self._origins = origins
         self._say = say
         self._running: dict[int, _Running] = {}
         self._reported: set[tuple[int, float]] = set()
+        self._given_up: set[tuple[int, float]] = set()
         self._tally = Tally()
         self._follow(worker)
 
@@ -71,7 +95,8 @@ class LongRequests:
 
         def handle_request(request: Any, *rest: Any) -> Any:
             ident = threading.get_ident()
-            running[ident] = _Running(time.monotonic(), request.method, request.path)
+            connection = rest[0] if rest else None
+            running[ident] = _Running(time.monotonic(), request.method, request.path, connection)
             try:
                 return original(request, *rest)
             finally:
@@ -89,6 +114,9 @@ class LongRequests:
             if seconds >= self._timeout_seconds and key not in self._reported:
                 self._reported.add(key)
                 self._report(ident, request, seconds, now)
+            if seconds >= self._limit_seconds and key not in self._given_up:
+                self._given_up.add(key)
+                self._give_up(ident, request, seconds)
 
     def _report(self, ident: int, request: _Running, seconds: float, now: float) -> None:
         frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
@@ -104,8 +132,27 @@ class LongRequests:
             f"a request has run for {seconds:.1f} s, longer than timeout "
             f"({self._timeout_seconds:g} s), which ends no request in this worker class{more}"
         )
+        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
+        self._say(WARNING, join([headline, *self._render(ident, request, stack)]), fields)
+
+    def _render(self, ident: int, request: _Running, stack: Stack) -> list[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         serving = render_request(request.method, request.path)
         thread = ThreadStack(names.get(ident, str(ident)), add_sources(stack), serving)
-        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
-        self._say(WARNING, join([headline, *render_threads([thread], self._origins)]), fields)
+        return render_threads([thread], self._origins)
+
+    def _give_up(self, ident: int, request: _Running, seconds: float) -> None:
+        """Have the worker end, as soon as its other requests are over."""
+        worker, stack = self._worker, trim(walk(sys._current_frames().get(ident)))  # noqa: SLF001
+        headline = (
+            f"{render_request(request.method, request.path)} has run for {seconds:.1f} s, longer "
+            f"than GUNICORN_REQUEST_TIMEOUT ({self._limit_seconds:g} s). A thread cannot be "
+            "interrupted: this worker accepts nothing more, finishes its other requests and is "
+            "replaced"
+        )
+        fields = {"event_name": "request_timeout", "request_seconds": seconds}
+        self._say(ERROR, join([headline, *self._render(ident, request, stack)]), fields)
+        if hasattr(worker, "give_up"):
+            worker.give_up(request.connection)
+        else:
+            worker.alive = False  # It ends after `graceful_timeout`.

@@ -19,10 +19,10 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Every worker's main thread begins like this, and that says nothing.
 _WORKER_BASE = "gunicorn/workers/base.py"
 # Our own code around the application's says nothing either.
-_OWN = "/gunicorn_autoconf/watchdog/"
+_OWN = ("/gunicorn_autoconf/watchdog/", "/gunicorn_autoconf/overload/")
 _MACHINERY = re.compile(
     r"/(asyncio/\w+|selectors|uvicorn/_compat|uvicorn_worker/\w+|gunicorn/workers/gasgi"
-    r"|gunicorn_autoconf/workers)\.py$"
+    r"|gunicorn_autoconf/workers/\w+)\.py$"
 )
 
 # Deeper stacks are recursion; what matters is at both ends.
@@ -108,7 +108,8 @@ def trim(stack: Stack) -> Stack:
     Nothing is left of a loop that waits or is between two callbacks.
     """
     starts = [n for n, frame in enumerate(stack) if frame.path.endswith(_WORKER_BASE)]
-    kept = [frame for frame in stack[: starts[0] if starts else None] if _OWN not in frame.path]
+    served = stack[: starts[0] if starts else None]
+    kept = [frame for frame in served if not any(own in frame.path for own in _OWN)]
     while kept and is_machinery(kept[-1].path):
         kept.pop()
     return tuple(kept)

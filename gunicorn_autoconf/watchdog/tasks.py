@@ -29,6 +29,7 @@ from gunicorn_autoconf.watchdog.stacks import (
     find_own,
     join,
     render_threads,
+    trim,
 )
 from gunicorn_autoconf.watchdog.stamps import SLOW_SECONDS, Stamps, slow_end_seconds
 
@@ -129,6 +130,12 @@ def read_tasks() -> list[_Task]:
     if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - raises nothing
         return []  # A worker class that we do not know, without a loop.
     return [_Task(task) for task in asyncio.all_tasks() if not task.done()]
+
+
+def read_task(task: Any) -> ThreadStack:
+    """Return where *task*, which is suspended, stands: the innermost line is its ``await``."""
+    found = _Task(task)
+    return ThreadStack(found.name, trim(found.stack), found.request)
 
 
 def await_frames(awaitable: Any) -> Iterator[FrameType]:

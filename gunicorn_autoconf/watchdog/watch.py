@@ -5,11 +5,16 @@ Theory of operation. The patrol's thread calls `look` some times a second; `clos
 the worker is gone and the thread is paused. A worker is *booting* until its application is
 imported. From then on three things are looked at, each by itself: its *loop* (`LoopWatch`); its
 *heartbeat*, of which a silence that is about to reach `timeout` is reported with all threads, once;
-its *end*, which is reported once where it takes long.
+its *end*, which is reported once where it takes long. A sync worker whose request runs for longer
+than `GUNICORN_REQUEST_TIMEOUT` is ended as Gunicorn does it after `timeout`: by SIGABRT, and by
+SIGKILL where it does not heed that.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,8 +35,17 @@ if TYPE_CHECKING:
 REPORT_FRACTION = 0.8
 # A start of which so much is computing or waiting for a CPU computes.
 BUSY_FRACTION = 0.5
+# How long a worker has to end after SIGABRT, as long as Gunicorn's arbiter gives it.
+ABORT_SECONDS = 1.0
 # How long all threads are waited for: a crowded machine lets a worker run only now and then.
 PATIENCE_SECONDS, SHORTEST_SECONDS = 1.0, 0.1
+
+_NOTE = "autoconf_request_timeout"
+
+
+def was_ended_for_request(worker: Worker) -> bool:
+    """Return whether *worker* was killed because its request ran too long."""
+    return getattr(worker, _NOTE, False)
 
 
 class WorkerWatch:
@@ -73,6 +87,7 @@ class WorkerWatch:
         self._reported_beat: float | None = None
         self._has_reported_end = False
         self.boot_reported_seconds = 0.0
+        self._aborted_at = 0.0
 
     def look(self, now: float, *, stopping_since: float | None) -> None:
         """Look at the worker; *stopping_since* is when the whole server began to stop."""
@@ -82,6 +97,8 @@ class WorkerWatch:
                 self._loop.look(self.worker.pid, moment, now)
             if self.thresholds.timeout_seconds > 0:
                 self._look_at_heartbeat(moment, now)
+            if self.thresholds.request_seconds > 0:
+                self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
         if ending_since and not moment.has(State.TICKING):
             self._look_at_end(moment, now - ending_since)
@@ -128,6 +145,35 @@ class WorkerWatch:
         threads = self._render_all(moment, patience_seconds=left_seconds / 2)
         lines = [head, *self._render_clock(), *threads]
         self._say(ERROR, join(lines), {"event_name": "silent", "silent_seconds": silent_seconds})
+
+    # The request of a sync worker
+
+    def _look_at_request(self, moment: Moment, now: float) -> None:
+        limit_seconds, since = self.thresholds.request_seconds, moment.busy_since
+        if self._aborted_at:
+            if now - self._aborted_at > ABORT_SECONDS:
+                self._send(signal.SIGKILL)
+            return
+        if not since or now - since < limit_seconds:
+            return
+        request = self.stamps.request() or "a request"
+        threads = self._render_all(moment)
+        if self.stamps.read().busy_since != since:
+            return  # It is over.
+        head = (
+            f"{request} has run for {now - since:.1f} s, longer than GUNICORN_REQUEST_TIMEOUT "
+            f"({limit_seconds:g} s): this worker is killed and replaced"
+        )
+        self._say(ERROR, join([head, *threads]), {"event_name": "request_timeout"})
+        # So Gunicorn's own `timeout` takes it for aborted, too.
+        self.worker.aborted = True
+        setattr(self.worker, _NOTE, True)
+        self._aborted_at = now
+        self._send(signal.SIGABRT)
+
+    def _send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.worker.pid, number)
 
     def _render_clock(self) -> list[str]:
         before, clock = self._beat_clock, read_clock(self.worker.pid, self.worker.pid)

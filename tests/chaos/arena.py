@@ -30,6 +30,8 @@ MIB = 2**20
 TIMEOUT_SECONDS = 7
 GRACEFUL_SECONDS = 5
 HANG_SECONDS = TIMEOUT_SECONDS + 2
+# Longer than any other request takes, a slow client's on a busy machine too.
+REQUEST_SECONDS = 12
 # How long a request that notes what its worker holds may lead to that worker's end. gthread's
 # survives the one that hangs, and is a worker like any other then.
 HELD_SECONDS = {"hang": HANG_SECONDS + GRACEFUL_SECONDS, "hog": inf}
@@ -54,7 +56,7 @@ CONF = """
 
     def let_requests_hold_accept(worker):
         import served
-        if hasattr(worker, "accept") and worker.cfg.worker_class_str == "gthread":
+        if hasattr(worker, "accept") and hasattr(worker, "method_queue"):  # of threads
             accept = worker.accept
 
             def accept_one(listener):
@@ -138,6 +140,7 @@ class Arena:
             **({} if self.cgroup else {"GUNICORN_MEMORY": str(LIMIT_BYTES)}),
             GUNICORN_TIMEOUT=str(TIMEOUT_SECONDS),
             GUNICORN_GRACEFUL_TIMEOUT=str(GRACEFUL_SECONDS),
+            GUNICORN_REQUEST_TIMEOUT=str(REQUEST_SECONDS),
             GUNICORN_MEMORY_LOG_INTERVAL="1",
             CHAOS_JOURNAL=str(self.journal.path),
             CHAOS_BALLAST_MIB=str(BALLAST_MIB),

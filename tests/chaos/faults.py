@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import itertools
 import os
 import random
@@ -11,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from arena import (
 )
 from harness import wait_until
 from load import Load, ask_slowly, flood
+from patience import stretched
 from schedule import Fault
 
 Course = Callable[[Arena, Load, random.Random], None]
@@ -39,6 +41,9 @@ FLOOD_CONNECTIONS = 300
 SLOW_CLIENTS = 2
 BLOCKING_REQUESTS = 3
 HOG_TRIES = 3
+# Until the operator has done everything, at last.
+STUCK_TRIES = 30
+GATEWAY_TIMEOUT = 504
 
 
 # To workers.
@@ -98,6 +103,29 @@ def hang(arena: Arena, load: Load, rng: random.Random) -> None:
     load.ask("/hang")
 
 
+def stuck(arena: Arena, load: Load, rng: random.Random) -> None:
+    # What an operator does may end the worker first.
+    assert any(run_too_long(arena, load, rng) for _ in range(STUCK_TRIES))
+
+
+def run_too_long(arena: Arena, load: Load, rng: random.Random) -> bool:
+    """Have a request run until it is ended; return whether it came to that."""
+    since, request = arena.log.mark(), f"stuck-{rng.getrandbits(32)}"
+    connection = http.client.HTTPConnection(*load.address, timeout=stretched(LONGEST_SECONDS))
+    status = None
+    with suppress(http.client.HTTPException, ConnectionError), closing(connection):
+        connection.request("GET", f"/stuck?{request}")
+        status = connection.getresponse().status
+    if not arena.log.lines("GET /stuck has run for .* longer than GUNICORN_REQUEST", since):
+        return False
+    if status is None:  # No thread can be interrupted: its worker is replaced.
+        (by,) = arena.begun()[request]
+        wait_until(lambda: not lives(by.pid), f"{by.pid} is gone", LONGEST_SECONDS)
+    else:
+        assert status == GATEWAY_TIMEOUT
+    return True
+
+
 def slow(arena: Arena, load: Load, rng: random.Random) -> None:
     with ThreadPoolExecutor(SLOW_CLIENTS) as pool:
         for answer in [pool.submit(ask_slowly, load) for _ in range(SLOW_CLIENTS)]:
@@ -118,7 +146,7 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
         nonlocal leaking
         if leaking is None or not lives(leaking):  # An accident has befallen it.
             leaking = load.ask("/leak").answered_by
-        return bool(arena.log.lines(r"worker \d+ was retired by the memory guard", since))
+        return bool(arena.log.lines(r"worker \d+ was retired by the guard", since))
 
     wait_until(is_retired, "the guard has retired the worker that leaks", LONGEST_SECONDS)
 
@@ -265,6 +293,7 @@ COURSES: dict[Fault, Course] = {
     Fault.FREEZE: freeze,
     Fault.BLOCK: block,
     Fault.HANG: hang,
+    Fault.STUCK: stuck,
     Fault.SLOW: slow,
     Fault.FLOOD: crowd,
     Fault.RELOAD: reload,
@@ -284,6 +313,8 @@ def impossible(arena: Arena) -> set[Fault]:
     faults: set[Fault] = set()
     if arena.cgroup is None:
         faults |= {Fault.LIMIT, Fault.HOG}
+    if "sync" in arena.log.text.partition("Using worker: ")[2].partition("\n")[0]:
+        faults |= {Fault.STUCK}  # A request that hangs: its `timeout` comes first.
     if not arena.has_own_tmp:
         faults |= {Fault.TMP_FULL}
     return faults

@@ -143,6 +143,7 @@ EXPECTED_ERRORS = (
     r"was killed by the kernel's OOM killer",
     r"Error handling request GET /hang",
     r"no heartbeat from this worker for",
+    r"GET /stuck has run for .* longer than GUNICORN_REQUEST_TIMEOUT",
     r"Exception in ASGI application",  # The request that hangs, on SIGABRT.
     r"Cancel 0 running task\(s\)",
     r"was sent SIGTERM!",
@@ -154,6 +155,8 @@ def mistakes(arena: Arena) -> list[str]:
     errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
     found = [line for line in errors if not re.search("|".join(EXPECTED_ERRORS), line)]
     lost = {loss.pid for loss in arena.losses()}
+    # Where an operator ends a worker with a request that never ends, Gunicorn kills it at last.
+    lost |= {by[0].pid for request, by in arena.begun().items() if request.startswith("stuck-")}
     found += [
         f"worker {pid} was killed by no fault" for pid in sorted(arena.killed_by_fault() - lost)
     ]

@@ -16,6 +16,7 @@ class Fault(str, Enum):
     FREEZE = "SIGSTOP to a worker until `timeout`"
     BLOCK = "requests that block for a second"
     HANG = "a request that blocks for longer than `timeout`"
+    STUCK = "a request that never ends, until `GUNICORN_REQUEST_TIMEOUT`"
     SLOW = "slow clients"
     FLOOD = "a flood of connections"
     RELOAD = "SIGHUP"
@@ -54,6 +55,7 @@ class Lane(Enum):
         Fault.FREEZE,
         Fault.BLOCK,
         Fault.HANG,
+        Fault.STUCK,
         Fault.SLOW,
         Fault.FLOOD,
     )

@@ -27,6 +27,9 @@ WAIT_SECONDS = 0.05
 LEAK_BYTES_A_SECOND = 50 * MIB
 LONGEST_LEAK_SECONDS = 0.5
 HOG_MIB = 2048
+# For good, as far as a test can tell.
+STUCK_SECONDS = 10_000.0
+WAITS_SECONDS = {"/wait": WAIT_SECONDS, "/stuck": STUCK_SECONDS}
 LARGE_BYTES = MIB
 
 _journal = os.open(
@@ -100,8 +103,8 @@ def answer(kind: str, request: str) -> bytes:
 def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     kind, request = environ["PATH_INFO"], environ["QUERY_STRING"]
     note("begin", request)
-    if kind == "/wait":
-        time.sleep(WAIT_SECONDS)
+    if kind in WAITS_SECONDS:
+        time.sleep(WAITS_SECONDS[kind])
     body = answer(kind, request)
     note("end", request)
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -117,8 +120,8 @@ async def asgi_app(
         return
     kind, request = scope["path"], scope["query_string"].decode()
     note("begin", request)
-    if kind == "/wait":
-        await asyncio.sleep(WAIT_SECONDS)
+    if kind in WAITS_SECONDS:
+        await asyncio.sleep(WAITS_SECONDS[kind])
     body = answer(kind, request)
     note("end", request)
     headers = [(b"content-length", str(len(body)).encode())]

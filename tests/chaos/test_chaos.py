@@ -28,7 +28,7 @@ pytestmark = [
 
 CLASSES = {
     "sync": ("cpu", "wsgi_app"),
-    "gthread": ("io", "wsgi_app"),
+    "ThreadWorker": ("io", "wsgi_app"),
     "UvicornWorker": ("async", "asgi_app"),
 }
 
@@ -78,7 +78,7 @@ def summarize(campaign: Campaign, worker_class: str) -> Summary:
         injections=campaign.injections,
         accounts=account(campaign.load.attempts, arena.begun(), arena.losses()),
         killed=len(arena.killed()),
-        recycled=len(arena.log.lines("was retired by the memory guard")),
+        recycled=len(arena.log.lines("was retired by the guard")),
         calms=campaign.calms,
     )
 

@@ -81,7 +81,7 @@ def test_text() -> None:
 def test_json() -> None:
     shown = explain("shop:app", "--cpus", "4", "--memory", "600MiB", "--workload", "io")
 
-    assert shown["plan"]["settings"]["worker_class"] == "gthread"
+    assert shown["plan"]["settings"]["worker_class"] == "gunicorn_autoconf.workers.ThreadWorker"
     assert shown["plan"]["settings"]["workers"] == 2
     assert shown["plan"]["settings"]["threads"] == 100
     assert shown["declaration"]["values"] == {

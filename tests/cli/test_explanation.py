@@ -68,7 +68,7 @@ def test_of_a_pod() -> None:
     shown = explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"], advice=advice)
     assert shown == (
         """\
-4 gthread workers x 100 threads: 1.5 cores, 600 MiB, WSGI, workload io
+4 ThreadWorker workers x 100 threads: 1.5 cores, 600 MiB, WSGI, workload io
 (GUNICORN_WORKLOAD)
 
 Machine
@@ -109,7 +109,7 @@ Memory
   fits       2 workers
 
 Plan
-  worker_class = gthread
+  worker_class = gunicorn_autoconf.workers.ThreadWorker
       io, WSGI: waiting costs a thread, not a process
   workers = 4
       3: ceil(c) + 1, c = 1.5 (/sys/fs/cgroup/kubepods/pod1/app/cpu.max)

@@ -61,7 +61,7 @@ VALUES = {
     "loglevel": "debug",
 }
 PLANNED = {
-    "worker_class": "gthread",
+    "worker_class": "gunicorn_autoconf.workers.ThreadWorker",
     "workers": 2,
     "threads": 100,
     "timeout": 60,
@@ -139,8 +139,8 @@ IO = {"GUNICORN_WORKLOAD": "io"}
 
 def test_args() -> None:
     assert paste("args", IO) == Pasted(
-        "--worker-class gthread --workers 2 --threads 100 --timeout 60 --graceful-timeout 25 "
-        "--keep-alive 65 --worker-tmp-dir /dev/shm\n",
+        "--worker-class gunicorn_autoconf.workers.ThreadWorker --workers 2 --threads 100 "
+        "--timeout 60 --graceful-timeout 25 --keep-alive 65 --worker-tmp-dir /dev/shm\n",
         (),
     )
 
@@ -150,7 +150,7 @@ def test_env() -> None:
         """\
 GUNICORN_WORKLOAD=io
 GUNICORN_MAX_WORKERS=9
-GUNICORN_WORKER_CLASS=gthread
+GUNICORN_WORKER_CLASS=gunicorn_autoconf.workers.ThreadWorker
 GUNICORN_WORKERS=2
 GUNICORN_THREADS=100
 GUNICORN_TIMEOUT=60

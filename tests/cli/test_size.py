@@ -63,7 +63,7 @@ def test_text() -> None:
         "  CPU limit     3 cores\n"
         "  memory limit  848 MiB\n"
         "  workers       4 of 180 MiB, 100 threads each (io, WSGI)\n"
-        "  worker class  gthread\n"
+        "  worker class  gunicorn_autoconf.workers.ThreadWorker\n"
         "\n"
         "Declare\n"
         "  GUNICORN_WORKLOAD=io\n"
@@ -94,7 +94,7 @@ def test_text_of_a_load() -> None:
         "  CPU limit     2 cores",
         "  memory limit  896 MiB",
         "  workers       3 of 256 MiB, 100 threads each (io, WSGI)",
-        "  worker class  gthread",
+        "  worker class  gunicorn_autoconf.workers.ThreadWorker",
     ]
     why = lines.index("  in_flight = 24")
     assert lines[why + 1 : why + 4] == [
@@ -132,7 +132,7 @@ def test_json() -> None:
         "replicas": 6,
         "cores": 1.5,
         "memory_limit_bytes": 671_088_640,
-        "worker_class": "gthread",
+        "worker_class": "gunicorn_autoconf.workers.ThreadWorker",
         "workers": 3,
         "threads": 100,
         "worker_memory_bytes": 188_743_680,

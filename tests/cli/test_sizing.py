@@ -117,7 +117,7 @@ class TestPlanAgrees:
         declared: dict[str, str | int] = {} if workload is None else {"workload": workload}
         sizing = size_for(workers=workers, threads=threads, **declared)
 
-        worker_class = "gthread" if threads > 1 else "sync"
+        worker_class = "gunicorn_autoconf.workers.ThreadWorker" if threads > 1 else "sync"
         assert planned(plan_on(sizing)) == answered(sizing) == (workers, threads, worker_class)
 
     @given(load=LOADS.filter(is_possible))
@@ -202,7 +202,7 @@ def test_four_workers() -> None:
     # 4 * 180 + 32 = 752, / 0.9 = 835.6, in steps of 16.
     assert sizing.memory_limit_bytes == 848 * MIB
     assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
-        "gthread",
+        "gunicorn_autoconf.workers.ThreadWorker",
         4,
         100,
     )
@@ -223,8 +223,10 @@ def test_a_load() -> None:
         ("needed_cores", pytest.approx(8.5714, abs=1e-4), "300 * 0.02 s / 0.7"),
         ("workload", "io", "0.02 s / 0.08 s"),
         ("replicas", 5, "ceil(8.571 / 2)"),
+        # 4.8 there on average, and 1.5 times their square root of 2.19 to spare.
+        ("slots", 9, "ceil(24 / 5 + 1.5 * sqrt(24 / 5))"),
         ("workers", 3, "ceil(2) + 1"),
-        ("threads", 100, "max(ceil(35 / 5 / 3), 100)"),
+        ("threads", 100, "max(ceil(9 / 3), 100)"),
         # 3 * 180 + 32 = 572, / 0.9 = 635.6, in steps of 16.
         ("memory_limit_bytes", 640 * MIB, "(3 * 180 MiB + 32 MiB) / (1 - 0.1)"),
     ]
@@ -257,7 +259,7 @@ def test_threads_of_which_nothing_else_is_known() -> None:
     sizing = size_for(workers=4, threads=6, interface="wsgi", worker_memory="1Gi")
 
     assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
-        "gthread",
+        "gunicorn_autoconf.workers.ThreadWorker",
         4,
         6,
     )
@@ -294,7 +296,7 @@ def test_one_worker_with_threads(workload: str, threads: int) -> None:
     sizing = size_for(workers=1, workload=workload, interface="wsgi")
 
     assert (sizing.counts.shape.worker_class, sizing.counts.workers, sizing.counts.threads) == (
-        "gthread",
+        "gunicorn_autoconf.workers.ThreadWorker",
         1,
         threads,
     )
@@ -368,14 +370,15 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
             143,
             {"GUNICORN_MIN_WORKERS": "3", "GUNICORN_THREADS": "143"},
         ),
-        # 24 in flight, 35 places, one for each sync worker; 8.6 cores, so 7 for each of 5.
+        # 24 in flight, one sync worker for each; 8.6 cores, so 5 replicas with 4.8 in flight: 7
+        # would be busy for 70 % of the time, 9 have 1.5 times the square root of 4.8 to spare.
         (
             {"rate": 300, "latency": "80ms", "compute": "20ms", "workload": "cpu"},
             5,
             2.0,
-            7,
+            9,
             1,
-            {"GUNICORN_MIN_WORKERS": "7"},
+            {"GUNICORN_MIN_WORKERS": "9"},
         ),
         (
             {"rate": 300, "latency": "80ms", "compute": "20ms", "interface": "asgi"},
@@ -441,6 +444,25 @@ def test_the_share_of_computing_suggests_the_workload(compute: str, workload: st
             20,
             1,
             {},
+        ),
+        # 100 in flight, 143 places: 12 sync workers in a container would take 12 containers, but
+        # only 7.81 in flight leave them 1.5 times their square root to spare: 13 containers.
+        (
+            {"rate": 100, "latency": "1s", "compute": "10ms", "workload": "cpu"},
+            13,
+            0.25,
+            12,
+            1,
+            {"GUNICORN_MIN_WORKERS": "12"},
+        ),
+        # Four times as many: 52, as 400 / 7.81.
+        (
+            {"rate": 400, "latency": "1s", "compute": "10ms", "workload": "cpu"},
+            52,
+            0.25,
+            12,
+            1,
+            {"GUNICORN_MIN_WORKERS": "12"},
         ),
         # An event loop has places enough.
         (
@@ -577,7 +599,7 @@ def test_notes(options: dict[str, str | int], notes: list[str]) -> None:
         ),
         (
             {"rate": 10**6, "latency": "1000s", "compute": "1ms"},
-            "this load takes 119047620 replicas, more than any cluster has",
+            "this load takes 128066268 replicas, more than any cluster has",
         ),
     ],
 )

@@ -24,18 +24,18 @@ from gunicorn_autoconf.cli.top.arbiters import (
     select_arbiters,
     select_workers,
 )
+from gunicorn_autoconf.cli.top.document import SCHEMA, to_json
+from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.sample import _sample_memory
-from gunicorn_autoconf.cli.top.screen import draw_once, draw_screen, format_age, sparkline
+from gunicorn_autoconf.cli.top.screen import draw_once, draw_screen
+from gunicorn_autoconf.cli.top.table import format_age, sparkline
 from gunicorn_autoconf.cli.top.view import (
     MAX_POINTS,
-    SCHEMA,
     MemorySample,
-    Order,
     ProcessSample,
     ServerSample,
     View,
     follow,
-    to_json,
 )
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
@@ -194,7 +194,9 @@ def server(
     at: float, *workers: ProcessSample, memory: MemorySample | None = LIMIT, command: str = COMMAND
 ) -> ServerSample:
     arbiter = process(100, age=3700 + at, rss=30, pss=20, uss=10)
-    return ServerSample(at, command, arbiter, workers, 2.0, memory)
+    return ServerSample(
+        at, command, arbiter, workers, 2.0, memory, untold="it runs as another user"
+    )
 
 
 def view_of(*samples: ServerSample) -> View:
@@ -210,12 +212,12 @@ def test_first_sample_has_no_share_of_cpu() -> None:
 
     assert view.cpu_percent is None
     assert view.workers[0].cpu_percent is None
-    assert view.workers[0].growth_bytes == 0
+    assert view.workers[0].growth_bytes is None
 
 
 def test_shares_growth_and_past() -> None:
     view = view_of(
-        server(10, process(7, cpu=5.0), process(8, cpu=1.0)),
+        server(2, process(7, cpu=5.0), process(8, cpu=1.0)),
         server(12, process(8, cpu=1.5), process(7, cpu=8.0, uss=53)),
         server(14, process(7, cpu=9.0, uss=51), process(8, cpu=1.5)),
     )
@@ -277,12 +279,12 @@ def test_keys_sort(keys: str, pids: list[int]) -> None:
 
 def test_json() -> None:
     view = view_of(
-        server(10, process(7, cpu=5.0)), server(12, process(7, age=62.26, cpu=6.004, pss=None))
+        server(2, process(7, cpu=5.0)), server(12, process(7, age=70.26, cpu=10.02, pss=None))
     )
 
     document: Any = json.loads(json.dumps(to_json(view)))
 
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["command"] == "python -m gunicorn app:app"
     assert document["cores"] == 2.0
     assert document["cpu_percent"] == 50.2
@@ -299,21 +301,27 @@ def test_json() -> None:
     assert document["workers"] == [
         {
             "pid": 7,
-            "age_seconds": 62.3,
+            "age_seconds": 70.3,
             "state": "sleeping",
-            "cpu_seconds": 6.0,
+            "cpu_seconds": 10.02,
             "cpu_percent": 50.2,
             "rss_bytes": 83_886_080,
             "pss_bytes": None,
             "uss_bytes": 52_428_800,
             "growth_bytes": 0,
+            "phase": None,
+            "requests": None,
+            "in_flight": None,
+            "busy_fraction": None,
+            "requests_per_second": None,
+            "request_seconds": None,
         }
     ]
 
 
-def test_schema_is_one_and_holds() -> None:
+def test_schema_is_two_and_holds() -> None:
     Draft202012Validator.check_schema(PUBLISHED)
-    assert PUBLISHED["properties"]["schema"]["const"] == SCHEMA == 1
+    assert PUBLISHED["properties"]["schema"]["const"] == SCHEMA == 2
     alone = server(0, memory=None)
     for view in (TWO, view_of(alone), view_of(server(0, process(7)), server(2, process(8)))):
         VALIDATOR.validate(json.loads(json.dumps(to_json(view))))
@@ -359,25 +367,28 @@ def screen(view: View, order: Order, width: int, height: int) -> list[str]:
 TWO = view_of(
     server(0, process(7), process(4194304, age=7200, uss=None, pss=None)),
     server(
-        2,
-        process(7, 62, 1.0, uss=60, state="running"),
-        process(4194304, 7202, 0.01, rss=2000, uss=None, pss=None, state="disk-sleep"),
+        20,
+        process(7, 80, 10.0, uss=60, state="running"),
+        process(4194304, 7220, 0.1, rss=2000, uss=None, pss=None, state="disk-sleep"),
     ),
 )
 
 
 def test_table() -> None:
     assert text_of(draw_once(TWO, 80), 80) == (
-        "arbiter 100, up 1h01, 2 workers, 50.5 % CPU, 2 cores\n"
+        "arbiter 100, up 1h02, 2 workers, 50.5 % CPU, 2 cores\n"
+        "address unknown\n"
         "python -m gunicorn app:app\n"
         "\n"
         "████████████████████████████████████████████████████████████░░░░░░░░░░░░········\n"
         "█ server 2.03 GiB   ▓ others 0 MiB   ░ headroom 100 MiB\n"
         "limit 400 MiB  · reserve 40 MiB  budget 300 MiB  /sys/fs/cgroup/memory.max\n"
         "\n"
-        "    PID    AGE   STATE   CPU %  RSS MiB  PSS MiB  USS MiB   GROWTH  MEMORY\n"
-        "4194304   2h00    disk     0.5   2000.0        -        -  +1920.0  ▁█\n"
-        "      7     1m     run    50.0     80.0     60.0     60.0    +10.0  ▁█\n"
+        "load unknown: it runs as another user\n"
+        "\n"
+        "    PID    AGE STATE  CPU % RSS MiB PSS MiB USS MiB▼  GROWTH MEMORY\n"
+        "4194304   2h00  disk    0.5  2000.0       -        - +1920.0 ▁█\n"
+        "      7     1m   run   50.0    80.0    60.0     60.0   +10.0 ▁█\n"
     )
 
 
@@ -385,7 +396,7 @@ def test_table() -> None:
     ("state", "shown"),
     [
         *(("running", "run"), ("sleeping", "sleep"), ("disk-sleep", "disk"), ("stopped", "stop")),
-        *(("tracing-stop", "trace"), ("zombie", "zombie"), ("[/bold]", "[/bold")),
+        *(("tracing-stop", "trace"), ("zombie", "zombi"), ("[/bold]", "[/bol")),
     ],
 )
 def test_states(state: str, shown: str) -> None:
@@ -397,11 +408,11 @@ def test_states(state: str, shown: str) -> None:
 def test_table_without_a_limit() -> None:
     lines = once(view_of(server(0, memory=None)), 80)
 
-    assert lines[3] == "server 20 MiB, limit unknown"
+    assert lines[4] == "server 20 MiB, limit unknown"
 
 
 def bar(memory: MemorySample, *workers: ProcessSample, width: int = 20) -> str:
-    return once(view_of(server(0, *workers, memory=memory)), width)[3]
+    return once(view_of(server(0, *workers, memory=memory)), width)[4]
 
 
 def test_bar_divides_the_limit() -> None:
@@ -423,7 +434,7 @@ def test_little_headroom_stands_out(left: int, style: str) -> None:
 @pytest.mark.parametrize(("uss", "style"), [(57, ""), (59, ""), (63, "bold yellow")])
 def test_growth_stands_out(uss: int, style: str) -> None:
     # A quarter, and no less than 8 MiB, as the guard sees it.
-    view = view_of(server(0, process(7)), server(1, process(7, uss=uss)))
+    view = view_of(server(0, process(7)), server(10, process(7, uss=uss)))
 
     assert styles_of(f"+{uss - 50}.0", draw_once(view, 80)) == [style]
 
@@ -434,13 +445,13 @@ def test_too_many_workers_are_counted() -> None:
     lines = screen(view, Order("pid"), 80, 24)
 
     assert len(lines) == 24
-    assert [line.split()[0] for line in lines[8:21]] == [str(pid) for pid in range(1, 14)]
-    assert lines[21] == "... and 17 more"
-    assert lines[23] == "m memory  c CPU  a age  p pid  r reverse  q quit   by pid"
+    assert [line.split()[0] for line in lines[11:21]] == [str(pid) for pid in range(1, 11)]
+    assert lines[21] == "... and 20 more"
+    assert lines[23] == "? keys  m memory  c CPU  b busy  r reverse  q quit   by pid"
 
 
 def test_as_many_as_fit_are_shown() -> None:
-    view = view_of(server(0, *(process(pid) for pid in range(1, 15))))
+    view = view_of(server(0, *(process(pid) for pid in range(1, 12))))
 
     lines = screen(view, Order("pid", reverse=True), 80, 24)
 
@@ -477,7 +488,7 @@ def test_what_does_not_fit_is_cut_off() -> None:
     lines = once(TWO, 15)
 
     assert lines[0] == "arbiter 100, up"
-    assert lines[7:] == ["    PID    AGE", "4194304   2h00", "      7     1m"]
+    assert lines[10:] == ["    PID    AGE", "4194304   2h00", "      7     1m"]
 
 
 @pytest.mark.parametrize(

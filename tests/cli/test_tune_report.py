@@ -224,7 +224,7 @@ NOISY = [outcome(100.0, 0.1, disturbed_fraction=0.3)] * 3
         ),
         (
             Standing(Certainty.UNDECIDED, SYNC, THREADS, Interval(0.8, 1.0, 1.2)),
-            NOISY,
+            [outcome(100.0, 0.1)],
             Answer.CANNOT_TELL,
             "More --time may tell",
         ),

@@ -99,7 +99,12 @@ def test_interrupt_prints_what_is_known(gunicorn: Launcher) -> None:
     gunicorn.write("slow.py", APPLICATION.replace("int(sys.argv[-3])", "1"))
     others = gunicorn.start("slow:app")
     address = ":".join(map(str, others.address))
-    command = [sys.executable, "-m", "gunicorn_autoconf", "tune", "slow:app"]
+    # Where the tests run in the background, a shell has Ctrl-C ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from gunicorn_autoconf.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "tune", "slow:app"]
     log_path, environ = gunicorn.folder / "tune.log", gunicorn.environ({})
     environ["GUNICORN_BIND"] = address
     with log_path.open("wb") as log:

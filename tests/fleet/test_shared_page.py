@@ -208,11 +208,16 @@ def test_failure_of_a_start_is_seen_by_the_others() -> None:
 def test_layout() -> None:
     """Numbers lie on multiples of their size, counters and stamps on cache lines of their own."""
     sizes = {region.name: region.value for region in Region}
-    assert sizes == {"COUNTERS": (128, 128), "STAMPS": (256, 64), "REQUEST_LINE": (320, 256)}
-    assert shared_page._SLOT_BYTES == 576
+    assert sizes == {
+        "COUNTERS": (128, 128),
+        "STAMPS": (256, 64),
+        "REQUEST_LINE": (320, 256),
+        "ACCEPTING": (576, 64),
+    }
+    assert shared_page._SLOT_BYTES == 640
     assert (shared_page._SLOT_AT, shared_page._REPORT_AT, shared_page._EXIT_AT) == (0, 8, 56)
     assert (8 + shared_page._REPORT.size, 8 + shared_page._SIZES.size) == (48, 32)
-    assert all(begin % 64 == 0 for begin in (128, 256, 320, 576))
+    assert all(begin % 64 == 0 for begin in (128, 256, 320, 576, 640))
     page = SharedPage(2)
     assert len(page.doubles(1, Region.COUNTERS)) == 16
     assert len(page.doubles(1, Region.STAMPS)) == 8

@@ -119,6 +119,19 @@ def test_what_bounds_the_server(what: dict[str, Any], expected: Bound) -> None:
     assert minute(**what).bound_by is expected
 
 
+def test_no_worker_is_to_be() -> None:
+    """``gunicorn -w 0``, while the last ones end."""
+    readings = [
+        reading(at, total=Counters(requests=at, slot_seconds=at), w10=Counters()) for at in (0, 5)
+    ]
+
+    load = measure(readings, Supply(cores=2, workers=0))
+
+    assert load is not None
+    assert load.busy_fraction is None
+    assert load.bound_by is Bound.NOTHING
+
+
 def reading(
     at: float, *, total: Counters, waiting: float | None = None, **workers: Counters
 ) -> Reading:

@@ -26,7 +26,7 @@ from patience import stretched
 
 from gunicorn_autoconf import autoconf, workers
 from gunicorn_autoconf.server import replan
-from gunicorn_autoconf.worker_classes import FAMILIES, IGNORABLE, UVICORN, family_of
+from gunicorn_autoconf.worker_classes import FAMILIES, IGNORABLE, THREADS, UVICORN, family_of
 
 pytestmark = pytest.mark.each_gunicorn
 
@@ -34,7 +34,9 @@ STOCK = "uvicorn_worker.UvicornWorker"
 KNOWN = {setting.name for setting in KNOWN_SETTINGS}
 SOURCE = Path(gunicorn.__file__).parent
 UVICORN_WORKER = Path(uvicorn_worker.__file__).with_name("_workers.py")
-OURS = Path(workers.__file__)
+OURS = Path(workers.__file__).with_name("uvicorn.py")
+OUR_SERVER = OURS.with_name("uvicorn_server.py")
+OUR_THREADS = OURS.with_name("threads.py")
 
 # Parts of modules that every class loads and only some run.
 TLS = {"ssl_context", "ssl_wrap_socket", "_get_alpn_protocols"}
@@ -99,12 +101,19 @@ HTTP = in_modules("http/*.py", "uwsgi/*.py")
 READS = {
     "sync": in_modules("workers/sync.py") | HTTP | OWN_SERVER,
     "gthread": in_modules("workers/gthread.py", "http2/*.py") | HTTP | OWN_SERVER,
+    THREADS: in_modules("workers/gthread.py", "http2/*.py")
+    | reads_of(OUR_THREADS)
+    | HTTP
+    | OWN_SERVER,
     "gevent": in_modules("workers/ggevent.py", "workers/base_async.py", "http2/*.py")
     | HTTP
     | OWN_SERVER,
     "tornado": in_modules("workers/gtornado.py") | OWN_TLS | OWN_HANDLERS,
     STOCK: reads_of(UVICORN_WORKER),
-    UVICORN: reads_of(UVICORN_WORKER) | reads_of(OURS) | {"worker_abort", "worker_int"},
+    UVICORN: reads_of(UVICORN_WORKER)
+    | reads_of(OURS)
+    | reads_of(OUR_SERVER)
+    | {"worker_abort", "worker_int"},
 }
 if (SOURCE / "workers" / "geventlet.py").exists():
     READS["eventlet"] = (
@@ -190,6 +199,9 @@ def test_native_asgi_stores_worker_connections_and_never_looks_at_it() -> None:
         ("mine.UvicornWorker", "UvicornWorker"),
         ("mine.MySyncWorker", "sync"),
         ("mine.ThreadWorker", "gthread"),
+        (THREADS, THREADS),
+        (workers.ThreadWorker, THREADS),
+        (type("Mine", (workers.ThreadWorker,), {}), THREADS),
         ("mine.Worker", None),
         (object, None),
     ],

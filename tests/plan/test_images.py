@@ -43,6 +43,7 @@ class Image(NamedTuple):
         return dict(line.strip().split("=", 1) for line in lines)
 
 
+THREADS = "gunicorn_autoconf.workers.ThreadWorker"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 
 IMAGES = [
@@ -121,7 +122,7 @@ IMAGES = [
         GUNICORN_LIMIT_REQUEST_FIELDS=100
         GUNICORN_LIMIT_REQUEST_FIELD_SIZE=8190
         """,
-        (5, 25, "gthread"),
+        (5, 25, THREADS),
         {"GUNICORN_ACCESS_LOGFILE": "GUNICORN_ACCESSLOG"},
     ),
     Image(
@@ -133,7 +134,7 @@ IMAGES = [
         GUNICORN_LOG_LEVEL=info
         GUNICORN_MEDIA=0
         """,
-        (3, 2, "gthread"),
+        (3, 2, THREADS),
         {"GUNICORN_LOG_LEVEL": "GUNICORN_LOGLEVEL", "GUNICORN_MEDIA": ""},
     ),
     Image(
@@ -144,7 +145,7 @@ IMAGES = [
         GUNICORN_TIMEOUT=30
         GUNICORN_KEEP_ALIVE=2
         """,
-        (3, 2, "gthread"),
+        (3, 2, THREADS),
         {"GUNICORN_KEEP_ALIVE": "GUNICORN_KEEPALIVE"},
     ),
     Image(
@@ -166,7 +167,7 @@ IMAGES = [
         GUNICORN_REQUEST_FIELD_LIMIT=16380
         GUNICORN_REQUEST_LINE_LIMIT=8190
         """,
-        (4, 8, "gthread"),
+        (4, 8, THREADS),
         {
             "GUNICORN_REQUEST_FIELD_LIMIT": "GUNICORN_LIMIT_REQUEST_FIELD_SIZE",
             "GUNICORN_REQUEST_LINE_LIMIT": "GUNICORN_LIMIT_REQUEST_LINE",
@@ -267,7 +268,7 @@ IMAGES = [
         GUNICORN_WORKER_CONNECTIONS=256
         GUNICORN_PRELOAD_APP=False
         """,
-        (4, 4, "gthread"),
+        (4, 4, THREADS),
     ),
     Image(
         "amancevice/docker-superset:Dockerfile",

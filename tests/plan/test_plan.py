@@ -28,6 +28,7 @@ from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
 from gunicorn_autoconf.plan.workload import Workload
 from gunicorn_autoconf.worker_classes import Interface
 
+THREADS = "gunicorn_autoconf.workers.ThreadWorker"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 STOCK = "uvicorn_worker.UvicornWorker"
 
@@ -49,27 +50,27 @@ class TestWorkloads:
             ("4", "", WSGI, "sync", 9, 1),
             ("4", "", ASGI, UVICORN, 9, 1),
             # One worker more than cores, and threads: 8 where requests compute too, else 100.
-            ("4", "mixed", WSGI, "gthread", 5, 8),
+            ("4", "mixed", WSGI, THREADS, 5, 8),
             ("4", "mixed", ASGI, UVICORN, 9, 1),
-            ("4", "io", WSGI, "gthread", 5, 100),
+            ("4", "io", WSGI, THREADS, 5, 100),
             # The size of the pools for synchronous code.
             ("4", "io", ASGI, UVICORN, 9, 100),
-            ("4", "async", WSGI, "gthread", 5, 100),
+            ("4", "async", WSGI, THREADS, 5, 100),
             ("4", "async", ASGI, UVICORN, 4, 1),
             ("1", "cpu", WSGI, "sync", 1, 1),
             ("1", "", WSGI, "sync", 3, 1),
-            ("1", "mixed", WSGI, "gthread", 2, 8),
-            ("1", "io", WSGI, "gthread", 2, 100),
+            ("1", "mixed", WSGI, THREADS, 2, 8),
+            ("1", "io", WSGI, THREADS, 2, 100),
             ("1", "io", ASGI, UVICORN, 3, 100),
             ("1.5", "cpu", WSGI, "sync", 2, 1),
             ("1.5", "", WSGI, "sync", 4, 1),
-            ("1.5", "mixed", WSGI, "gthread", 3, 8),
-            ("1.5", "io", WSGI, "gthread", 3, 100),
+            ("1.5", "mixed", WSGI, THREADS, 3, 8),
+            ("1.5", "io", WSGI, THREADS, 3, 100),
             ("1.5", "async", ASGI, UVICORN, 2, 1),
             ("500m", "cpu", WSGI, "sync", 1, 1),
             ("500m", "mixed", ASGI, UVICORN, 2, 1),
             ("100m", "", WSGI, "sync", 1, 1),
-            ("100m", "mixed", WSGI, "gthread", 2, 8),
+            ("100m", "mixed", WSGI, THREADS, 2, 8),
             ("1m", "cpu", WSGI, "sync", 1, 1),
         ],
     )
@@ -138,7 +139,7 @@ class TestWorkloads:
         declared = plan_for({"GUNICORN_WORKLOAD": "mixed"})
 
         assert (undeclared.workload, declared.workload) == (Workload.AUTO, Workload.MIXED)
-        assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), ("gthread", 5, 8))
+        assert (shape(undeclared), shape(declared)) == (("sync", 9, 1), (THREADS, 5, 8))
         assert undeclared.reasons_for("worker_class")[0].rule == (
             "auto, WSGI: one computes while one waits, one spare"
         )
@@ -271,7 +272,7 @@ class TestMemory:
             "GUNICORN_MEMORY": "600MiB",
             "GUNICORN_WORKER_MEMORY": "250MiB",
         }
-        assert shape(plan_for(environ)) == ("gthread", 2, 200)
+        assert shape(plan_for(environ)) == (THREADS, 2, 200)
 
     def test_reason_holds_the_division(self) -> None:
         environ = {"GUNICORN_MEMORY": "1GiB", "GUNICORN_WORKER_MEMORY": "512MiB"}
@@ -378,7 +379,7 @@ class TestNeed:
     HOST = machine(64, supply=ROOM)
 
     @pytest.mark.parametrize(
-        ("workload", "shaped"), [("", ("sync", 12, 1)), ("io", ("gthread", 12, 100))]
+        ("workload", "shaped"), [("", ("sync", 12, 1)), ("io", (THREADS, 12, 100))]
     )
     def test_in_a_container(self, workload: str, shaped: tuple[str, int, int]) -> None:
         planned = plan_for(
@@ -473,8 +474,8 @@ class TestBounds:
             ({"GUNICORN_MAX_WORKERS": "3", "WEB_CONCURRENCY": "5"}, ("sync", 5, 1)),
             ({"GUNICORN_MIN_WORKERS": "8", "GUNICORN_WORKERS": "2"}, ("sync", 2, 1)),
             # As many threads as without the bound.
-            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_WORKERS": "2"}, ("gthread", 2, 100)),
-            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MIN_WORKERS": "6"}, ("gthread", 6, 100)),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_WORKERS": "2"}, (THREADS, 2, 100)),
+            ({"GUNICORN_WORKLOAD": "io", "GUNICORN_MIN_WORKERS": "6"}, (THREADS, 6, 100)),
         ],
     )
     def test_of_workers(self, environ: dict[str, str], shaped: tuple[str, int, int]) -> None:
@@ -498,12 +499,12 @@ class TestBounds:
     ) -> None:
         environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": concurrency}
         planned = plan_for(environ)
-        assert shape(planned) == ("gthread", workers, threads)
+        assert shape(planned) == (THREADS, workers, threads)
         assert planned.warnings == ()
 
     def test_of_concurrency_with_few_threads(self) -> None:
         environ = {"GUNICORN_WORKLOAD": "mixed", "GUNICORN_MAX_CONCURRENCY": "20"}
-        assert shape(plan_for(environ)) == ("gthread", 5, 4)
+        assert shape(plan_for(environ)) == (THREADS, 5, 4)
 
     @pytest.mark.parametrize(
         ("concurrency", "workers", "threads"),
@@ -596,7 +597,7 @@ class TestBounds:
             "GUNICORN_THREADS": "20",
             "GUNICORN_MAX_CONCURRENCY": "40",
         }
-        assert shape(plan_for(environ)) == ("gthread", workers, 20)
+        assert shape(plan_for(environ)) == (THREADS, workers, 20)
         assert plan_for(environ, measured=MIB).settings["workers"] == 2
         assert plan_for(environ).warnings == ()
 
@@ -604,8 +605,8 @@ class TestBounds:
         """On a host without a limit it does so by itself."""
         environ = {"GUNICORN_WORKLOAD": "io", "GUNICORN_MAX_CONCURRENCY": "40"}
         host, pod = memory(400 * MIB), memory(16 * GIB, limit(400 * MIB))
-        assert shape(plan_for(environ, on=machine(supply=host))) == ("gthread", 1, 40)
-        assert shape(plan_for(environ, on=machine(supply=pod))) == ("gthread", 1, 8)
+        assert shape(plan_for(environ, on=machine(supply=host))) == (THREADS, 1, 40)
+        assert shape(plan_for(environ, on=machine(supply=pod))) == (THREADS, 1, 8)
 
     @pytest.mark.parametrize(
         "environ",
@@ -646,7 +647,7 @@ class TestBounds:
             "GUNICORN_WORKER_MEMORY": "250MiB",
             "GUNICORN_MAX_CONCURRENCY": "40",
         }
-        assert shape(plan_for(environ)) == ("gthread", 2, 20)
+        assert shape(plan_for(environ)) == (THREADS, 2, 20)
 
     @pytest.mark.parametrize(
         ("environ", "workers", "threads"),
@@ -670,7 +671,7 @@ class TestBounds:
             "GUNICORN_MEMORY": "400MiB",
             "GUNICORN_MAX_CONCURRENCY": "40",
         }
-        assert shape(plan_for(declared | environ)) == ("gthread", workers, threads)
+        assert shape(plan_for(declared | environ)) == (THREADS, workers, threads)
 
     def test_reason_names_the_workers_that_the_guard_may_add(self) -> None:
         environ = {
@@ -726,7 +727,7 @@ class TestBounds:
             "GUNICORN_MEMORY": "900MiB",
             "GUNICORN_WORKER_MEMORY": "250MiB",
         }
-        assert shape(plan_for(declared | environ)) == ("gthread", 2, 100)
+        assert shape(plan_for(declared | environ)) == (THREADS, 2, 100)
 
     def test_threads_make_up_for_workers_within_the_bound(self) -> None:
         environ = {
@@ -735,7 +736,7 @@ class TestBounds:
             "GUNICORN_WORKER_MEMORY": "250MiB",
             "GUNICORN_MAX_WORKERS": "3",
         }
-        assert shape(plan_for(environ)) == ("gthread", 2, 150)
+        assert shape(plan_for(environ)) == (THREADS, 2, 150)
 
     @pytest.mark.parametrize("variable", ["WEB_CONCURRENCY", "GUNICORN_MIN_WORKERS"])
     def test_threads_make_up_only_for_workers_that_are_missing(self, variable: str) -> None:
@@ -746,7 +747,7 @@ class TestBounds:
             "GUNICORN_WORKER_MEMORY": "250MiB",
             variable: "5",
         }
-        assert shape(plan_for(environ)) == ("gthread", 5, 100)
+        assert shape(plan_for(environ)) == (THREADS, 5, 100)
 
 
 class TestExplicitCount:
@@ -835,10 +836,10 @@ class TestExplicitClass:
                 ("asgi", 4, 1),
             ),
             # Gunicorn makes gthread of sync with threads; the plan says so.
-            ({"GUNICORN_THREADS": "8"}, WSGI, ("gthread", 5, 8)),
-            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "cpu"}, WSGI, ("gthread", 4, 8)),
+            ({"GUNICORN_THREADS": "8"}, WSGI, (THREADS, 5, 8)),
+            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "cpu"}, WSGI, (THREADS, 4, 8)),
             ({"GUNICORN_THREADS": "1"}, WSGI, ("sync", 9, 1)),
-            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, WSGI, ("gthread", 5, 8)),
+            ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, WSGI, (THREADS, 5, 8)),
             # Each serves one request at a time, whatever it does with it.
             ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "io"}, WSGI, ("sync", 9, 1)),
             ({"GUNICORN_THREADS": "1", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("sync", 9, 1)),
@@ -859,7 +860,7 @@ class TestExplicitClass:
                 WSGI,
                 ("gevent", 5, 1),
             ),
-            ({"GUNICORN_THREADS": "4", "GUNICORN_WORKLOAD": "mixed"}, WSGI, ("gthread", 5, 4)),
+            ({"GUNICORN_THREADS": "4", "GUNICORN_WORKLOAD": "mixed"}, WSGI, (THREADS, 5, 4)),
             ({"GUNICORN_THREADS": "8"}, ASGI, (UVICORN, 9, 8)),
             ({"GUNICORN_THREADS": "8", "GUNICORN_WORKLOAD": "io"}, ASGI, (UVICORN, 9, 8)),
             # The same classes by their dotted names.
@@ -890,7 +891,7 @@ class TestExplicitClass:
         planned = plan_for({}, argv=["gunicorn", "--threads", "8", "app:app"])
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
-            value="gthread",
+            value=THREADS,
             rule="auto, WSGI: some threads wait while one computes; "
             "a spare where all of a worker's wait",
             source="--threads",
@@ -900,7 +901,7 @@ class TestExplicitClass:
         planned = plan_for({"GUNICORN_WORKLOAD": "cpu", "GUNICORN_THREADS": "8"})
         assert planned.reasons_for("worker_class")[-1] == Reason(
             setting="worker_class",
-            value="gthread",
+            value=THREADS,
             rule="sync cannot have threads",
             source="GUNICORN_THREADS",
         )
@@ -1146,4 +1147,4 @@ class TestOtherSettings:
 
 def test_a_declaration_is_enough_for_a_plan() -> None:
     planned = plan(machine(), declare({"GUNICORN_WORKLOAD": "io"}))
-    assert shape(planned) == ("gthread", 5, 100)
+    assert shape(planned) == (THREADS, 5, 100)

@@ -16,9 +16,10 @@ from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan
 from gunicorn_autoconf.plan.steps import plan
 
+THREADS = "gunicorn_autoconf.workers.ThreadWorker"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 STOCK = "uvicorn_worker.UvicornWorker"
-CLASSES = ["sync", "gthread", "gevent", "asgi", UVICORN, STOCK, "mine.Worker"]
+CLASSES = ["sync", "gthread", THREADS, "gevent", "asgi", UVICORN, STOCK, "mine.Worker"]
 
 # What the operator may say about the work, the bounds and the memory of a worker, and not about
 # the count itself.
@@ -247,7 +248,7 @@ def test_threads(planned_for: tuple[Plan, Declaration]) -> None:
 def test_threads_are_for_classes_that_have_them(planned_for: tuple[Plan, Declaration]) -> None:
     planned, declaration = planned_for
     if declaration.explicit("threads") is None and planned.settings["threads"] > 1:
-        assert planned.settings["worker_class"] in ("gthread", UVICORN)
+        assert planned.settings["worker_class"] in ("gthread", THREADS, UVICORN)
 
 
 @given(planned_for=plans())

@@ -76,21 +76,21 @@ class TestTable:
         environ = {"GUNICORN_WORKLOAD": "io", "WEB_CONCURRENCY": "3", "GUNICORN_TIMEOUT": "10"}
         assert table(POD, environ, ["gunicorn", "--workers", "4", "app:app"]) == (
             """\
-gunicorn-autoconf: plan: 4 gthread workers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
+gunicorn-autoconf: plan: 4 ThreadWorker workers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
 (GUNICORN_WORKLOAD)
 gunicorn-autoconf:   cores from /sys/fs/cgroup/kubepods/pod1/app/cpu.max; \
 memory from /sys/fs/cgroup/kubepods/pod1/app/memory.max; \
 WSGI from app.wsgi calls get_wsgi_application()
-gunicorn-autoconf:   worker_class     gthread   io, WSGI: waiting costs a thread, not a process
-gunicorn-autoconf:   workers          4         set by --workers; planned = 2; WEB_CONCURRENCY = 3
-gunicorn-autoconf:   threads          100       io: each made only when a request has to wait for \
+gunicorn-autoconf:   worker_class     gunicorn_autoconf.workers.ThreadWorker  io, WSGI: waiting costs a thread, not a process
+gunicorn-autoconf:   workers          4                                       set by --workers; planned = 2; WEB_CONCURRENCY = 3
+gunicorn-autoconf:   threads          100                                     io: each made only when a request has to wait for \
 one
-gunicorn-autoconf:   timeout          10        set by GUNICORN_TIMEOUT
-gunicorn-autoconf:   graceful_timeout 8         timeout - 2: most draining workers send no \
+gunicorn-autoconf:   timeout          10                                      set by GUNICORN_TIMEOUT
+gunicorn-autoconf:   graceful_timeout 8                                       timeout - 2: most draining workers send no \
 heartbeat, timeout = 10 (GUNICORN_TIMEOUT)
-gunicorn-autoconf:   keepalive        65        longer than the 60 s idle timeout of load balancers
-gunicorn-autoconf:   worker_tmp_dir   /dev/shm  a tmpfs: heartbeats never wait for a disk \
-(/dev/shm)"""
+gunicorn-autoconf:   keepalive        65                                      longer than the 60 s idle timeout of load balancers
+gunicorn-autoconf:   worker_tmp_dir   /dev/shm                                a tmpfs: heartbeats never wait for a disk \
+(/dev/shm)"""  # noqa: E501 - as wide as the log
         )
 
     def test_of_a_host_where_nothing_is_declared(self) -> None:
@@ -199,7 +199,7 @@ class TestJson:
         assert shown["workload"] == "io"
         assert shown["interface"] == "wsgi"
         assert shown["interface_evidence"] == "app.wsgi calls get_wsgi_application()"
-        assert shown["settings"]["worker_class"] == "gthread"
+        assert shown["settings"]["worker_class"] == "gunicorn_autoconf.workers.ThreadWorker"
         assert shown["settings"]["workers"] == 1
         assert shown["settings"]["threads"] == 200
         assert shown["settings"]["bind"] == [":80", ":81"]

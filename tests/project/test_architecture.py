@@ -49,7 +49,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "load": COMMON | {"fleet", "machine", "plan"},
     "metrics": COMMON | {"fleet", "machine", "plan"},
     "watchdog": COMMON | {"fleet", "machine", "plan"},
-    "server": COMMON | {"app", "fleet", "load", "machine", "memory", "metrics", "plan", "watchdog"},
+    "overload": COMMON | {"load"},
+    "server": COMMON
+    | {"app", "fleet", "load", "machine", "memory", "metrics", "overload", "plan", "watchdog"},
     "workers": COMMON | {"fleet", "load", "server"},
     "hooks": {"server"},
     "demo": set(),

@@ -25,6 +25,7 @@ from gunicorn_autoconf import autoconf
 pytestmark = pytest.mark.one_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+THREADS = "gunicorn_autoconf.workers.ThreadWorker"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
 
 # One worker is enough to answer, and boots fast.
@@ -98,14 +99,14 @@ def test_flask_project(gunicorn: Launcher) -> None:
     assert answers(server, "/healthz") == {"status": "ok"}
     assert answers(server, "/price/bread") == {"cents": 220}
     assert server.get("/price/gold").status == 404
-    assert (runs_with(server, "worker_class"), runs_with(server, "threads")) == ("gthread", "100")
+    assert (runs_with(server, "worker_class"), runs_with(server, "threads")) == (THREADS, "100")
     assert not server.mistakes()
 
 
 @pytest.mark.server
 @pytest.mark.parametrize(
     ("target", "worker_class"),
-    [("shop.asgi:application", UVICORN), ("shop.wsgi:application", "gthread")],
+    [("shop.asgi:application", UVICORN), ("shop.wsgi:application", THREADS)],
 )
 def test_django_project(gunicorn: Launcher, target: str, worker_class: str) -> None:
     copy("django-shop", gunicorn)

@@ -33,7 +33,9 @@ Declaration(*, workload: Workload | None = None, interface: Interface | None = N
     max_workers: int | None = None, max_concurrency: int | None = None,
     memory_log_interval_seconds: float = 60.0, memory_guard: MemoryGuard | None = None,
     load_guard: LoadGuard | None = None,
-    stall_warning_seconds: float = 0.25, metrics: Destination | None = None, health: Tcp | None
+    stall_warning_seconds: float = 0.25, max_queue_seconds: float = 0.0, request_timeout_seconds:
+    float = 0.0, health_paths: tuple[str, ...] = (/healthz, /readyz, /livez, /health),
+    metrics: Destination | None = None, health: Tcp | None
     = None, settings: Mapping[str, tuple[Explicit, ...]] =
     <factory>, sources: Mapping[str, str] = <factory>, warnings: tuple[str, ...] = ()) -> None
 
@@ -66,8 +68,10 @@ autoconf(*, workload: Workload | str | None = None, interface: Interface | str |
     max_workers: int | None = None, max_concurrency: int | None = None, memory_log_interval:
     float | None = None, memory_guard: MemoryGuard | str | None = None,
     load_guard: LoadGuard | str | None = None, stall_warning: float |
-    None = None, metrics: str | None = None, health: str | None = None, environ: Mapping[str,
-    str] | None = None, argv: Sequence[str] | None = None, root: str = /) -> Autoconf
+    None = None, max_queue: float | None = None, request_timeout: float | None = None,
+    health_paths: str | None = None, metrics: str | None = None, health: str | None = None,
+    environ: Mapping[str, str] | None = None, argv: Sequence[str] | None = None, root: str = /)
+    -> Autoconf
 
 compose(*hooks: Hook) -> Hook
 

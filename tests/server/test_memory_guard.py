@@ -69,7 +69,7 @@ def test_leaking_workers_are_replaced_and_nobody_notices(
     assert server.lines(rf"Using worker: .*{worker_class}")
     server.wait_for_workers(2)
 
-    retired = r"worker \d+ was retired by the memory guard"
+    retired = r"worker \d+ was retired by the guard"
     most = 0
 
     def done() -> bool:
@@ -233,7 +233,7 @@ def test_explicit_count_stays_and_a_leak_is_recycled(cgroup: Cgroup, confined: L
 
     fill(server, cgroup)
     recycled = int(server.wait_for(r"guard: recycle worker (\d+)").group(1))
-    server.wait_for(rf"worker {recycled} was retired by the memory guard: .*uss=")
+    server.wait_for(rf"worker {recycled} was retired by the guard: .*uss=")
     server.wait_for_workers(3, replacing={recycled})
     stays(server, 3)
     assert not server.lines("guard: (grow|shrink)")
@@ -399,7 +399,7 @@ def test_own_child_exit_beside_ours_leaves_the_count(cgroup: Cgroup, confined: L
 
     fill(server, cgroup)
     recycled = int(server.wait_for(r"guard: recycle worker (\d+)").group(1))
-    server.wait_for(f"worker {recycled} was retired by the memory guard")
+    server.wait_for(f"worker {recycled} was retired by the guard")
     server.wait_for(f"worker {recycled} is marked as dead")
     server.wait_for_workers(2, replacing={recycled})
     stays(server, 2)
@@ -434,7 +434,7 @@ def test_count_that_is_lowered_while_the_last_worker_drains(
     server.wait_for("Handling signal: ttou")
     (confined.folder / "go").touch()
     draining.join(stretched())
-    server.wait_for(rf"worker {first} was retired by the memory guard")
+    server.wait_for(rf"worker {first} was retired by the guard")
 
     server.wait_for_workers(1, replacing={first})
     stays(server, 1)

@@ -165,7 +165,7 @@ def test_orderly_end_after_a_kill_of_another_process(scene: Scene, retired: bool
     """The next one that ends without a word is whom the kernel took."""
     scene.supervise(retired=retired)
     scene.kill(1)
-    cause = "was retired by the memory guard" if retired else "exited"
+    cause = "was retired by the guard" if retired else "exited"
     assert scene.end(reports=True).startswith(f"gunicorn-autoconf: worker 11 {cause}: ")
     scene.state.ended(scene.server, scene.boot(12), reports_end=True)
     assert scene.log.lines[-1].startswith(

@@ -20,7 +20,7 @@ from uvicorn_servers import (
     serve,
 )
 
-from gunicorn_autoconf.workers import LINGER_SECONDS
+from gunicorn_autoconf.workers.uvicorn_server import LINGER_SECONDS
 
 pytestmark = [pytest.mark.server, pytest.mark.one_python, pytest.mark.each_gunicorn]
 

@@ -261,7 +261,7 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
         assert thread.ident is not None
         wait_until(thread.is_alive, "the thread runs")
         for now in (0.0, 20.0, 40.0, 61.0, 122.0):
-            requests._report(thread.ident, _Running(now, "GET", "/a"), 6.0, now)
+            requests._report(thread.ident, _Running(now, "GET", "/a", None), 6.0, now)
     finally:
         done.set()
         thread.join()

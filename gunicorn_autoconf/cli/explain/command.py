@@ -6,16 +6,20 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
 import click
 
+from gunicorn_autoconf.cli.channel import read_status
 from gunicorn_autoconf.cli.explain.document import to_json
+from gunicorn_autoconf.cli.explain.running import render_status
 from gunicorn_autoconf.cli.explain.text import render_explanation, render_short
 from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf.cli.paste import FORMS, Content, render
+from gunicorn_autoconf.cli.top.arbiters import find_arbiter
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.detect import find_file_system
 from gunicorn_autoconf.plan.known import Known
@@ -37,6 +41,7 @@ CONF_FILE = "./gunicorn.conf.py"
 @click.option("--short", is_flag=True, help="Print the plan in one line, and its problems.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--as", "form", type=click.Choice(FORMS), help="Print the plan to paste it.")
+@click.option("--pid", type=int, help="Show what the running server of this arbiter does instead.")
 @click.option("--strict", is_flag=True, help="Exit with status 1 where there is any problem.")
 @click.pass_context
 def explain(  # noqa: PLR0913 - one argument for each option
@@ -47,6 +52,7 @@ def explain(  # noqa: PLR0913 - one argument for each option
     short: bool,
     as_json: bool,
     form: str | None,
+    pid: int | None,
     strict: bool,
     **options: str | None,
 ) -> None:
@@ -61,6 +67,9 @@ def explain(  # noqa: PLR0913 - one argument for each option
     else of this package than its worker class. The variables of env, dockerfile and kubernetes
     are read by gunicorn -c python:gunicorn_autoconf.conf.
 
+    With --pid nothing is planned: the server says itself what its plan is and why, what its
+    requests do, what bounds it and what would help. It must run under this package and your user.
+
     The exit status is 1 where APP cannot be found and no interface is declared, with --strict also
     for any other problem, and 2 for a value that is not allowed.
 
@@ -69,9 +78,14 @@ def explain(  # noqa: PLR0913 - one argument for each option
       gunicorn-autoconf explain mysite.wsgi
       gunicorn-autoconf explain --short --cpus 2 --memory 1GiB --workload io mysite.wsgi
       gunicorn-autoconf explain --as kubernetes mysite.asgi:application
+      gunicorn-autoconf explain --pid 17
     """
     if short + as_json + bool(form) > 1:
         raise AutoconfError("--short, --json and --as exclude each other: use one")
+    if pid is not None:
+        given = [name for name, text in by_flag(options).items() if text is not None]
+        _explain_running(pid, ["APP"] * bool(app) + given, as_json=as_json, others=[short, form])
+        return
     argv = ["gunicorn", *([app] if app else [])]
     environ = dict(os.environ)
     check_command_line(environ)
@@ -87,6 +101,17 @@ def explain(  # noqa: PLR0913 - one argument for each option
     asked = result.application if result.declaration.interface is None else None
     if (asked and asked.missing_module) or (strict and warnings_of(found)):
         context.exit(1)
+
+
+def _explain_running(
+    pid: int, planned: Sequence[str], *, as_json: bool, others: Sequence[object]
+) -> None:
+    """Print what the running server tells; *planned* are the names of what it takes no account."""
+    if planned or any(others):
+        what = planned[0] if planned else "--short or --as"
+        raise AutoconfError(f"--pid shows a server as it runs: leave out {what}")
+    status = read_status(find_arbiter(pid, None).pid, f"--pid={pid}")
+    echo(json.dumps(status, indent=2) + "\n" if as_json else render_status(status))
 
 
 def _remarks(result: Autoconf) -> tuple[Remark, ...]:

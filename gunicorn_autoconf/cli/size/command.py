@@ -1,21 +1,35 @@
-"""``gunicorn-autoconf size``. Reads nothing but its options, prints."""
+"""``gunicorn-autoconf size``. Reads its options and what --from names, prints."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import click
 
 from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, option_for_each
-from gunicorn_autoconf.cli.size.requirements import SIZE_OPTIONS, read_requirements
+from gunicorn_autoconf.cli.size.requirements import (
+    SIZE_OPTIONS,
+    Requirements,
+    read_requirements,
+)
 from gunicorn_autoconf.cli.size.sizing import size as size_for
+from gunicorn_autoconf.cli.size.source import read_source
 from gunicorn_autoconf.cli.size.text import render_kubernetes, render_sizing, sizing_json
 from gunicorn_autoconf.errors import AutoconfError
 
 
 @click.command()
 @option_for_each(SIZE_OPTIONS)
+@click.option(
+    "--from",
+    "source",
+    metavar="PID|URL|FILE",
+    help="Take rate, latency and computing time from a running server: its arbiter's pid, the URL "
+    "of its metrics (looked at twice), or a file of metrics or of what top --json or "
+    "explain --pid --json printed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option(
     "--as",
@@ -23,20 +37,22 @@ from gunicorn_autoconf.errors import AutoconfError
     type=click.Choice(["kubernetes"]),
     help="Print something to paste: resources, variables and an autoscaler.",
 )
-def size(as_json: bool, form: str | None, **options: str | None) -> None:
+def size(as_json: bool, form: str | None, source: str | None, **options: str | None) -> None:
     r"""
     Say how much CPU and memory a load or workers need.
 
-    Neither this machine nor its environment is looked at.
+    Neither this machine nor its environment is looked at. With --from a running server answers
+    how its requests are; an option of your own goes before that.
 
     \b
     Examples, the second one for 300 requests per second of 80 ms that compute for 20 ms:
       gunicorn-autoconf size --workers 4 --worker-memory 180MiB --workload io
       gunicorn-autoconf size --rate 300 --latency 80ms --compute 20ms
+      gunicorn-autoconf size --from 17 --rate 300
     """
     if as_json and form:
         raise AutoconfError("--json and --as exclude each other: use one")
-    sizing = size_for(read_requirements(by_flag(options)))
+    sizing = size_for(_requirements(options, source))
     if as_json:
         click.echo(json.dumps(sizing_json(sizing), indent=2))
     elif form:
@@ -45,3 +61,17 @@ def size(as_json: bool, form: str | None, **options: str | None) -> None:
         click.echo(render_kubernetes(sizing), nl=False)
     else:
         echo(render_sizing(sizing))
+
+
+def _requirements(options: Mapping[str, str | None], source: str | None) -> Requirements:
+    """Return what is asked for, with what *source* has measured where no option says it."""
+    if source is None:
+        return read_requirements(by_flag(options))
+    if options["workers"] is not None:
+        raise AutoconfError("--from asks for what a load takes: leave out --workers")
+    found = read_source(source)
+    if found.measured.rate is None and options["rate"] is None:
+        raise AutoconfError(f"--from={source!r}: one moment tells no rate; add --rate")
+    given = {name: text for name, text in options.items() if text is not None}
+    asked = read_requirements(by_flag({**options, **found.measured.options, **given}))
+    return asked._replace(measured=found.text)

@@ -64,12 +64,14 @@ class Requirements(NamedTuple):
         declaration: What is known of the work and of a worker's memory.
         others_bytes: The memory of everything but the workers under the limit, arbiter included.
         utilisation: How busy cores, and places for requests, may be on average; 0 to 1.
+        measured: Where and when a running server was measured, if one was.
     """
 
     wanted: WorkersWanted | LoadExpected
     declaration: Declaration
     others_bytes: int = OTHERS_BYTES
     utilisation: float = UTILISATION
+    measured: str | None = None
 
     @property
     def interface(self) -> Interface:

@@ -69,7 +69,7 @@ def size(requirements: Requirements) -> Sizing:
         _memory_limit(requirements, counts.workers, calculation),
         _variables(requirements, counts),
         tuple(calculation.steps),
-        tuple(_notes(requirements, counts)),
+        (*_notes_on_input(requirements), *_notes(requirements, counts)),
     )
 
 
@@ -126,14 +126,22 @@ def _reserve_text(reserve: Reserve) -> str:
     return f"{reserve.fraction * 100:.10f}".rstrip("0").rstrip(".") + "%"
 
 
-def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
-    declaration, wanted = requirements.declaration, requirements.wanted
-    is_wsgi = requirements.interface is Interface.WSGI
-    if declaration.worker_memory_bytes is None:
+def _notes_on_input(requirements: Requirements) -> Iterator[str]:
+    if requirements.measured:
+        yield (
+            f"measured {requirements.measured}; a busier hour takes more: --rate says how many "
+            "requests to expect"
+        )
+    if requirements.declaration.worker_memory_bytes is None:
         yield (
             f"a worker is taken to need {format_bytes(FIRST_GUESS_BYTES)} until it is measured; "
             "--worker-memory says what yours needs"
         )
+
+
+def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
+    declaration, wanted = requirements.declaration, requirements.wanted
+    is_wsgi = requirements.interface is Interface.WSGI
     if isinstance(wanted, WorkersWanted):
         if declaration.workload is None:
             alone = ", without threads" if is_wsgi and counts.threads == 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -139,22 +139,32 @@ def read_listed(process: psutil.Process) -> Listed:
     return Listed(process.pid, process.ppid(), command, predecessor)
 
 
-def find_arbiter(pid: int | None, pidfile: str | None) -> psutil.Process:
+def find_arbiter(
+    pid: int | None,
+    pidfile: str | None,
+    choose: Callable[[Sequence[Listed]], int] | None = None,
+    *,
+    source: str | None = None,
+) -> psutil.Process:
     """
     Return the arbiter *pid*, the one in *pidfile*, or without both the only one of this user.
 
-    For root it is the only one of all users.
+    For root it is the only one of all users. Of several, *choose* returns the pid of one. *source*
+    is the option that named *pid*, as its user wrote it.
 
     Raises:
         AutoconfError: There is none, or there are several.
     """
     if pid is not None:
-        return _open(pid, f"--pid={pid}")
+        return _open(pid, source or f"--pid={pid}")
     if pidfile is not None:
         return _open(_read_pidfile(pidfile), f"--pidfile={pidfile!r}")
     arbiters = select_arbiters(list_processes(os.geteuid() or None))
     if not arbiters:
         raise AutoconfError("no running Gunicorn was found; name one by --pid or --pidfile")
+    if len(arbiters) > 1 and choose:
+        chosen = choose(arbiters)
+        return _open(chosen, f"arbiter {chosen}")
     if len(arbiters) > 1:
         rows = "".join(f"\n  {row}" for row in describe(arbiters))
         raise AutoconfError(f"{len(arbiters)} arbiters are running, choose one by --pid:{rows}")

@@ -7,13 +7,15 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 import psutil
 
-from gunicorn_autoconf.cli.top.arbiters import find_arbiter
+from gunicorn_autoconf.cli.top.arbiters import Listed, describe, find_arbiter
+from gunicorn_autoconf.cli.top.document import to_json
 from gunicorn_autoconf.cli.top.sample import sample_server
-from gunicorn_autoconf.cli.top.view import View, follow, to_json
+from gunicorn_autoconf.cli.top.view import View, follow
 from gunicorn_autoconf.errors import AutoconfError
 
 INTERVAL_SECONDS = 2.0
@@ -36,17 +38,17 @@ def top(
     *, pid: int | None, pidfile: str | None, interval: float | None, once: bool, as_json: bool
 ) -> None:
     r"""
-    Watch a running Gunicorn: memory, CPU and limit.
+    Watch a running Gunicorn: memory, CPU, requests and what bounds it.
 
-    Any Gunicorn will do, with or without this package. Without --pid and --pidfile the one that
-    runs is found. Keys: m, c, a and p sort by memory, CPU, age and pid, r reverses, q quits.
+    Any Gunicorn will do; one without this package does not tell of its requests. Without --pid and
+    --pidfile the one that runs is found; of several you choose one. The key ? shows all keys.
 
     \b
     Examples:
       gunicorn-autoconf top
       gunicorn-autoconf top --once --pidfile /run/gunicorn.pid
     """
-    arbiter = find_arbiter(pid, pidfile)
+    arbiter = find_arbiter(pid, pidfile, None if as_json or not _has_terminal() else _choose)
     if as_json:
         click.echo(json.dumps(to_json(_look(arbiter, interval)), indent=2))
         return
@@ -84,6 +86,16 @@ def _table(view: View) -> str:
     # Where the output cannot encode the blocks, question marks are better than a traceback.
     encoding = sys.stdout.encoding or "ascii"
     return text.encode(encoding, "replace").decode(encoding)
+
+
+def _choose(arbiters: Sequence[Listed]) -> int:
+    """Ask which of *arbiters* to watch; return its pid."""
+    width = shutil.get_terminal_size().columns
+    for number, row in enumerate(describe(arbiters), 1):
+        click.echo(f"{number:>3}  {row}"[:width])
+    numbers = click.IntRange(1, len(arbiters))
+    number = click.prompt("Which one", type=numbers, default=1)
+    return arbiters[number - 1].pid
 
 
 def _has_terminal() -> bool:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import psutil
 
+from gunicorn_autoconf.cli.channel import look_inside
+from gunicorn_autoconf.cli.inside import Inside
 from gunicorn_autoconf.cli.top.arbiters import (
     in_columns,
     list_children,
     read_listed,
     select_workers,
 )
+from gunicorn_autoconf.cli.top.listening import read_listeners
 from gunicorn_autoconf.cli.top.view import MemorySample, ProcessSample, ServerSample, total_bytes
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.fleet.sampler import tightest_level
+from gunicorn_autoconf.fleet.shared_memory import UnreachableError
 from gunicorn_autoconf.machine.detect import detect_machine
 from gunicorn_autoconf.machine.facts import Machine, ProcessMemory
 from gunicorn_autoconf.machine.host import Host
@@ -35,6 +40,7 @@ def sample_server(arbiter: psutil.Process) -> ServerSample | None:
         pids = select_workers(listed, list_children(arbiter))
     except psutil.NoSuchProcess:
         return None
+    inside, untold = _look_inside(arbiter.pid, pids)
     workers = [worker for pid in pids if (worker := _sample_process(pid)) is not None]
     first = _sample_process(arbiter.pid)
     if first is None:
@@ -48,7 +54,18 @@ def sample_server(arbiter: psutil.Process) -> ServerSample | None:
         workers=tuple(workers),
         cores=machine.cpu.cores,
         memory=_sample_memory(machine, _read_declaration(arbiter)),
+        listeners=read_listeners([arbiter.pid, *pids]),
+        inside=inside,
+        untold=untold,
     )
+
+
+def _look_inside(pid: int, workers: Sequence[int]) -> tuple[Inside | None, str]:
+    """Return what the arbiter tells of itself, or why it does not."""
+    try:
+        return look_inside(pid, workers), ""
+    except UnreachableError as error:
+        return None, str(error)
 
 
 def _sample_process(pid: int) -> ProcessSample | None:

@@ -18,8 +18,9 @@ from rich.console import Console, ConsoleDimensions
 from rich.control import Control
 from rich.screen import Screen
 
+from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
-from gunicorn_autoconf.cli.top.view import Order, ServerSample, follow
+from gunicorn_autoconf.cli.top.view import ServerSample, follow
 
 # A terminal that was resized is drawn again after at most this long.
 _RESIZE_SECONDS = 0.25
@@ -37,7 +38,7 @@ def watch(look: Callable[[], ServerSample | None], interval_seconds: float) -> b
 
     Standard input and output must be a terminal. It is restored when this returns or raises.
     """
-    view, order, due = None, Order(), time.monotonic()
+    view, order, due, shows_help = None, Order(), time.monotonic(), False
     console = Console(highlight=False)
     with (
         _signals_raise(),
@@ -54,12 +55,13 @@ def watch(look: Callable[[], ServerSample | None], interval_seconds: float) -> b
                 view = follow(view, sample)
             console.size = size = _read_size()
             console.control(Control.home())
-            console.print(Screen(draw_screen(view, order, *size)), end="")
+            console.print(Screen(draw_screen(view, order, *size, shows_help=shows_help)), end="")
             keys = _await_keys(size, due)
             if keys is None or "q" in keys:
                 break
             for key in keys:
                 order = order.press(key)
+                shows_help = key == "?" and not shows_help
     return True
 
 

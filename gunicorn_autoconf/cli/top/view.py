@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
+from gunicorn_autoconf.cli.inside import Inside, WorkerInside
+from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
-# The version of the document that `to_json` returns; a change that breaks a reader raises it.
-SCHEMA = 1
+# A worker that has been watched for less has not shown whether it grows.
+WATCHED_SECONDS = 10.0
 
 # How many columns wide a worker's past is drawn at most. Wider ones are hard to compare.
 MAX_POINTS = 120
@@ -44,8 +47,23 @@ class MemorySample(NamedTuple):
     headroom_bytes: int
 
 
+class Listener(NamedTuple):
+    """A listening socket."""
+
+    address: str
+    waiting: int | None = None
+    """How many connections no worker has accepted yet; None where the kernel does not tell."""
+
+
 class ServerSample(NamedTuple):
-    """A whole server at one time: what it is, what it may use, what its processes use."""
+    """
+    A whole server at one time: what it is, what it may use, what its processes use.
+
+    Attributes:
+        listeners: Where it listens.
+        inside: What it tells of itself; None where it does not.
+        untold: Why it does not.
+    """
 
     at_seconds: float
     command: str
@@ -53,6 +71,13 @@ class ServerSample(NamedTuple):
     workers: tuple[ProcessSample, ...]
     cores: float
     memory: MemorySample | None
+    listeners: tuple[Listener, ...] = ()
+    inside: Inside | None = None
+    untold: str = ""
+
+    def told_of(self, pid: int) -> WorkerInside | None:
+        """Return what is told of the worker *pid*."""
+        return self.inside.workers.get(pid) if self.inside else None
 
     @property
     def server_bytes(self) -> int:
@@ -67,18 +92,43 @@ class ServerSample(NamedTuple):
         return max(self.memory.limit_bytes - self.memory.headroom_bytes - self.server_bytes, 0)
 
 
+class Work(NamedTuple):
+    """What a worker did between two samples."""
+
+    busy_fraction: float
+    """The share of its slots that were busy; of an event loop, the share of the time."""
+    rate: float
+    """Requests per second."""
+    request_seconds: float | None
+    """How long one took; None where none has ended."""
+
+
 class Row(NamedTuple):
-    """One process as it is shown, with what it used at the latest samples, oldest first."""
+    """
+    One process as it is shown.
+
+    Attributes:
+        cpu_percent: Of one core, since the previous sample; None at the first.
+        first_bytes: What it used when it could serve, or at the first sample after that.
+        points: What it used at the latest samples, oldest first.
+        inside: What the server tells of it.
+        work: What it did since the previous sample; None at the first, or where that is not told.
+        watched_seconds: How long *first_bytes* were seen ago, where only we have seen them.
+    """
 
     now: ProcessSample
-    cpu_percent: float | None  # of one core, since the previous sample; None at the first
+    cpu_percent: float | None
     first_bytes: int
     points: tuple[int, ...]
+    inside: WorkerInside | None = None
+    work: Work | None = None
+    watched_seconds: float | None = None
 
     @property
-    def growth_bytes(self) -> int:
-        """How much it has grown since the first sample."""
-        return self.now.used_bytes - self.first_bytes
+    def growth_bytes(self) -> int | None:
+        """How much it has grown since it could serve; None where that is not known yet."""
+        is_known = self.watched_seconds is None or self.watched_seconds >= WATCHED_SECONDS
+        return self.now.used_bytes - self.first_bytes if is_known else None
 
 
 class View(NamedTuple):
@@ -96,86 +146,73 @@ class View(NamedTuple):
         return sum(known) if known else None
 
 
-# Each column to sort by, with the rank of a row in it. The first letter is the key to press.
-_RANKS: Mapping[str, Callable[[Row], float]] = {
-    "memory": lambda row: -row.now.used_bytes,
-    "cpu": lambda row: -(row.cpu_percent or 0.0),
-    "age": lambda row: -row.now.age_seconds,
-    "pid": lambda row: row.now.pid,
-}
-
-
-class Order(NamedTuple):
-    """The order of the workers: largest, busiest, oldest or lowest pid first, unless reversed."""
-
-    column: str = "memory"
-    reverse: bool = False
-
-    def press(self, key: str) -> Order:
-        """Return the order after *key* was pressed; unknown keys change nothing."""
-        if key == "r":
-            return self._replace(reverse=not self.reverse)
-        return next((Order(column) for column in _RANKS if column[0] == key), self)
-
-    def apply(self, rows: Iterable[Row]) -> list[Row]:
-        """Return *rows* in this order; equal ones are ordered by pid."""
-        rank = _RANKS[self.column]
-        return sorted(rows, key=lambda row: (rank(row), row.now.pid), reverse=self.reverse)
-
-
 def follow(before: View | None, now: ServerSample) -> View:
     """Return the view after the sample *now*; *before* is the previous view, if there is one."""
     known = {row.now.pid: row for row in (before.arbiter, *before.workers)} if before else {}
-    passed_seconds = now.at_seconds - before.now.at_seconds if before else 0.0
     arbiter, *workers = (
-        _follow(known.get(process.pid), process, passed_seconds)
+        _follow(known.get(process.pid), process, before.now if before else None, now)
         for process in (now.arbiter, *sorted(now.workers))
     )
     return View(now, arbiter, tuple(workers))
 
 
-def _follow(before: Row | None, now: ProcessSample, passed_seconds: float) -> Row:
+def _follow(
+    before: Row | None, process: ProcessSample, earlier: ServerSample | None, now: ServerSample
+) -> Row:
+    inside = now.told_of(process.pid)
     # The kernel reuses pids: a process that is younger than before is another one.
-    if before is None or now.age_seconds < before.now.age_seconds:
-        return Row(now, None, now.used_bytes, (now.used_bytes,))
-    computed_seconds = max(now.cpu_seconds - before.now.cpu_seconds, 0.0)
+    if before is None or earlier is None or process.age_seconds < before.now.age_seconds:
+        before = earlier = None
+    passed_seconds = now.at_seconds - earlier.at_seconds if earlier else 0.0
+    first_bytes, watched_seconds = _first(before, process, inside, passed_seconds)
+    points = (*(before.points if before else ()), process.used_bytes)[-MAX_POINTS:]
+    row = Row(process, None, first_bytes, points, inside, watched_seconds=watched_seconds)
+    if before is None or earlier is None:
+        return row
+    computed_seconds = max(process.cpu_seconds - before.now.cpu_seconds, 0.0)
     share = computed_seconds / passed_seconds * 100 if passed_seconds > 0 else None
-    points = (*before.points, now.used_bytes)[-MAX_POINTS:]
-    return Row(now, share, before.first_bytes, points)
+    return row._replace(cpu_percent=share, work=_work(before, inside, earlier, now, share))
+
+
+def _first(
+    before: Row | None, process: ProcessSample, inside: WorkerInside | None, passed_seconds: float
+) -> tuple[int, float | None]:
+    """Return from what size growth counts, and for how long we have watched it if only we did."""
+    # Own memory against resident memory would look like growth.
+    if inside and process.memory.uss_bytes is not None and inside.boot_uss_bytes is not None:
+        return inside.boot_uss_bytes, None
+    if inside and process.memory.uss_bytes is None and inside.boot_rss_bytes is not None:
+        return inside.boot_rss_bytes, None
+    # One that boots, or may, as it is young and nothing tells, has not begun to grow.
+    is_early = process.age_seconds < MIN_AGE_SECONDS if inside is None else not inside.is_booted
+    if before is None or is_early:
+        return process.used_bytes, 0.0
+    return before.first_bytes, (before.watched_seconds or 0.0) + passed_seconds
+
+
+def _work(
+    before: Row,
+    inside: WorkerInside | None,
+    earlier: ServerSample,
+    now: ServerSample,
+    cpu_percent: float | None,
+) -> Work | None:
+    counted, since = inside and inside.counters, before.inside and before.inside.counters
+    if counted is None or now.inside is None or earlier.inside is None:
+        return None
+    seconds = now.inside.at_seconds - earlier.inside.at_seconds
+    if seconds <= 0:
+        return None
+    did = counted.minus(since or Counters())
+    slots = now.inside.slots_per_worker
+    busy = max(did.loop_seconds / seconds, (cpu_percent or 0.0) / 100)
+    if slots is not None:
+        busy = did.slot_seconds / seconds / slots
+    each = did.slot_seconds / did.requests if did.requests else None
+    return Work(min(max(busy, 0.0), 1.0), did.requests / seconds, each)
 
 
 def total_bytes(processes: Iterable[ProcessSample]) -> int:
     """Return the memory of *processes* together: the sum of their PSS, or RSS where unknown."""
     memories = (process.memory for process in processes)
     return sum(memory.pss_bytes or memory.rss_bytes for memory in memories)
-
-
-def to_json(view: View) -> dict[str, Any]:
-    """Return *view* as values that `json.dumps` takes; unknown values are None."""
-    now = view.now
-    sizes = {"server_bytes": now.server_bytes, "others_bytes": now.others_bytes}
-    return {
-        "schema": SCHEMA,
-        "command": now.command,
-        "cores": now.cores,
-        "cpu_percent": _rounded(view.cpu_percent),
-        "memory": now.memory and now.memory._asdict() | sizes,
-        "arbiter": _process(view.arbiter),
-        "workers": [_process(row) for row in view.workers],
-    }
-
-
-def _process(row: Row) -> dict[str, Any]:
-    return {
-        "pid": row.now.pid,
-        "age_seconds": round(row.now.age_seconds, 1),
-        "state": row.now.state,
-        "cpu_seconds": round(row.now.cpu_seconds, 2),
-        "cpu_percent": _rounded(row.cpu_percent),
-        **row.now.memory._asdict(),
-        "growth_bytes": row.growth_bytes,
-    }
-
-
-def _rounded(percent: float | None) -> float | None:
-    return None if percent is None else round(percent, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.measured import Measured
@@ -43,6 +44,7 @@ def conclude(session: Session, run: Run) -> Report:
         )
         for known in run.measured.values()
     ]
+    rows = [_beside(row, best.score if best else None) for row in rows]
     computing = _compute_seconds(outcomes)
     sentence = describe_request(computing, takes)
     bounds = [(row.candidate, row.bound) for row in rows if row.bound]
@@ -63,6 +65,13 @@ def conclude(session: Session, run: Run) -> Report:
         model=[*([sentence] if sentence else []), *describe_bounds(bounds)],
         notes=list(_notes(session, run, rows, noise, varied)),
     )
+
+
+def _beside(row: Row, best_rate: float | None) -> Row:
+    """Return *row* with the rate that it would have had in all the rounds of the best one."""
+    if best_rate is None or row.ratio is None:
+        return row
+    return replace(row, rate=best_rate * row.ratio.middle)
 
 
 def _ratio(run: Run, known: Measured, best: Measured | None) -> Interval | None:

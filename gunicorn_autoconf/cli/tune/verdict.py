@@ -102,9 +102,12 @@ def judge(
             "and it takes no more memory."
         )
     else:
+        remedy = (
+            "Try again on a quiet machine" if noise > NOISY_FRACTION else "More --time may tell"
+        )
         text = (
             f"Cannot tell {best.label} from {rival.label} yet: {_times(interval)} its rate. "
-            "More --time may tell."
+            f"{remedy}."
         )
     return Verdict(answer=answer, best=best, rival=rival, interval=interval, text=text)
 

@@ -1,0 +1,1 @@
+"""Requests that have waited too long are refused, and those that run too long are ended."""
