@@ -178,7 +178,7 @@ class Supervisor:
         is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
         publishes = declaration.metrics is not None or server.cfg.statsd_host is not None
         if is_off and not (declaration.memory_log_interval_seconds or publishes):
-            self._load.look()
+            self._load.try_look()
             return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
@@ -186,7 +186,7 @@ class Supervisor:
         )
         if stopping.is_set():
             return self._interval()
-        self._load.look()
+        self._load.try_look()
         if sample is None:
             return self._interval()
         self.memory = machine.memory
