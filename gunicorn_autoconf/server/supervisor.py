@@ -239,11 +239,10 @@ class Supervisor:
             self._log.would_act(action)
             if is_keep and action.pid and self._history.spared(sample.at_seconds):
                 self._log.action(action)
-            # That the memory guard would add workers and may not forbids the load nothing.
+            # What the memory guard would add and may not is nothing against the load's.
             if action.kind in (Kind.KEEP, Kind.GROW) and not action.pid:
                 size_bytes = size_to_grow_by(sample, permissions, needed)
-                room = Room(sample, machine, size_bytes, needed.largest, permissions)
-                self._follow_load(room)
+                self._follow_load(Room(sample, machine, size_bytes, needed.largest, permissions))
             return
         self._log.action(action)
         self._history.acted(action, sample)
@@ -251,8 +250,7 @@ class Supervisor:
 
     def _follow_load(self, room: Room) -> None:
         """Do what the load asks for, as memory needs nothing."""
-        action = self._follower.decide(room)
-        if action is None:
+        if (action := self._follower.decide(room)) is None:
             return
         if action.kind is Kind.GROW:
             self._history.acted(action, room.sample)
