@@ -64,7 +64,6 @@ def load_fields(load: Load) -> dict[str, object]:
         "waiting": _rounded(load.waiting),
         "queue_seconds": _rounded(load.queue_seconds),
         "rejected": load.rejected,
-        "stalls": load.stalls,
         "bound_by": load.bound_by.value,
     }
 
