@@ -402,6 +402,25 @@ def test_help_is_not_cut(words: tuple[str, ...]) -> None:
     assert "  explain  Show what is planned on this machine, and why.\n" in result.output
 
 
+def test_examples_of_a_help_are_lines_to_copy() -> None:
+    """With `\\b` in a raw string click runs them into one paragraph."""
+    for command, line in [
+        ((), '  bash   eval "$(_GUNICORN_AUTOCONF_COMPLETE=bash_source gunicorn-autoconf)"'),
+        (("explain",), "  gunicorn-autoconf explain mysite.wsgi"),
+        (("size",), "  gunicorn-autoconf size --rate 300 --latency 80ms --compute 20ms"),
+        (("top",), "  gunicorn-autoconf top --once --pidfile /run/gunicorn.pid"),
+        (
+            ("tune",),
+            "  gunicorn-autoconf tune --current 'gunicorn -w 9 mysite.wsgi' --url /items"
+            " --slo 200ms",
+        ),
+    ]:
+        shown = run(*command, "--help").output
+        assert f"  {line}\n" in shown
+        assert "\\b" not in shown
+        assert "\b" not in shown
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
