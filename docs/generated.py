@@ -306,7 +306,7 @@ def command(name: str) -> str:
 
 
 def _paragraph(text: str) -> str:
-    """Return a paragraph of a help; where click must not wrap, what follows the first line is code."""
+    """Return a paragraph of a help; where click must not wrap, all but the first line is code."""
     if not text.startswith("\b\n"):
         return text
     first, _, code = text.removeprefix("\b\n").partition("\n")
