@@ -16,6 +16,8 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from gunicorn_autoconf.server.at_fork import around_forks
+
 # The signals that end a worker, and the one by which it reopens its logs: the arbiter handles
 # them in another way.
 ENDING = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
@@ -42,11 +44,7 @@ class ForkSignals:
     def install(self, reopen_logs: Callable[[], None]) -> None:
         """Take care of each fork of a worker, from now on."""
         self._reopen_logs = reopen_logs
-        os.register_at_fork(
-            before=self._block,
-            after_in_parent=self._restore,
-            after_in_child=self._reset_in_child,
-        )
+        around_forks(self._block, self._restore, self._reset_in_child)
 
     def worker_follows(self, report_end: Callable[[], None]) -> None:
         """Say that the next fork is that of a worker, which is to *report_end* if it ends there."""

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
+from gunicorn_autoconf.server.at_fork import around_forks
+
 # How long a fork waits for a step to end. Taking a sample takes milliseconds.
 PAUSE_SECONDS = 1.0
 
@@ -58,7 +60,7 @@ class PausedThread:
     def start(self) -> None:
         """Start the thread, once; from here on it pauses for each fork."""
         self._pid = os.getpid()
-        os.register_at_fork(before=self.pause, after_in_parent=self.resume)
+        around_forks(self.pause, self.resume)
         self.resume()
 
     def pause(self) -> None:

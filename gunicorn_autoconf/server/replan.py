@@ -234,7 +234,10 @@ def _application(loaded: Planned, server: Arbiter, *, is_reload: bool) -> Findin
     if not target or server.cfg.paste:
         return loaded.application
     path = _search_path(server.cfg.chdir, server.cfg.pythonpath)
-    is_where_declared = path == search_path(loaded.declaration) and (
+    # By now Gunicorn is in the directory that the file names: it was read in the one before.
+    began_in = _setting(loaded.declaration, "chdir") or server.cfg.settings["chdir"].default
+    declared = _search_path(began_in, _setting(loaded.declaration, "pythonpath"))
+    is_where_declared = path == declared and (
         server.cfg.wsgi_app in (None, _setting(loaded.declaration, "wsgi_app"))
     )
     if loaded.application and is_where_declared and not is_reload:
