@@ -208,9 +208,7 @@ def test_problems() -> None:
 def test_advice_is_printed_last() -> None:
     result = run("explain", "--cpus", "2", "--memory", "1GiB")
     advice = result.output.partition("\nAdvice\n")[2]
-    assert advice.startswith(
-        "  - No workload is declared, planned as mixed, without threads. Set\n"
-    )
+    assert advice.startswith("  - No workload is declared: the running server measures what ")
 
 
 def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
