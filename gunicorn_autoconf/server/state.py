@@ -227,8 +227,14 @@ class ServerState:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the start is over: all workers have been ready, or nothing looks at them."""
-        return self.supervisor is None or self.supervisor.is_complete
+        """
+        Whether the start is over: all workers have been ready, or nothing looks at them.
+
+        The first workers are forked before the supervisor is made: their start is not over.
+        """
+        if self._supervising is None:
+            return True
+        return self.supervisor is not None and self.supervisor.is_complete
 
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
@@ -247,8 +253,8 @@ class ServerState:
         if memory is not None:
             self.records.exiting(worker, memory)
 
-    def stop(self) -> None:
-        """Stop all threads; the server ends."""
+    def stop(self, server: Arbiter) -> None:
+        """Stop all threads; the server ends. Name the workers that Gunicorn has killed for it."""
         if self._endpoints:
             self._endpoints.stop()
         if self.patrol and self._watching:
@@ -260,6 +266,10 @@ class ServerState:
             self._supervising.stop()
         if self.supervisor:
             self.supervisor.log_kills(at_once=True)
+        if server.WORKERS:
+            from gunicorn_autoconf.server.worker_ends import log_killed  # See `_make_supervisor`.
+
+            log_killed(server)
 
     def count_changed(self, new: int, old: int | None) -> None:
         """Hear of a change of the worker count."""
