@@ -27,10 +27,28 @@ author = "The gunicorn-autoconf developers"
 project_copyright = f"2026, {author}"
 release = version = gunicorn_autoconf.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build", "reference/_generated"]
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_logo = html_favicon = "logo.svg"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/gunicorn-autoconf/gunicorn-autoconf/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+# Copied are commands, without the prompt and without what they print.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+# No buttons where there is nothing to paste: lines of a log, formulas, reports.
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 
 nitpicky = True
 # Names of the standard library, whose own pages are out of reach of a build without a network.

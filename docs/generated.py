@@ -300,8 +300,17 @@ def command(name: str) -> str:
         for option in described.params
         if isinstance(option, click.Option)
     )
-    description = inspect.cleandoc(described.help or "")
+    paragraphs = inspect.cleandoc(described.help or "").split("\n\n")
+    description = "\n\n".join(map(_paragraph, paragraphs))
     return f"`{usage}`\n\n{description}\n\n{table(('Option', 'Meaning'), rows)}"
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a help; where click must not wrap, all but the first line is code."""
+    if not text.startswith("\b\n"):
+        return text
+    first, _, code = text.removeprefix("\b\n").partition("\n")
+    return f"{first}\n\n```text\n{inspect.cleandoc(chr(10) + code)}\n```"
 
 
 def _meaning(option: click.Option) -> str:

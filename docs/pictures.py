@@ -93,11 +93,11 @@ def explain() -> str:
     return picture(Text.from_ansi(printed), "explain")
 
 
-def picture(shown: RenderableType, name: str) -> str:
+def picture(shown: RenderableType, name: str, columns: int = 80) -> str:
     """Return *shown* as a picture of a terminal, the same on every machine."""
     console = Console(
         file=io.StringIO(),
-        width=80,
+        width=columns,
         record=True,
         force_terminal=True,
         color_system="truecolor",

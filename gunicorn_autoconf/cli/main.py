@@ -44,7 +44,7 @@ def _fail(message: str) -> NoReturn:
     gunicorn_autoconf.__version__, "-V", "--version", package_name="gunicorn-autoconf"
 )
 def main() -> None:
-    r"""
+    """
     Fit Gunicorn to the machine it runs on and the work it does, and say why.
 
     \b

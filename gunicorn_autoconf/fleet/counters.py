@@ -19,9 +19,8 @@ CPU_SECONDS = 6
 QUEUE_SECONDS = 7
 QUEUED = 8
 REJECTED = 9
-STALLS = 10
-LOOP_SECONDS = 11
-POOL_SECONDS = 12
+LOOP_SECONDS = 10
+POOL_SECONDS = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,6 @@ class Counters:
         queue_seconds: How long requests waited before they reached the worker, summed.
         queued: How many requests *queue_seconds* is of.
         rejected: Requests that were refused unserved.
-        stalls: How often the worker was stuck.
         loop_seconds: For how long its event loop was found busy: what was ready had to wait.
         pool_seconds: For how long calls were found to wait for a thread of a full pool.
     """
@@ -51,7 +49,6 @@ class Counters:
     queue_seconds: float = 0.0
     queued: int = 0
     rejected: int = 0
-    stalls: int = 0
     loop_seconds: float = 0.0
     pool_seconds: float = 0.0
 
@@ -113,7 +110,6 @@ def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | N
         queue_seconds=numbers[QUEUE_SECONDS],
         queued=int(numbers[QUEUED]),
         rejected=int(numbers[REJECTED]),
-        stalls=int(numbers[STALLS]),
         loop_seconds=numbers[LOOP_SECONDS],
         pool_seconds=numbers[POOL_SECONDS],
     )

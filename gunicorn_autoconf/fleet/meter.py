@@ -34,7 +34,6 @@ from gunicorn_autoconf.fleet.counters import (
     QUEUE_SECONDS,
     QUEUED,
     REJECTED,
-    STALLS,
     STARTED,
     WEBSOCKETS,
 )
@@ -86,10 +85,6 @@ class Meter:
     def rejected(self) -> None:
         """Count a request that is refused."""
         self._add(REJECTED, 1)
-
-    def stalled(self) -> None:
-        """Count a stall."""
-        self._add(STALLS, 1)
 
     def loop_was_busy(self, seconds: float) -> None:
         """Count time for which the event loop was found busy."""

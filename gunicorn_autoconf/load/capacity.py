@@ -103,7 +103,6 @@ class Load:
         workers: How many workers there were to be.
         requests: How many requests have ended.
         rejected: How many were refused unserved.
-        stalls: How often a worker was stuck.
         request_seconds: How long a request took, W; with what it waited in the worker.
         computing_seconds: CPU time of the workers for each request, D.
         delay_seconds: How long a worker waited for a core, for each request.
@@ -126,7 +125,6 @@ class Load:
     workers: int
     requests: int
     rejected: int
-    stalls: int
     request_seconds: float | None
     computing_seconds: float | None
     delay_seconds: float | None
@@ -218,7 +216,6 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         workers=supply.workers,
         requests=all_did.requests,
         rejected=all_did.rejected,
-        stalls=all_did.stalls,
         request_seconds=_each(all_did.slot_seconds, all_did.requests),
         computing_seconds=_each(seen.cpu_seconds, seen.requests),
         delay_seconds=_each(sum(delays), seen.requests) if delays else None,

@@ -82,6 +82,8 @@ class Evidence:
         has_loop = self._loop_seconds > 0
         if self._requests < LEAST_REQUESTS or (self._alone < LEAST_REQUESTS and not has_loop):
             return None
+        if not self._cpu_seconds:
+            return None  # A sandbox that keeps no CPU times.
         computing = self._cpu_seconds / self._requests
         return Request(
             requests=round(self._requests),

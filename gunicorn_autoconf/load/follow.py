@@ -134,7 +134,8 @@ class Follow:
             is_full = since_step.bound_by is not Bound.NOTHING
             if is_full and since_step.rate < step.rate * LEAST_RISE:
                 workers = max(step.before, limits.planned)
-                return self._change(Cause.IN_VAIN, workers, since_step, limits, step.rate)
+                if workers < limits.workers:  # Memory may have taken the step back already.
+                    return self._change(Cause.IN_VAIN, workers, since_step, limits, step.rate)
             self._step = None
         wanted = self._wanted(now_seconds, lately, limits)
         if wanted > limits.workers:
@@ -153,11 +154,10 @@ class Follow:
             self._held_until_seconds = now_seconds + HOLD_SECONDS
             self._held_workers = change.workers
 
+    @staticmethod
     def _change(
-        self, cause: Cause, workers: int, load: Load, limits: Limits, rate: float = 0.0
-    ) -> Change | None:
-        if workers == limits.workers:
-            return None
+        cause: Cause, workers: int, load: Load, limits: Limits, rate: float = 0.0
+    ) -> Change:
         return Change(cause, limits.workers, workers, limits.planned, load, rate)
 
     def _wanted(self, now_seconds: float, lately: Load, limits: Limits) -> int:

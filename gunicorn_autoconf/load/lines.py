@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gunicorn_autoconf.load.capacity import Bound, Load
+from gunicorn_autoconf.load.capacity import LOOP_FRACTION, Bound, Load
 from gunicorn_autoconf.load.evidence import Request
 from gunicorn_autoconf.load.follow import Cause, Change
 from gunicorn_autoconf.load.verdict import Cause as VerdictCause
@@ -34,7 +34,10 @@ def render_load(load: Load) -> str:
     else:
         parts.append(f"{_few(load.busy_slots)} of {load.slots} slots busy")
     if load.loop_fraction is not None:
-        parts.append(f"loops {load.loop_fraction * 100:.0f} % busy")
+        # Kept connections all stay where they were accepted: one worker may have most of them.
+        is_uneven = load.loop_fraction < LOOP_FRACTION <= load.busiest_fraction
+        one = f", one {load.busiest_fraction * 100:.0f} %" if is_uneven else ""
+        parts.append(f"loops {load.loop_fraction * 100:.0f} % busy{one}")
     parts.append(f"cores {load.cores_fraction * 100:.0f} %")
     if load.queue_seconds is not None:
         parts.append(f"{render_duration(load.queue_seconds)} queued")
@@ -61,10 +64,12 @@ def load_fields(load: Load) -> dict[str, object]:
         "cores": load.cores,
         "cores_fraction": round(load.cores_fraction, 4),
         "loop_fraction": _rounded(load.loop_fraction),
+        "busiest_loop_fraction": None
+        if load.loop_fraction is None
+        else _rounded(load.busiest_fraction),
         "waiting": _rounded(load.waiting),
         "queue_seconds": _rounded(load.queue_seconds),
         "rejected": load.rejected,
-        "stalls": load.stalls,
         "bound_by": load.bound_by.value,
     }
 

@@ -24,11 +24,6 @@ class Window:
         while len(self._readings) > 2 and self._readings[1].at_seconds <= oldest_seconds:
             self._readings.popleft()
 
-    def clear(self) -> None:
-        """Forget all but the last reading: what came before says nothing of what comes."""
-        while len(self._readings) > 1:
-            self._readings.popleft()
-
     @property
     def at_seconds(self) -> float | None:
         """When the last reading was taken; None before the first."""

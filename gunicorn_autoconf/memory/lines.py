@@ -38,6 +38,7 @@ class Exit(Enum):
     TIMEOUT = "was killed by Gunicorn after timeout"
     LONG_REQUEST = "was killed as its request ran longer than GUNICORN_REQUEST_TIMEOUT"
     LOST = "ended without its exit hooks"
+    KILLED = "was killed while it ended"
 
 
 def render_all_ready(sample: Sample) -> str:
@@ -159,7 +160,7 @@ def render_exit(
         doubt: Why an OOM kill that it counted was hardly this worker's.
     """
     cause = how.value
-    was_killed = how in (Exit.TIMEOUT, Exit.LONG_REQUEST, Exit.LOST)
+    was_killed = how in (Exit.TIMEOUT, Exit.LONG_REQUEST, Exit.LOST, Exit.KILLED)
     if was_killed and doubt:
         cause += (
             ", probably not by the kernel's OOM killer: it took a process, but "

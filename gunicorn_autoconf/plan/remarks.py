@@ -200,11 +200,11 @@ def _without_effect(known: Known) -> Iterator[str]:
 def _workload(known: Known) -> Iterator[str]:
     if known.declaration.workload is not None:
         return
-    alone = "" if known.is_asgi or known.threads > 1 else ", without threads"
     pure = "async if they wait in pure async code, " if known.is_asgi else ""
     yield (
-        f"No workload is declared, planned as mixed{alone}. Set GUNICORN_WORKLOAD: cpu if requests "
-        f"mostly compute, io if they mostly wait, {pure}mixed if they do both."
+        "No workload is declared: the running server measures what requests do and logs what a "
+        "declaration would gain. Set GUNICORN_WORKLOAD: cpu if requests mostly compute, io if they "
+        f"mostly wait, {pure}mixed if they do both."
     )
 
 

@@ -220,9 +220,9 @@ class ServerHooks:
 
     @_harmless
     def on_exit(self, server: Arbiter) -> None:
-        """Stop the supervisor."""
+        """Stop the supervisor, and log what Gunicorn has killed."""
         if state := state_of(server):
-            state.stop()
+            state.stop(server)
 
     @_harmless
     def worker_exit(self, server: Arbiter, worker: Worker) -> None:

@@ -182,7 +182,9 @@ class Listener:
 
     def _accept(self, site: _Site) -> None:
         assert site.listening is not None
-        with suppress(OSError):  # The client has left meanwhile, or there are too many open files.
+        # The client has left meanwhile. Other errors, such as too many open files, would come again
+        # at once: `step` waits after them.
+        with suppress(BlockingIOError, ConnectionAbortedError):
             connection, _ = site.listening.accept()
             connection.setblocking(False)
             if len(self._clients) >= MAX_CLIENTS:

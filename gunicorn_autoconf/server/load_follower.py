@@ -25,7 +25,7 @@ from gunicorn_autoconf.load.follow import (
 from gunicorn_autoconf.load.lines import change_fields, render_change
 from gunicorn_autoconf.memory.actions import Action, Kind, Permissions
 from gunicorn_autoconf.memory.count import have_worked
-from gunicorn_autoconf.memory.plans import budget_beside, plans_for
+from gunicorn_autoconf.memory.plans import Plans, budget_beside, plans_for
 from gunicorn_autoconf.memory.timing import LOW_FRACTION
 from gunicorn_autoconf.plan.bounds import load_guard_mode
 from gunicorn_autoconf.plan.workload import LoadGuard
@@ -49,6 +49,8 @@ class Room(NamedTuple):
     machine: Machine
     size_bytes: int
     """What a worker is taken to need before there are more of them."""
+    needed_bytes: int
+    """What workers are known to need; 0 where nothing is known. Never more than *size_bytes*."""
     permissions: Permissions
 
     @property
@@ -123,14 +125,15 @@ class LoadFollower:
         """Between which counts the load may choose, after memory and all bounds."""
         final, target = self._final(), room.sample.target
 
-        def count(load_workers: int) -> int:
-            plans = plans_for(
+        def plans(load_workers: int) -> Plans:
+            return plans_for(
                 room.machine, final.declaration, final.application, load_workers=load_workers
             )
-            return plans.beside(room.size_bytes)
 
-        planned = count(0)
-        most = count(planned * MOST_TIMES_PLANNED)
+        # The memory guard itself goes up to no more than this, and keeps it whatever others use and
+        # however new a worker is: what is planned is never one too many for want of load.
+        planned = plans(0).alone(room.needed_bytes or room.size_bytes)
+        most = plans(planned * MOST_TIMES_PLANNED).beside(room.size_bytes)
         if room.permissions.most is not None:
             most = min(most, room.permissions.most)
         if not room.permissions.growing or room.sample.headroom_fraction < LOW_FRACTION:

@@ -74,6 +74,7 @@ class LoadWatch:
         self._window = Window()
         self._logged_at_seconds: float | None = None
         self._was_idle = True
+        self._has_failed = False
         self._evidence = Evidence()
         self._said: _Topic | None = None
         self._quiet_until_seconds: dict[_Topic, float] = {}
@@ -120,6 +121,15 @@ class LoadWatch:
     def last(self, seconds: float) -> Load | None:
         """Return the load of the last *seconds*; only in the supervisor's thread."""
         return self._window.last(seconds, self._supply())
+
+    def try_look(self) -> None:
+        """Do one `look`; log once where it fails: memory is guarded all the same."""
+        try:
+            self.look()
+        except Exception:
+            if not self._has_failed:
+                self._has_failed = True
+                self._server.log.exception("gunicorn-autoconf: the load could not be measured")
 
     def look(self) -> None:
         """Take a reading and log the line of an interval, where they are due."""

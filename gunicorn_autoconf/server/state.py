@@ -92,6 +92,7 @@ class ServerState:
         self._events_before = self._events.read() if self._events else (NO_EVENTS,)
         self._ends: deque[_End] = deque()
         self._is_ending = False
+        self._has_failed = False
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
         """Take over a new plan, at the start or at a reload."""
@@ -139,18 +140,33 @@ class ServerState:
                 "this cgroup, the arbiter included",
             )
 
-        def step(stopping: threading.Event) -> float:
-            if self.supervisor and self._status:
-                seconds = self.supervisor.try_step(stopping)
-                if not stopping.is_set():
-                    self._status.write()
-                return seconds
-            self._make_supervisor(server, replaced)
-            return self._timing.fastest_seconds
-
-        self._supervising = PausedThread(step, SUPERVISE_SECONDS)
+        self._supervising = PausedThread(
+            lambda stopping: self._try_step(stopping, server, replaced), SUPERVISE_SECONDS
+        )
         self._supervising.start()
         self._publish(server)
+
+    def _try_step(
+        self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]
+    ) -> float:
+        try:
+            return self._step(stopping, server, replaced)
+        except Exception:  # Too many open files, for example: there are modules to import.
+            if not self._has_failed:
+                self._has_failed = True
+                server.log.exception("gunicorn-autoconf: the supervisor failed; it tries again")
+            return self._timing.retry_seconds
+
+    def _step(
+        self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]
+    ) -> float:
+        if not (self.supervisor and self._status):
+            self._make_supervisor(server, replaced)
+            return self._timing.fastest_seconds
+        seconds = self.supervisor.try_step(stopping)
+        if not stopping.is_set():
+            self._status.write()
+        return seconds
 
     def _stalled(self) -> None:
         self.happened[STALL] += 1
@@ -211,8 +227,14 @@ class ServerState:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the start is over: all workers have been ready, or nothing looks at them."""
-        return self.supervisor is None or self.supervisor.is_complete
+        """
+        Whether the start is over: all workers have been ready, or nothing looks at them.
+
+        The first workers are forked before the supervisor is made: their start is not over.
+        """
+        if self._supervising is None:
+            return True
+        return self.supervisor is not None and self.supervisor.is_complete
 
     def forking(self, worker: Worker) -> None:
         """Prepare for *worker*; in the arbiter, before the fork."""
@@ -231,8 +253,8 @@ class ServerState:
         if memory is not None:
             self.records.exiting(worker, memory)
 
-    def stop(self) -> None:
-        """Stop all threads; the server ends."""
+    def stop(self, server: Arbiter) -> None:
+        """Stop all threads; the server ends. Name the workers that Gunicorn has killed for it."""
         if self._endpoints:
             self._endpoints.stop()
         if self.patrol and self._watching:
@@ -244,6 +266,10 @@ class ServerState:
             self._supervising.stop()
         if self.supervisor:
             self.supervisor.log_kills(at_once=True)
+        if server.WORKERS:
+            from gunicorn_autoconf.server.worker_ends import log_killed  # See `_make_supervisor`.
+
+            log_killed(server)
 
     def count_changed(self, new: int, old: int | None) -> None:
         """Hear of a change of the worker count."""

@@ -178,7 +178,7 @@ class Supervisor:
         is_off = self.mode is MemoryGuard.OFF and self._follower.mode is LoadGuard.OFF
         publishes = declaration.metrics is not None or server.cfg.statsd_host is not None
         if is_off and not (declaration.memory_log_interval_seconds or publishes):
-            self._load.look()
+            self._load.try_look()
             return self._interval()
         records = self._records.known(server.WORKERS)
         machine, sample = self._sampler.sample(
@@ -186,7 +186,7 @@ class Supervisor:
         )
         if stopping.is_set():
             return self._interval()
-        self._load.look()
+        self._load.try_look()
         if sample is None:
             return self._interval()
         self.memory = machine.memory
@@ -239,9 +239,10 @@ class Supervisor:
             self._log.would_act(action)
             if is_keep and action.pid and self._history.spared(sample.at_seconds):
                 self._log.action(action)
-            if is_keep and not action.pid:
+            # What the memory guard would add and may not is nothing against the load's.
+            if action.kind in (Kind.KEEP, Kind.GROW) and not action.pid:
                 size_bytes = size_to_grow_by(sample, permissions, needed)
-                self._follow_load(Room(sample, machine, size_bytes, permissions))
+                self._follow_load(Room(sample, machine, size_bytes, needed.largest, permissions))
             return
         self._log.action(action)
         self._history.acted(action, sample)
@@ -249,8 +250,7 @@ class Supervisor:
 
     def _follow_load(self, room: Room) -> None:
         """Do what the load asks for, as memory needs nothing."""
-        action = self._follower.decide(room)
-        if action is None:
+        if (action := self._follower.decide(room)) is None:
             return
         if action.kind is Kind.GROW:
             self._history.acted(action, room.sample)

@@ -32,6 +32,7 @@ _RECORDS = {
     Exit.TIMEOUT: ("warning", "worker_timeout"),
     Exit.LONG_REQUEST: ("warning", "worker_timeout"),
     Exit.LOST: ("warning", "worker_lost"),
+    Exit.KILLED: ("warning", "worker_lost"),
 }
 
 
@@ -70,8 +71,12 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         how = Exit.LONG_REQUEST if was_ended_for_request(worker) else Exit.TIMEOUT
     elif reports_end and ended.is_orderly is False:
         how = Exit.LOST
+    elif retired:
+        how = Exit.RETIRED
+    elif status and status.signal == signal.SIGKILL and ended.is_orderly is True:
+        how = Exit.KILLED
     else:
-        how = Exit.RETIRED if retired else Exit.EXITED
+        how = Exit.EXITED
     level, event = _RECORDS[how]
     log_event(
         server.log,
@@ -84,6 +89,26 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         **_sizes(ended.last),
     )
     return _ending(how, retired, status)
+
+
+def log_killed(server: Arbiter) -> None:
+    """
+    Log which workers Gunicorn has killed at the end of the server; to be called in on_exit.
+
+    It sends SIGKILL to those that are left, and does not wait for their end: no child_exit follows.
+    """
+    pids = sorted(server.WORKERS)
+    seconds = server.cfg.graceful_timeout
+    several = len(pids) > 1
+    log_event(
+        server.log,
+        "warning",
+        "workers_killed",
+        f"gunicorn-autoconf: worker{'s' * several} {', '.join(map(str, pids))} had not ended when "
+        f"the server did (graceful_timeout {seconds:g} s): Gunicorn sent SIGKILL",
+        workers=pids,
+        graceful_timeout_seconds=seconds,
+    )
 
 
 def _ending(how: Exit, retired: Kind | None, status: WaitStatus | None) -> Ending:

@@ -210,7 +210,8 @@ class WorkerWatch:
         busy_seconds = clock.computing_seconds + clock.queued_seconds
         waits = busy_seconds < BUSY_FRACTION * seconds
         text = f"still booting after {seconds:.0f} s"
-        text += f", as do {others} more workers" if others else ""
+        if others:
+            text += ", as does 1 more worker" if others == 1 else f", as do {others} more workers"
         text += "; importing the application waits" if waits else "; the import computes"
         if others and not waits and not preloads:
             text += ". Cure: preload_app imports the application once for all workers"

@@ -156,8 +156,7 @@ def test_what_others_count(scene: Scene) -> None:
     scene.meter.queued(0.25)
     scene.meter.queued(0.5)
     scene.meter.rejected()
-    scene.meter.stalled()
-    assert scene.read() == Counters(queue_seconds=0.75, queued=2, rejected=1, stalls=1)
+    assert scene.read() == Counters(queue_seconds=0.75, queued=2, rejected=1)
 
 
 def test_cpu_time_at_the_end(scene: Scene) -> None:
@@ -301,14 +300,13 @@ def test_threads_lose_nothing() -> None:
 
 def test_sums() -> None:
     one = Counters(requests=3, in_flight=1, busy_seconds=0.5, slot_seconds=2.0, cpu_seconds=0.25)
-    other = Counters(requests=4, in_flight=2, busy_seconds=1.0, stalls=1, rejected=2, queued=5)
+    other = Counters(requests=4, in_flight=2, busy_seconds=1.0, rejected=2, queued=5)
     assert one.plus(other) == Counters(
         requests=7,
         in_flight=3,
         busy_seconds=1.5,
         slot_seconds=2.0,
         cpu_seconds=0.25,
-        stalls=1,
         rejected=2,
         queued=5,
     )

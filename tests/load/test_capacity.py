@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,14 @@ def test_line_of_event_loops() -> None:
         "gunicorn-autoconf: load 300/s, 26 ms each (5.0 ms computing), 7.8 at once, "
         "loops 30 % busy, cores 75 %"
     )
+
+
+def test_line_of_event_loops_of_which_one_has_all_connections() -> None:
+    load = minute(rate=300, request=0.026, computing=0.005, slots=None, has_loop=True)
+    uneven = replace(load, loop_fraction=0.21, busiest_fraction=0.998)
+
+    assert "loops 21 % busy, one 100 %, cores 75 %" in render_load(uneven)
+    assert load_fields(uneven)["busiest_loop_fraction"] == 0.998
 
 
 def test_line_without_a_request() -> None:

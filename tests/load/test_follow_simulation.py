@@ -169,6 +169,18 @@ def test_observing_says_it_once() -> None:
     assert lines(seen, "load guard") == [GROWS.format(" would")]
 
 
+@pytest.mark.parametrize("mode", ["observe", "off"])
+def test_load_is_followed_where_the_memory_guard_may_not_act(mode: str) -> None:
+    """It would go back to the plan of 5, which a guess has cut to 3."""
+    environ = {"GUNICORN_MEMORY_GUARD": mode, "GUNICORN_LOAD_GUARD": "act"}
+    busy = fleet(waiting(lambda seconds: 3000), limit=1024, workers=3, environ=environ).run(
+        2 * MINUTE
+    )
+
+    assert busy.last_count > 5
+    assert busy.oom_kills == []
+
+
 def test_operator_has_the_last_word() -> None:
     busy = fleet(waiting(wave(3000, 3000, on=1, off=1)))
 

@@ -228,6 +228,13 @@ def test_nothing_is_said_on_few_requests() -> None:
     assert evidence.request() is None
 
 
+def test_sandbox_without_cpu_times_gets_no_verdict() -> None:
+    evidence = Evidence()
+    evidence.add(minute(rate=46, request=0.104, computing=0.0))
+
+    assert evidence.request() is None
+
+
 def test_requests_that_wait_for_each_other_say_nothing_of_their_time() -> None:
     """Forty threads that compute: each request takes 40 times as long as it computes."""
     evidence = Evidence()

@@ -60,6 +60,10 @@ def test_wheel(tmp_path: Path) -> None:
     assert [link for link in map("".join, links) if not link.startswith(("https://", "#"))] == []
     assert "](https://gunicorn-autoconf.readthedocs.io/en/latest/how-to/size.html)" in metadata
     assert "/blob/main/CONTRIBUTING.md)" in metadata
+    assert (
+        "](https://raw.githubusercontent.com/gunicorn-autoconf/gunicorn-autoconf/main/docs/top.svg)"
+        in metadata
+    )
     assert "gunicorn-autoconf = gunicorn_autoconf.cli.main:main" in entry_points
 
 

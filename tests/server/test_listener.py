@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -155,6 +156,36 @@ def test_answer_that_fails_is_logged_once(scene: Scene) -> None:
     assert get(where, "/broken").status == 500
     assert get(where) == (200, "hello")
     assert scene.log.lines.count("gunicorn-autoconf: could not answer for metrics or health") == 1
+
+
+def test_too_many_open_files_make_no_busy_loop(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that cannot be accepted stays ready."""
+    where, tries = scene.serve(ANY), []
+    (site,) = scene.listener._sites.values()
+    assert site.listening
+    listening: socket.socket = site.listening
+
+    class Full:
+        """The listening socket while there are too many open files, twice."""
+
+        fileno = staticmethod(listening.fileno)
+        close = staticmethod(listening.close)
+
+        @staticmethod
+        def accept() -> Any:
+            tries.append(time.monotonic())
+            if len(tries) <= 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return listening.accept()
+
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(site, "listening", Full())
+
+    assert get(where) == (200, "hello")
+    assert len(tries) == 3
+    assert tries[1] - tries[0] >= 0.1
 
 
 def test_port_in_use_is_one_warning_and_then_taken(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -245,3 +247,21 @@ def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
         assert scene.state.records._page
         assert scene.state.records._page.taken == 0
     assert lines > 10
+
+
+def test_supervisor_that_cannot_be_made_is_tried_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, and not the end of the thread."""
+    tries = []
+
+    def fail(*_: Any) -> None:
+        tries.append(1)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(scene.state, "_make_supervisor", fail)
+    for _ in range(2):
+        assert scene.state._try_step(threading.Event(), scene.server, list) == 5.0
+
+    assert len(tries) == 2
+    assert scene.log.lines == ["gunicorn-autoconf: the supervisor failed; it tries again"]

@@ -215,6 +215,10 @@ def test_thread_that_holds_up_the_end(
     server.wait_for(r"^  > \S+/app\.py:11 in job\(\): time\.sleep\(600\)$")
     if of_server:
         server.wait()
+        # Gunicorn kills it, and mostly goes before it can hear of its end.
+        killed = rf"worker {worker} (had not ended when the server did|was killed while it ended)"
+        assert server.lines(WARNING + killed)
+        assert server.lines(f"worker {worker} exited") == []
     else:
         server.wait_for_workers(1, replacing={worker})
 

@@ -14,6 +14,7 @@ from simulation import Fleet, leak, plateau
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.memory.actions import Action, Kind
 from gunicorn_autoconf.memory.timing import Timing
+from gunicorn_autoconf.server.load_watch import LoadWatch
 from gunicorn_autoconf.server.paused_thread import PausedThread
 
 THREE = {"GUNICORN_WORKERS": "3"}
@@ -95,6 +96,20 @@ def test_failure_is_told_once_and_the_next_step_follows() -> None:
     assert fleet.arbiter.log.later == [
         "gunicorn-autoconf: the memory guard failed; it tries again in 0.01 s"
     ]
+
+
+def test_memory_is_guarded_although_the_load_cannot_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: LoadWatch) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(LoadWatch, "look", fail)
+    fleet = leaking().run(300)
+
+    assert "recycle 11" in fleet.story
+    assert fleet.oom_kills == []
+    assert fleet.arbiter.log.lines.count("gunicorn-autoconf: the load could not be measured") == 1
 
 
 def test_failures_take_the_replacement_back() -> None:

@@ -56,7 +56,7 @@ def explain(  # noqa: PLR0913 - one argument for each option
     strict: bool,
     **options: str | None,
 ) -> None:
-    r"""
+    """
     Show what is planned on this machine, and why.
 
     APP is the application as Gunicorn takes it, such as mysite.asgi:application; its source is

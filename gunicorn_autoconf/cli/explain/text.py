@@ -50,9 +50,9 @@ def render_explanation(
 def render_short(
     machine: Machine, declaration: Declaration, plan: Plan, remarks: Iterable[Remark]
 ) -> str:
-    """Return the first line of the report, and its problems."""
+    """Return the plan in one line, however long, and its problems."""
     texts = _by_severity(remarks)
-    lines = [_verdict(machine, declaration, plan)]
+    lines = [click.style(render_verdict(machine, declaration, plan), bold=True)]
     lines += items([*texts[Severity.WITHOUT_EFFECT], *texts[Severity.PROBLEM]])
     return "\n".join(lines) + "\n"
 

@@ -38,7 +38,7 @@ from gunicorn_autoconf.errors import AutoconfError
     help="Print something to paste: resources, variables and an autoscaler.",
 )
 def size(as_json: bool, form: str | None, source: str | None, **options: str | None) -> None:
-    r"""
+    """
     Say how much CPU and memory a load or workers need.
 
     Neither this machine nor its environment is looked at. With --from a running server answers

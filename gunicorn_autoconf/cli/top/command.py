@@ -37,8 +37,8 @@ ONCE_SECONDS = 0.5
 def top(
     *, pid: int | None, pidfile: str | None, interval: float | None, once: bool, as_json: bool
 ) -> None:
-    r"""
-    Watch a running Gunicorn: memory, CPU, requests and what bounds it.
+    """
+    Watch a running Gunicorn: memory, CPU, requests, its bound.
 
     Any Gunicorn will do; one without this package does not tell of its requests. Without --pid and
     --pidfile the one that runs is found; of several you choose one. The key ? shows all keys.

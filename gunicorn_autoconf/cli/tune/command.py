@@ -98,7 +98,7 @@ def tune(
     form: str | None,
     **declared: str | None,
 ) -> None:
-    r"""
+    """
     Measure which workers serve your application best.
 
     APP is the application as Gunicorn takes it. It is run for real, on a port of its own, with the

@@ -1,0 +1,47 @@
+"""What the load asks for where memory has had its say meanwhile."""
+
+from __future__ import annotations
+
+from loads import minute
+
+from gunicorn_autoconf.load.follow import Cause, Change, Follow, Limits
+
+# 5 and then 40 workers, all of them busy, answer the same 47 requests a second.
+FULL = minute(rate=47, request=0.106, computing=0.003, workers=5)
+FULLER = minute(rate=47, request=0.85, computing=0.003, workers=40)
+QUIET = minute(rate=1, request=0.1, computing=0.003, workers=6)
+
+
+def stepped() -> Follow:
+    """After a step from 5 to 40 workers that was made at 0 s."""
+    follow = Follow()
+    follow.changed(0.0, Change(Cause.BUSY, before=5, workers=40, planned=5, load=FULL))
+    return follow
+
+
+def test_step_in_vain_goes_back() -> None:
+    change = stepped().decide(100.0, FULLER, FULLER, Limits(workers=40, planned=5, most=40))
+
+    assert change is not None
+    assert (change.cause, change.workers) == (Cause.IN_VAIN, 5)
+
+
+def test_step_that_memory_took_back_is_not_judged() -> None:
+    """What it began with is more than fits by now."""
+    follow = stepped()
+    limits = Limits(workers=3, planned=5, most=3)
+
+    assert follow.decide(100.0, FULLER, FULLER, limits) is None
+    assert follow.settled_seconds(100.0) is None
+
+
+def test_step_that_memory_took_back_ends_no_rule() -> None:
+    """Quiet follows the load that the step was for."""
+    follow = stepped()
+    for now in range(0, 700, 10):
+        follow.saw(float(now), QUIET)
+    assert follow.decide(700.0, QUIET, FULLER, Limits(workers=6, planned=6, most=6)) is None
+    change = follow.decide(710.0, QUIET, None, Limits(workers=6, planned=5, most=6))
+
+    assert change is not None
+    assert (change.cause, change.workers) == (Cause.QUIET, 5)
