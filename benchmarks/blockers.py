@@ -1,6 +1,6 @@
 """Does the watchdog name what blocks? ``python -m benchmarks.blockers``.
 
-Fifteen ways in which public reports say that an event loop was blocked. Each is a view of one
+Eighteen ways in which public reports say that an event loop was blocked. Each is a view of one
 application, run in the real server under our `UvicornWorker`; the log must name the line of the
 view and the class of its cause. Prints a table. What needs a package that is not installed
 (requests, SQLAlchemy, pandas) is left out and said so.
@@ -49,9 +49,9 @@ BLOCKERS = (
     Blocker("native code without the GIL", "pbkdf2_hmac('sha256', b'', b'', 3_000_000)", COMPUTES),
     Blocker("asyncio.run inside", "POOL.submit(asyncio.run, pause(0.8)).result()", WAITS),
     Blocker("a nested loop", "[x * y for x in range(2500) for y in range(2500)]", COMPUTES),
-    Blocker("logging into a full pipe", "os.write(FULL, b'x' * 100_000)", WAITS),
+    Blocker("logging into a full pipe", "print('x' * 200_000, file=FULL, flush=True)", WAITS),
     Blocker("a slow __del__", "del slow", WAITS),
-    Blocker("the garbage collector", "[gc.collect() for _ in range(4)]", COLLECTOR),
+    Blocker("the garbage collector", "[gc.collect() for _ in range(12)]", COLLECTOR),
 )  # fmt: skip
 
 HEAD = """
@@ -96,8 +96,13 @@ class Slow:
 
 def fill():
     reading, writing = os.pipe()
-    threading.Timer(1.0, lambda: [os.read(reading, 1 << 20) for _ in range(4)]).start()
-    return writing
+    def empty():  # As a log collector that is slow.
+        select.select([reading], [], [])
+        time.sleep(0.8)
+        while os.read(reading, 1 << 20):
+            pass
+    threading.Thread(target=empty, daemon=True).start()
+    return os.fdopen(writing, "w")  # As a handler of logging does, it writes until all is written.
 
 async def app(scope, receive, send):
     if scope["type"] == "http":
@@ -119,7 +124,7 @@ SETUP = {
     "a slow __del__": "slow = Slow()",
     "the garbage collector": "kept = [[] for _ in range(6_000_000)]",
     "requests": "import requests",
-    "pandas": "import pandas; FRAME = pandas.DataFrame({'k': range(4000), 'v': range(4000)})",
+    "pandas": "import pandas; FRAME = pandas.DataFrame({'k': range(20_000), 'v': range(20_000)})",
     "an ORM's query": (
         "import sqlalchemy; engine = sqlalchemy.create_engine('sqlite://'); "
         "connection = engine.connect(); "
@@ -179,6 +184,7 @@ def run(blocker: Blocker, directory: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="those whose name has this in it")
+    parser.add_argument("--logs", action="store_true", help="print the log of each that went wrong")
     options = parser.parse_args()
     failed = 0
     print("| blocker | line | cause | verdict |\n|---|---|---|---|")
@@ -190,6 +196,8 @@ def main() -> int:
         else:
             with tempfile.TemporaryDirectory() as name:
                 wrong = run(blocker, Path(name))
+                if wrong and options.logs:
+                    print((Path(name) / "server.log").read_text())
             failed += bool(wrong)
             verdict = wrong or "right"
         print(f"| {blocker.name} | `{blocker.line}` | {blocker.cause} | {verdict} |", flush=True)

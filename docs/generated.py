@@ -352,7 +352,7 @@ def write_generated() -> None:
     )
     texts = {function.__name__: function() for function in functions}
     texts |= {f"command-{name}": command(name) for name in main.commands}
-    for name in ("explain", "size", "top", "tune"):
+    for name in ("explain", "running", "size", "top", "tune"):
         texts[f"{name}-json"] = json_fields(f"{name}.schema.json")
     files = {f"{name}.md": text for name, text in texts.items()} | {
         "top.svg": pictures.top(),

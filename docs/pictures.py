@@ -9,16 +9,19 @@ from click.testing import CliRunner
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from gunicorn_autoconf.cli.inside import Inside, Phase, WorkerInside
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
 from gunicorn_autoconf.cli.top.view import (
+    Listener,
     MemorySample,
     ProcessSample,
     ServerSample,
     follow,
     total_bytes,
 )
+from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 
@@ -31,6 +34,25 @@ def top() -> str:
         return ProcessSample(
             pid, 7300 + at, "running" if cpu > 0.5 else "sleeping", at * cpu, memory
         )
+
+    def told(pid: int, at: int) -> WorkerInside:
+        busy, rate = {21: (6.9, 43), 22: (7.4, 46), 23: (6.2, 39), 24: (6.6, 41)}[pid]
+        counters = Counters(requests=at * rate, slot_seconds=at * busy)
+        return WorkerInside(Phase.READY, counters, 85 * mib, 58 * mib)
+
+    status = {
+        "worker_class": "gthread",
+        "threads": 8,
+        "slots_per_worker": 8,
+        "interface": "wsgi",
+        "workload": "mixed",
+        "load": {
+            "text": "load 169/s, 160 ms each (7.4 ms computing), 27 of 32 slots busy, cores 63 %, "
+            "3 waiting: bound by slots",
+            "bound_by": "slots",
+        },
+        "verdict": None,
+    }
 
     def sample(at: int) -> ServerSample:
         leaked, cached = 61 + 3.4 * at, min(61 + at / 2, 68)
@@ -50,12 +72,18 @@ def top() -> str:
             headroom_bytes=limit - total_bytes([arbiter, *workers]) - others,
         )
         command = "/usr/bin/python3 /usr/bin/gunicorn -c python:gunicorn_autoconf.conf shop:app"
-        return ServerSample(at, command, arbiter, workers, cores=2.0, memory=memory)
+        return ServerSample(
+            *(at, command, arbiter, workers),
+            cores=2.0,
+            memory=memory,
+            listeners=(Listener("0.0.0.0:8000", 3),),
+            inside=Inside(at, status, {each.pid: told(each.pid, at) for each in workers}),
+        )
 
     view = follow(None, sample(0))
     for at in range(2, 25, 2):
         view = follow(view, sample(at))
-    return picture(draw_screen(view, Order(), 80, 14), "top")
+    return picture(draw_screen(view, Order(), 100, 18), "top")
 
 
 def explain() -> str:

@@ -45,6 +45,7 @@ class Finding:
         depends_on_version: The installed release of its framework decides, and is not at hand.
         makes_own_threads: It runs each request in a thread that it makes itself.
         process_state: What it keeps in the memory of one process.
+        runs_without_gil: Its threads compute at the same time: the GIL is off, and stays so.
     """
 
     interface: Interface | None
@@ -55,6 +56,7 @@ class Finding:
     depends_on_version: bool = False
     makes_own_threads: bool = False
     process_state: tuple[KeptState, ...] = ()
+    runs_without_gil: bool = False
 
 
 def is_answer(found: Finding) -> bool:

@@ -29,9 +29,16 @@ def look_inside(pid: int, workers: Iterable[int]) -> Inside:
     page = open_page(pid)
     now = time.monotonic()
     told = dict(filter(None, (_worker(page, slot, now) for slot in page.slots)))
-    booting = WorkerInside(Phase.BOOTING)
-    seen = {worker: told.get(_inner_pid(worker), booting) for worker in workers}
-    return Inside(now, json.loads(page.read_status() or b"{}"), seen)
+    status = json.loads(page.read_status() or b"{}")
+    exiting = status.get("exiting_pids", ())
+    seen = {}
+    for worker in workers:
+        inner = _inner_pid(worker)
+        seen[worker] = told.get(inner, WorkerInside(Phase.BOOTING))
+        # A sync worker in the middle of a request does not know yet.
+        if inner in exiting:
+            seen[worker] = seen[worker]._replace(phase=Phase.DRAINING)
+    return Inside(now, status, seen)
 
 
 def read_status(pid: int, source: str) -> Mapping[str, Any]:

@@ -12,7 +12,9 @@ LOW_FRACTION = 0.10
 
 class Timing(NamedTuple):
     """
-    The guard's waiting times and thresholds. Nothing but a test needs other than the defaults.
+    The waiting times and thresholds of the guard and of the watch over quotas.
+
+    Nothing but a test needs other than the defaults.
 
     Attributes:
         min_age_seconds: No worker is recycled before this age unless memory would run out.
@@ -25,6 +27,7 @@ class Timing(NamedTuple):
         retry_seconds: Time until the next sample after one that failed.
         claim_seconds: An OOM kill that no worker's end follows within this time was that of
             another process.
+        quota_seconds: Over how long the work of CPU quotas is summed.
     """
 
     min_age_seconds: float = MIN_AGE_SECONDS
@@ -35,6 +38,7 @@ class Timing(NamedTuple):
     patience_seconds: float = 60.0
     retry_seconds: float = 5.0
     claim_seconds: float = 10.0
+    quota_seconds: float = 60.0
 
 
 DEFAULT = Timing()

@@ -23,6 +23,7 @@ from gunicorn_autoconf.plan.workload import (
     Shape,
     Workload,
     shape_for,
+    shape_without_gil,
 )
 from gunicorn_autoconf.worker_classes import (
     HTTPTOOLS,
@@ -74,11 +75,16 @@ def plan(  # noqa: PLR0913 - a fact each
     """
     declaration = declaration or Declaration()
     interface, evidence = _interface(declaration, application)
+    cores = declaration.cpus or machine.cpu.cores
+    shape = _shape(interface, declaration)
+    chosen = declaration.explicit("worker_class") or declaration.explicit("threads")
+    if application and application.runs_without_gil and not chosen:
+        shape = shape_without_gil(shape, cores)
     given = Given(
         machine=machine,
         declaration=declaration,
-        shape=_shape(interface, declaration),
-        cores=declaration.cpus or machine.cpu.cores,
+        shape=shape,
+        cores=cores,
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
         load_workers=load_workers,
     )

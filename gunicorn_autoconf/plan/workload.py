@@ -65,6 +65,12 @@ WITH_SPARE = CountRule(
     cores_formula="max(workers - 1, 1)",
     cores=lambda workers: max(workers - 1, 1),
 )
+PAIR = CountRule(
+    formula="min(ceil(c), 2)",
+    count=lambda cores: min(math.ceil(cores), 2),
+    cores_formula="workers",
+    cores=lambda workers: workers,
+)
 CLASSIC = CountRule(
     formula="floor(2 * c) + 1",
     count=lambda cores: math.floor(2 * cores) + 1,
@@ -149,6 +155,26 @@ WORKLOADS: Mapping[tuple[Workload, Interface], Shape] = {
         UVICORN, PER_CORE, "one event loop per core holds thousands of waits", threads_why=_LOOP
     ),
 }
+
+
+_FREE_CPU = Shape(
+    THREADS,
+    PAIR,
+    "without the GIL the threads of a process compute at once; two, so that one serves while the "
+    "other is replaced",
+    threads_why="a thread for each core",
+)
+
+
+def shape_without_gil(shape: Shape, cores: float) -> Shape:
+    """
+    Return the row for *cores* in the place of *shape*, where Python runs without the GIL.
+
+    Only what computes in processes with one thread each gains by it.
+    """
+    if shape != WORKLOADS[Workload.CPU, Interface.WSGI] or cores <= _FREE_CPU.workers.count(cores):
+        return shape
+    return _FREE_CPU._replace(threads=math.ceil(cores / _FREE_CPU.workers.count(cores)))
 
 
 def shape_for(workload: Workload | None, interface: Interface, threads: int | None = None) -> Shape:

@@ -1,21 +1,20 @@
-"""Our steps around a fork, which must not swallow what Gunicorn raises. Sets a timer.
+"""Our steps around a fork, which must not swallow what Gunicorn raises. Replaces a method.
 
 Python prints what a step around a fork raises, and forgets it. Gunicorn 23 reaps in the handler of
 SIGCHLD, and ends a server whose application fails to load by raising `HaltServer` there, wherever
-the main thread is. Where that is in a step of ours, the exception is raised again a moment later,
-in the handler of SIGALRM, when the fork is over.
+the main thread is. Where that is in a step of ours, the next round of Gunicorn's main loop raises
+it again, at most a second later: the fork is over, Gunicorn knows the new worker, and nothing that
+could swallow the exception is on the stack.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 
 from gunicorn.errors import HaltServer
 
-# By then the fork is over, and Gunicorn knows the new worker. In another fork it happens again.
-AGAIN_SECONDS = 0.1
+from gunicorn_autoconf.server.gunicorn import running_arbiter
 
 Step = Callable[[], None]
 
@@ -31,15 +30,18 @@ def _kept(step: Step) -> Step:
         try:
             step()
         except HaltServer as error:
-            _raise_again(error)
+            _raise_in_main_loop(error)
 
     return run
 
 
-def _raise_again(error: BaseException) -> None:
-    def raise_it(*_: object) -> None:
-        signal.signal(signal.SIGALRM, before)
+def _raise_in_main_loop(error: HaltServer) -> None:
+    server = running_arbiter()
+    if server is None:
         raise error
 
-    before = signal.signal(signal.SIGALRM, raise_it)
-    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+    def manage_workers() -> None:
+        raise error
+
+    # What each round ends with, and a start and a reload, too (Gunicorn, `Arbiter.run`).
+    server.manage_workers = manage_workers

@@ -32,6 +32,7 @@ from gunicorn_autoconf.plan.report import (
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
+from gunicorn_autoconf.server.gil import GilWatch
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.overload import protect
 from gunicorn_autoconf.server.reading import CONF_MODULE
@@ -43,6 +44,7 @@ from gunicorn_autoconf.server.replan import (
     loop_and_parser,
     replan,
 )
+from gunicorn_autoconf.server.shared_imports import import_for_workers
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
 from gunicorn_autoconf.watchdog.inside import Inside
 from gunicorn_autoconf.worker_classes import family_of
@@ -103,6 +105,7 @@ class ServerHooks:
         self._state: ServerState | None = None
         self._watchdog: Inside | None = None
         self._meter: Meter | None = None
+        self._gil = GilWatch()
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -141,6 +144,8 @@ class ServerHooks:
             server.log.info(
                 "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
             )
+        if of_uvicorn := loop_and_parser(server):
+            import_for_workers(server.worker_class, *of_uvicorn.split(", "))
         if server.cfg.preload_app:
             from gunicorn_autoconf.server.preload import freeze_preloaded
 
@@ -191,6 +196,7 @@ class ServerHooks:
         protect(worker, self._final.declaration, self._meter)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
+        self._gil.report(worker, self._final.application)
         if self._state and self._state.patrol:
             self._watchdog = Inside(worker, self._state.patrol, self._meter)
             self._watchdog.start()

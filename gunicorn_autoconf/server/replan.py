@@ -23,6 +23,7 @@ from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.remarks import remarks
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS, plan
+from gunicorn_autoconf.server.gil import read_gil
 from gunicorn_autoconf.server.gunicorn import running_arbiter
 from gunicorn_autoconf.server.provenance import set_by_operator, set_ours
 from gunicorn_autoconf.server.reading import CONF_MODULE
@@ -88,7 +89,8 @@ def search_path(declaration: Declaration) -> list[str]:
 
 def _read_source(target: str, path: Sequence[str], files: Files) -> Finding:
     found = detect_interface(target, path, files)
-    return replace(found, process_state=find_kept_state(target, path, files))
+    kept = find_kept_state(target, path, files)
+    return replace(found, process_state=kept, runs_without_gil=read_gil().stays_off)
 
 
 def _search_path(chdir: str | None, pythonpath: str | None) -> list[str]:
@@ -228,7 +230,12 @@ def _application(loaded: Planned, server: Arbiter, *, is_reload: bool) -> Findin
         if interface is not None:
             kept = loaded.application.process_state if loaded.application else ()
             shown = "the loaded application shows it"
-            return Finding(interface=interface, evidence=shown, process_state=kept)
+            return Finding(
+                interface=interface,
+                evidence=shown,
+                process_state=kept,
+                runs_without_gil=not read_gil().is_on,  # After the import.
+            )
     # The configuration file may have named the application, or where it is.
     target = getattr(server.app, "app_uri", None) or server.cfg.wsgi_app
     if not target or server.cfg.paste:

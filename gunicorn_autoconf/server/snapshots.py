@@ -23,6 +23,7 @@ from gunicorn_autoconf.load.listeners import read_backlogs
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
+from gunicorn_autoconf.server.exits import told_to_exit
 from gunicorn_autoconf.server.pulse import Pulse
 from gunicorn_autoconf.watchdog.quota import QuotaCounters
 from gunicorn_autoconf.watchdog.stamps import Stamps
@@ -130,12 +131,8 @@ class Snapshots:
         """Return those of *workers* that were told to exit."""
         if self.pulse.is_stopping:
             return set(workers)
-        # Gunicorn tells the oldest to exit where there are too many, as after a reload.
-        # Source: gunicorn/arbiter.py, `manage_workers`.
-        by_age = sorted(workers, key=lambda pid: workers[pid].age)
-        draining = set(by_age[: max(len(by_age) - self._server.num_workers, 0)])
-        if self._known.supervisor:
-            draining |= self._known.supervisor.executor.exiting
+        supervisor = self._known.supervisor
+        draining = told_to_exit(self._server, supervisor.executor if supervisor else None)
         return draining | {pid for pid, worker in workers.items() if self._ends(worker)}
 
     def _ends(self, worker: Worker) -> bool:

@@ -120,6 +120,7 @@ class ServerState:
             self.records,
             lambda: self.final.declaration.stall_warning_seconds,
             self.final.root,
+            quota_seconds=self._timing.quota_seconds,
             request_seconds=lambda: self.final.declaration.request_timeout_seconds,
             stalled=self._stalled,
         )

@@ -32,6 +32,7 @@ from gunicorn_autoconf.memory.lines import memory_fields
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.plan.report import describe, value_text
 from gunicorn_autoconf.plan.report import render_verdict as render_plan
+from gunicorn_autoconf.server.exits import told_to_exit
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -99,6 +100,7 @@ class Status:
             "threads": server.cfg.threads,
             "slots_per_worker": load.slots_per_worker,
             "target_workers": server.num_workers,
+            "exiting_pids": sorted(told_to_exit(server, supervisor.executor)),
             "guards": {"memory": supervisor.mode.value, "load": supervisor.load_mode.value},
             **self._plan(),
             "load": minute and {**load_fields(minute), "text": _text(render_load(minute))},

@@ -11,7 +11,9 @@ crashes the process, however (SIGSEGV once in 26 to 8,000 times in a thread that
 on 3.10 to 3.13; with ``all_threads=True``, once in 11 to 64 as soon as other threads run). So the
 arbiter sends it only to a thread that provably runs no Python code (see `stack_pipe`).
 
-Both handlers have SA_RESTART, as Gunicorn's own have: no system call of the application fails.
+Both handlers have SA_RESTART, as Gunicorn's own have: no system call of the application fails. A
+`os.write` or `send` that waits with a part already written returns early with the length of that
+part, as for any signal; Python's files and `sendall` go on with the rest.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.005, 0.5
 ASKING_SECONDS = 0.02
 # A start is reported after `SLOW_SECONDS`, and again after so many times as long.
 AGAIN_FACTOR = 6.0
-# The quotas' work is summed over a minute, and logged at most every ten.
-QUOTA_SECONDS, QUOTA_QUIET_SECONDS = 60.0, 600.0
+# A quota is reported at most so often.
+QUOTA_QUIET_SECONDS = 600.0
 # What a quota does below this is how quotas work.
 QUOTA_FRACTION, QUOTA_LOST_SECONDS = 0.1, 1.0
 
@@ -56,6 +56,7 @@ class Patrol:
         stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
         request_seconds: Returns how long one request may run, likewise; 0 for no limit.
         root: Where /proc and /sys are found.
+        quota_seconds: Over how long the quotas' work is summed; a minute, except in a test.
         stalled: Called once for each time that code has blocked an event loop.
     """
 
@@ -66,6 +67,7 @@ class Patrol:
         stall_seconds: Callable[[], float],
         root: str,
         *,
+        quota_seconds: float,
         request_seconds: Callable[[], float] = lambda: 0.0,
         stalled: Callable[[], None] = lambda: None,
     ) -> None:
@@ -74,6 +76,7 @@ class Patrol:
         self._read_stall_seconds = stall_seconds
         self._read_request_seconds = request_seconds
         self._stalled = stalled
+        self._quota_seconds = quota_seconds
         self._watches: dict[int, WorkerWatch] = {}
         self._forking: WorkerWatch | None = None
         self.own: WorkerWatch | None = None
@@ -213,13 +216,13 @@ class Patrol:
         booting[0].report_boot(now, len(booting) - 1, preloads=preloads)
 
     def _report_quota(self, watches: list[WorkerWatch], now: float) -> None:
-        if now - self._quota_at < QUOTA_SECONDS:
+        if now - self._quota_at < self._quota_seconds:
             return
         before, self._quota_before = self._quota_before, self._quota.read()
         self._quota_at = now
         found = since(before, self._quota_before)
         # A start computes as much as it gets.
-        has_booted = all(watch.age_seconds(now) > QUOTA_SECONDS for watch in watches)
+        has_booted = all(watch.age_seconds(now) > self._quota_seconds for watch in watches)
         if found and has_booted and is_much(found) and now > self._quota_quiet_until:
             self._quota_quiet_until = now + QUOTA_QUIET_SECONDS
             self._server.log.warning(

@@ -589,7 +589,7 @@ def test_notes(options: dict[str, str | int], notes: list[str]) -> None:
         (
             {"workers": 10**6, "worker_memory": "100T"},
             (
-                "1000000 workers of 93132.3 GiB take more memory than any machine has: "
+                "1000000 workers of 90.95 TiB take more memory than any machine has: "
                 "use fewer, or smaller ones"
             ),
         ),

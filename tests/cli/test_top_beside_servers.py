@@ -108,7 +108,7 @@ def test_numbers_are_those_of_the_system(
 
     document = top(gunicorn, "--pid", str(server.pid))
 
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["arbiter"]["pid"] == server.pid
     assert " -m gunicorn --bind 127.0.0.1:0 " in document["command"]
     assert {worker["pid"] for worker in document["workers"]} == server.worker_pids()
@@ -218,6 +218,7 @@ def test_another_users_processes_show_what_may_be_seen(gunicorn: Launcher, share
     for worker in document["workers"]:
         assert worker["rss_bytes"] > 5 * MIB
         assert (worker["pss_bytes"], worker["uss_bytes"]) == (None, None)
+    assert document["untold"] == "it runs as another user"
 
 
 # Finding it.
@@ -429,7 +430,7 @@ def test_output_that_cannot_hold_blocks(gunicorn: Launcher, shared: Server) -> N
 def test_without_rich(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setattr(top_command, "_has_terminal", lambda: True)
-    monkeypatch.setattr(top_command, "find_arbiter", lambda pid, pidfile: psutil.Process())
+    monkeypatch.setattr(top_command, "find_arbiter", lambda *named: psutil.Process())
 
     result = invoke(*arguments)
 
@@ -438,7 +439,7 @@ def test_without_rich(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...
 
 
 def test_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top_command, "find_arbiter", lambda pid, pidfile: psutil.Process())
+    monkeypatch.setattr(top_command, "find_arbiter", lambda *named: psutil.Process())
 
     result = invoke()
 
@@ -555,16 +556,16 @@ def watching(
     return terminal(gunicorn, *command, size=size)
 
 
-KEYS = "m memory  c CPU  a age  p pid  r reverse  q quit"
+KEYS = "? keys  m memory  c CPU  b busy  r reverse  q quit"
 
 
-WORKER = re.compile(r" *\d+ +\d+[sm] +[a-z]+ .*[\d.]+  [▁-█]+")
+WORKER = re.compile(r" *\d+ +\d+[sm] +[a-z]+ .*[\d.-]+ [▁-█]+")
 
 
 def test_screen(gunicorn: Launcher) -> None:
     """Each line is where it belongs: nothing wraps, however long the command."""
     server = plain(gunicorn, "--preload", "--name", "x" * 300, workers=16)
-    for size, shown in (((80, 24), 13), ((200, 50), 16)):
+    for size, shown in (((80, 24), 10), ((200, 50), 16)):
         shows_all_that_fit(gunicorn, server, size, shown)
 
 
@@ -575,9 +576,9 @@ def shows_all_that_fit(
         # Two samples, so that there is a share of CPU.
         lines = seen.wait_for(
             lambda lines: (
-                KEYS in lines[23] + lines[-1] + lines[min(25, len(lines) - 1)]
+                KEYS in lines[23] + lines[-1] + lines[min(28, len(lines) - 1)]
                 and " - % CPU" not in lines[0]
-                and all(map(WORKER.fullmatch, lines[8 : 8 + shown]))
+                and all(map(WORKER.fullmatch, lines[11 : 11 + shown]))
             ),
             "the keys and the workers",
         )
@@ -587,23 +588,25 @@ def shows_all_that_fit(
         assert re.fullmatch(
             rf"arbiter {server.pid}, up \d+[sm], 16 workers, [\d.]+ % CPU, .*", lines[0]
         )
-        assert lines[1] == " ".join(server.arbiter.cmdline())[:columns].rstrip()
-        assert lines[2] == lines[6] == ""
-        assert re.fullmatch(rf"[█▓░·]{{{columns}}}", lines[3])
-        assert re.match(r"█ server [\d.]+ [MG]iB   ▓ others .* headroom [\d.]+ [MG]iB$", lines[4])
-        assert re.match(r"limit [\d.]+ [MG]iB  · reserve .* budget [\d.]+ [MG]iB  /", lines[5])
-        assert lines[7].split() == [
-            *("PID", "AGE", "STATE", "CPU", "%", "RSS", "MiB", "PSS", "MiB", "USS", "MiB"),
+        assert lines[1] == "{}:{}".format(*server.address)
+        assert lines[2] == " ".join(server.arbiter.cmdline())[:columns].rstrip()
+        assert lines[3] == lines[7] == lines[9] == ""
+        assert re.fullmatch(rf"[█▓░·]{{{columns}}}", lines[4])
+        assert re.match(r"█ server [\d.]+ [MG]iB   ▓ others .* headroom [\d.]+ [MG]iB$", lines[5])
+        assert re.match(r"limit [\d.]+ [MG]iB  · reserve .* budget [\d.]+ [MG]iB  /", lines[6])
+        assert lines[8].startswith("load unknown: it was not started with gunicorn-autoconf")
+        assert lines[10].split() == [
+            *("PID", "AGE", "STATE", "CPU", "%", "RSS", "MiB", "PSS", "MiB", "USS", "MiB▼"),
             *("GROWTH", "MEMORY"),
         ]
-        shown_pids = {int(line.split()[0]) for line in lines[8 : 8 + shown]}
+        shown_pids = {int(line.split()[0]) for line in lines[11 : 11 + shown]}
         assert len(shown_pids) == shown
         assert shown_pids <= server.worker_pids()
         if rows == 24:
-            assert lines[21:] == ["... and 3 more", "", f"{KEYS}   by memory"]
+            assert lines[21:] == ["... and 6 more", "", f"{KEYS}   by memory"]
         else:
-            assert lines[24:26] == ["", f"{KEYS}   by memory"]
-            assert lines[26:] == [""] * 24
+            assert lines[27:29] == ["", f"{KEYS}   by memory"]
+            assert lines[29:] == [""] * 21
         seen.press(b"q")
         assert seen.wait() == 0
         assert seen.is_restored()
@@ -615,17 +618,22 @@ def test_keys(gunicorn: Launcher, shared: Server) -> None:
     with watching(gunicorn, shared) as seen:
         seen.wait_for_text("   by memory")
         seen.press(b"p")
-        lines = seen.wait_for(lambda lines: lines[11].endswith("   by pid"), "by pid")
-        assert [int(line.split()[0]) for line in lines[8:10]] == [lowest, highest]
+        lines = seen.wait_for(lambda lines: lines[14].endswith("   by pid"), "by pid")
+        assert [int(line.split()[0]) for line in lines[11:13]] == [lowest, highest]
         seen.press(b"r")
-        lines = seen.wait_for(lambda lines: lines[11].endswith("   by pid, reversed"), "reversed")
-        assert [int(line.split()[0]) for line in lines[8:10]] == [highest, lowest]
+        lines = seen.wait_for(lambda lines: lines[14].endswith("   by pid, reversed"), "reversed")
+        assert [int(line.split()[0]) for line in lines[11:13]] == [highest, lowest]
         # What arrows and other keys send has letters that are not meant.
         seen.press(b"\x1b[A\x1b[1;5c\x1bOa")
         seen.press(b"r")
-        seen.wait_for(lambda lines: lines[11].endswith("   by pid"), "by pid again")
+        seen.wait_for(lambda lines: lines[14].endswith("   by pid"), "by pid again")
         seen.press(b"a")
         seen.wait_for_text("   by age")
+        seen.press(b"?")
+        seen.wait_for_text("l  sort by latency, how long a request takes")
+        seen.press(b"?")
+        lines = seen.wait_for(lambda lines: lines[14].endswith("   by age"), "the table again")
+        assert lines[10].split()[1] == "AGE▼"
         seen.press(b"\x03")
         assert seen.wait() == 0
         assert seen.is_restored()
@@ -646,15 +654,15 @@ def test_no_key_leaves_the_view_in_the_background(gunicorn: Launcher, shared: Se
 def test_another_size_is_drawn(gunicorn: Launcher, shared: Server) -> None:
 
     # Long before the next look is due.
-    with watching(gunicorn, shared, (60, 30), interval="3600") as seen:
+    with watching(gunicorn, shared, (70, 30), interval="3600") as seen:
         lines = seen.wait_for_text("   by memory")
-        assert re.fullmatch("[█▓░·]{60}", lines[3])
-        assert lines[7].endswith("  USS MiB")
+        assert re.fullmatch("[█▓░·]{70}", lines[4])
+        assert "RSS MiB" not in lines[10]
         seen.resize(100, 30)
         seen.screen.resize(30, 100)
-        lines = seen.wait_for(lambda lines: lines[7].endswith("  MEMORY"), "100 columns")
-        assert re.fullmatch("[█▓░·]{100}", lines[3])
-        assert lines[11] == f"{KEYS}   by memory"
+        lines = seen.wait_for(lambda lines: "RSS MiB" in lines[10], "100 columns")
+        assert re.fullmatch("[█▓░·]{100}", lines[4])
+        assert lines[14] == f"{KEYS}   by memory"
         seen.press(b"q")
         assert seen.wait() == 0
 

@@ -2,117 +2,123 @@
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from gunicorn_autoconf.fleet import shared_memory, shared_page
 from gunicorn_autoconf.fleet.shared_memory import UnreachableError
-from gunicorn_autoconf.fleet.shared_page import BootReport, SharedPage, open_page
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage, open_page
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory has a name on Linux only")
 
-REPORT = BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
+ARBITER = """
+import sys
+from gunicorn_autoconf.fleet.shared_page import BootReport, Region, SharedPage
+page = SharedPage(4)
+page.take()
+slot = page.take()
+page.write(slot, BootReport(4711, 1.25, 83886080, 73400320, 62914560))
+page.doubles(slot, Region.COUNTERS)[0] = 41.5
+page.write_status(b"first")
+page.write_status(b"second")
+"""
+# It ends by its own means once nobody asks any more, and says whether it still could write.
+WAITS = """
+print("ready", flush=True)
+sys.stdin.read()
+print(page.take())
+"""
+PLAIN = "import sys; print('ready', flush=True); sys.stdin.read()"
 
 
-def links() -> list[str]:
-    """The names of our own descriptors that are such memory."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            link = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # The one that listed them.
-        if "gunicorn-autoconf" in link:
-            found.append(name)
+@contextmanager
+def running(program: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that has run *program* and waits."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def arbiter() -> Iterator[int]:
+    """The pid of a process that has laid out a page."""
+    with running(ARBITER + WAITS) as process:
+        yield process.pid
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        # Whatever was tried, what was mapped before the seal may go on to write.
+        assert process.stdout.read() == "2\n"
+
+
+def descriptor_of(pid: int) -> Path:
+    (found,) = (
+        path
+        for path in Path(f"/proc/{pid}/fd").iterdir()
+        if os.readlink(path).startswith("/memfd:gunicorn-autoconf")
+    )
     return found
 
 
-@pytest.fixture
-def page() -> SharedPage:
-    """The one page of this process: what is found is the first one."""
-    assert links() == []
-    return SharedPage(4)
+def test_another_process_reads_and_cannot_write(arbiter: int) -> None:
+    page = open_page(arbiter)
+
+    assert list(page.slots) == [0, 1]
+    assert page.read(0) is None
+    assert page.read(1) == BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
+    assert page.doubles(1, Region.COUNTERS)[0] == 41.5
+    assert page.read_status() == b"second"
+    with pytest.raises(TypeError, match="read-only"):
+        page.doubles(1, Region.COUNTERS)[0] = 1.0
+    with pytest.raises(TypeError, match="read-only"):
+        page.take()
 
 
-def ask(program: str) -> str:
-    """What another process prints that knows our pid."""
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(os.getpid())],
-        capture_output=True,
-        text=True,
-        check=True,
-        close_fds=False,
-    )
-    return done.stdout
-
-
-READ = """
-import sys
-from gunicorn_autoconf.fleet.shared_page import Region, open_page
-page = open_page(int(sys.argv[1]))
-print(list(page.slots), page.read(1), page.read_status())
-print(page.doubles(1, Region.COUNTERS)[0])
-try:
-    page.doubles(1, Region.COUNTERS)[0] = 1.0
-except TypeError as error:
-    print(error)
-"""
-
-
-def test_another_process_reads_and_cannot_write(page: SharedPage) -> None:
-    page.take()
-    slot = page.take()
-    assert slot == 1
-    page.write(slot, REPORT)
-    page.doubles(slot, shared_page.Region.COUNTERS)[0] = 41.5
-    page.write_status(b"first")
-    page.write_status(b"second")
-
-    assert ask(READ) == (f"[0, 1] {REPORT} b'second'\n41.5\ncannot modify read-only memory\n")
-
-
-def test_nobody_can_take_it_from_the_workers(page: SharedPage) -> None:
-    """Neither by writing nor by cutting it off, whatever it is opened for."""
-    (name,) = links()
-    descriptor = os.open(f"/proc/self/fd/{name}", os.O_RDWR)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda descriptor: os.ftruncate(descriptor, 0),
+        lambda descriptor: os.ftruncate(descriptor, 10_000_000),
+        lambda descriptor: os.pwrite(descriptor, b"x", 0),
+        lambda descriptor: mmap.mmap(descriptor, 4096),
+    ],
+    ids=["shrink", "grow", "write", "map"],
+)
+def test_nobody_takes_it_from_the_workers(arbiter: int, change: Callable[[int], object]) -> None:
+    descriptor = os.open(descriptor_of(arbiter), os.O_RDWR)
     try:
-        size = os.fstat(descriptor).st_size
-        for change in (
-            lambda: os.ftruncate(descriptor, 0),
-            lambda: os.ftruncate(descriptor, size * 2),
-            lambda: os.pwrite(descriptor, b"x", 0),
-            lambda: mmap.mmap(descriptor, size),
-        ):
-            with pytest.raises(PermissionError):
-                change()
+        with pytest.raises(PermissionError):
+            change(descriptor)
     finally:
         os.close(descriptor)
-    # What was mapped before may go on.
-    assert page.take() == 0
 
 
-def test_an_exec_closes_it(page: SharedPage) -> None:
-    (name,) = links()
+def test_an_exec_closes_it(arbiter: int) -> None:
+    name = descriptor_of(arbiter).name
+    rows = Path(f"/proc/{arbiter}/fdinfo/{name}").read_text(encoding="ascii")
+    flags = next(line.split()[1] for line in rows.splitlines() if line.startswith("flags:"))
 
-    assert fcntl.fcntl(int(name), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    assert "gunicorn-autoconf" not in ask("import os; os.system('ls -l /proc/self/fd')")
-
-
-def test_it_ends_with_its_page() -> None:
-    page = SharedPage(4)
-    assert len(links()) == 1
-    del page
-    assert links() == []
+    assert int(flags, 8) & os.O_CLOEXEC
 
 
 def test_what_is_not_ours_is_refused() -> None:
-    with pytest.raises(UnreachableError, match="not started with gunicorn-autoconf"):
-        open_page(os.getpid())
+    with (
+        running(PLAIN) as process,
+        pytest.raises(UnreachableError, match="not started with gunicorn-autoconf"),
+    ):
+        open_page(process.pid)
     with pytest.raises(UnreachableError, match="it has ended"):
         open_page(2**22 + 1)
 
@@ -121,27 +127,37 @@ def test_what_is_not_ours_is_refused() -> None:
     ("name", "value"), [("_MAGIC", b"elsewhat"), ("LAYOUT", 2), ("_SLOT_BYTES", 64)]
 )
 def test_a_page_of_another_release_is_refused(
-    monkeypatch: pytest.MonkeyPatch, page: SharedPage, name: str, value: object
+    monkeypatch: pytest.MonkeyPatch, arbiter: int, name: str, value: object
 ) -> None:
-    open_page(os.getpid())
     monkeypatch.setattr(shared_page, name, value)
 
     with pytest.raises(UnreachableError, match="another release of gunicorn-autoconf runs it"):
-        open_page(os.getpid())
+        open_page(arbiter)
 
 
 def test_memory_that_is_too_short_is_refused() -> None:
-    memory = shared_memory.create_memory(100)
-    with pytest.raises(UnreachableError, match="another release"):
-        open_page(os.getpid())
-    memory.close()
+    short = "from gunicorn_autoconf.fleet.shared_memory import create_memory; m = create_memory(99)"
+    with (
+        running(f"{short}\n{PLAIN}") as process,
+        pytest.raises(UnreachableError, match="another release"),
+    ):
+        open_page(process.pid)
 
 
-def test_without_a_name_there_is_a_page_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "memfd_create")
+@pytest.mark.parametrize("fails", ["is not there", "is forbidden"])
+def test_without_a_name_there_is_a_page_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def forbidden(*_: object) -> int:
+        raise PermissionError
+
+    if fails == "is forbidden":
+        monkeypatch.setattr(os, "memfd_create", forbidden)
+    else:
+        monkeypatch.delattr(os, "memfd_create")
 
     assert SharedPage(2).take() == 0
-    assert links() == []
+    assert shared_memory.create_memory(4096)[:] == bytes(4096)
 
 
 class TestStatus:

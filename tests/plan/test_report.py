@@ -272,6 +272,7 @@ class TestJson:
             "worker_class": None,
             "depends_on_version": False,
             "makes_own_threads": False,
+            "runs_without_gil": False,
             "process_state": [],
         }
 

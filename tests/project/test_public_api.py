@@ -43,7 +43,8 @@ DeclarationError(AutoconfError)(self, name: str, value: str, remedy: str) -> Non
 
 Finding(*, interface: Interface | None, evidence: str, missing_module: str | None = None,
     is_neither: bool = False, worker_class: str | None = None, depends_on_version: bool = False,
-    makes_own_threads: bool = False, process_state: tuple[KeptState, ...] = ()) -> None
+    makes_own_threads: bool = False, process_state: tuple[KeptState, ...] = (), runs_without_gil:
+    bool = False) -> None
 
 Interface: ASGI=asgi, WSGI=wsgi
 
@@ -102,7 +103,7 @@ JSON_NAMES = {
         application.evidence application.interface application.is_neither
         application.makes_own_threads application.missing_module application.worker_class
         application.process_state application.process_state[].evidence
-        application.process_state[].kind
+        application.process_state[].kind application.runs_without_gil
         declaration declaration.settings
         declaration.settings.<name>[].source declaration.settings.<name>[].value
         declaration.values declaration.values.<name>.source declaration.values.<name>.value
@@ -141,12 +142,32 @@ JSON_NAMES = {
         threads utilisation variables worker_class worker_memory_bytes workers workload
     """,
     "top": """
-        arbiter arbiter.age_seconds arbiter.cpu_percent arbiter.cpu_seconds arbiter.growth_bytes
-        arbiter.pid arbiter.pss_bytes arbiter.rss_bytes arbiter.state arbiter.uss_bytes command
-        cores cpu_percent memory memory.budget_bytes memory.headroom_bytes memory.limit_bytes
-        memory.others_bytes memory.reserve_bytes memory.server_bytes memory.source schema workers
-        workers[].age_seconds workers[].cpu_percent workers[].cpu_seconds workers[].growth_bytes
-        workers[].pid workers[].pss_bytes workers[].rss_bytes workers[].state workers[].uss_bytes
+        schema command cores cpu_percent listeners listeners[].address listeners[].waiting
+        memory memory.limit_bytes memory.source memory.budget_bytes memory.reserve_bytes
+        memory.headroom_bytes memory.server_bytes memory.others_bytes arbiter arbiter.pid
+        arbiter.age_seconds arbiter.state arbiter.cpu_seconds arbiter.cpu_percent
+        arbiter.rss_bytes arbiter.pss_bytes arbiter.uss_bytes arbiter.growth_bytes workers
+        workers[].pid workers[].age_seconds workers[].state workers[].cpu_seconds
+        workers[].cpu_percent workers[].rss_bytes workers[].pss_bytes workers[].uss_bytes
+        workers[].growth_bytes workers[].phase workers[].requests workers[].in_flight
+        workers[].busy_fraction workers[].requests_per_second workers[].request_seconds status
+        untold
+    """,
+    "running": """
+        schema version at_seconds arbiter_pid addresses worker_class threads slots_per_worker
+        target_workers exiting_pids guards guards.memory guards.load interface workload plan
+        plan.text plan.settings plan.settings[].setting plan.settings[].value
+        plan.settings[].reasons warnings load load.seconds load.workers load.requests
+        load.requests_per_second load.request_seconds load.computing_seconds
+        load.cpu_delay_seconds load.busy_slots load.slots load.cores load.cores_fraction
+        load.loop_fraction load.waiting load.queue_seconds load.rejected load.stalls
+        load.bound_by load.text request request.requests request.request_seconds
+        request.computing_seconds request.blocking_seconds verdict verdict.cause
+        verdict.workload verdict.requests verdict.request_seconds verdict.computing_seconds
+        verdict.blocking_seconds verdict.requests_per_second verdict.possible_per_second
+        verdict.text memory memory.workers memory.pss_bytes memory.budget_bytes
+        memory.headroom_bytes memory.limit_bytes memory.others_bytes memory.shared_memory_bytes
+        memory.cache_bytes memory.uss_bytes memory.helper_bytes
     """,
     "tune": """
         asked candidates candidates[].blocks candidates[].boot_seconds candidates[].bound_by
@@ -217,5 +238,5 @@ def names_of(schema: Any, definitions: Any, prefix: str = "") -> Iterator[str]:
 def test_schema_of_json(command: str, names: str) -> None:
     schema = json.loads((REFERENCE / f"{command}.schema.json").read_text(encoding="utf-8"))
 
-    assert schema["properties"]["schema"]["const"] == 1
+    assert schema["properties"]["schema"]["const"] == (2 if command == "top" else 1)
     assert sorted(names_of(schema, schema.get("$defs", {}))) == sorted(names.split())

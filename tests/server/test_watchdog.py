@@ -16,6 +16,7 @@ import pytest
 from cgroups import Cgroup, limited
 from gunicorn.util import load_class
 from harness import MODULE_DOOR, Launcher, Server, wait_until
+from memory_servers import IMPATIENT
 
 pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
@@ -485,6 +486,32 @@ def test_quota_is_not_blamed_on_the_code(cgroup: Cgroup, unhurried: Launcher) ->
         + rf"throttled \({cgroup.cpu}/cpu\.stat\)"
     )
     assert not server.lines("blocked for")
+
+
+@pytest.mark.cgroup
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+def test_quota_that_throttles_all_the_time_is_a_warning(
+    cgroup: Cgroup, unhurried: Launcher
+) -> None:
+    """Over a minute, and here over three seconds; no stall needs to be long enough for a line."""
+    unhurried.write("app.py", HARD)
+    unhurried.write("gunicorn.conf.py", IMPATIENT.format(timing="quota_seconds=3.0"))
+    server = unhurried.start("app:app", **ONE_WORKER, GUNICORN_STALL_WARNING="30")
+    server.wait_for_workers(1)
+    cgroup.set_quota(20_000)
+
+    def found() -> bool:
+        assert server.get("/little").status == 200
+        return bool(server.lines("the CPU quota throttled"))
+
+    wait_until(found, "the quota is named")
+    line = server.wait_for(
+        r"\[WARNING\] gunicorn-autoconf: the CPU quota throttled (\d+) of (\d+) periods in the "
+        rf"last minute, (\d+\.\d) s over all cores \({cgroup.cpu}/cpu\.stat\)\. Raise the limit "
+    )
+    throttled, periods, seconds = int(line[1]), int(line[2]), float(line[3])
+    assert periods / 10 <= throttled <= periods <= 60
+    assert seconds >= 1.0
 
 
 def test_worker_has_no_thread_and_forks_without_a_warning(hard: Launcher) -> None:

@@ -38,7 +38,7 @@ class Plain:
 def make_patrol(log: Any, **settings: Any) -> Patrol:
     cfg = SimpleNamespace(**{"reuse_port": False, "preload_app": False, **settings})
     server = SimpleNamespace(log=log, cfg=cfg, LISTENERS=["one"], WORKERS={})
-    return Patrol(cast("Any", server), WorkerRecords(), lambda: 0.25, "/")
+    return Patrol(cast("Any", server), WorkerRecords(), lambda: 0.25, "/", quota_seconds=60.0)
 
 
 def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:

@@ -55,10 +55,10 @@ def _server(status: Mapping[str, Any]) -> Iterator[str]:
 def _load(status: Mapping[str, Any]) -> Iterator[str]:
     load = status["load"]
     if load is None:
-        yield from _row("last", "nothing is counted yet, or this worker class counts nothing")
+        yield "  nothing is counted yet, or this worker class counts nothing"
         return
-    text = load["text"].removeprefix("load ").partition(": bound by ")[0]
-    yield from _row(f"last {load['seconds']:.0f} s", text)
+    yield from hanging("  ", load["text"])
+    yield from _row("over", f"the last {load['seconds']:.0f} s")
     yield from _row("bound by", _BOUNDS.get(load["bound_by"], load["bound_by"]))
 
 

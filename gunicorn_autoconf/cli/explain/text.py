@@ -52,7 +52,7 @@ def render_short(
 ) -> str:
     """Return the first line of the report, and its problems."""
     texts = _by_severity(remarks)
-    lines = [_verdict(machine, declaration, plan)]
+    lines = [click.style(render_verdict(machine, declaration, plan), bold=True)]
     lines += items([*texts[Severity.WITHOUT_EFFECT], *texts[Severity.PROBLEM]])
     return "\n".join(lines) + "\n"
 

@@ -34,7 +34,7 @@ class Source(NamedTuple):
     text: str
 
 
-def read_source(name: str, between_seconds: float = BETWEEN_SECONDS) -> Source:
+def read_source(name: str) -> Source:
     """
     Return what *name* has measured: the pid of an arbiter, a URL or a file.
 
@@ -51,7 +51,7 @@ def read_source(name: str, between_seconds: float = BETWEEN_SECONDS) -> Source:
             )
         if name.startswith(("http://", "https://")):
             before, began = _fetch(name), time.monotonic()
-            time.sleep(between_seconds)
+            time.sleep(BETWEEN_SECONDS)
             after, seconds = _fetch(name), time.monotonic() - began
             text = f"in {seconds:.0f} s at {name}"
             return Source(measured_between(before, after, seconds), text)

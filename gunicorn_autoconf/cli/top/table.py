@@ -86,8 +86,9 @@ def draw_table(view: View, rows: Sequence[Row], order: Order, width: int) -> Tab
 def _columns(width: int, *, tells: bool) -> list[_Column]:
     """Return the columns for a terminal of *width* columns, the spare ones where there is room."""
     shown = [column for column in _COLUMNS if tells or not column.is_inside]
-    least = [column for column in shown if not (column.is_spare and tells)]
-    return shown if _width(shown) + PAST_COLUMNS <= width else least
+    if _width(shown) + PAST_COLUMNS <= width:
+        return shown
+    return [column for column in shown if not column.is_spare]
 
 
 def _width(columns: Sequence[_Column]) -> int:
