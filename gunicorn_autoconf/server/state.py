@@ -18,11 +18,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.records import WorkerRecords
@@ -30,11 +29,12 @@ from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_event
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.metrics.endings import STALL, Ending
+from gunicorn_autoconf.server.end_queue import End, EndQueue
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
-from gunicorn_autoconf.server.wait_status import WaitStatus, wait_status
+from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
@@ -52,16 +52,6 @@ _NAME = "gunicorn_autoconf"
 
 # When the supervisor's thread begins: after the fork of the first workers, before their first end.
 SUPERVISE_SECONDS = 0.2
-
-
-class _End(NamedTuple):
-    """A worker that is gone, as Gunicorn reports it."""
-
-    worker: Worker
-    reports_end: bool
-    """Whether one that ends by itself has said so before."""
-    status: WaitStatus | None
-    """How it ended, as `wait_status` returns it."""
 
 
 class ServerState:
@@ -90,8 +80,7 @@ class ServerState:
         self._refusals: RefusalLog | None = None
         self._events = find_memory_events(loaded.root)
         self._events_before = self._events.read() if self._events else (NO_EVENTS,)
-        self._ends: deque[_End] = deque()
-        self._is_ending = False
+        self._ends = EndQueue()
         self._has_failed = False
 
     def replanned(self, loaded: Planned, final: Planned) -> None:
@@ -282,16 +271,10 @@ class ServerState:
 
         Where its class *reports_end*, a worker that ends by itself has reported it before.
         """
-        self._ends.append(_End(worker, reports_end, wait_status(worker.pid)))
-        while self._ends and not self._is_ending:
-            self._is_ending = True
-            try:
-                while self._ends:
-                    self._end(server, self._ends.popleft())
-            finally:
-                self._is_ending = False
+        end = End(worker, reports_end, wait_status(worker.pid))
+        self._ends.add(end, lambda end: self._end(server, end))
 
-    def _end(self, server: Arbiter, end: _End) -> None:
+    def _end(self, server: Arbiter, end: End) -> None:
         from gunicorn_autoconf.server.worker_ends import log_end  # See `_make_supervisor`.
 
         if self.patrol and self._watching:
