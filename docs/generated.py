@@ -249,7 +249,7 @@ def _our_settings() -> dict[str, object]:
 
 
 def changes() -> str:
-    """Return what the next release will say, from the fragments that towncrier will collect."""
+    """Return the changelog, below what the next release will say as far as there is anything."""
     kinds = ("added", "changed", "fixed", "removed")  # As in pyproject.toml.
     parts = []
     for kind in kinds:
@@ -257,10 +257,14 @@ def changes() -> str:
         entries = [f"- {path.read_text(encoding='utf-8').strip()}" for path in fragments]
         if entries:
             parts.append("\n".join([f"### {kind.capitalize()}", "", *entries, ""]))
-    released = ROOT / "CHANGELOG.md"
-    if released.exists():
-        parts.append(released.read_text(encoding="utf-8"))
-    return "\n".join(parts)
+    head, marker, released = (
+        (ROOT / "CHANGELOG.md")
+        .read_text(encoding="utf-8")
+        .partition("<!-- towncrier release notes start -->\n")
+    )
+    assert marker, "CHANGELOG.md has lost the line at which towncrier adds a release"
+    coming = ["## Not yet released\n", *parts] if parts else []
+    return "\n".join([head, *coming, released])
 
 
 def modules() -> str:

@@ -15,7 +15,7 @@ from gunicorn_autoconf.server.reading import (
 )
 from gunicorn_autoconf.worker_classes import Interface
 
-__version__ = "0.1.0"
+__version__ = "0.9.0"
 
 __all__ = [
     "Autoconf",
