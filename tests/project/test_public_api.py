@@ -160,7 +160,7 @@ JSON_NAMES = {
         plan.settings[].reasons warnings load load.seconds load.workers load.requests
         load.requests_per_second load.request_seconds load.computing_seconds
         load.cpu_delay_seconds load.busy_slots load.slots load.cores load.cores_fraction
-        load.loop_fraction load.waiting load.queue_seconds load.rejected
+        load.loop_fraction load.busiest_loop_fraction load.waiting load.queue_seconds load.rejected
         load.bound_by load.text request request.requests request.request_seconds
         request.computing_seconds request.blocking_seconds verdict verdict.cause
         verdict.workload verdict.requests verdict.request_seconds verdict.computing_seconds

@@ -81,7 +81,7 @@ NOTHING_TOLD = {
     "sizes, and there is no psutil": f"{PROCESS_MEMORY}; sys.modules['psutil'] = None",
     "the machine": "import gunicorn_autoconf.machine.host as m; m.open = refuse",
     # Memory that the arbiter and its workers share.
-    "boots": "import gunicorn_autoconf.fleet.shared_page as m; m.mmap.mmap = refuse",
+    "boots": "import gunicorn_autoconf.fleet.shared_page as m; m.create_memory = refuse",
 }
 
 

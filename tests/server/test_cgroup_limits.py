@@ -38,10 +38,9 @@ def test_plan_follows_quota_and_limit(cgroup: Cgroup, confined: Launcher) -> Non
     server = confined.start(*MODULE_DOOR, WSGI)
 
     server.wait_for_workers(1)
-    (found,) = server.lines("workload mixed")
-    assert f"1.5 cores ({cgroup.quota_file})" in found
-    assert f"512 MiB ({cgroup.limit_file})" in found
-    assert server.lines(r"\]   workers +1 +budget // worker_memory, .*wanted = 4 ")
+    assert server.lines("plan: 1 sync worker: 1.5 cores, 512 MiB, WSGI, workload auto")
+    assert server.lines(f"cores from {cgroup.quota_file}; memory from {cgroup.limit_file}; ")
+    assert server.lines(r"autoconf:   workers +1 +budget // worker_memory, .*wanted = 4 ")
     assert server.get().status == 200
 
 
@@ -89,7 +88,7 @@ def test_size_gives_the_workers_that_were_asked_for(
 
     count = answer["workers"]
     server.wait_for_workers(count)
-    assert server.lines(rf"\]   workers +{rule}")
+    assert server.lines(rf"autoconf:   workers +{rule}")
     assert server.lines(rf"running with .*workers={count} threads={threads} ")
     server.wait_for(rf"memory workers={count} .*limit={limit_mib}\.0MiB")
 
@@ -155,7 +154,7 @@ def test_upgrade_does_not_count_the_old_server_as_others(
     server.adopt(int(listening.group(1)))
 
     workers = server.wait_for_workers(4, replacing=workers)
-    assert len(server.lines(r"\]   workers +4 ")) == 2
+    assert len(server.lines(r"autoconf:   workers +4 ")) == 2
     server.wait_for("Master has been promoted")
     server.signal(signal.SIGHUP)
     server.wait_for_workers(4, replacing=workers)

@@ -148,7 +148,7 @@ def test_call_door(gunicorn: Launcher) -> None:
 
     server.wait_for_workers(3)
     (final,) = server.lines("running with")
-    assert "worker_class=gthread workers=3 threads=100" in final
+    assert "workers.ThreadWorker workers=3 threads=100" in final
     assert "keepalive=65" in final
     assert "workload io (workload)" in server.log
     assert server.get("/io").status == 200

@@ -53,14 +53,14 @@ PATIENT = "from gunicorn_autoconf.conf import *"
     ("application", "workload", "worker_class"),
     [
         ("app:wsgi_app", "", "sync"),
-        pytest.param("app:wsgi_app", "io", "gthread", marks=pytest.mark.slow),
+        pytest.param("app:wsgi_app", "io", "ThreadWorker", marks=pytest.mark.slow),
         pytest.param("app:asgi_app", "mixed", "UvicornWorker", marks=pytest.mark.slow),
     ],
 )
 def test_leaking_workers_are_replaced_and_nobody_notices(
     cgroup: Cgroup, confined: Launcher, application: str, workload: str, worker_class: str
 ) -> None:
-    if worker_class == "gthread" and version_info < (24,):
+    if worker_class == "ThreadWorker" and version_info < (24,):
         pytest.skip("Gunicorn 23's gthread drops what it has accepted and not read yet")
     confined.write("app.py", LEAK)
     # Once with all the patience that the guard has.

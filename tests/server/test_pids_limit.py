@@ -63,7 +63,7 @@ def test_threads_fit(pids_cgroup: Path, few: Launcher) -> None:
     few.write("slow.py", SLOW)
     server = few.start(*MODULE_DOOR, "slow:app", GUNICORN_WORKLOAD="io", GUNICORN_CPUS="2")
     server.wait_for_workers(2)
-    assert server.lines(rf"\]   threads +10 +.*pids_max = 64, .*\({pids_cgroup}/pids.max\)")
+    assert server.lines(rf"autoconf:   threads +10 +.*pids_max = 64, .*\({pids_cgroup}/pids.max\)")
 
     with ThreadPoolExecutor(40) as clients:
         statuses = {answer.status for answer in clients.map(lambda _: server.get(), range(80))}

@@ -48,7 +48,7 @@ def test_hangup_plans_again_by_the_call_door(gunicorn: Launcher) -> None:
 
     server.wait_for_workers(3, replacing=workers)
     planned_again = server.wait_for(r"planned again: .*").group()
-    assert "worker_class sync -> gthread" in planned_again
+    assert "worker_class sync -> gunicorn_autoconf.workers.ThreadWorker" in planned_again
     assert "workers 1 -> 3" in planned_again
     assert "threads 1 -> 100" in planned_again
     assert server.get("/io").status == 200

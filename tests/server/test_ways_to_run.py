@@ -45,7 +45,8 @@ CALL = """
 
 
 @pytest.mark.parametrize(
-    ("application", "worker_class", "workers"), [(WSGI, "gthread", "5"), (ASGI, UVICORN, "9")]
+    ("application", "worker_class", "workers"),
+    [(WSGI, "gunicorn_autoconf.workers.ThreadWorker", "5"), (ASGI, UVICORN, "9")],
 )
 def test_plan_becomes_settings(
     gunicorn: Launcher, application: str, worker_class: str, workers: str
