@@ -24,6 +24,19 @@ _SYN_FILTER = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 
 _SO_ATTACH_FILTER = 26
 
 
+def has_own_listeners(cfg: Any) -> bool:
+    """
+    Return whether each worker has listeners that no other process has, by the setting `reuse_port`.
+
+    Older Gunicorns set the socket option, and have the workers share the arbiter's listeners all
+    the same.
+    """
+    from gunicorn.arbiter import Arbiter
+
+    makes_them = "reuse_port" in Arbiter.spawn_worker.__code__.co_names
+    return bool(cfg.reuse_port) and makes_them
+
+
 def waiting_connections(listener: socket.socket) -> int | None:
     """Return how many connections wait for `accept`; None where the kernel does not tell."""
     if _TCP_INFO is None:

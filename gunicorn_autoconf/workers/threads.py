@@ -22,7 +22,12 @@ from gunicorn.workers import gthread
 
 from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.workers.ending import limit_the_end
-from gunicorn_autoconf.workers.listening import HANDSHAKE_SECONDS, refuse_new, waiting_connections
+from gunicorn_autoconf.workers.listening import (
+    HANDSHAKE_SECONDS,
+    has_own_listeners,
+    refuse_new,
+    waiting_connections,
+)
 from gunicorn_autoconf.workers.share import BATCH, Patience, share_of
 
 # Gunicorn 23 and 24 have another loop, whose listeners cannot be taken out.
@@ -80,7 +85,8 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept or not, as the loop asks in each of its turns; not in a pause."""
         is_paused = time.monotonic() < self._paused_until and self.nr_conns > self._paused_above
-        if not enabled and not self.alive and self._accepting and self.cfg.reuse_port:
+        is_over = not enabled and not self.alive and self._accepting
+        if is_over and has_own_listeners(self.cfg):
             self._empty_queues()
         if not (enabled and is_paused):
             super().set_accept_enabled(enabled)

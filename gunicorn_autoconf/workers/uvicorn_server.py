@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gunicorn_autoconf.workers.acceptor import Acceptor, Connections
-from gunicorn_autoconf.workers.listening import HANDSHAKE_SECONDS, refuse_new, waiting_connections
+from gunicorn_autoconf.workers.listening import (
+    HANDSHAKE_SECONDS,
+    has_own_listeners,
+    refuse_new,
+    waiting_connections,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -54,6 +59,8 @@ class Server(uvicorn.Server):
             await super().startup(sockets)
             return
         await super().startup([])
+        if not self.started:
+            return  # The application's start-up has failed.
         config, connections = self.config, self.connections
 
         def make_protocol() -> asyncio.Protocol:
@@ -114,7 +121,7 @@ class Server(uvicorn.Server):
         self.drained_by = began + self.worker.cfg.graceful_timeout
         if self.connections is not None:
             self.connections.peers.stop()
-        if self.worker.cfg.reuse_port and refuse_new(sockets or ()):
+        if has_own_listeners(self.worker.cfg) and refuse_new(sockets or ()):
             # What waits or is about to is accepted meanwhile.
             await asyncio.sleep(HANDSHAKE_SECONDS)
             is_empty = False
