@@ -264,7 +264,7 @@ def every_request_counts_once(counting: Counting) -> None:
         assert server.get().status == 200
     quick = counting.wait_for(10)
 
-    a_minute_ago = round((time.time() - 60) * 1000)
+    a_minute_ago = int((time.time() - 60) * 1000)  # Rounded down: at least a minute.
     assert ask(server, "/stream", {"X-Request-Start": f"t={a_minute_ago}"}) >= 4000
     streamed = counting.wait_for(1)
     assert 0.2 <= streamed.slot_seconds - quick.slot_seconds < stretched()
@@ -277,8 +277,7 @@ def every_request_counts_once(counting: Counting) -> None:
     ended = counting.wait_for(5)
     assert 0.1 <= ended.cpu_seconds < stretched()
     assert (ended.rejected, ended.queued) == (0, 1)
-    # Two clocks: milliseconds in the header, rounded.
-    assert 59.9 <= ended.queue_seconds < 60 + stretched()
+    assert 60 <= ended.queue_seconds < 60 + stretched()
     (pid,) = server.worker_pids()
     assert counting.workers[pid].requests == 16
 
