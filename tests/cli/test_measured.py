@@ -75,10 +75,12 @@ class TestStatus:
 
         assert measured_by(status) == Measured(0.156, 0.003, 46.0, "wsgi", None)
 
-    @pytest.mark.parametrize("load", [None, LOAD | {"requests": 0}])
+    @pytest.mark.parametrize(
+        "load", [None, LOAD | {"requests": 0}, LOAD | {"requests": 5, "computing_seconds": 0.0}]
+    )
     def test_without_requests_there_is_nothing(self, load: Any) -> None:
         with pytest.raises(NotMeasuredError, match="ask under load"):
-            measured_by(STATUS | {"load": load})
+            measured_by(STATUS | {"load": load, "request": None})
 
     def test_what_top_and_explain_print(self) -> None:
         explained, seen = json.dumps(STATUS), json.dumps({"schema": 2, "status": STATUS})
