@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import re
 import select
-import signal
 import sys
 import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
 
 from rich.console import Console, ConsoleDimensions
 from rich.control import Control
 from rich.screen import Screen
 
+from gunicorn_autoconf.cli.end_signals import end_signals_raise
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
 from gunicorn_autoconf.cli.top.view import ServerSample, follow
@@ -27,9 +26,6 @@ _RESIZE_SECONDS = 0.25
 
 # What arrows and function keys send contains letters that are no commands.
 _ESCAPE_SEQUENCE = re.compile(rb"\x1b(\[[\d;]*.?|O.?|.?)", re.DOTALL)
-
-# Unhandled, these end a process without a chance to restore the terminal.
-_END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def watch(look: Callable[[], ServerSample | None], interval_seconds: float) -> bool:
@@ -41,7 +37,7 @@ def watch(look: Callable[[], ServerSample | None], interval_seconds: float) -> b
     view, order, due, shows_help = None, Order(), time.monotonic(), False
     console = Console(highlight=False)
     with (
-        _signals_raise(),
+        end_signals_raise(),
         _unbuffered_keys(sys.stdin.fileno()),
         console.screen(),
         suppress(KeyboardInterrupt),
@@ -102,18 +98,3 @@ def _unbuffered_keys(descriptor: int) -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Make the signals that would end the process at once raise SystemExit instead."""
-
-    def leave(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in _END_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
+from gunicorn_autoconf.cli.end_signals import end_signals_raise
 from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, option_for_each
 from gunicorn_autoconf.cli.paste import FORMS
@@ -36,8 +34,6 @@ _DECLARING = (
     "max_workers",
     "max_concurrency",
 )
-# Unhandled, these end a process without a chance to end the servers.
-_END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -149,7 +145,7 @@ def tune(
     run = Run(
         budget_seconds=asked.budget_seconds, slo_seconds=asked.slo_seconds, cores=session.cores
     )
-    with _signals_raise(), showing(asked.budget_seconds) as display:
+    with end_signals_raise(), showing(asked.budget_seconds) as display:
         run_session(session, run, display)
     report = conclude(session, run)
     if page:
@@ -231,18 +227,3 @@ def _command(text: str | None) -> Command | None:
     except ValueError as error:
         remedy = "use the command that runs Gunicorn, such as 'gunicorn -w 4 app:app'"
         raise DeclarationError("--current", text, remedy) from error
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Make the signals that would end the process at once raise SystemExit instead."""
-
-    def leave(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in _END_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -74,7 +74,6 @@ class Race:
         self._scores: dict[Candidate, dict[int, float]] = {each: {} for each in field}
         self._memory_bytes: dict[Candidate, int] = {}
         self._block_seconds: list[float] = []
-        self.failed: list[Candidate] = []
 
     def has(self, candidate: Candidate) -> bool:
         """Whether *candidate* is or was in the race."""
@@ -88,7 +87,6 @@ class Race:
         if candidate in self._waiting:
             self._waiting.remove(candidate)
         if score is None or score <= 0:
-            self.failed.append(candidate)
             self._standing.remove(candidate)
             return
         self._scores[candidate][self.round] = score
@@ -111,11 +109,6 @@ class Race:
     def block_seconds(self) -> float:
         """What a block takes, by those that were measured."""
         return statistics.fmean(self._block_seconds) if self._block_seconds else 0.0
-
-    @property
-    def standing_count(self) -> int:
-        """How many have not been dropped."""
-        return len(self._standing)
 
     def _cut(self, left_seconds: float) -> None:
         """Drop those that need not be measured again."""
