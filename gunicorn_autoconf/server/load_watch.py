@@ -56,6 +56,14 @@ class Readers(NamedTuple):
 DEFAULT_READERS = Readers()
 
 
+def slots_per_worker(server: Arbiter) -> int | None:
+    """Return how many requests one worker of *server* serves at once, where something bounds it."""
+    cfg, family = server.cfg, family_of(server.worker_class)
+    if family is None:
+        return None
+    return family.slots_with(threads=cfg.threads, worker_connections=cfg.worker_connections)
+
+
 class LoadWatch:
     """What the workers of one arbiter are asked for."""
 
@@ -93,13 +101,7 @@ class LoadWatch:
     @property
     def slots_per_worker(self) -> int | None:
         """How many requests one worker serves at once; None where nothing bounds them."""
-        cfg = self._server.cfg
-        bounds = {
-            Slots.ONE: 1,
-            Slots.THREADS: cfg.threads,
-            Slots.GREENLETS: cfg.worker_connections,
-        }
-        return bounds.get(self._slots)
+        return slots_per_worker(self._server)
 
     @property
     def _slots(self) -> Slots:

@@ -24,10 +24,10 @@ from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
 from gunicorn_autoconf.server.exits import told_to_exit
+from gunicorn_autoconf.server.load_watch import slots_per_worker
 from gunicorn_autoconf.server.pulse import Pulse
 from gunicorn_autoconf.watchdog.quota import QuotaCounters
 from gunicorn_autoconf.watchdog.stamps import Stamps
-from gunicorn_autoconf.worker_classes import Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -86,7 +86,7 @@ class Snapshots:
         counted = Counter(states.values())
         latest = known.supervisor.latest if known.supervisor else None
         budget = budget_beside(latest[0], final.declaration) if latest else None
-        slots = self._slots_per_worker
+        slots = slots_per_worker(server)
         minute = known.load.minute if known.load else None
         return Snapshot(
             workers={state: counted[state] for state in State},
@@ -141,17 +141,6 @@ class Snapshots:
         if numbers is None or line is None:
             return False
         return Stamps(numbers, line).read().ending_since > 0
-
-    @property
-    def _slots_per_worker(self) -> int | None:
-        cfg = self._server.cfg
-        family = family_of(self._server.worker_class)
-        bounds = {
-            Slots.ONE: 1,
-            Slots.THREADS: cfg.threads,
-            Slots.GREENLETS: cfg.worker_connections,
-        }
-        return bounds.get(family.slots) if family else None
 
     @cached_property
     def _quota(self) -> QuotaCounters:
