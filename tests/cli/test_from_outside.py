@@ -78,7 +78,7 @@ def test_a_server_from_outside(gunicorn: Launcher) -> None:
         answered.extend(server.get().status for _ in range(5))
         load = document(*explain)["load"] or {}
         # The kernel counts CPU time in ticks of 10 ms: the first requests may use none.
-        return load.get("requests", 0) >= 10 and load["computing_seconds"] > 0
+        return bool(load.get("requests", 0) >= 10 and load["computing_seconds"] > 0)
 
     wait_until(is_told, "the load is told")
     assert set(answered) == {200}
