@@ -97,20 +97,6 @@ class Family(NamedTuple):
         """Whether *setting* has no effect, whatever the HTTP parser."""
         return any(setting in row.settings and row.parser is None for row in self.ignored)
 
-    def slots_with(self, *, threads: int, worker_connections: int) -> int | None:
-        """
-        Return how many requests one worker serves at once; None where nothing bounds them.
-
-        With ``worker_connections`` 0 greenlets serve none at all, which no share can be taken of:
-        None as well.
-        """
-        bounds = {
-            Slots.ONE: 1,
-            Slots.THREADS: threads,
-            Slots.GREENLETS: worker_connections or None,
-        }
-        return bounds.get(self.slots)
-
 
 _ASGI_ONLY = Ignored(("asgi_lifespan", "asgi_loop", "root_path"), "it is for ASGI applications")
 _SSL_VERSION = Ignored(("ssl_version",), "Python's own choice of versions stands; see ssl_context")

@@ -57,11 +57,18 @@ DEFAULT_READERS = Readers()
 
 
 def slots_per_worker(server: Arbiter) -> int | None:
-    """Return how many requests one worker of *server* serves at once, where something bounds it."""
+    """
+    Return how many requests one worker of *server* serves at once; None where nothing bounds them.
+
+    With ``worker_connections`` 0 greenlets serve none, which no share can be taken of: None, too.
+    """
     cfg, family = server.cfg, family_of(server.worker_class)
-    if family is None:
-        return None
-    return family.slots_with(threads=cfg.threads, worker_connections=cfg.worker_connections)
+    bounds = {
+        Slots.ONE: 1,
+        Slots.THREADS: cfg.threads,
+        Slots.GREENLETS: cfg.worker_connections or None,
+    }
+    return bounds.get(family.slots) if family else None
 
 
 class LoadWatch:
