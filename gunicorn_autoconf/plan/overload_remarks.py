@@ -1,10 +1,11 @@
-"""What the operator should know of limits that a worker class does not keep. Pure."""
+"""What the operator should know of guards and limits that cannot do what is asked. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gunicorn_autoconf.plan.known import Known
+from gunicorn_autoconf.plan.workload import LoadGuard
 from gunicorn_autoconf.worker_classes import (
     THREADS,
     UVICORN,
@@ -13,6 +14,21 @@ from gunicorn_autoconf.worker_classes import (
     Slots,
     class_name,
 )
+
+
+def load_guard_without_effect(known: Known) -> Iterator[str]:
+    """Yield a line where the load guard is asked for, and something else decides the count."""
+    declaration, workers = known.declaration, known.declaration.explicit("workers")
+    if declaration.load_guard in {None, LoadGuard.OFF}:
+        return
+    why = None
+    if declaration.workload is not None:
+        why = f"it works for the workload auto, not for {declaration.workload.value}"
+    elif workers:
+        why = f"{workers.source} sets the number of workers"
+    if why:
+        name, mode = declaration.sources["load_guard"], declaration.load_guard.value
+        yield f"{name}={mode} has no effect: {why}"
 
 
 def limits_without_effect(known: Known) -> Iterator[str]:

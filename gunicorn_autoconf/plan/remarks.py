@@ -281,6 +281,7 @@ RULES: tuple[tuple[str, Severity, Callable[[Known], Iterator[str]]], ...] = (
     ("pids", Severity.PROBLEM, machine_remarks.pids_limit),
     ("reuse-port", Severity.PROBLEM, overload_remarks.reuse_port),
     ("limits", Severity.WITHOUT_EFFECT, overload_remarks.limits_without_effect),
+    ("load-guard", Severity.WITHOUT_EFFECT, overload_remarks.load_guard_without_effect),
     ("state-in-one-process", Severity.PROBLEM, _state_in_one_process),
     ("settings", Severity.WITHOUT_EFFECT, _without_effect),
     ("memory", Severity.PROBLEM, _memory),

@@ -145,19 +145,23 @@ EXPECTED_ERRORS = (
     r"no heartbeat from this worker for",
     r"GET /stuck has run for .* longer than GUNICORN_REQUEST_TIMEOUT",
     r"Exception in ASGI application",  # The request that hangs, on SIGABRT.
-    # What is left where a worker ends with a request that never does; lost ones are counted.
-    r"Cancel \d+ running task\(s\)",
     r"was sent SIGTERM!",
 )
 
 
+def _cancels(pid: int) -> str:
+    """Return the pattern of Uvicorn's line where worker *pid* ends before its requests do."""
+    return rf"\[{pid}\] \[ERROR\] Cancel \d+ running task\(s\)"
+
+
 def mistakes(arena: Arena) -> list[str]:
     """Return what the log tells that no fault asks for."""
-    errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
-    found = [line for line in errors if not re.search("|".join(EXPECTED_ERRORS), line)]
     lost = {loss.pid for loss in arena.losses()}
     # Where an operator ends a worker with a request that never ends, Gunicorn kills it at last.
     lost |= {by[0].pid for request, by in arena.begun().items() if request.startswith("stuck-")}
+    errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
+    expected = re.compile("|".join((*EXPECTED_ERRORS, *map(_cancels, sorted(lost)))))
+    found = [line for line in errors if not expected.search(line)]
     found += [
         f"worker {pid} was killed by no fault" for pid in sorted(arena.killed_by_fault() - lost)
     ]

@@ -1,4 +1,4 @@
-"""What is remarked on limits and listeners that a worker class does not support."""
+"""What is remarked on guards, limits and listeners that cannot do what is asked."""
 
 from __future__ import annotations
 
@@ -65,3 +65,27 @@ def test_both_are_no_advice() -> None:
     planned = plan_for({"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_REQUEST_TIMEOUT": "5"})
     (remark,) = (each for each in planned.remarks if each.topic == "limits")
     assert remark.severity is Severity.WITHOUT_EFFECT
+
+
+@pytest.mark.parametrize(
+    ("environ", "argv", "remarks"),
+    [
+        ({"GUNICORN_LOAD_GUARD": "act"}, (), []),
+        ({"GUNICORN_LOAD_GUARD": "act", "GUNICORN_WORKLOAD": "auto"}, (), []),
+        (
+            {"GUNICORN_LOAD_GUARD": "act", "GUNICORN_WORKLOAD": "io"},
+            (),
+            ["GUNICORN_LOAD_GUARD=act has no effect: it works for the workload auto, not for io"],
+        ),
+        (
+            {"GUNICORN_LOAD_GUARD": "observe"},
+            ("-w", "3"),
+            ["GUNICORN_LOAD_GUARD=observe has no effect: --workers sets the number of workers"],
+        ),
+        ({"GUNICORN_LOAD_GUARD": "off", "GUNICORN_WORKLOAD": "io"}, (), []),
+    ],
+)
+def test_a_load_guard_that_cannot_choose(
+    environ: dict[str, str], argv: tuple[str, ...], remarks: list[str]
+) -> None:
+    assert texts("load-guard", environ, *argv) == remarks
