@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,9 @@ import gunicorn_autoconf
 # same examples, so that what is red is red by what was changed.
 settings.register_profile("unhurried", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("unhurried")
+
+# Under nohup, SIGHUP is ignored here and in all that is started here; some tests send it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
