@@ -108,13 +108,14 @@ class WorkerSample(NamedTuple):
         return self._grew_lately_at_most(SLOWING_FRACTION)
 
     @property
-    def _life_seconds(self) -> float:
+    def life_seconds(self) -> float:
+        """For how long it could serve."""
         return self.age_seconds - self.boot_seconds
 
     def _grew_lately_at_most(self, fraction: float) -> bool:
         if not self.is_booted or self.earlier_bytes is None:
             return False
-        if self._life_seconds < MIN_AGE_SECONDS:
+        if self.life_seconds < MIN_AGE_SECONDS:
             return False
         noise_bytes = self.freed_bytes * NOISE_FRACTION
         return self.recent_bytes <= max(self.growth_bytes * fraction, noise_bytes)

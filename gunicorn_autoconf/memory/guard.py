@@ -137,7 +137,7 @@ def _recycle(
         wanted = max(plans.alone(size_bytes), 1)
         why = GrowsBack(size_bytes, wanted)
         return Action(Kind.SHRINK, why) if wanted < now.target else None
-    victim = _victim(history, suspects, permissions, timing)
+    victim = _victim(history, suspects, permissions, needed, timing)
     if victim is None:
         largest = max(grown, key=lambda worker: worker.freed_bytes)
         is_vain = permissions.churning or not suspects
@@ -177,6 +177,7 @@ def _victim(
     history: Sequence[Sample],
     suspects: Sequence[WorkerSample],
     permissions: Permissions,
+    needed: Needed,
     timing: Timing,
 ) -> WorkerSample | None:
     """Return the largest that is old enough and grows on; a young one only if it cannot wait."""
@@ -188,6 +189,9 @@ def _victim(
         steady = [worker for worker in suspects if not worker.is_slowing]
     if permissions.churning and not is_short(history, _replacement_seconds(now)):
         return None
+    if permissions.churning and not needed.killed:
+        # Where workers boot for longer than they serve, one has to show where its growth ends.
+        steady = [worker for worker in steady if worker.life_seconds > worker.boot_seconds]
     old = [worker for worker in steady if worker.age_seconds >= timing.min_age_seconds]
     if old:
         return max(old, key=lambda worker: worker.freed_bytes)

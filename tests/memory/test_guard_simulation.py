@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from simulation import Fleet, Law, bites, leak, plateau, ramp, spike, tide
 
 from gunicorn_autoconf.memory.actions import Kind
+from gunicorn_autoconf.memory.churn import CHURN_COUNT
 
 pytestmark = pytest.mark.one_python
 
@@ -242,6 +243,19 @@ def test_fast_leak_is_survived(workers: int, boot_seconds: float, rate: float) -
     assert fleet.mistakes == []
     assert fleet.last_count == workers
     assert counted(fleet, Kind.RECYCLE) > 20
+
+
+def test_leak_that_leaves_no_time_to_serve_costs_one_kill_an_hour() -> None:
+    """Recycles help nobody where a boot takes longer: one worker shows where its growth ends."""
+    fleet = Fleet(
+        [leak(80, 50)],
+        workers=1,
+        limit_mib=[(0, 504)],
+        boot_seconds=17,
+        environ={"GUNICORN_WORKERS": "1"},
+    ).run(2 * HOUR - MINUTES)
+    assert 1 <= len(fleet.oom_kills) <= 2
+    assert fleet.mistakes == []
 
 
 def test_server_that_stops_is_left_alone() -> None:
@@ -864,6 +878,19 @@ def test_one_spike_recycles_nobody(
     second=st.integers(0, 150),
     is_lazy=st.booleans(),
 )
+@example(
+    cores=1, limit=504, boot=80, growth=248, seconds=4.9, boot_seconds=17.3, second=23, is_lazy=True
+)
+@example(
+    cores=6,
+    limit=347,
+    boot=60,
+    growth=237,
+    seconds=21.2,
+    boot_seconds=27.2,
+    second=119,
+    is_lazy=False,
+)
 def test_late_growth_that_fits_is_left_alone(
     *,
     cores: int,
@@ -876,9 +903,9 @@ def test_late_growth_that_fits_is_left_alone(
     is_lazy: bool,
 ) -> None:
     """
-    Nobody is killed where the plan's first count would have fitted, and no worker is recycled.
+    Nobody is killed where the plan's first count would have fitted, and the count goes one way.
 
-    The count goes one way.
+    A growth that looks like a fast leak's may cost as many recycles as show that they help nobody.
     """
     workers = min(max(int(limit * 0.9 // 256), 1), 2 * cores + 1)
     assume(workers * (boot + growth) + 20 <= limit * 0.95)
@@ -893,7 +920,7 @@ def test_late_growth_that_fits_is_left_alone(
         traffic=asked_from(second),
     ).run(12 * MINUTES)
     assert fleet.oom_kills == []
-    assert counted(fleet, Kind.RECYCLE) == 0
+    assert counted(fleet, Kind.RECYCLE) <= CHURN_COUNT
     assert counted(fleet, Kind.SHRINK) == 0
     assert fleet.mistakes == []
 
