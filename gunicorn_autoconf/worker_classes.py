@@ -237,7 +237,7 @@ _ROWS = (
             *_IGNORED_BY_UVICORN,
             Ignored(
                 ("threads", "worker_connections", "asgi_lifespan", "asgi_loop", "root_path"),
-                f"uvicorn-worker hands it to nobody; {UVICORN} does",
+                f"uvicorn-worker does not pass it on; {UVICORN} does",
             ),
             Ignored(
                 ("graceful_timeout",),

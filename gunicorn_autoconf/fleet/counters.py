@@ -90,7 +90,8 @@ def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | N
     """
     Return the counters that *numbers* hold, the requests that still run counted up to now.
 
-    None where nobody counts: the worker has not loaded its application, or its class is unknown.
+    None where it is not counted: the worker has not loaded its application, or its class is
+    unknown.
 
     Args:
         numbers: The region of a worker's slot, copied.

@@ -1,9 +1,9 @@
 """Memory that a fork shares, and that a process beside it can find and read. Maps a memfd.
 
-Linux lists the memory under ``/proc/PID/fd`` by its name. Whoever may look at the arbiter's files,
-which is its own user and root, may map it, but only to read: it is sealed against writing, growing
-and shrinking, so nobody takes it from the workers. An exec closes it, so neither what a worker
-starts nor the arbiter of an upgrade by SIGUSR2 has it. Elsewhere the memory has no name, and
+Linux lists the memory under ``/proc/PID/fd`` by its name. A process that may look at the arbiter's
+files, which is its own user and root, may map it, but only to read: it is sealed against writing,
+growing and shrinking, so it cannot be taken from the workers. An exec closes it, so neither what a
+worker starts nor the arbiter of an upgrade by SIGUSR2 has it. Elsewhere the memory has no name, and
 nothing outside of the server finds it. To the kernel, and in all limits, both are the same: shared
 memory, which is taken from the limit page by page as it is touched.
 """

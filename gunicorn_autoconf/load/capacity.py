@@ -190,7 +190,7 @@ class _Worker(NamedTuple):
 
 def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
     """
-    Return what happened from the first of *readings* to the last; None where nobody counts.
+    Return what happened from the first of *readings* to the last; None where no worker counts.
 
     CPU time counts from a worker's second reading on: before that it has imported the application.
     """

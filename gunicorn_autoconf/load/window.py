@@ -30,7 +30,7 @@ class Window:
         return self._readings[-1].at_seconds if self._readings else None
 
     def last(self, seconds: float, supply: Supply) -> Load | None:
-        """Return the load of the last *seconds*, or of a little more; None where nobody counts."""
+        """Return the load of the last *seconds*, or a little more; None where none is counted."""
         if not self._readings:
             return None
         since_seconds = self._readings[-1].at_seconds - seconds

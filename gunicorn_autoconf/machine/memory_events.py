@@ -31,7 +31,7 @@ class Events(NamedTuple):
     """
 
     oom_kills: int | None = None
-    """Processes of this cgroup that an OOM killer took, whoever's limit was hit."""
+    """Processes of this cgroup that an OOM killer took, at this level's limit or another's."""
     ooms: int | None = None
     """How often its limit was hit and nothing more could be freed."""
     limit_hits: int | None = None

@@ -20,7 +20,7 @@ USAGE_FILE = {1: "memory.usage_in_bytes", 2: "memory.current"}
 # The counters of memory.stat. At v1 only those with this prefix hold the cgroups below, too.
 STAT_PREFIX = {1: "total_", 2: ""}
 # Page cache that is in use: mapped by a process, as code is; or not on the disk yet. As much at
-# least is taken for code: what is run all the time is not free, whoever's cgroup it was read in.
+# least is taken for code: what is run all the time is not free, in whichever cgroup it was read.
 CODE_BYTES = 16 * MIB
 CACHE_IN_USE = {
     1: ("mapped_file", "dirty", "writeback"),

@@ -42,7 +42,7 @@ class Permissions(NamedTuple):
         most: The highest count to grow to; None where nothing has shown that more is too many.
         too_many: Why the count has to come down at once; None where it has not.
         leaking: Whether a worker had to be recycled since the last start or reload.
-        churning: Whether recycles come so often that they help nobody.
+        churning: Whether recycles come so often that they are in vain.
     """
 
     resizing: bool = True

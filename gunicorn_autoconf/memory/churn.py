@@ -1,5 +1,5 @@
 """
-Whether recycles come so often that they help nobody. Pure.
+Whether recycles come so often that they are in vain. Pure.
 
 Theory of operation. `Churn` notes the last recycles of young workers. Three within four minutes
 suspend recycling. From then on each worker that would be recycled is *spared*, and the suspension
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 
-# So many workers in this time that had to go before this age: to replace them helps nobody.
+# So many workers in this time that had to go before this age: to replace them is in vain.
 CHURN_COUNT = 3
 CHURN_SECONDS = 240.0
 CHURN_AGE_SECONDS = 120.0

@@ -51,7 +51,7 @@ def give_way(
     oldest = sorted(now.workers, key=lambda worker: -worker.age_seconds)
     freed_bytes = sum(worker.freed_bytes for worker in oldest[: now.target - wanted])
     if now.headroom_bytes + freed_bytes < now.limit_bytes * GONE_FRACTION:
-        return None  # Little of a worker is its own, or others took too much: it helps nobody.
+        return None  # Little of a worker is its own, or others took too much: it would not help.
     own_bytes = sum(worker.size_bytes for worker in now.workers)
     others_bytes = max(now.limit_bytes - now.headroom_bytes - own_bytes, 0)
     why = Crowded(max(now.headroom_bytes, 0), now.limit_bytes, others_bytes, wanted)

@@ -149,7 +149,7 @@ class Executor:
                 self._wanted = self._next(self._review(self._wanted, sample), sample)
 
     def abandon(self) -> None:
-        """Take back a spare whose victim stays: nobody will tell the victim to exit."""
+        """Take back a spare whose victim stays: the victim will not be told to exit."""
         with self._lock:
             wanted = self._wanted
             if wanted is None or wanted.victim in self._retired:

@@ -20,12 +20,12 @@ the first of these rules that applies:
 | too many from | 95 % of the limit | half a reserve above rule 6: no swinging; rule 3 |
 | low | 10 % free | the reserve is in use: something has to go; rule 4 |
 | critical | 5 % free | even the only worker may go before its replacement is there; rule 4 |
-| gone | 2 % free | next is an OOM kill, whoever took the memory; rule 5 |
+| gone | 2 % free | next is an OOM kill, whichever process took the memory; rule 5 |
 | expected | need + 10 % until it is critical | real applications grew up to 12 %; rule 4 |
 | last call | 2 s + an end | two samples show it, then the worker drains; rule 4 |
 | replacement | two boots + 2 s + an end, at most 60 s | a longer forecast is wrong; rule 4 |
 
-A worker that grows is not recycled where that helps nobody: as long as it needs no more than is
+A worker that grows is not recycled where that would be in vain: as long as it needs no more than is
 known to fit, while its growth slows down to what fits, and where its replacements grow back.
 """
 

@@ -119,5 +119,5 @@ class History:
             self._churn.recycled(ages[action.pid], now.at_seconds)
 
     def spared(self, now: float) -> bool:
-        """Note that a worker is kept as recycling helps nobody; return whether that is new."""
+        """Note that a worker is kept as recycling is in vain; return whether that is new."""
         return self._churn.spared(now)

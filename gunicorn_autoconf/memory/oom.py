@@ -2,8 +2,8 @@
 
 Theory of operation. `OomWatch` compares the kernel's counters with those it saw last. Each kill
 that is new gets a time of its own, and the level whose limit was hit: the one whose counter rose.
-From there a kill goes one of two ways, once. A worker's end claims it (`claim`). Or nobody does,
-although all workers are well: then it was another process (`unclaimed`).
+From there a kill goes one of two ways, once. A worker's end claims it (`claim`). Or no worker's end
+does, although all workers are well: then it was another process (`unclaimed`).
 
 `claim` runs in the arbiter's main thread, `unclaimed` in the supervisor's. Both hold the lock. It
 is an RLock, as Gunicorn 23 reaps in a signal handler, which may come in the middle of `claim`.

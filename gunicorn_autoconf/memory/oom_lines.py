@@ -89,7 +89,7 @@ def render_helper_kill(helper: Helper, *, is_certain: bool) -> str:
 
 
 def render_others_kill(processes: int) -> str:
-    """Return the line of processes that the kernel killed and that nobody had seen before."""
+    """Return the line of processes that the kernel killed and that were not known before."""
     what = "process of this cgroup that was no worker"
     if processes > 1:
         what = "processes of this cgroup that were no workers"

@@ -58,7 +58,7 @@ class Steps:
         self._grown = None
 
     def churned(self, left: int, now: float) -> None:
-        """Note that the count goes down to *left* as recycles helped nobody."""
+        """Note that the count goes down to *left* as recycles were in vain."""
         self._most = now + self._most_seconds, left
         self._most_seconds = min(2 * self._most_seconds, LONGEST_MOST_SECONDS)
 

@@ -57,7 +57,7 @@ class Refusal:
         self._health_paths = frozenset(path.rstrip("/") for path in health_paths)
         self._proxies = TrustedProxies(allowed)
         self._refused = refused
-        # After so long the load may have passed; nobody can know.
+        # After so long the load may have passed; this cannot be known.
         self._retry_after = str(max(math.ceil(max_seconds), 1))
 
     def wsgi(self, app: App, queued_seconds: Callable[[], float] = lambda: 0.0) -> App:

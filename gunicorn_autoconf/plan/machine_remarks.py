@@ -12,7 +12,7 @@ from gunicorn_autoconf.plan.timeouts import GRACEFUL_TIMEOUT_SECONDS
 from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, Workload
 from gunicorn_autoconf.units import plural
 
-# The threads that synchronous code under ASGI gets unless somebody bounds them. Source: anyio,
+# The threads that synchronous code under ASGI gets unless they are bounded. Source: anyio,
 # "Working with threads": "The default limit is 40".
 ANYIO_THREADS = 40
 

@@ -16,7 +16,7 @@ from gunicorn_autoconf.worker_classes import SYNC, THREADS, UVICORN, Interface
 
 
 class Workload(str, Enum):
-    """What requests spend their time on; AUTO where nobody declares it, and the server measures."""
+    """What requests spend their time on; AUTO where it is not declared: the server measures."""
 
     AUTO = "auto"
     CPU = "cpu"

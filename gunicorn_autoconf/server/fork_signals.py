@@ -29,7 +29,7 @@ class ForkSignals:
     What happens to signals while the arbiter forks a worker.
 
     Until Gunicorn installs the worker's own handlers, the worker has those of the arbiter, which
-    put a signal on a list that nobody reads there. The arbiter sends each stop signal once. A
+    put a signal on a list that is not read there. The arbiter sends each stop signal once. A
     worker that lost it would serve until it is killed after ``graceful_timeout``. A new worker has
     no requests yet, so it can exit at once. And a log is rotated once: a worker that missed that
     would write to the old file until the next time.

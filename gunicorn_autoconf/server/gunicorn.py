@@ -140,7 +140,7 @@ def _typed(setting: Any, text: str, config: ModuleType) -> Any:
 
 
 def default_setting(name: str) -> Any:
-    """Return the setting *name* of the installed Gunicorn as it is where nobody has set it."""
+    """Return the setting *name* of the installed Gunicorn as it is where it is not set."""
     known = gunicorn_config().KNOWN_SETTINGS
     return next(setting for setting in known if setting.name == name)()
 

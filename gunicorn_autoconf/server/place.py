@@ -56,7 +56,7 @@ def _open_unix(path: str, uid: int, gid: int) -> socket.socket:
 
 
 def _remove_dead(path: str) -> None:
-    """Remove a socket that nobody listens on any more."""
+    """Remove a socket on which no process listens any more."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file that is no socket")

@@ -127,13 +127,13 @@ def set_by_operator(
 
 
 def _operators_source(setting: Any, offered: Mapping[str, Any]) -> str | None:
-    """Where the value of *setting* comes from; None if it is ours or nobody has set it."""
+    """Where the value of *setting* comes from; None if it is ours or not set."""
     write: Write | None = getattr(setting, _NAME, None)
     is_offered = setting.name in offered
     if write is None or write.value is not setting.value:
         if setting.get() != default_setting(setting.name).get():
             return "your own code"
-        # Gunicorn's default where we offered a value: somebody has not taken or deleted it.
+        # Gunicorn's default where we offered a value: it was deleted or not taken over.
         return "Gunicorn's default" if is_offered else None
     if write.source is None:
         return None

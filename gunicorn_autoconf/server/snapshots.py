@@ -4,8 +4,8 @@ What is known of one server now, gathered for metrics and health answers.
 Reads the shared page, /proc and cpu.stat; changes nothing.
 
 Theory of operation. `take` and `states` run in the threads that publish, never in the main thread,
-and wait for nobody: what the supervisor has seen last is taken as it is, and counters are read when
-they are asked for.
+and wait for nothing: what the supervisor has seen last is taken as it is, and counters are read
+when they are asked for.
 """
 
 from __future__ import annotations

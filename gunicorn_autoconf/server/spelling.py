@@ -14,7 +14,7 @@ class Spelling(NamedTuple):
         flag: Its option on the command line, or None where it has none.
         action: What argparse does at the option: ``append``, ``store_true``, ``store_const``, or
             None where a value follows it.
-        default: What holds where nobody sets it.
+        default: The value where it is not set.
         read: A variable's text to what Gunicorn holds in the end; raises ValueError.
     """
 

@@ -4,9 +4,9 @@ What one arbiter tells those who look from outside: its plan, its load, its memo
 Writes the status of the shared page, of which `top`, `explain --pid` and `size --from` read it.
 
 Theory of operation. `write` runs in the supervisor's thread after each of its steps, and alone
-writes the status. It asks nobody: all numbers are those that this thread has found last. The part
-that only a reload changes is made once for each plan. A status that cannot be written is logged
-once; the server goes on without.
+writes the status. It asks no other thread: all numbers are those that this thread has found last.
+The part that only a reload changes is made once for each plan. A status that cannot be written is
+logged once; the server goes on without.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _SERVERS = ("gunicorn", "gunicorn_autoconf", "uvicorn", "uvicorn_worker")
 # Those that the plan chooses need no look.
 _ALWAYS_THERE = frozenset({SYNC, GTHREAD, UVICORN})
 
-# Through these every value comes, whoever sets it.
+# Every value comes through these, from each source.
 _SETTERS = frozenset({"gunicorn.config", "gunicorn_autoconf.server.provenance", __name__})
 
 _SETTING = "worker_class"
@@ -51,7 +51,7 @@ def check_worker_class(explicit: Explicit) -> None:
 
 def check_what_is_written() -> None:
     """
-    Have Gunicorn refuse a wrong class from now on, whoever writes it, in one line.
+    Have Gunicorn refuse a wrong class from now on, from each source, in one line.
 
     By itself it would do so in a traceback, before it calls any hook. A server that reloads keeps
     the class that it has.

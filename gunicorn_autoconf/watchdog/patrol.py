@@ -121,7 +121,7 @@ class Patrol:
             return
         try:
             pipe = StackPipe()
-        except OSError:  # too many open files: nobody watches this worker
+        except OSError:  # too many open files: this worker is not watched
             return
         self._forking = WorkerWatch(
             worker,

@@ -1,9 +1,9 @@
 """Which of the connections that wait are for this worker to accept, and how long others may. Pure.
 
-Whoever comes first accepts everything, if it can: of 32 connections opened at once asyncio's own
-loop took 26, or all, with two workers. So a worker takes no more than brings all workers to the
-same level. What is left it leaves to the others, for some milliseconds and a bounded number of
-times: they may be stuck, and a connection must not wait for a worker that does not come.
+The worker that comes first accepts everything, if it can: of 32 connections opened at once
+asyncio's own loop took 26, or all, with two workers. So a worker takes no more than brings all
+workers to the same level. What is left it leaves to the others, for some milliseconds and a bounded
+number of times: they may be stuck, and a connection must not wait for a worker that does not come.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to end. A thread whose request was given up is not waited for."""
         if self.cfg.reuse_port:
-            self.peers = None  # Nobody else accepts what waits here.
+            self.peers = None  # No other worker accepts what waits here.
         if self.peers:
             self.peers.accept()
         super().run()
@@ -141,7 +141,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         super().finish_request(*args)
 
     def _empty_queues(self) -> None:
-        """Accept what waits at this worker's own listeners, and close them: nobody else would."""
+        """Accept what waits at this worker's own listeners, and close them: none else would."""
         if not refuse_new(listener.sock for listener in self.sockets):
             return
         until = time.monotonic() + HANDSHAKE_SECONDS

@@ -97,7 +97,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         """Have every thread's Python stack printed on SIGABRT, and where the process crashes."""
         streams = [getattr(handler, "stream", None) for handler in self.log.error_log.handlers]
         for stream in filter(None, (*streams, sys.stderr)):
-            # A stream of somebody's own may be no file.
+            # A stream that the application made may be no file.
             with contextlib.suppress(AttributeError, OSError, RuntimeError, TypeError, ValueError):
                 faulthandler.enable(stream)
                 break

@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         self.serving: asyncio.Task[None] | None = None
         self.heart: asyncio.Task[None] | None = None
         self.connections: Connections | None = None
-        # With `reuse_port` nobody else accepts what waits here.
+        # With `reuse_port` no other worker accepts what waits here.
         if (peers := worker.peers) and not worker.cfg.reuse_port:
             self.connections = self.server_state.connections = Connections(peers)
 
@@ -79,7 +79,8 @@ class Server(uvicorn.Server):
         """
         Tell the arbiter that the loop runs; end where Gunicorn's reloader says so or it died.
 
-        uvicorn does not end while the application starts. With these heartbeats nobody would.
+        uvicorn does not end while the application starts. With these heartbeats the arbiter would
+        not end it either.
         """
         worker = self.worker
         # worker.timeout is half of the setting, or 0 where that is off.
@@ -148,7 +149,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def give_up(self) -> None:
-        """End now: cancel what runs, and leave to the other workers what nobody has accepted."""
+        """End now: cancel what runs, and leave to the other workers what is not accepted yet."""
         for server in getattr(self, "servers", ()):  # uvicorn makes them when it starts.
             server.close()
         if self.server_state.tasks:  # Else uvicorn would log an error about none.

@@ -37,6 +37,7 @@ class OneSlot:
     def __init__(self) -> None:
         self.free_at = 0.0
         self.methods: list[str] = []
+        self.answering_at: list[float] = []
         self.answered_at: list[float] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,6 +46,7 @@ class OneSlot:
             self.free_at = max(self.free_at, time.perf_counter()) + SERVICE_SECONDS
             await asyncio.sleep(self.free_at - time.perf_counter())
             status = b"503 No" if b"/bad" in head else b"200 OK"
+            self.answering_at.append(time.perf_counter())
             writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nok")
             self.answered_at.append(time.perf_counter())
             await writer.drain()
@@ -109,17 +111,22 @@ def test_latency_of_a_known_queue(rate: float, monkeypatch: pytest.MonkeyPatch) 
     with serving(slot) as port:
         job = Job(port=port, seconds=2.0, clients=4, rate=rate, seed=7, timeout_seconds=60.0)
         seen = asyncio.run(generator._run(job, [Request()]))
-    true = Latencies()
-    for answered_at, due_at in zip(slot.answered_at, due, strict=True):
-        true.add(answered_at - due_at)
+    # This thread may have to wait for a CPU right after it has written an answer.
+    earliest, latest = Latencies(), Latencies()
+    for began_at, ended_at, due_at in zip(slot.answering_at, slot.answered_at, due, strict=True):
+        earliest.add(began_at - due_at)
+        latest.add(ended_at - due_at)
     least = calculated(rate, 2.0, seed=7)
 
     assert (seen.latencies.total, seen.bad) == (least.total, 0)
     for fraction in (0.5, 0.99):
-        told, was = seen.latencies.quantile(fraction), true.quantile(fraction)
+        told = seen.latencies.quantile(fraction)
+        low, high = earliest.quantile(fraction), latest.quantile(fraction)
         assert told is not None
-        assert was is not None
-        assert told == pytest.approx(was, rel=0.05, abs=OVERHEAD_SECONDS * slowness())
+        assert low is not None
+        assert high is not None
+        overhead_seconds = OVERHEAD_SECONDS * slowness()
+        assert 0.95 * low - overhead_seconds <= told <= 1.05 * high + overhead_seconds
         assert told >= 0.98 * (least.quantile(fraction) or 0)
     if rate > 1 / SERVICE_SECONDS:
         assert (seen.latencies.quantile(0.99) or 0) > 0.5

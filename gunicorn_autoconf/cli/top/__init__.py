@@ -1,1 +1,1 @@
-"""``gunicorn-autoconf top``: a running server, whoever configured it."""
+"""``gunicorn-autoconf top``: a running server, configured by us or not."""

@@ -205,7 +205,7 @@ class _Block:
     def _step(self, fraction: float, capacity: float, clients: int, ramp: float) -> Step:
         rate = max(fraction * capacity, 0.1)
         seconds = min(max(self._bench.least_seconds, _REQUESTS / rate), _MOST_SECONDS)
-        # More clients than it takes: those who wait for an answer hold nobody up.
+        # More clients than it takes: those that wait for an answer hold no other up.
         job = replace(
             self._job,
             seconds=ramp + seconds,
