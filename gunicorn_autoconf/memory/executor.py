@@ -100,6 +100,8 @@ class Executor:
         self._wanted: _Wanted | None = None
         self._pending: _Signal | None = None
         self._retired: set[int] = set()
+        # The same, by when one was gone: its end may be reported after a sample without it.
+        self._recycled: dict[int, float] = {}
         # Workers that Gunicorn tells to exit because we lowered its count. Only their name depends
         # on it: an operator who raises the count at once may keep them.
         self._dismissed: set[int] = set()
@@ -140,7 +142,7 @@ class Executor:
         if self._server.cfg is not self._cfg:
             self.reloaded()  # The user's own on_reload replaces ours.
         with self._lock:
-            self._retired = {pid for pid in self._retired if not self._is_gone(pid, sample)}
+            self._forget_gone(sample)
             pending = self._pending
             if pending and sample.at_seconds - pending.sent_at_seconds > self._patience_seconds:
                 # Lost. Should it still come, it looks like an operator's, which is safe.
@@ -185,11 +187,12 @@ class Executor:
         """
         with self._lock:
             was_ours = None
-            if pid in self._retired:
+            if pid in self._recycled:
                 was_ours = Kind.RECYCLE
             elif pid in self._dismissed:
                 was_ours = Kind.SHRINK
             self._retired.discard(pid)
+            self._recycled.pop(pid, None)
             self._dismissed.discard(pid)
             wanted = self._wanted
             if wanted and wanted.victim == pid and self._server.cfg is self._cfg:
@@ -251,6 +254,7 @@ class Executor:
         # One worker is left, the spare: Gunicorn tells the oldest, the victim, to exit.
         if wanted.victim is not None and wanted.victim in self._server.WORKERS:
             self._retired.add(wanted.victim)
+            self._recycled[wanted.victim] = inf
         return wanted._replace(workers=1, victim=None)
 
     def _surplus(self, count: int) -> set[int]:
@@ -268,10 +272,20 @@ class Executor:
         is_seen = any(worker.pid == pid for worker in sample.workers)
         return pid not in self._server.WORKERS and not is_seen
 
+    def _forget_gone(self, sample: Sample) -> None:
+        """Forget retired workers that are gone, and in time that we retired them."""
+        for pid in [pid for pid in self._retired if self._is_gone(pid, sample)]:
+            self._retired.discard(pid)
+            self._recycled[pid] = sample.at_seconds
+        for pid, at in [*self._recycled.items()]:
+            if sample.at_seconds - at > self._patience_seconds:
+                del self._recycled[pid]  # Its end is not reported; the pid may come again.
+
     def _retire(self, pid: int) -> None:
         """Tell a worker to exit."""
         if pid in self._server.WORKERS:  # Otherwise the pid may be another process's by now.
             self._retired.add(pid)
+            self._recycled[pid] = inf
             with suppress(ProcessLookupError):  # It was reaped this very moment.
                 self._kill(pid, signal.SIGTERM)
 

@@ -265,6 +265,15 @@ def test_knows_whom_it_retired(two: Scene, replacement_first: bool) -> None:
     assert two.executor.worker_ended(11) is None
 
 
+def test_knows_whom_it_retired_where_a_sample_comes_before_the_report(two: Scene) -> None:
+    """Gunicorn takes a worker off its list before it calls `child_exit`."""
+    two.start(recycle(12, replacement_first=False))
+    del two.arbiter.WORKERS[12]
+    two.advance()
+    assert two.executor.worker_ended(12) is Kind.RECYCLE
+    assert two.executor.worker_ended(12) is None
+
+
 def test_one_after_the_other(four: Scene) -> None:
     for pid in (11, 12, 13, 14):
         four.start(recycle(pid, replacement_first=pid % 2 == 0))
@@ -357,6 +366,7 @@ class TestVictimEndsOnItsOwn:
         assert len(two.pids) == 2
         assert not two.is_busy()
         assert not two.is_stood_down()
+        two.advance(PATIENCE_SECONDS + 0.1)
         # Its pid may be another worker's one day.
         assert not two.executor.worker_ended(12)
 
