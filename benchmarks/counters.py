@@ -89,7 +89,7 @@ def serving(worker_class: str, counters: str) -> Iterator[Server]:
             popen = subprocess.Popen(command, env=environ, cwd=APPS, stderr=log)
         try:
             deadline = time.monotonic() + 30
-            while not re.search(r"worker \d+ (?:booted|ready) in", text := log_path.read_text()):
+            while not re.search(r"worker is ready|workers are ready", text := log_path.read_text()):
                 if time.monotonic() > deadline or popen.poll() is not None:
                     raise RuntimeError(f"{worker_class} did not start:\n{text[-1000:]}")
                 time.sleep(0.02)

@@ -62,6 +62,7 @@ def serving(workers: int, variables: dict[str, str], folder: Path) -> Iterator[p
     log_path = folder / "server.log"
     command = [sys.executable, "-m", "gunicorn", "-c", "python:gunicorn_autoconf.conf"]
     command += ["-b", f"unix:{folder}/guard.sock", "--chdir", str(folder), "app:app"]
+    command += ["--log-level", "debug"]  # A line for each worker that has booted.
     if "control_socket_disable" in gunicorn.config.Config().settings:
         command.append("--no-control-socket")  # It has a thread of its own.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GUNICORN_")}

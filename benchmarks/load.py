@@ -137,7 +137,7 @@ def gunicorn(folder: Path, words: list[str], environ: dict[str, str], cwd: Path)
         popen = subprocess.Popen(command, env=environment(folder) | environ, cwd=cwd, stderr=log)
         try:
             deadline = time.monotonic() + 60
-            while not re.search(r"worker \d+ (?:booted|ready) in", log_path.read_text()):
+            while not re.search(r"worker is ready|workers are ready", log_path.read_text()):
                 if time.monotonic() > deadline or popen.poll() is not None:
                     raise RuntimeError(log_path.read_text()[-1000:])
                 time.sleep(0.05)

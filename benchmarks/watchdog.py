@@ -1,12 +1,16 @@
 """What does everything that is on cost? ``python -m benchmarks.watchdog``.
 
-Two servers live side by side, with the same application and the same number of workers: Gunicorn
-with this package, everything on, and plain Gunicorn with uvicorn-worker's own class. wrk asks one
-and the other in neighbouring windows (A B B A ...), for views that compute for 0, 1, 10 and 100 ms.
-Compared are pairs of neighbouring windows: CPU time for each request over all processes of a
-server, the arbiter's too, and requests per second. Then the memory of each, as the sum of PSS.
+Three servers live side by side, with the same application and the same number of workers: Gunicorn
+with this package, everything on, and twice plain Gunicorn with uvicorn-worker's own class. wrk asks
+them in neighbouring windows (A B C C B A ...), for views that compute for 0, 1, 10 and 100 ms. Then
+all are started anew: where in memory a process has its objects makes it some percent faster or
+slower for its whole life, as the second column of plain Gunicorn shows.
 
-Run it on a machine that does nothing else; ``--windows 2 --seconds 1 --views 0`` is a short form
+Compared are the servers of one round by the medians of their windows: CPU time for each request
+over all processes of a server, the arbiter's too, and requests per second. Printed are the medians
+and quartiles over all rounds. Then the memory of each, as the sum of PSS.
+
+Run it on a machine that does nothing else; ``--rounds 1 --windows 1 --views 0`` is a short form
 that shows that it works, and no more.
 """
 
@@ -40,6 +44,7 @@ async def app(scope, receive, send):
 """
 OURS = ("-c", "python:gunicorn_autoconf.conf")
 THEIRS = ("-k", "uvicorn_worker.UvicornWorker")
+SERVERS = {"ours": OURS, "theirs": THEIRS, "again": THEIRS}
 
 
 class Server:
@@ -122,24 +127,21 @@ def measure(server: Server, path: str, *, seconds: int, connections: int) -> Win
     return Window(float(rate[1]), used / int(count[1]) * 1e6)
 
 
-def compare(ours: Server, theirs: Server, path: str, options: argparse.Namespace) -> list[str]:
-    """Return the cells of a row: the medians, and the ratios of neighbouring windows."""
+def windows(
+    servers: dict[str, Server], path: str, options: argparse.Namespace
+) -> dict[str, Window]:
+    """Return the medians of each server's windows, which are neighbours of the others'."""
     load = {"seconds": options.seconds, "connections": options.connections}
-    pairs: list[tuple[Window, Window]] = []
-    for server in (ours, theirs):
+    found: dict[str, list[Window]] = {name: [] for name in servers}
+    for server in servers.values():
         measure(server, path, **load)  # Warm up.
-    for number in range((options.windows + 1) // 2):
-        if number % 2:
-            own, other = measure(ours, path, **load), measure(theirs, path, **load)
-        else:
-            other, own = measure(theirs, path, **load), measure(ours, path, **load)
-        pairs.append((own, other))
-    return [
-        f"{statistics.median(own.rate for own, _ in pairs):,.0f}",
-        f"{statistics.median(other.rate for _, other in pairs):,.0f}",
-        spread([own.rate / other.rate for own, other in pairs]),
-        spread([own.cpu_us / other.cpu_us for own, other in pairs]),
-    ]
+    for number in range(options.windows):
+        for name in list(servers) if number % 2 else reversed(servers):
+            found[name].append(measure(servers[name], path, **load))
+    return {
+        name: Window(*map(statistics.median, zip(*each, strict=True)))
+        for name, each in found.items()
+    }
 
 
 def spread(ratios: list[float]) -> str:
@@ -150,29 +152,45 @@ def spread(ratios: list[float]) -> str:
     return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
+def cells(rounds: list[dict[str, Window]]) -> list[str]:
+    """Return the cells of a row: ratios of the servers of one round, over all rounds."""
+    return [
+        spread([of[name].cpu_us / of["theirs"].cpu_us for of in rounds])
+        for name in ("ours", "again")
+    ] + [spread([of[name].rate / of["theirs"].rate for of in rounds]) for name in ("ours", "again")]
+
+
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=120, help="per view, over both [120]")
-    parser.add_argument("--seconds", type=int, default=2, help="of each window [2]")
+    parser.add_argument("--rounds", type=int, default=12, help="of servers [12]")
+    parser.add_argument("--windows", type=int, default=5, help="of each server and view [5]")
+    parser.add_argument("--seconds", type=int, default=1, help="of each window [1]")
     parser.add_argument("--connections", type=int, default=32, help="of wrk [32]")
     parser.add_argument("--workers", type=int, default=2, help="of each server [2]")
     parser.add_argument("--views", default="0,1,10,100", help="computing, in ms [0,1,10,100]")
     options = parser.parse_args()
     per_ms = turns_per_ms()
-    print("| view computes | ours, requests/s | theirs | ratio (quartiles) | CPU per request |")
+    views = [int(each) for each in options.views.split(",")]
+    found: dict[int, list[dict[str, Window]]] = {view: [] for view in views}
+    pss: dict[str, list[float]] = {name: [] for name in SERVERS}
+    for number in range(options.rounds):
+        with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+            servers = {
+                name: stack.enter_context(serving(Path(place), name, words, options.workers))
+                for name, words in SERVERS.items()
+            }
+            for view in views:
+                found[view].append(windows(servers, str(int(view * per_ms)), options))
+            for name, server in servers.items():
+                pss[name].append(server.pss_mib())
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+    print("| view computes | CPU per request | of theirs again | requests/s | of theirs again |")
     print("|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name, ExitStack() as servers:
-        place = Path(name)
-        ours = servers.enter_context(serving(place, "ours", OURS, options.workers))
-        theirs = servers.enter_context(serving(place, "theirs", THEIRS, options.workers))
-        for milliseconds in map(int, options.views.split(",")):
-            cells = compare(ours, theirs, str(int(milliseconds * per_ms)), options)
-            print(f"| {milliseconds} ms | {' | '.join(cells)} |", flush=True)
-        idle = {id(server): server.cpu_seconds() for server in (ours, theirs)}
-        time.sleep(options.seconds * 2)
-        for label, server in (("ours", ours), ("theirs", theirs)):
-            used = (server.cpu_seconds() - idle[id(server)]) / (options.seconds * 2) * 100
-            print(f"\n{label}: {used:.2f} % of a core idle, PSS {server.pss_mib():.1f} MiB")
+    for view, rounds in found.items():
+        print(f"| {view} ms | {' | '.join(cells(rounds))} |")
+    for name in ("ours", "theirs"):
+        print(f"\n{name}: PSS {statistics.median(pss[name]):.1f} MiB")
 
 
 if __name__ == "__main__":
