@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 
-# So many workers in this time that had to go before this age: to replace them is in vain.
+# Where so many workers were recycled in this time, all younger than this, recycling does not help.
 CHURN_COUNT = 3
 CHURN_SECONDS = 240.0
 CHURN_AGE_SECONDS = 120.0
