@@ -72,10 +72,13 @@ def decide(
     now = history[-1]
     if not now.workers or now.limit_bytes <= 0:
         return Action(Kind.KEEP)
+    count = shrink(history, permissions, needed, plans)
+    one = None if count else _recycle(history, permissions, needed, plans, timing)
+    if count or (one and one.kind is not Kind.KEEP):
+        return count or one
     return (
-        shrink(history, permissions, needed, plans)
-        or _recycle(history, permissions, needed, plans, timing)
-        or give_way(history, permissions, needed, plans)
+        give_way(history, permissions, needed, plans)
+        or one  # Where others took the memory, a worker that is kept is not the cause.
         or grow(now, permissions, needed, plans)
         or Action(Kind.KEEP)
     )

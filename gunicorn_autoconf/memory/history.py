@@ -21,6 +21,7 @@ from gunicorn_autoconf.memory.churn import Churn
 from gunicorn_autoconf.memory.need import Need, Needed
 from gunicorn_autoconf.memory.plans import Plans
 from gunicorn_autoconf.memory.steps import Steps
+from gunicorn_autoconf.memory.why import GrowsBack
 
 # Two samples in a row decide; the longest rate is taken over 15 s, at 0.5 s between two samples.
 SAMPLES = 40
@@ -110,7 +111,7 @@ class History:
             self._steps.grew(now.target, now.at_seconds)
         elif action.kind is Kind.SHRINK:
             self._steps.shrank(now.at_seconds)
-            if self._churn.is_on(now.at_seconds):
+            if isinstance(action.why, GrowsBack):
                 self._steps.churned(now.target - 1, now.at_seconds)
             self._churn = Churn()
         elif action.kind is Kind.RECYCLE:

@@ -540,6 +540,18 @@ class TestOthers:
         downs = sum("shrink" in step for step in fleet.story)
         assert downs <= 2 * 4
 
+    @pytest.mark.parametrize("law", [plateau(20, 70), ramp(20, 70, 5)])
+    def test_sidecar_beside_workers_that_have_grown(self, law: Law) -> None:
+        """They are kept, as they would grow back; the count makes room, and comes back."""
+        fleet = Fleet(
+            [law],
+            workers=3,
+            sidecar=lambda seconds: min((seconds - 300) * 2, 450) if 300 < seconds < 700 else 0,
+        ).run(18 * MINUTES)
+        assert fleet.story == ["grow 3", "grow 3", "shrink", "shrink", "grow 2"]
+        assert fleet.oom_kills == []
+        assert fleet.mistakes == []
+
     def test_sidecar_that_takes_all_at_once(self) -> None:
         """Nothing can foresee that. The count is down after some kills, and comes back."""
         fleet = Fleet(
