@@ -31,7 +31,9 @@ PORT = 8000
 LOG = Path("/tmp/server.log")
 MIB = 2**20
 # A row's own waits are shorter; this is for a machine that hangs.
-ROW_SECONDS = 400
+ROW_SECONDS = 900
+# An emulated machine on a busy host may take minutes to start Python.
+WAIT_SECONDS = 240
 
 # Answers with its pid; allocates memory, reads files or starts children when a path asks for it.
 APP = """
@@ -93,9 +95,10 @@ class Guest:
                 stdout=log,
                 stderr=log,
             )
-        self.wait_for("memory workers=")
+        if not self.wait_for("memory workers="):
+            raise TimeoutError(f"no worker was up after {WAIT_SECONDS} s")
 
-    def wait_for(self, pattern: str, seconds: float = 90) -> bool:
+    def wait_for(self, pattern: str, seconds: float = WAIT_SECONDS) -> bool:
         """Return whether the line appears in the log in time; the table shows a miss."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -121,7 +124,7 @@ class Guest:
     def stop(self) -> None:
         """End the server and show its log."""
         self.process.terminate()
-        self.process.wait(90)
+        self.process.wait(WAIT_SECONDS)
         sys.stdout.write(LOG.read_text(errors="replace"))
 
 
