@@ -109,8 +109,7 @@ def _notes(
         yield "the run was interrupted: this is what was known by then"
     if noise > NOISY_FRACTION:
         yield (
-            f"other processes took {noise:.0%} of the CPU time; a database on this machine is one of "
-            "them"
+            f"other processes took {noise:.0%} of the CPU time, a database on this machine included"
         )
     if varied > NOISY_FRACTION:
         yield f"the speed of the machine varied by {varied:.0%}"

@@ -50,10 +50,10 @@ def unsteadiness(fractions: Sequence[float]) -> float:
 
     A database that the application asks takes its share each time. That is no noise.
 
-    >>> unsteadiness([0.5, 0.52, 0.48])
+    >>> round(unsteadiness([0.5, 0.52, 0.48]), 2)
     0.03
     """
-    return round(_deviation(fractions), 4) if fractions else 0.0
+    return _deviation(fractions) if fractions else 0.0
 
 
 def drift(references: Sequence[float]) -> float:
