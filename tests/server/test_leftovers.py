@@ -180,5 +180,5 @@ def test_worker_with_a_stuck_thread_does_not_keep_the_port_of_a_killed_arbiter(
         server.signal(signal.SIGKILL)
         wait_until(lambda: not psutil.pid_exists(pid), "the worker is gone")
     assert server.lines(
-        rf"\(pid:{pid}\) ends: its arbiter is gone, .* at {gunicorn.folder}/app.py:7"
+        rf"\(pid:{pid}\) ends: its arbiter is gone, .* at {gunicorn.folder}/app.py:8"
     )
