@@ -27,6 +27,7 @@ the first of these rules that applies:
 
 A worker that grows is not recycled where that would be in vain: as long as it needs no more than is
 known to fit, while its growth slows down to what fits, and where its replacements grow back.
+Keeping it stops rule 6, not rule 5.
 """
 
 from __future__ import annotations
@@ -72,13 +73,14 @@ def decide(
     now = history[-1]
     if not now.workers or now.limit_bytes <= 0:
         return Action(Kind.KEEP)
-    count = shrink(history, permissions, needed, plans)
-    one = None if count else _recycle(history, permissions, needed, plans, timing)
-    if count or (one and one.kind is not Kind.KEEP):
-        return count or one
+    if fewer := shrink(history, permissions, needed, plans):
+        return fewer
+    one = _recycle(history, permissions, needed, plans, timing)
+    if one and one.kind is not Kind.KEEP:
+        return one
     return (
         give_way(history, permissions, needed, plans)
-        or one  # Where others took the memory, a worker that is kept is not the cause.
+        or one
         or grow(now, permissions, needed, plans)
         or Action(Kind.KEEP)
     )
