@@ -64,7 +64,7 @@ def counters(text: str) -> dict[str, float]:
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
         for family in text_string_to_metric_families(text)
-        if family.type == "counter"
+        if family.type in ("counter", "histogram")
         for sample in family.samples
     }
 
@@ -264,7 +264,7 @@ def main() -> int:
         is_well = check_by_promtool(text) and not found["fell"]
         if prometheus is not None:
             time.sleep(2)
-            names = [row.full_name for row in METRICS if row.kind is Kind.COUNTER]
+            names = [name for row in METRICS if row.kind is not Kind.GAUGE for name in row.series]
             resets = [
                 float(row["value"][1])
                 for name in names

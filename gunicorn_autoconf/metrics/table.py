@@ -8,16 +8,28 @@ as Prometheus' "Metric and label naming" asks: base units, and ``_total`` for wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import accumulate
 from typing import NamedTuple
 
+from gunicorn_autoconf.fleet.counters import DURATIONS_SECONDS
 from gunicorn_autoconf.metrics.snapshot import Snapshot, Throttled
 
 PREFIX = "gunicorn_"
 
+
+class Distribution(NamedTuple):
+    """How many were how large, and all of them together."""
+
+    counts: tuple[tuple[float, int], ...]
+    """An upper bound, the last one infinite, and how many were no larger."""
+    total: float
+
+
 # The values of the labels, in the order of the row's, and the number.
-Value = tuple[tuple[str, ...], float]
+Value = tuple[tuple[str, ...], float | Distribution]
 
 
 class Kind(Enum):
@@ -25,6 +37,7 @@ class Kind(Enum):
 
     COUNTER = "counter"
     GAUGE = "gauge"
+    HISTOGRAM = "histogram"
 
 
 class Metric(NamedTuple):
@@ -49,6 +62,14 @@ class Metric(NamedTuple):
     def full_name(self) -> str:
         """The name as Prometheus has it."""
         return PREFIX + self.name
+
+    @property
+    def series(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each series that a scrape has of it, by the name."""
+        if self.kind is not Kind.HISTOGRAM:
+            return {self.full_name: self.labels}
+        kinds = {"_bucket": (*self.labels, "le"), "_count": self.labels, "_sum": self.labels}
+        return {self.full_name + kind: labels for kind, labels in kinds.items()}
 
 
 def _one(read: Callable[[Snapshot], float | None]) -> Callable[[Snapshot], Iterator[Value]]:
@@ -97,6 +118,11 @@ def _memory(snapshot: Snapshot) -> Iterator[Value]:
             yield (str(number), "uss"), worker.uss_bytes
             yield (str(number), "pss"), worker.pss_bytes
             yield (str(number), "helpers"), worker.helper_bytes
+
+
+def _durations(snapshot: Snapshot) -> Iterator[Value]:
+    bounds, counts = (*DURATIONS_SECONDS, math.inf), accumulate(snapshot.totals.durations)
+    yield (), Distribution(tuple(zip(bounds, counts, strict=True)), snapshot.totals.slot_seconds)
 
 
 def _throttled(read: Callable[[Throttled], float]) -> Callable[[Snapshot], Iterator[Value]]:
@@ -171,6 +197,12 @@ METRICS: tuple[Metric, ...] = (
         "Time that requests took, summed, those that go on counted up to now. Its rate is how many "
         "slots were busy on average.",
         _one(lambda now: now.totals.slot_seconds),
+    ),
+    Metric(
+        "request_duration_seconds",
+        Kind.HISTOGRAM,
+        "How long requests took that are over. Its sum is request_seconds_total.",
+        _durations,
     ),
     Metric(
         "busy_seconds_total",

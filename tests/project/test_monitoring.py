@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DOCS = EXAMPLES.parent / "docs"
-LABELS = {metric.full_name: set(metric.labels) for metric in METRICS}
+LABELS = {name: set(labels) for metric in METRICS for name, labels in metric.series.items()}
 # What Prometheus puts on each series: of the target, in Kubernetes of its pod.
 TARGET = {"job", "instance", "namespace", "pod", "service"}
 VALUES = {
