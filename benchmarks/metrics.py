@@ -38,7 +38,8 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from gunicorn_autoconf.metrics.table import METRICS, Kind
+from gunicorn_autoconf.metrics.metric import Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 MONITORING = Path(__file__).parents[1] / "examples" / "monitoring"
 APP = """

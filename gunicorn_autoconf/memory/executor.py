@@ -45,7 +45,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.sample import Sample
-from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.actions import Action, Kind, Stopped
 from gunicorn_autoconf.memory.guard import CRITICAL_FRACTION
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
@@ -94,6 +94,7 @@ class Executor:
         """Begin at rest; *kill* sends a signal to a process."""
         self._server = server
         self._patience_seconds = timing.patience_seconds
+        self._low_fraction = timing.low_fraction
         self._kill = kill
         self._cfg = server.cfg
         self._lock = threading.RLock()
@@ -107,6 +108,8 @@ class Executor:
         self._dismissed: set[int] = set()
         # An operator may have changed the count before.
         self.is_stood_down = server.num_workers != server.cfg.workers
+        self.stopped: Stopped | None = None
+        """Where memory has ended the last growth, if it has."""
 
     @property
     def is_busy(self) -> bool:
@@ -123,7 +126,7 @@ class Executor:
     def start(self, action: Action, sample: Sample) -> None:
         """Begin *action*, which was decided by *sample*."""
         with self._lock:
-            count = self._server.num_workers
+            self.stopped, count = None, self._server.num_workers
             wanted = _Wanted(count, sample.at_seconds + self._patience_seconds)
             if action.kind is Kind.GROW:
                 wanted = wanted._replace(workers=count + action.add)
@@ -228,6 +231,12 @@ class Executor:
             # Workers that are too many are still taken back.
             workers = min(wanted.workers, self._server.num_workers)
             wanted = wanted._replace(workers=workers, victim=None)
+        if wanted.victim is None and sample.headroom_fraction < self._low_fraction:
+            # The guard decides anew, and does not wait for workers to boot.
+            count = self._server.num_workers
+            if count < wanted.workers:
+                self.stopped = Stopped(count, wanted.workers)
+            wanted = wanted._replace(workers=min(wanted.workers, count), awaits_boots=False)
         return wanted
 
     def _next(self, wanted: _Wanted, sample: Sample) -> _Wanted | None:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_autoconf.metrics.extra import LIBRARY
+from gunicorn_autoconf.metrics.metric import Distribution, Kind
 from gunicorn_autoconf.metrics.snapshot import Snapshot
-from gunicorn_autoconf.metrics.table import METRICS, Distribution, Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 if TYPE_CHECKING:
     from prometheus_client import Metric as Family

@@ -350,7 +350,9 @@ class TestCounters:
             assert records.total({pid: each.worker}).requests == 10 * (lives + 1)
             records.ended(each.worker)
 
-        assert records.total({}) == Counters(requests=1000, cpu_seconds=50.0)
+        assert records.total({}) == Counters(
+            requests=1000, cpu_seconds=50.0, durations=at_once(1000)
+        )
         assert len(records._ended) == 1  # A server runs for months.
 
     def test_total_does_not_fall_while_a_worker_ends(

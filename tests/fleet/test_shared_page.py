@@ -214,12 +214,12 @@ def test_layout() -> None:
         "REQUEST_LINE": (384, 256),
         "ACCEPTING": (640, 64),
     }
-    assert shared_page._SLOT_BYTES == 640
+    assert shared_page._SLOT_BYTES == 704
     assert (shared_page._SLOT_AT, shared_page._REPORT_AT, shared_page._EXIT_AT) == (0, 8, 56)
     assert (8 + shared_page._REPORT.size, 8 + shared_page._SIZES.size) == (48, 32)
-    assert all(begin % 64 == 0 for begin in (128, 256, 320, 576, 640))
+    assert all(begin % 64 == 0 for begin in (128, 320, 384, 640, 704))
     page = SharedPage(2)
-    assert len(page.doubles(1, Region.COUNTERS)) == 16
+    assert len(page.doubles(1, Region.COUNTERS)) == 24
     assert len(page.doubles(1, Region.STAMPS)) == 8
     assert len(page.raw(1, Region.REQUEST_LINE)) == 256
 

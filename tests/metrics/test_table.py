@@ -17,8 +17,9 @@ from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.metrics.endings import Ending
 from gunicorn_autoconf.metrics.exposition import Exposition
+from gunicorn_autoconf.metrics.metric import Kind
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
-from gunicorn_autoconf.metrics.table import METRICS, Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 SAMPLE = Sample(
     at_seconds=100.0,
