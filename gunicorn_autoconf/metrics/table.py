@@ -196,7 +196,8 @@ METRICS: tuple[Metric, ...] = (
         "bound",
         Kind.GAUGE,
         "1 for what bounded the server in the last minute, 0 for all else: cores, slots, memory, "
-        "loop, database (GUNICORN_MAX_CONCURRENCY) or nothing.",
+        "loop, one_loop (a full event loop beside others that have room), database "
+        "(GUNICORN_MAX_CONCURRENCY) or nothing.",
         _bounds,
         ("by",),
     ),
