@@ -130,10 +130,23 @@ def scraping(folder: Path, metrics: int) -> Iterator[int | None]:
         ]
     )
     try:
+        until = time.monotonic() + 60
+        while not is_up(port):
+            if prometheus.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("Prometheus does not scrape; its log is above")
+            time.sleep(0.2)
         yield port
     finally:
         prometheus.terminate()
         prometheus.wait(60)
+
+
+def is_up(port: int) -> bool:
+    """Whether the Prometheus runs and has scraped the server."""
+    try:
+        return [row["value"][1] for row in query(port, "up")] == ["1"]
+    except OSError:
+        return False
 
 
 def query(port: int, expression: str) -> list[Any]:
