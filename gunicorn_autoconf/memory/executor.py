@@ -65,8 +65,9 @@ class _Wanted(NamedTuple):
     before: frozenset[int] = frozenset()
     """The workers that are not the spare, as they were there before it."""
     awaits_boots: bool = True
-    """Whether all workers have to have booted: after a shrink, which OOM kills may ask for in a
-    row, it is enough that there is none too many."""
+    """Whether all have to have booted; after a shrink it is enough that there is none too many."""
+    grows: bool = False
+    """Whether more workers are wanted, as long as memory is not low."""
 
     @property
     def total(self) -> int:
@@ -108,8 +109,7 @@ class Executor:
         self._dismissed: set[int] = set()
         # An operator may have changed the count before.
         self.is_stood_down = server.num_workers != server.cfg.workers
-        self.stopped: Stopped | None = None
-        """Where memory has ended the last growth, if it has."""
+        self.stopped: Stopped | None = None  # Where memory has ended the last growth.
 
     @property
     def is_busy(self) -> bool:
@@ -129,7 +129,7 @@ class Executor:
             self.stopped, count = None, self._server.num_workers
             wanted = _Wanted(count, sample.at_seconds + self._patience_seconds)
             if action.kind is Kind.GROW:
-                wanted = wanted._replace(workers=count + action.add)
+                wanted = wanted._replace(workers=count + action.add, grows=True)
             elif action.kind is Kind.SHRINK:
                 wanted = wanted._replace(workers=max(count - action.remove, 1), awaits_boots=False)
             elif action.replacement_first:
@@ -231,7 +231,7 @@ class Executor:
             # Workers that are too many are still taken back.
             workers = min(wanted.workers, self._server.num_workers)
             wanted = wanted._replace(workers=workers, victim=None)
-        if wanted.victim is None and sample.headroom_fraction < self._low_fraction:
+        if wanted.grows and sample.headroom_fraction < self._low_fraction:
             # The guard decides anew, and does not wait for workers to boot.
             count = self._server.num_workers
             if count < wanted.workers:

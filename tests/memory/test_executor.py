@@ -180,6 +180,18 @@ def test_growing_stops_at_once_when_memory_gets_tight(two: Scene) -> None:
     assert two.count == 4
 
 
+def test_memory_guard_need_not_wait_for_a_growth_to_boot(two: Scene) -> None:
+    """All were forked before any of them had taken its memory."""
+    two.start(GROW)
+    two.handle()
+    two.advance()
+    assert two.is_busy()
+    two.headroom = 80
+    two.advance()
+    assert not two.is_busy()
+    assert two.stopped() is None
+
+
 def test_shrinking_goes_on_when_memory_is_tight(four: Scene) -> None:
     four.headroom = 10
     four.start(SHRINK)
