@@ -38,7 +38,8 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from gunicorn_autoconf.metrics.table import METRICS, Kind
+from gunicorn_autoconf.metrics.metric import Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 MONITORING = Path(__file__).parents[1] / "examples" / "monitoring"
 APP = """
@@ -64,7 +65,7 @@ def counters(text: str) -> dict[str, float]:
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
         for family in text_string_to_metric_families(text)
-        if family.type == "counter"
+        if family.type in ("counter", "histogram")
         for sample in family.samples
     }
 
@@ -129,10 +130,23 @@ def scraping(folder: Path, metrics: int) -> Iterator[int | None]:
         ]
     )
     try:
+        until = time.monotonic() + 60
+        while not is_up(port):
+            if prometheus.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("Prometheus does not scrape; its log is above")
+            time.sleep(0.2)
         yield port
     finally:
         prometheus.terminate()
         prometheus.wait(60)
+
+
+def is_up(port: int) -> bool:
+    """Whether the Prometheus runs and has scraped the server."""
+    try:
+        return [row["value"][1] for row in query(port, "up")] == ["1"]
+    except OSError:
+        return False
 
 
 def query(port: int, expression: str) -> list[Any]:
@@ -264,7 +278,7 @@ def main() -> int:
         is_well = check_by_promtool(text) and not found["fell"]
         if prometheus is not None:
             time.sleep(2)
-            names = [row.full_name for row in METRICS if row.kind is Kind.COUNTER]
+            names = [name for row in METRICS if row.kind is not Kind.GAUGE for name in row.series]
             resets = [
                 float(row["value"][1])
                 for name in names

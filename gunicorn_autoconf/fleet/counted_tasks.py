@@ -18,22 +18,31 @@ requests beyond the first: as many as run at a sample are taken to have run in a
 since the one before that found any. Until the next sample the page then shows as many in flight as
 there were at this one.
 
+How long a request took is known of each while they are timed. While they are sampled one in each
+sample is timed, and stands for all that ended since the one before. It is not the first to begin
+after the sample, which would be the first of those that arrive together and waits for none of
+them: it is any of as many as were running.
+
 WebSockets are in the same set by `Sockets`, which keeps them out of the sums. Only the thread of
 the event loop comes here. The stores are those of `Meter`, in its order.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.fleet.counters import (
     BUSY_SECONDS,
     CHANGED_AT_SECONDS,
+    DURATIONS_AT,
     EXTRA_SECONDS,
     FINISHED,
     STARTED,
     WEBSOCKETS,
+    duration_of,
 )
 
 if TYPE_CHECKING:
@@ -60,9 +69,13 @@ class CountedTasks(set[Any]):
 
     # `add` and `discard` are those of the state.
     __slots__ = (
+        "_add_next",
+        "_began",
         "_busy_seconds",
         "_changed_at",
         "_clock",
+        "_counted",
+        "_duration",
         "_extra_seconds",
         "_finished",
         "_is_sampling",
@@ -71,6 +84,7 @@ class CountedTasks(set[Any]):
         "_sampled",
         "_set_add",
         "_set_discard",
+        "_skipped",
         "_sockets",
         "_summed_seconds",
         "add",
@@ -88,13 +102,26 @@ class CountedTasks(set[Any]):
         self._changed_at = numbers[CHANGED_AT_SECONDS] = clock()
         self._sockets = 0
         self._is_sampling, self._is_timed = False, True
+        self._began: dict[Any, float] = {}
+        self._counted = 0.0
+        """How many that ended were timed, or one that was timed stands for them."""
+        self._duration = DURATIONS_AT
+        """Where the last that was timed is counted."""
+        self._skipped = 0
+        """While they are sampled: how many begin before the one that is timed."""
+        self._add_next: Change = self._add_timed
+        """What adds a request beside others."""
         self.add: Change = self._add_first
         self.discard: Change = self._discard_timed
 
     def _add_first(self, task: asyncio.Task[Any]) -> None:
         self._numbers[CHANGED_AT_SECONDS] = self._changed_at = self._clock()
         self._set_add(task)
-        self.add = self._add_timed if self._is_timed else self._set_add
+        self.add = self._add_next
+        if self._is_timed:
+            self._began[task] = self._changed_at
+        elif self.add is not self._set_add:
+            self._choose(task)
         self._numbers[STARTED] = self._finished + 1.0
         if not self._is_sampling:
             self._is_sampling = True
@@ -103,7 +130,25 @@ class CountedTasks(set[Any]):
     def _add_timed(self, task: asyncio.Task[Any]) -> None:
         self._sum_up()
         self._set_add(task)
+        self._began[task] = self._changed_at
         self._numbers[STARTED] = self._finished + (len(self) - self._sockets)
+
+    def _add_chosen(self, task: asyncio.Task[Any]) -> None:
+        self._set_add(task)
+        self._choose(task)
+
+    def _choose(self, task: asyncio.Task[Any]) -> None:
+        """Time *task* where it is its turn."""
+        if self._skipped:
+            self._skipped -= 1
+            return
+        self.add = self._add_next = self._set_add
+        stands_for, self._counted = self._finished - self._counted, self._finished
+        task.add_done_callback(partial(self._chosen_ended, self._clock(), stands_for))
+
+    def _chosen_ended(self, began: float, stands_for: float, _: asyncio.Task[Any]) -> None:
+        self._duration = DURATIONS_AT + duration_of(self._clock() - began)
+        self._numbers[self._duration] += stands_for
 
     def _discard_timed(self, task: asyncio.Task[Any]) -> None:
         if len(self) - self._sockets > 1:
@@ -113,6 +158,10 @@ class CountedTasks(set[Any]):
         if len(self) == self._sockets:
             self._end()
             self._summed_seconds = self._busy_seconds  # There was one request in this time.
+        if began := self._began.pop(task, None):
+            self._duration = DURATIONS_AT + duration_of(self._clock() - began)
+            self._counted += 1.0
+            self._numbers[self._duration] += 1.0
 
     def _discard_sampled(self, task: asyncio.Task[Any]) -> None:
         self._set_discard(task)
@@ -142,13 +191,21 @@ class CountedTasks(set[Any]):
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
         ended, self._sampled = self._finished - self._sampled, self._finished
         self._is_timed = ended <= TIMED_REQUESTS
-        self.discard = self._discard_timed if self._is_timed else self._discard_sampled
         running = len(self) - self._sockets
+        if self._is_timed:
+            self.discard, self._add_next = self._discard_timed, self._add_timed
+            if left := self._finished - self._counted:  # The last that were sampled.
+                self._counted = self._finished
+                self._numbers[self._duration] += left
+        else:
+            self.discard, self._add_next = self._discard_sampled, self._add_chosen
+            most = max(min(running, int(ended)), TIMED_REQUESTS)
+            self._skipped = random.randrange(most)  # noqa: S311 - no secret
         if running > 0:
             self._sum_up()
             self._numbers[FINISHED] = self._finished
             self._numbers[STARTED] = self._finished + running
-            self.add = self._add_timed if self._is_timed else self._set_add
+            self.add = self._add_next
         self._is_sampling = running > 0 or ended > 0
         if self._is_sampling:
             loop.call_later(SAMPLE_SECONDS, self._sample, loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -21,6 +22,13 @@ QUEUED = 8
 REJECTED = 9
 LOOP_SECONDS = 10
 POOL_SECONDS = 11
+# The first of as many numbers as there are `DURATIONS`: the requests that took as long.
+DURATIONS_AT = 12
+
+# The upper bounds by which requests are counted by how long they took. The default of Prometheus'
+# own client: client_golang, prometheus/histogram.go, DefBuckets.
+DURATIONS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DURATIONS = len(DURATIONS_SECONDS) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,9 @@ class Counters:
         rejected: Requests that were refused unserved.
         loop_seconds: For how long its event loop was found busy: what was ready had to wait.
         pool_seconds: For how long calls were found to wait for a thread of a full pool.
+        durations: How many requests took no longer than each of `DURATIONS_SECONDS`, and longer
+            than the one before; the last took longer than all. Those that ended this very moment
+            may be missing.
     """
 
     requests: int = 0
@@ -51,6 +62,7 @@ class Counters:
     rejected: int = 0
     loop_seconds: float = 0.0
     pool_seconds: float = 0.0
+    durations: tuple[int, ...] = (0,) * DURATIONS
 
     def plus(self, other: Counters) -> Counters:
         """
@@ -80,10 +92,23 @@ class Counters:
 
     def _with(self, other: Counters, operation: Callable[[float, float], float]) -> Counters:
         values: dict[str, float] = {
-            each.name: operation(getattr(self, each.name), getattr(other, each.name))
-            for each in fields(self)
+            name: operation(getattr(self, name), getattr(other, name)) for name in _NUMBERS
         }
-        return Counters(**values)  # type: ignore[arg-type]
+        durations = tuple(map(operation, self.durations, other.durations))
+        return Counters(**values, durations=durations)  # type: ignore[arg-type]
+
+
+_NUMBERS = tuple(each.name for each in fields(Counters) if each.name != "durations")
+
+
+def duration_of(seconds: float) -> int:
+    """
+    Return which of the durations a request counts for.
+
+    >>> duration_of(0.004), duration_of(0.005), duration_of(0.3), duration_of(60)
+    (0, 0, 6, 11)
+    """
+    return bisect_left(DURATIONS_SECONDS, seconds)
 
 
 def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | None:
@@ -113,4 +138,5 @@ def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | N
         rejected=int(numbers[REJECTED]),
         loop_seconds=numbers[LOOP_SECONDS],
         pool_seconds=numbers[POOL_SECONDS],
+        durations=tuple(map(int, numbers[DURATIONS_AT : DURATIONS_AT + DURATIONS])),
     )

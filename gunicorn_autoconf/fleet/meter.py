@@ -1,13 +1,16 @@
 """Counts, in a worker, what it does. Reads a clock; writes the worker's slot of the shared page.
 
-Theory of operation. Nothing is kept for a single request. Whenever one begins or ends, what has
-passed since the last such change is added to the sums, times the requests that were in flight
-meanwhile. Each number is one store, and the stores come in such an order that a reader in between,
-or an arbiter that reads after a SIGKILL, sees a little too little and never too much:
+Theory of operation. Whenever a request begins or ends, what has passed since the last such change
+is added to the sums, times the requests that were in flight meanwhile. Each number is one store,
+and the stores come in such an order that a reader in between, or an arbiter that reads after a
+SIGKILL, sees a little too little and never too much:
 
 - a first request begins: the time of the change, then one more is started;
 - the last one ends: one more is finished, then the sum;
 - others are in flight: the time of the change, the sums up to it, then one more of either.
+
+Last, one more is counted among those that took as long: 0.07 us. Of a single request only its
+beginning is kept, where Python keeps what a call is about.
 
 Threads keep one such change apart from the next by a lock of the process; an event loop needs none.
 What runs here runs for every request of the server, which is why it is written twice, and in one
@@ -18,6 +21,7 @@ how uvicorn's requests are counted.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from threading import Lock
 from typing import Any
@@ -27,6 +31,8 @@ from gunicorn_autoconf.fleet.counters import (
     BUSY_SECONDS,
     CHANGED_AT_SECONDS,
     CPU_SECONDS,
+    DURATIONS_AT,
+    DURATIONS_SECONDS,
     EXTRA_SECONDS,
     FINISHED,
     LOOP_SECONDS,
@@ -118,7 +124,7 @@ def _handler(
         def handle_counted(*args: Any) -> Any:
             nonlocal started, finished, busy_seconds, extra_seconds, changed_at
             acquire()
-            numbers[CHANGED_AT_SECONDS] = now = clock()
+            numbers[CHANGED_AT_SECONDS] = began = now = clock()
             if in_flight := started - finished:
                 seconds = now - changed_at
                 numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
@@ -134,7 +140,8 @@ def _handler(
                 finished += 1.0
                 if started == finished:
                     numbers[FINISHED] = finished
-                    numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (clock() - changed_at)
+                    now = clock()
+                    numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (now - changed_at)
                 else:
                     numbers[CHANGED_AT_SECONDS] = now = clock()
                     seconds = now - changed_at
@@ -143,6 +150,7 @@ def _handler(
                     numbers[EXTRA_SECONDS] = extra_seconds
                     changed_at = now
                     numbers[FINISHED] = finished
+                numbers[DURATIONS_AT + bisect_left(DURATIONS_SECONDS, now - began)] += 1.0
                 release()
 
         return handle_counted
@@ -158,7 +166,7 @@ def _calls(numbers: memoryview[float], clock: Callable[[], float], app: App, oth
         if scope["type"] != "http":
             return await other(scope, receive, send)
         # As `_handler` does.
-        numbers[CHANGED_AT_SECONDS] = now = clock()
+        numbers[CHANGED_AT_SECONDS] = began = now = clock()
         if in_flight := started - finished:
             seconds = now - changed_at
             numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
@@ -171,7 +179,8 @@ def _calls(numbers: memoryview[float], clock: Callable[[], float], app: App, oth
             finished += 1.0
             if started == finished:
                 numbers[FINISHED] = finished
-                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (clock() - changed_at)
+                now = clock()
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (now - changed_at)
             else:
                 numbers[CHANGED_AT_SECONDS] = now = clock()
                 seconds = now - changed_at
@@ -180,5 +189,6 @@ def _calls(numbers: memoryview[float], clock: Callable[[], float], app: App, oth
                 numbers[EXTRA_SECONDS] = extra_seconds
                 changed_at = now
                 numbers[FINISHED] = finished
+            numbers[DURATIONS_AT + bisect_left(DURATIONS_SECONDS, now - began)] += 1.0
 
     return call_counted

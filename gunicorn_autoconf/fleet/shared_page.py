@@ -40,7 +40,7 @@ SLOTS = 1024
 _HEADER = struct.Struct("=8sIIII")
 _MAGIC = b"gunicorn"
 # To be raised whenever a slot, its counters or its stamps are laid out otherwise.
-LAYOUT = 1
+LAYOUT = 2
 _SLOTS_AT = 4096
 # Room for the plan and for the sizes of all workers, twice; only what is written takes memory.
 STATUS_BYTES = 2 * 65536
@@ -60,10 +60,10 @@ _EXIT_AT = 56
 # What workers write for each request has cache lines (64 bytes) of its own: two workers that share
 # one take it from each other at every store.
 _COUNTERS_AT = 128
-_STAMPS_AT = 256
-_REQUEST_LINE_AT = 320
-_ACCEPTING_AT = 576
-_SLOT_BYTES = 640
+_STAMPS_AT = 320
+_REQUEST_LINE_AT = 384
+_ACCEPTING_AT = 640
+_SLOT_BYTES = 704
 
 
 class Region(Enum):

@@ -8,6 +8,7 @@ queueing theory: the rate, the time of a request W, the computing time of a requ
 |---|---|
 | cores | workers use 90 % of the cores; or are full, and wait for a core half as long as they run |
 | loop | workers compute for 85 % of the time, or their event loops are blocked for as long |
+| one loop | one worker's loop is as busy or blocked, and the others are not |
 | slots | 85 % of the slots are busy, or 60 % of them while connections wait; or pools are full |
 | memory, database | as slots or loop, where memory or ``GUNICORN_MAX_CONCURRENCY`` allows no more |
 """
@@ -39,6 +40,7 @@ class Bound(str, Enum):
     SLOTS = "slots"
     MEMORY = "memory"
     LOOP = "loop"
+    ONE_LOOP = "one_loop"
     DATABASE = "database"
 
 
@@ -114,7 +116,8 @@ class Load:
         loop_fraction: For which share of the time event loops were busy, on average.
         pool_fraction: For which share of the time calls waited for a thread of a full pool.
         process_fraction: How much of one core a worker used, on average.
-        busiest_fraction: The larger of both for the busiest worker.
+        busiest_fraction: The larger of both for the busiest worker that has requests, of those
+            that were there for half of the time.
         backlogs: How many connections waited to be accepted, on average, at each listening socket.
         queue_seconds: How long a request waited since a proxy got it, by ``X-Request-Start``.
         queued: How many requests had such a header.
@@ -162,6 +165,12 @@ class Load:
         """How many workers would have done it all, if each had been busy all the time."""
         shares = (self.busy_fraction, self.loop_fraction, self.pool_fraction)
         return self.workers * max(share or 0.0 for share in shares)
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether one event loop is full while others have room."""
+        mean = self.loop_fraction
+        return mean is not None and mean < LOOP_FRACTION <= self.busiest_fraction
 
     @property
     def is_crowded(self) -> bool:
@@ -227,7 +236,14 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         loop_fraction=_mean(loops) if supply.has_loop and loops else None,
         pool_fraction=_mean(pools),
         process_fraction=_mean(shares),
-        busiest_fraction=max(loops, default=0.0),
+        busiest_fraction=max(
+            (
+                loop
+                for worker, loop in zip(workers, loops, strict=True)
+                if worker.seconds >= seconds / 2 and (worker.did.requests or worker.did.in_flight)
+            ),
+            default=0.0,
+        ),
         backlogs=tuple(_backlogs(readings)),
         queue_seconds=_each(all_did.queue_seconds, all_did.queued),
         queued=all_did.queued,
@@ -289,7 +305,7 @@ def _bound(load: Load, supply: Supply) -> Bound:
     if load.cores_fraction >= CORES_FRACTION or (is_full and load.is_crowded):
         return Bound.CORES
     if not is_full:
-        return Bound.NOTHING
+        return Bound.ONE_LOOP if load.is_uneven else Bound.NOTHING
     if supply.database_forbids:
         return Bound.DATABASE
     if supply.memory_forbids:

@@ -131,7 +131,7 @@ class Follow:
             return None
         step = self._step
         if step and since_step and since_step.seconds >= JUDGE_SECONDS:
-            is_full = since_step.bound_by is not Bound.NOTHING
+            is_full = since_step.bound_by not in (Bound.NOTHING, Bound.ONE_LOOP)
             if is_full and since_step.rate < step.rate * LEAST_RISE:
                 workers = max(step.before, limits.planned)
                 if workers < limits.workers:  # Memory may have taken the step back already.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gunicorn_autoconf.load.capacity import LOOP_FRACTION, Bound, Load
+from gunicorn_autoconf.load.capacity import Bound, Load
 from gunicorn_autoconf.load.evidence import Request
 from gunicorn_autoconf.load.follow import Cause, Change
 from gunicorn_autoconf.load.verdict import Cause as VerdictCause
@@ -18,6 +18,7 @@ _BOUND = {
     Bound.SLOTS: "bound by slots",
     Bound.MEMORY: "bound by memory",
     Bound.LOOP: "bound by event loops",
+    Bound.ONE_LOOP: "bound by one event loop",
     Bound.DATABASE: "bound by GUNICORN_MAX_CONCURRENCY",
 }
 
@@ -35,8 +36,7 @@ def render_load(load: Load) -> str:
         parts.append(f"{_few(load.busy_slots)} of {load.slots} slots busy")
     if load.loop_fraction is not None:
         # Kept connections all stay where they were accepted: one worker may have most of them.
-        is_uneven = load.loop_fraction < LOOP_FRACTION <= load.busiest_fraction
-        one = f", one {load.busiest_fraction * 100:.0f} %" if is_uneven else ""
+        one = f", one {load.busiest_fraction * 100:.0f} %" if load.is_uneven else ""
         parts.append(f"loops {load.loop_fraction * 100:.0f} % busy{one}")
     parts.append(f"cores {load.cores_fraction * 100:.0f} %")
     if load.queue_seconds is not None:

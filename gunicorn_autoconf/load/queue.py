@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-# The header as HTTP spells it: when the proxy got the request. As Gunicorn's parser has it, and as
-# ASGI has it.
-HEADER = "X-Request-Start"
+# When the proxy got the request: X-Request-Start as Gunicorn's parser has it, and as ASGI has it.
 WSGI_HEADER = "X-REQUEST-START"
 ASGI_HEADER = b"x-request-start"
 

@@ -51,3 +51,10 @@ class Permissions(NamedTuple):
     too_many: TooMany | None = None
     leaking: bool = False
     churning: bool = False
+
+
+class Stopped(NamedTuple):
+    """A growth that ended early: how many workers there are, and how many there were to be."""
+
+    workers: int
+    wanted_workers: int

@@ -45,7 +45,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_autoconf.fleet.sample import Sample
-from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.actions import Action, Kind, Stopped
 from gunicorn_autoconf.memory.guard import CRITICAL_FRACTION
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 
@@ -65,8 +65,9 @@ class _Wanted(NamedTuple):
     before: frozenset[int] = frozenset()
     """The workers that are not the spare, as they were there before it."""
     awaits_boots: bool = True
-    """Whether all workers have to have booted: after a shrink, which OOM kills may ask for in a
-    row, it is enough that there is none too many."""
+    """Whether all have to have booted; after a shrink it is enough that there is none too many."""
+    grows: bool = False
+    """Whether more workers are wanted, as long as memory is not low."""
 
     @property
     def total(self) -> int:
@@ -94,6 +95,7 @@ class Executor:
         """Begin at rest; *kill* sends a signal to a process."""
         self._server = server
         self._patience_seconds = timing.patience_seconds
+        self._low_fraction = timing.low_fraction
         self._kill = kill
         self._cfg = server.cfg
         self._lock = threading.RLock()
@@ -107,6 +109,7 @@ class Executor:
         self._dismissed: set[int] = set()
         # An operator may have changed the count before.
         self.is_stood_down = server.num_workers != server.cfg.workers
+        self.stopped: Stopped | None = None  # Where memory has ended the last growth.
 
     @property
     def is_busy(self) -> bool:
@@ -123,10 +126,10 @@ class Executor:
     def start(self, action: Action, sample: Sample) -> None:
         """Begin *action*, which was decided by *sample*."""
         with self._lock:
-            count = self._server.num_workers
+            self.stopped, count = None, self._server.num_workers
             wanted = _Wanted(count, sample.at_seconds + self._patience_seconds)
             if action.kind is Kind.GROW:
-                wanted = wanted._replace(workers=count + action.add)
+                wanted = wanted._replace(workers=count + action.add, grows=True)
             elif action.kind is Kind.SHRINK:
                 wanted = wanted._replace(workers=max(count - action.remove, 1), awaits_boots=False)
             elif action.replacement_first:
@@ -228,6 +231,12 @@ class Executor:
             # Workers that are too many are still taken back.
             workers = min(wanted.workers, self._server.num_workers)
             wanted = wanted._replace(workers=workers, victim=None)
+        if wanted.grows and sample.headroom_fraction < self._low_fraction:
+            # The guard decides anew, and does not wait for workers to boot.
+            count = self._server.num_workers
+            if count < wanted.workers:
+                self.stopped = Stopped(count, wanted.workers)
+            wanted = wanted._replace(workers=min(wanted.workers, count), awaits_boots=False)
         return wanted
 
     def _next(self, wanted: _Wanted, sample: Sample) -> _Wanted | None:

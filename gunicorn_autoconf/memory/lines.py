@@ -102,6 +102,11 @@ def render_action(action: Action, *, would: bool = False) -> str:
     return f"{PREFIX}{'guard would ' if would else 'guard: '}{what}{why}"
 
 
+def render_stopped(workers: int, wanted: int) -> str:
+    """Return the line of a growth that ended early."""
+    return f"{PREFIX}stopped at {workers} of {wanted} workers: memory is nearly used up"
+
+
 def render_why(why: Why) -> str:
     """Return in words why the guard acts."""
     match why:

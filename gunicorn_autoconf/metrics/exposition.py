@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_autoconf.metrics.extra import LIBRARY
+from gunicorn_autoconf.metrics.metric import Distribution, Kind
 from gunicorn_autoconf.metrics.snapshot import Snapshot
-from gunicorn_autoconf.metrics.table import METRICS, Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 if TYPE_CHECKING:
     from prometheus_client import Metric as Family
@@ -34,10 +35,13 @@ class Exposition:
         from prometheus_client.exposition import choose_encoder
 
         self._read = read
-        self._families = {
-            Kind.COUNTER: prometheus_client.metrics_core.CounterMetricFamily,
-            Kind.GAUGE: prometheus_client.metrics_core.GaugeMetricFamily,
+        core = prometheus_client.metrics_core
+        self._families: dict[Kind, Any] = {
+            Kind.COUNTER: core.CounterMetricFamily,
+            Kind.GAUGE: core.GaugeMetricFamily,
+            Kind.HISTOGRAM: core.HistogramMetricFamily,
         }
+        self._bound: Callable[[float], str] = prometheus_client.utils.floatToGoString
         self._choose_encoder = choose_encoder
         self._registry = prometheus_client.CollectorRegistry()
         self._registry.register(self)
@@ -53,7 +57,11 @@ class Exposition:
                 metric.full_name, metric.meaning, labels=metric.labels
             )
             for labels, value in metric.read(snapshot):
-                family.add_metric(labels, value)
+                if isinstance(value, Distribution):
+                    counts = [(self._bound(bound), count) for bound, count in value.counts]
+                    family.add_metric(labels, counts, value.total)
+                else:
+                    family.add_metric(labels, value)
             if family.samples:
                 yield family
 

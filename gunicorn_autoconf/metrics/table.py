@@ -8,47 +8,13 @@ as Prometheus' "Metric and label naming" asks: base units, and ``_total`` for wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 
+from gunicorn_autoconf.fleet.counters import DURATIONS_SECONDS
+from gunicorn_autoconf.metrics.metric import Distribution, Kind, Metric, Value
 from gunicorn_autoconf.metrics.snapshot import Snapshot, Throttled
-
-PREFIX = "gunicorn_"
-
-# The values of the labels, in the order of the row's, and the number.
-Value = tuple[tuple[str, ...], float]
-
-
-class Kind(Enum):
-    """What Prometheus makes of a metric."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-
-
-class Metric(NamedTuple):
-    """
-    One row of the table.
-
-    Attributes:
-        name: The name without its prefix.
-        kind: Its type.
-        meaning: What it counts or measures, one sentence.
-        read: Returns its values; none where they are not known.
-        labels: The names of its labels.
-    """
-
-    name: str
-    kind: Kind
-    meaning: str
-    read: Callable[[Snapshot], Iterable[Value]]
-    labels: tuple[str, ...] = ()
-
-    @property
-    def full_name(self) -> str:
-        """The name as Prometheus has it."""
-        return PREFIX + self.name
 
 
 def _one(read: Callable[[Snapshot], float | None]) -> Callable[[Snapshot], Iterator[Value]]:
@@ -97,6 +63,11 @@ def _memory(snapshot: Snapshot) -> Iterator[Value]:
             yield (str(number), "uss"), worker.uss_bytes
             yield (str(number), "pss"), worker.pss_bytes
             yield (str(number), "helpers"), worker.helper_bytes
+
+
+def _durations(snapshot: Snapshot) -> Iterator[Value]:
+    bounds, counts = (*DURATIONS_SECONDS, math.inf), accumulate(snapshot.totals.durations)
+    yield (), Distribution(tuple(zip(bounds, counts, strict=True)), snapshot.totals.slot_seconds)
 
 
 def _throttled(read: Callable[[Throttled], float]) -> Callable[[Snapshot], Iterator[Value]]:
@@ -173,6 +144,12 @@ METRICS: tuple[Metric, ...] = (
         _one(lambda now: now.totals.slot_seconds),
     ),
     Metric(
+        "request_duration_seconds",
+        Kind.HISTOGRAM,
+        "How long requests took that are over. Its sum is request_seconds_total.",
+        _durations,
+    ),
+    Metric(
         "busy_seconds_total",
         Kind.COUNTER,
         "Time in which a worker had at least one request, summed over the workers.",
@@ -219,7 +196,8 @@ METRICS: tuple[Metric, ...] = (
         "bound",
         Kind.GAUGE,
         "1 for what bounded the server in the last minute, 0 for all else: cores, slots, memory, "
-        "loop, database (GUNICORN_MAX_CONCURRENCY) or nothing.",
+        "loop, one_loop (a full event loop beside others that have room), database "
+        "(GUNICORN_MAX_CONCURRENCY) or nothing.",
         _bounds,
         ("by",),
     ),

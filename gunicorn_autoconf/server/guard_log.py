@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.sample import Sample
-from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.actions import Action, Kind, Stopped
 from gunicorn_autoconf.memory.lines import (
     memory_fields,
     render_action,
     render_all_ready,
     render_memory,
+    render_stopped,
 )
 from gunicorn_autoconf.memory.oom_lines import render_helper_kill, render_loop, render_others_kill
 from gunicorn_autoconf.memory.throttling import render_slowdown
@@ -124,6 +125,12 @@ class GuardLog:
             add_workers=action.add or None,
             only_observes=would,
         )
+
+    def stopped(self, stopped: Stopped | None) -> None:
+        """Log once where memory has ended a growth."""
+        if self._is_news("stopped", stopped) and stopped:
+            text = render_stopped(*stopped)
+            log_event(self._log, "warning", "growth_stopped", text, **stopped._asdict())
 
     def replaced(self, hooks: Sequence[str], *, matters: bool) -> None:
         """Log why the guard only observes; it *matters* where the guard would act."""

@@ -84,8 +84,7 @@ class Supervisor:
         """
         Prepare to watch *server*.
 
-        *final* returns the plan that holds, *replaced* the names of our hooks that the user's own
-        hooks replace.
+        *final* returns the plan that holds, *replaced* the names of our hooks that others replace.
         """
         self._server = server
         self._final = final
@@ -198,6 +197,7 @@ class Supervisor:
         self._write_log(sample, machine)
         was_busy = self.executor.is_busy
         self.executor.advance(sample)
+        self._log.stopped(self.executor.stopped)
         if not was_busy and not is_off:
             self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
             self._follow_limit(machine)

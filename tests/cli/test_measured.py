@@ -29,7 +29,8 @@ from gunicorn_autoconf.cli.size.measured import (
     measured_until,
     parse_document,
 )
-from gunicorn_autoconf.metrics.table import METRICS, Kind
+from gunicorn_autoconf.metrics.metric import Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 LOAD: dict[str, Any] = {
     "seconds": 60.0,

@@ -22,6 +22,11 @@ from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage, copy_numbers
 
 
+def took(*places: int) -> tuple[int, ...]:
+    """Return how many requests took how long, of some with these *places* among the bounds."""
+    return tuple(places.count(place) for place in range(12))
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0
@@ -122,7 +127,9 @@ def test_one_request(scene: Scene) -> None:
     scene.clock.now += 2
     scene.leave()
     scene.clock.now += 60
-    assert scene.read() == Counters(requests=1, busy_seconds=2.0, slot_seconds=2.0)
+    assert scene.read() == Counters(
+        requests=1, busy_seconds=2.0, slot_seconds=2.0, durations=took(8)
+    )
 
 
 def test_request_that_still_runs(scene: Scene) -> None:
@@ -139,9 +146,14 @@ def test_requests_side_by_side(scene: Scene) -> None:
     scene.clock.now += 4
     scene.leave()
     scene.clock.now += 2
-    assert scene.read() == Counters(requests=1, in_flight=1, busy_seconds=7.0, slot_seconds=11.0)
+    first = scene.read()
     scene.leave()
-    assert scene.read() == Counters(requests=2, busy_seconds=7.0, slot_seconds=11.0)
+    assert first == Counters(
+        requests=1, in_flight=1, busy_seconds=7.0, slot_seconds=11.0, durations=took(9)
+    )
+    assert scene.read() == Counters(
+        requests=2, busy_seconds=7.0, slot_seconds=11.0, durations=took(9, 10)
+    )
 
 
 def test_websocket_is_in_flight_and_no_request(scene: Scene) -> None:
@@ -193,6 +205,9 @@ class Watched:
 
     def __init__(self, numbers: memoryview[float], read: Callable[[], None]) -> None:
         self.numbers, self.read = numbers, read
+
+    def __getitem__(self, index: int) -> float:
+        return self.numbers[index]
 
     def __setitem__(self, index: int, value: float) -> None:
         self.numbers[index] = value
@@ -271,7 +286,7 @@ def test_asgi_call_that_raises(error: BaseException) -> None:
         call({"type": "http"}, None, None).send(None)
     assert raised.value is error
     assert parse_counters(copy_numbers(numbers), 200.0) == Counters(
-        requests=1, busy_seconds=2.0, slot_seconds=2.0
+        requests=1, busy_seconds=2.0, slot_seconds=2.0, durations=took(8)
     )
 
 
@@ -295,12 +310,28 @@ def test_threads_lose_nothing() -> None:
     for thread in threads:
         thread.join()
     assert (numbers[STARTED], numbers[FINISHED]) == (400.0, 400.0)
-    assert parse_counters(copy_numbers(numbers), clock.now) == Counters(requests=400)
+    assert parse_counters(copy_numbers(numbers), clock.now) == Counters(
+        requests=400, durations=took(*[0] * 400)
+    )
 
 
 def test_sums() -> None:
-    one = Counters(requests=3, in_flight=1, busy_seconds=0.5, slot_seconds=2.0, cpu_seconds=0.25)
-    other = Counters(requests=4, in_flight=2, busy_seconds=1.0, rejected=2, queued=5)
+    one = Counters(
+        requests=3,
+        in_flight=1,
+        busy_seconds=0.5,
+        slot_seconds=2.0,
+        cpu_seconds=0.25,
+        durations=took(0, 0, 6),
+    )
+    other = Counters(
+        requests=4,
+        in_flight=2,
+        busy_seconds=1.0,
+        rejected=2,
+        queued=5,
+        durations=took(0, 6, 6, 11),
+    )
     assert one.plus(other) == Counters(
         requests=7,
         in_flight=3,
@@ -309,10 +340,13 @@ def test_sums() -> None:
         cpu_seconds=0.25,
         rejected=2,
         queued=5,
+        durations=took(0, 0, 0, 6, 6, 6, 11),
     )
 
 
 def test_only_what_is_in_flight_falls() -> None:
-    now = Counters(requests=3, in_flight=1, busy_seconds=2.5)
-    earlier = Counters(requests=4, in_flight=7, busy_seconds=2.0)
-    assert now.at_least(earlier) == Counters(requests=4, in_flight=1, busy_seconds=2.5)
+    now = Counters(requests=3, in_flight=1, busy_seconds=2.5, durations=took(0, 0, 1))
+    earlier = Counters(requests=4, in_flight=7, busy_seconds=2.0, durations=took(0, 1, 1, 1))
+    assert now.at_least(earlier) == Counters(
+        requests=4, in_flight=1, busy_seconds=2.5, durations=took(0, 0, 1, 1, 1)
+    )

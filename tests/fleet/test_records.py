@@ -251,6 +251,11 @@ class Counted:
             self.leave()
 
 
+def at_once(requests: int) -> tuple[int, ...]:
+    """Return the durations of requests that took no time."""
+    return (requests, *[0] * 11)
+
+
 class TestCounters:
     """What each worker has done, and all together."""
 
@@ -272,7 +277,7 @@ class TestCounters:
         cpu[11] = 0.25
 
         assert records.counters({11: eleven.worker, 12: twelve.worker, 13: loading}) == {
-            11: Counters(requests=3, cpu_seconds=0.25),
+            11: Counters(requests=3, cpu_seconds=0.25, durations=at_once(3)),
             12: Counters(in_flight=1, busy_seconds=2.5, slot_seconds=2.5),
         }
 
@@ -289,7 +294,12 @@ class TestCounters:
         clock.now += 4
         both = {11: eleven.worker, 12: twelve.worker}
         expected = Counters(
-            requests=7, in_flight=1, busy_seconds=4.0, slot_seconds=4.0, cpu_seconds=4.5
+            requests=7,
+            in_flight=1,
+            busy_seconds=4.0,
+            slot_seconds=4.0,
+            cpu_seconds=4.5,
+            durations=at_once(7),
         )
         assert records.total(both) == expected
 
@@ -340,7 +350,9 @@ class TestCounters:
             assert records.total({pid: each.worker}).requests == 10 * (lives + 1)
             records.ended(each.worker)
 
-        assert records.total({}) == Counters(requests=1000, cpu_seconds=50.0)
+        assert records.total({}) == Counters(
+            requests=1000, cpu_seconds=50.0, durations=at_once(1000)
+        )
         assert len(records._ended) == 1  # A server runs for months.
 
     def test_total_does_not_fall_while_a_worker_ends(

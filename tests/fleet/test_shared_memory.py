@@ -124,7 +124,7 @@ def test_what_is_not_ours_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("_MAGIC", b"elsewhat"), ("LAYOUT", 2), ("_SLOT_BYTES", 64)]
+    ("name", "value"), [("_MAGIC", b"elsewhat"), ("LAYOUT", 1), ("_SLOT_BYTES", 64)]
 )
 def test_a_page_of_another_release_is_refused(
     monkeypatch: pytest.MonkeyPatch, arbiter: int, name: str, value: object

@@ -209,17 +209,17 @@ def test_layout() -> None:
     """Numbers lie on multiples of their size, counters and stamps on cache lines of their own."""
     sizes = {region.name: region.value for region in Region}
     assert sizes == {
-        "COUNTERS": (128, 128),
-        "STAMPS": (256, 64),
-        "REQUEST_LINE": (320, 256),
-        "ACCEPTING": (576, 64),
+        "COUNTERS": (128, 192),
+        "STAMPS": (320, 64),
+        "REQUEST_LINE": (384, 256),
+        "ACCEPTING": (640, 64),
     }
-    assert shared_page._SLOT_BYTES == 640
+    assert shared_page._SLOT_BYTES == 704
     assert (shared_page._SLOT_AT, shared_page._REPORT_AT, shared_page._EXIT_AT) == (0, 8, 56)
     assert (8 + shared_page._REPORT.size, 8 + shared_page._SIZES.size) == (48, 32)
-    assert all(begin % 64 == 0 for begin in (128, 256, 320, 576, 640))
+    assert all(begin % 64 == 0 for begin in (128, 320, 384, 640, 704))
     page = SharedPage(2)
-    assert len(page.doubles(1, Region.COUNTERS)) == 16
+    assert len(page.doubles(1, Region.COUNTERS)) == 24
     assert len(page.doubles(1, Region.STAMPS)) == 8
     assert len(page.raw(1, Region.REQUEST_LINE)) == 256
 
@@ -231,7 +231,7 @@ def test_numbers_set_in_a_worker_are_read_by_the_arbiter() -> None:
 
     def count() -> None:
         counters = page.doubles(1, Region.COUNTERS)
-        for each in range(16):
+        for each in range(24):
             counters[each] = each + 0.5
 
     in_a_fork(count)
@@ -253,11 +253,19 @@ def test_numbers_set_in_a_worker_are_read_by_the_arbiter() -> None:
         13.5,
         14.5,
         15.5,
+        16.5,
+        17.5,
+        18.5,
+        19.5,
+        20.5,
+        21.5,
+        22.5,
+        23.5,
     ]
     assert page.doubles(1, Region.COUNTERS).tolist() == expected
-    assert page.doubles(0, Region.COUNTERS).tolist() == [0.0] * 16
+    assert page.doubles(0, Region.COUNTERS).tolist() == [0.0] * 24
     assert page.doubles(1, Region.STAMPS).tolist() == [0.0] * 8
-    assert page.doubles(2, Region.COUNTERS).tolist() == [0.0] * 16
+    assert page.doubles(2, Region.COUNTERS).tolist() == [0.0] * 24
     assert page.read(1) is None
     assert page.read_exit(1) is None
     assert page.read(2) is None

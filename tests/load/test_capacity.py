@@ -53,10 +53,54 @@ def test_line_of_event_loops() -> None:
 
 def test_line_of_event_loops_of_which_one_has_all_connections() -> None:
     load = minute(rate=300, request=0.026, computing=0.005, slots=None, has_loop=True)
-    uneven = replace(load, loop_fraction=0.21, busiest_fraction=0.998)
+    uneven = replace(load, loop_fraction=0.21, busiest_fraction=0.998, bound_by=Bound.ONE_LOOP)
 
-    assert "loops 21 % busy, one 100 %, cores 75 %" in render_load(uneven)
+    assert render_load(uneven) == (
+        "gunicorn-autoconf: load 300/s, 26 ms each (5.0 ms computing), 7.8 at once, "
+        "loops 21 % busy, one 100 %, cores 75 %: bound by one event loop"
+    )
     assert load_fields(uneven)["busiest_loop_fraction"] == 0.998
+
+
+def loops(*workers: tuple[float, int], since: float = 0.0) -> Bound:
+    """
+    Return what bounds a server whose event loops were busy for as many of 60 seconds.
+
+    Each had as many requests; the first worker is there from *since* on.
+    """
+    readings = []
+    for at in (0.0, since, 60.0):
+        share = at / 60
+        each = {
+            pid: Counters(
+                requests=int(requests * share), loop_seconds=(at - since) / (60 - since) * busy
+            )
+            if pid == 10
+            else Counters(requests=int(requests * share), loop_seconds=busy * share)
+            for pid, (busy, requests) in enumerate(workers, 10)
+            if pid != 10 or at >= since
+        }
+        total = Counters(requests=sum(row.requests for row in each.values()))
+        readings.append(Reading(at_seconds=at, total=total, workers=each))
+    load = measure(readings, Supply(cores=4, workers=len(workers), slots=None, has_loop=True))
+    assert load
+    return load.bound_by
+
+
+def test_one_full_loop_beside_idle_ones() -> None:
+    assert loops((59.0, 600), (3.0, 30), (2.0, 20), (1.0, 10)) is Bound.ONE_LOOP
+    assert loops((40.0, 600), (3.0, 30), (2.0, 20), (1.0, 10)) is Bound.NOTHING
+    assert loops((59.0, 600), (58.0, 600), (59.0, 600), (57.0, 600)) is Bound.LOOP
+
+
+def test_loop_of_a_worker_that_serves_nothing() -> None:
+    """It loads a model, or a background task of the application computes."""
+    assert loops((59.0, 0), (3.0, 30), (2.0, 20), (1.0, 10)) is Bound.NOTHING
+
+
+def test_full_loop_of_a_worker_that_has_just_come() -> None:
+    assert loops((9.0, 90), (3.0, 30), (2.0, 20), (1.0, 10), since=50.0) is Bound.NOTHING
+    assert loops((29.0, 90), (3.0, 30), (2.0, 20), (1.0, 10), since=30.0) is Bound.ONE_LOOP
 
 
 def test_line_without_a_request() -> None:

@@ -246,7 +246,7 @@ def test_requests_that_wait_for_each_other_say_nothing_of_their_time() -> None:
 def test_crowded_machine_makes_computing_no_waiting() -> None:
     """The view only computes, and waits for a core three times as long."""
     evidence = Evidence()
-    evidence.add(minute(rate=24, request=0.042, computing=0.010, delay=0.0318, workers=1, cores=1))
+    evidence.add(minute(rate=23, request=0.042, computing=0.010, delay=0.0318, workers=1, cores=1))
     request = evidence.request()
 
     assert request is not None

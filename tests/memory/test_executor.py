@@ -14,7 +14,7 @@ from patience import stretched
 from simulation import Arbiter, Config
 
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
-from gunicorn_autoconf.memory.actions import Action, Kind
+from gunicorn_autoconf.memory.actions import Action, Kind, Stopped
 from gunicorn_autoconf.memory.executor import Executor
 from gunicorn_autoconf.memory.timing import Timing
 
@@ -101,6 +101,9 @@ class Scene:
     def is_busy(self) -> bool:
         return self.executor.is_busy
 
+    def stopped(self) -> Stopped | None:
+        return self.executor.stopped
+
     def is_stood_down(self) -> bool:
         return bool(self.executor.is_stood_down)
 
@@ -154,6 +157,47 @@ def test_growing_ends_when_the_last_has_booted(two: Scene) -> None:
     two.booting.clear()
     two.advance()
     assert not two.is_busy()
+
+
+def test_growing_stops_at_once_when_memory_gets_tight(two: Scene) -> None:
+    """The load has asked for eight times as many; three are there when others take the memory."""
+    two.start(GROW._replace(add=14))
+    two.handle()
+    two.advance()
+    assert two.stopped() is None
+    two.headroom = 80
+    two.advance()
+    two.handle()  # The signal that was under way.
+    two.advance()
+
+    assert (two.count, two.queue) == (4, [])
+    # They still boot: the guard may retire one meanwhile.
+    assert not two.is_busy()
+    assert not two.is_stood_down()
+    assert two.stopped() == (4, 16)
+    two.headroom = 900
+    two.settle()
+    assert two.count == 4
+
+
+def test_memory_guard_need_not_wait_for_a_growth_to_boot(two: Scene) -> None:
+    """All were forked before any of them had taken its memory."""
+    two.start(GROW)
+    two.handle()
+    two.advance()
+    assert two.is_busy()
+    two.headroom = 80
+    two.advance()
+    assert not two.is_busy()
+    assert two.stopped() is None
+
+
+def test_shrinking_goes_on_when_memory_is_tight(four: Scene) -> None:
+    four.headroom = 10
+    four.start(SHRINK)
+    four.settle()
+    assert four.count == 3
+    assert four.stopped() is None
 
 
 def test_growing_is_no_operator(two: Scene) -> None:

@@ -17,8 +17,9 @@ from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.metrics.endings import Ending
 from gunicorn_autoconf.metrics.exposition import Exposition
+from gunicorn_autoconf.metrics.metric import Kind
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
-from gunicorn_autoconf.metrics.table import METRICS, Kind
+from gunicorn_autoconf.metrics.table import METRICS
 
 SAMPLE = Sample(
     at_seconds=100.0,
@@ -49,6 +50,7 @@ SNAPSHOT = Snapshot(
         rejected=7,
         loop_seconds=6.5,
         pool_seconds=0.75,
+        durations=(600, 300, 200, 100, 20, 8, 4, 1, 0, 0, 0, 1),
     ),
     endings={**dict.fromkeys(Ending, 0), Ending.OOM: 2},
     stalls=5,
@@ -86,6 +88,20 @@ VALUES = {
     "gunicorn_requests_in_flight": 17,
     "gunicorn_requests_total": 1234,
     "gunicorn_request_seconds_total": 321.25,
+    'gunicorn_request_duration_seconds_bucket{le="0.005"}': 600,
+    'gunicorn_request_duration_seconds_bucket{le="0.01"}': 900,
+    'gunicorn_request_duration_seconds_bucket{le="0.025"}': 1100,
+    'gunicorn_request_duration_seconds_bucket{le="0.05"}': 1200,
+    'gunicorn_request_duration_seconds_bucket{le="0.1"}': 1220,
+    'gunicorn_request_duration_seconds_bucket{le="0.25"}': 1228,
+    'gunicorn_request_duration_seconds_bucket{le="0.5"}': 1232,
+    'gunicorn_request_duration_seconds_bucket{le="1.0"}': 1233,
+    'gunicorn_request_duration_seconds_bucket{le="2.5"}': 1233,
+    'gunicorn_request_duration_seconds_bucket{le="5.0"}': 1233,
+    'gunicorn_request_duration_seconds_bucket{le="10.0"}': 1233,
+    'gunicorn_request_duration_seconds_bucket{le="+Inf"}': 1234,
+    "gunicorn_request_duration_seconds_count": 1234,
+    "gunicorn_request_duration_seconds_sum": 321.25,
     "gunicorn_busy_seconds_total": 55.5,
     "gunicorn_queue_seconds_total": 3.5,
     "gunicorn_queued_requests_total": 1200,
@@ -137,7 +153,7 @@ def test_each_row_has_a_value() -> None:
     """So that the literals above are the whole table."""
     names = {name.partition("{")[0] for name in VALUES}
 
-    assert names == {metric.full_name for metric in METRICS}
+    assert names == {name for metric in METRICS for name in metric.series}
 
 
 def test_scraper_that_asks_for_openmetrics_gets_it() -> None:

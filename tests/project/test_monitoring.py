@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DOCS = EXAMPLES.parent / "docs"
-LABELS = {metric.full_name: set(metric.labels) for metric in METRICS}
+LABELS = {name: set(labels) for metric in METRICS for name, labels in metric.series.items()}
 # What Prometheus puts on each series: of the target, in Kubernetes of its pod.
 TARGET = {"job", "instance", "namespace", "pod", "service"}
 VALUES = {
@@ -109,7 +109,13 @@ def test_every_metric_is_drawn_or_told_why_not() -> None:
     drawn = set(re.findall(r"gunicorn_[a-z_]+", " ".join(text for _, text in EXPRESSIONS)))
 
     # Their sums tell as much: busy_slots at this moment, busy seconds without the slots.
-    assert LABELS.keys() - drawn == {"gunicorn_busy_slots", "gunicorn_busy_seconds_total"}
+    # A histogram's count and sum are those of requests_total and request_seconds_total.
+    assert LABELS.keys() - drawn == {
+        "gunicorn_busy_slots",
+        "gunicorn_busy_seconds_total",
+        "gunicorn_request_duration_seconds_count",
+        "gunicorn_request_duration_seconds_sum",
+    }
 
 
 def test_alerts_say_what_to_do() -> None:

@@ -115,6 +115,9 @@ def serve_requests(server: Server, address: tuple[str, int], folder: Path) -> No
         (folder / "release").touch()
         assert {answer().status for answer in held} == {200}
     wait_until(lambda: scrape(address)["requests_total"] == 8, "eight are over")
+    count = "request_duration_seconds_count"
+    wait_until(lambda: scrape(address)[count] == 8, "it is known how long they took")
+    assert scrape(address)["request_duration_seconds_bucket 0.05"] <= 5
 
 
 def replace_workers(server: Server, address: tuple[str, int]) -> None:

@@ -17,6 +17,7 @@ _BOUNDS = {
     "slots": "slots: all workers or threads are busy while cores are idle",
     "memory": "memory: it forbids the workers that would help",
     "loop": "event loops: they are busy, or blocked",
+    "one_loop": "one event loop: it is busy, or blocked, while others have room",
     "database": "GUNICORN_MAX_CONCURRENCY",
 }
 
