@@ -195,8 +195,10 @@ def _victim(
     if permissions.churning and not is_short(history, _replacement_seconds(now)):
         return None
     if permissions.churning and not needed.killed:
-        # Where workers boot for longer than they serve, one has to show where its growth ends.
-        steady = [worker for worker in steady if worker.life_seconds > worker.boot_seconds]
+        # One has to show where its growth ends: the only one, or one that boots for longer than it
+        # serves.
+        others = now.target > 1
+        steady = [each for each in steady if others and each.life_seconds > each.boot_seconds]
     old = [worker for worker in steady if worker.age_seconds >= timing.min_age_seconds]
     if old:
         return max(old, key=lambda worker: worker.freed_bytes)
