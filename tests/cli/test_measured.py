@@ -168,7 +168,7 @@ def test_a_file_of_metrics_needs_a_rate(tmp_path: Path) -> None:
     path.write_text(metrics(1000, 104.0, 3.0))
 
     assert size("--from", str(path), status=2) == (
-        f"Error: --from={str(path)!r}: one moment tells no rate; add --rate\n"
+        f"Error: --from={str(path)!r}: a single sample has no rate; add --rate\n"
     )
     answer = json.loads(size("--json", "--from", str(path), "--rate", "300", "--compute", "5ms"))
     # An option of one's own goes before what was measured.

@@ -128,7 +128,7 @@ def test_numbers_are_those_of_the_system(
 @linux
 def test_sizes_are_those_of_proc(gunicorn: Launcher, shared: Server) -> None:
 
-    document = top(gunicorn, "--pid", str(shared.pid))
+    document = top(gunicorn, str(shared.pid))
 
     for shown in document["workers"]:
         text = Path(f"/proc/{shown['pid']}/smaps_rollup").read_text(encoding="ascii")
