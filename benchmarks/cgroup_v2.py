@@ -284,7 +284,7 @@ ROWS = {
     "leaf without the controller": Row(
         ["a:memory.max=200M,cgroup.subtree_control=", "a/leaf"],
         _grows_once,
-        [rf"was probably {OOM}: .*/sys/fs/cgroup/a is shared with others"],
+        [rf"was probably {OOM}: .*/sys/fs/cgroup/a is shared with other processes"],
     ),
     "oom.group above the limit": Row(
         ["a:memory.oom.group=1", "a/leaf:memory.max=300M"], _starts, is_silent_on=[GROUP]
@@ -303,7 +303,7 @@ ROWS = {
     "memory.high": Row(
         ["a:memory.max=400M"],
         _high,
-        [r"want of memory slowed the server down, not your code: processes waited .*memory.high"],
+        [r"memory pressure, not your code, slowed the server down: processes waited .*memory.high"],
     ),
     "shrink": Row(["a:memory.max=520M"], _shrink, ["was retired by the guard"]),
     "children": Row(

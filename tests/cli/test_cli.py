@@ -216,8 +216,8 @@ def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
     (project / "gunicorn.conf.py").write_text(source, encoding="utf-8")
     advice = {item["topic"]: item["text"] for item in explain("--cpus", "2")["advice"]}
     assert advice["conf-file"] == (
-        "./gunicorn.conf.py is not part of this answer, as nothing of yours is run to give it. "
-        "It assigns timeout, workers. gunicorn --print-config shows what it comes to."
+        "./gunicorn.conf.py is not read here, because explain runs none of your code. "
+        "It assigns timeout, workers. gunicorn --print-config shows the result."
     )
 
 
@@ -386,7 +386,7 @@ def test_strict_without_a_problem() -> None:
         (("top", "4194305"), "--pid=4194305: there is no such process"),
         (("top", "17", "--pid", "18"), "two arbiters are named: leave out 17"),
         (("explain", "4194305"), "--pid=4194305: there is no such process"),
-        (("explain", "17", "--short"), "--pid shows a server as it runs: leave out --short or --as"),
+        (("explain", "17", "--short"), "shows a server as it runs: leave out --short or --as"),
         (("size", "4194305", "--rate", "3"), "--from=4194305: there is no such process"),
         (("size", "17", "--from", "18"), "two sources are named: leave out 17 or --from"),
     ],

@@ -67,9 +67,9 @@ def explain(  # noqa: PLR0913 - one argument for each option
     else of this package than its worker class. The variables of env, dockerfile and kubernetes
     are read by gunicorn -c python:gunicorn_autoconf.conf.
 
-    With --pid, or a PID in place of APP, nothing is planned: the running server reports its plan with
-    the reasons, its load, what bounds it and what would help. It must use this package and run as
-    your user.
+    With --pid, or a PID in place of APP, nothing is planned: the running server reports its plan
+    with the reasons, its load, what bounds it and what would help. It must use this package and
+    run as your user.
 
     The exit status is 1 where APP cannot be found and no interface is declared, with --strict also
     for any other problem, and 2 for a value that is not allowed.

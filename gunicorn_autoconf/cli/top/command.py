@@ -47,8 +47,8 @@ def top(  # noqa: PLR0913 - one argument for each option
     """
     Watch a running Gunicorn: memory, CPU, requests, its bound.
 
-    Any Gunicorn will do; the columns on requests need this package in it. Without a PID it finds the
-    Gunicorn that runs, and asks which one if there are several. The key ? shows all keys.
+    Any Gunicorn will do; the columns on requests need this package in it. Without a PID it finds
+    the Gunicorn that runs, and asks which one if there are several. The key ? shows all keys.
 
     \b
     Examples:
