@@ -48,7 +48,7 @@ STATUS: dict[str, Any] = {
 
 def metrics(requests: int, slot_seconds: float, cpu_seconds: float) -> str:
     return (
-        "# HELP gunicorn_requests_total HTTP requests that are over, however they ended.\n"
+        "# HELP gunicorn_requests_total Completed HTTP requests, failed ones included.\n"
         "# TYPE gunicorn_requests_total counter\n"
         f"gunicorn_requests_total {float(requests)}\n"
         f"gunicorn_request_seconds_total {slot_seconds}\n"
@@ -179,7 +179,7 @@ def test_a_file_of_metrics_needs_a_rate(tmp_path: Path) -> None:
         "cores_per_replica": None,
     }
     assert answer["notes"][0] == (
-        f"measured in {path}; a busier hour takes more: --rate says how many requests to expect"
+        f"measured in {path}; a busier hour takes more: set --rate to the requests that you expect"
     )
 
 

@@ -62,7 +62,7 @@ KILLED = "gunicorn-autoconf: worker 41 was killed by the kernel's OOM killer"
                 "gunicorn-autoconf: worker 41 was probably killed by the kernel's OOM killer: "
                 "limit 512 MiB at "
                 "/sys/fs/cgroup, 2 workers, the count of kills at /sys/fs/cgroup is shared with "
-                "others"
+                "other processes"
             ),
         ),
     ],
