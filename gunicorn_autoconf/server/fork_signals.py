@@ -40,16 +40,24 @@ class ForkSignals:
         self._mask: set[int] | None = None
         self._reopen_logs: Callable[[], None] = lambda: None
         self._report_end: Callable[[], None] = lambda: None
+        self._begin: Callable[[], None] = lambda: None
 
     def install(self, reopen_logs: Callable[[], None]) -> None:
         """Take care of each fork of a worker, from now on."""
         self._reopen_logs = reopen_logs
         around_forks(self._block, self._restore, self._reset_in_child)
 
-    def worker_follows(self, report_end: Callable[[], None]) -> None:
-        """Say that the next fork is that of a worker, which is to *report_end* if it ends there."""
+    def worker_follows(
+        self, report_end: Callable[[], None], begin: Callable[[], None] = lambda: None
+    ) -> None:
+        """
+        Say that the next fork is that of a worker.
+
+        It will *begin* with that, which must not raise, and *report_end* if it ends early.
+        """
         self._is_worker_next = True
         self._report_end = report_end
+        self._begin = begin
 
     def _block(self) -> None:
         if self._is_worker_next:
@@ -66,6 +74,7 @@ class ForkSignals:
             for number in ENDING:
                 signal.signal(number, lambda *_: self._end())
             signal.signal(REOPENING, lambda *_: self._reopen())
+            self._begin()
         self._restore()
 
     def _end(self) -> None:

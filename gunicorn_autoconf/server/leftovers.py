@@ -6,6 +6,9 @@ their work is done; Gunicorn kills it before, and the processes go on for good, 
 Processes of `subprocess` go on in any case. So a worker ends its children where they are still
 there when it has nothing else to do: one second after its last hook, or when the interpreter exits.
 
+A thread that never returns keeps a worker until the arbiter kills it. Without an arbiter, such as
+after an OOM kill, the worker would keep the port for good: it ends itself then.
+
 A child in a session or a process group of its own (``start_new_session``, ``setsid``) was meant to
 go on: it is left alone. The arbiter's own children are no children of a worker.
 """
@@ -77,6 +80,13 @@ def end_children_at_exit(worker: Any) -> None:
     def wait_and_end() -> None:
         time.sleep(GRACE_SECONDS)
         end_children(worker)
+        while os.getppid() == worker.ppid:
+            time.sleep(GRACE_SECONDS)
+        time.sleep(worker.cfg.graceful_timeout)
+        kept = ", ".join(map(describe_thread, lasting_threads())) or "its exit functions"
+        text = f"Worker (pid:{worker.pid}) ends: its arbiter is gone, and what keeps it is {kept}"
+        log_event(worker.log, "warning", "orphan_ended", text, worker=worker.pid, kept=kept)
+        os._exit(0)
 
     threading.Thread(target=wait_and_end, name="gunicorn-autoconf", daemon=True).start()
 

@@ -29,9 +29,11 @@ from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_event
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.metrics.endings import STALL, Ending
+from gunicorn_autoconf.plan.workload import MemoryGuard
 from gunicorn_autoconf.server.end_queue import End, EndQueue
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
+from gunicorn_autoconf.server.oom_score import add_points, points_of_arbiter
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread
 from gunicorn_autoconf.server.wait_status import wait_status
@@ -230,7 +232,11 @@ class ServerState:
         self.records.forking(worker)
         if self.patrol:
             self.patrol.forking(worker)
-        self._fork_signals.worker_follows(lambda: self._report_end(worker))
+        is_guarded = self.final.declaration.memory_guard is not MemoryGuard.OFF
+        points = points_of_arbiter(self.final.machine.memory) if is_guarded else 0
+        self._fork_signals.worker_follows(
+            lambda: self._report_end(worker), lambda: add_points(points)
+        )
 
     def exiting(self, worker: Worker) -> None:
         """Report to the arbiter what *worker* uses at its end; end its children. In the worker."""

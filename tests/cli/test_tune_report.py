@@ -190,7 +190,9 @@ def test_paste(form: str, session: Session) -> None:
     assert "100" in text
 
 
-NOISY = [outcome(100.0, 0.1, disturbed_fraction=0.3)] * 3
+NOISY = [outcome(100.0, 0.1, disturbed_fraction=each) for each in (0.1, 0.3, 0.5)]
+# A database on the same machine takes its part in each block.
+WITH_DATABASE = [outcome(100.0, 0.1, disturbed_fraction=each) for each in (0.49, 0.5, 0.51)]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,12 @@ NOISY = [outcome(100.0, 0.1, disturbed_fraction=0.3)] * 3
             NOISY,
             Answer.CANNOT_TELL,
             "the machine was too noisy",
+        ),
+        (
+            Standing(Certainty.CLEAR, SYNC, THREADS, Interval(1.1, 1.2, 1.3)),
+            WITH_DATABASE,
+            Answer.WINNER,
+            "1.20 (1.10 to 1.30) times the rate of gthread 3 x 100",
         ),
         (
             Standing(Certainty.CLEAR, SYNC, THREADS, Interval(4.0, 5.0, 6.0)),

@@ -150,3 +150,35 @@ def test_tasks_that_are_cancelled_are_named(gunicorn: Launcher) -> None:
     server.wait_for(rf"worker {worker} exited")
     (line,) = server.lines("cancels tasks that still run")
     assert f"Worker (pid:{worker}) cancels tasks that still run: ['nightly (report)']" in line
+
+
+STUCK = """
+    import threading, time
+    from gunicorn_autoconf.demo import wsgi_app
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/stuck":
+            open("begun", "w").close()
+            time.sleep(3600)
+        return wsgi_app(environ, start_response)
+"""
+
+
+def test_worker_with_a_stuck_thread_does_not_keep_the_port_of_a_killed_arbiter(
+    gunicorn: Launcher,
+) -> None:
+    gunicorn.write("app.py", STUCK)
+    server = gunicorn.start(
+        *(*MODULE_DOOR, "app:app"),
+        GUNICORN_WORKERS="1",
+        GUNICORN_WORKLOAD="io",
+        GUNICORN_GRACEFUL_TIMEOUT="1",
+    )
+    (pid,) = server.wait_for_workers(1)
+    with server.ask("/stuck"):
+        wait_until((gunicorn.folder / "begun").exists, "the request has begun")
+        server.signal(signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(pid), "the worker is gone")
+    assert server.lines(
+        rf"\(pid:{pid}\) ends: its arbiter is gone, .* at {gunicorn.folder}/app.py:8"
+    )

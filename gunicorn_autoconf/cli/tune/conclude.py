@@ -108,7 +108,9 @@ def _notes(
     if run.is_interrupted:
         yield "the run was interrupted: this is what was known by then"
     if noise > NOISY_FRACTION:
-        yield f"other processes took {noise:.0%} of the CPU time"
+        yield (
+            f"other processes took {noise:.0%} of the CPU time, a database on this machine included"
+        )
     if varied > NOISY_FRACTION:
         yield f"the speed of the machine varied by {varied:.0%}"
     if best := next((row for row in rows if row.is_best), None):

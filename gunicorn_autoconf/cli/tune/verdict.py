@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.noise import unsteadiness
 from gunicorn_autoconf.cli.tune.outcome import Outcome
 from gunicorn_autoconf.cli.tune.race import Certainty, Standing
 from gunicorn_autoconf.cli.tune.ratio import Interval
 
-# What others may have of the machine before it is called noisy.
+# What others, or the machine's speed, may vary by before it is called noisy.
 NOISY_FRACTION = 0.05
 
 
@@ -50,8 +51,8 @@ def judge(
     """
     Return the verdict on the race that *standing* is the end of.
 
-    A difference that is no larger than what others took of the machine, or than the machine's own
-    speed varied by, is none.
+    A difference is none if it is no larger than what the machine's own speed varied by, or what
+    others took of it: both hit all candidates alike only while they are steady.
     """
     if standing is None or standing.best is None:
         return Verdict(
@@ -63,8 +64,8 @@ def judge(
         )
     best, rival, interval = standing.best, standing.rival, standing.interval
     finals = [each for one in (best, rival) if one for each in outcomes[one]]
-    disturbed = statistics.median(each.disturbed_fraction for each in finals)
-    noise = max(disturbed, drift_fraction)
+    shares = [[each.disturbed_fraction for each in outcomes[one]] for one in (best, rival) if one]
+    noise = max(drift_fraction, *map(unsteadiness, shares))
     is_noisy = noise > NOISY_FRACTION and interval is not None and interval.low <= 1 + noise
     is_load_bound = statistics.median(each.is_load_bound for each in finals) > 0
     answer, text = Answer.CANNOT_TELL, ""
