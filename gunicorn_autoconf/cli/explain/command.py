@@ -84,7 +84,7 @@ def explain(  # noqa: PLR0913 - one argument for each option
     if short + as_json + bool(form) > 1:
         raise AutoconfError("--short, --json and --as exclude each other: use one")
     if app and app.isdecimal() and pid is None:  # No module has a number for a name.
-        app, pid = None, int(app)
+        pid, app = int(app), None
     if pid is not None:
         given = [name for name, text in by_flag(options).items() if text is not None]
         _explain_running(pid, ["APP"] * bool(app) + given, as_json=as_json, others=[short, form])

@@ -116,7 +116,7 @@ def render_kubernetes(sizing: Sizing) -> str:
 
 # Source: Kubernetes, "Horizontal Pod Autoscaling": utilisation is a share of the request.
 _KUBERNETES = """\
-# Goes into the container's entry. Remove replicas from the Deployment: the autoscaler sets them.
+# Goes into the container. Remove replicas from the Deployment: the autoscaler sets them.
 {resources}{env}---
 # Goes beside the Deployment. Replace web with its name.
 apiVersion: autoscaling/v2
