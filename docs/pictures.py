@@ -83,7 +83,7 @@ def top() -> str:
     view = follow(None, sample(0))
     for at in range(2, 25, 2):
         view = follow(view, sample(at))
-    columns = 100
+    columns = 104
     return picture(draw_screen(view, Order(), columns, 18), "top", columns)
 
 
