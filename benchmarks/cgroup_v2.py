@@ -201,7 +201,7 @@ def _high() -> None:
     time.sleep(30)
     Path("/sys/fs/cgroup/a/memory.high").write_text("max")
     # The arbiter was slowed down as well, so its next look may be late.
-    server.wait_for("want of memory")
+    server.wait_for("memory pressure")
     server.stop()
 
 
