@@ -209,7 +209,7 @@ def _high() -> None:
     time.sleep(30)
     Path("/sys/fs/cgroup/a/memory.high").write_text("max")
     # The arbiter was slowed down as well, so its next look may be late.
-    server.wait_for("want of memory")
+    server.wait_for("memory pressure")
     server.stop()
 
 
@@ -292,7 +292,7 @@ ROWS = {
     "leaf without the controller": Row(
         ["a:memory.max=200M,cgroup.subtree_control=", "a/leaf"],
         _grows_once,
-        [rf"was probably {OOM}: .*/sys/fs/cgroup/a is shared with others"],
+        [rf"was probably {OOM}: .*/sys/fs/cgroup/a is shared with other processes"],
     ),
     "oom.group above the limit": Row(
         ["a:memory.oom.group=1", "a/leaf:memory.max=300M"], _starts, is_silent_on=[GROUP]
@@ -311,7 +311,7 @@ ROWS = {
     "memory.high": Row(
         ["a:memory.max=400M"],
         _high,
-        [r"want of memory slowed the server down, not your code: processes waited .*memory.high"],
+        [r"memory pressure, not your code, slowed the server down: processes waited .*memory.high"],
     ),
     "shrink": Row(["a:memory.max=520M"], _shrink, ["was retired by the guard"]),
     "children": Row(

@@ -83,7 +83,8 @@ def top() -> str:
     view = follow(None, sample(0))
     for at in range(2, 25, 2):
         view = follow(view, sample(at))
-    return picture(draw_screen(view, Order(), 100, 18), "top")
+    columns = 104
+    return picture(draw_screen(view, Order(), columns, 18), "top", columns)
 
 
 def explain() -> str:

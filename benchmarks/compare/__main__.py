@@ -2,7 +2,7 @@
 What people use instead, and this package, side by side: ``python -m benchmarks.compare``.
 
 Runs each workload in each way, in interleaved rounds, and writes a Markdown table, JSON and charts.
-docs/explanation/benchmarks.md says how to read them.
+docs/explanation/benchmark-method.md says how to read them.
 """
 
 from __future__ import annotations

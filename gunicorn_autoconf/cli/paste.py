@@ -220,11 +220,11 @@ def _kubernetes(content: Content) -> Pasted:
     text += CPUS_FROM_LIMIT + (MEMORY_FROM_LIMIT if budget else "") + env_entries(variables)
     notes = []
     if declaration.cpus is None and not machine.cpu.is_limited:
-        found = "no CPU limit was found, so all cores of this machine are asked for"
-        notes.append(f"{found}; --cpus says less")
+        found = "no CPU limit was found, so this requests all cores of this machine"
+        notes.append(f"{found}; set --cpus for fewer")
     if declaration.memory_bytes is None and not machine.memory.limits:
-        found = "no memory limit was found, so all there is is asked for"
-        notes.append(f"{found}; --memory says less")
+        found = "no memory limit was found, so this requests all memory of this machine"
+        notes.append(f"{found}; set --memory for less")
     return Pasted(text, left_out, tuple(notes))
 
 

@@ -87,7 +87,7 @@ def render_verdict(verdict: Verdict) -> str:
         return (
             f"{PREFIX}requests block their event loop for {blocking} and compute for "
             f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} "
-            f"can answer {now}, {most}; call what waits in a thread, or await it"
+            f"can answer {now}, {most}; move the waiting calls to threads, or await them"
         )
     if verdict.cause is VerdictCause.POOL:
         return (

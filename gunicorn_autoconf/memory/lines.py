@@ -38,7 +38,7 @@ class Exit(Enum):
     TIMEOUT = "was killed by Gunicorn after timeout"
     LONG_REQUEST = "was killed as its request ran longer than GUNICORN_REQUEST_TIMEOUT"
     LOST = "ended without its exit hooks"
-    KILLED = "was killed while it ended"
+    KILLED = "was killed while exiting"
 
 
 def render_all_ready(sample: Sample) -> str:
@@ -115,20 +115,20 @@ def render_why(why: Why) -> str:
         case Room(size, planned):
             return f"workers need up to {format_bytes(size)}, the plan is {planned}"
         case NoWorkYet(planned):
-            return f"workers have not worked yet, the plan is {planned}"
+            return f"no worker has done any work yet, the plan is {planned}"
         case Crowded(headroom, limit, others, planned):
             left = f"{format_bytes(headroom)} left of {format_bytes(limit)}"
             return f"{left}, others use {format_bytes(others)}; the plan is {planned}"
         case TooMany(fits, (before, after)):
-            return f"OOM kill after the growth from {before} to {after}, the plan is {fits}"
+            return f"OOM kill after growing from {before} to {after}, the plan is {fits}"
         case TooMany(fits, None, float() as seconds):
             return f"2 OOM kills in {seconds:.0f} s, the plan is {fits}"
         case TooMany(fits):
-            return f"a worker was OOM-killed beside others, the plan is {fits}"
+            return f"a worker was OOM-killed, the plan is {fits}"
         case GrowsBack(size, None):
             return f"its replacement would grow to {format_bytes(size)} again"
         case GrowsBack(size, planned):
-            again = f"each replacement has soon grown to {format_bytes(size)} again"
+            again = f"replacements grow back to {format_bytes(size)}"
             return f"{again}, the plan is {planned}"
     return _leak(why)
 
@@ -168,7 +168,7 @@ def render_exit(
     was_killed = how in (Exit.TIMEOUT, Exit.LONG_REQUEST, Exit.LOST, Exit.KILLED)
     if was_killed and doubt:
         cause += (
-            ", probably not by the kernel's OOM killer: it took a process, but "
+            ", probably not by the kernel's OOM killer: it killed a process, but "
             f"{format_bytes(doubt.left_bytes)} of {format_bytes(doubt.limit_bytes)} are in use, "
             f"and this one had {format_bytes(doubt.largest_bytes)} at most"
         )

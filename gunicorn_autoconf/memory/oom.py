@@ -1,4 +1,4 @@
-"""Which processes the kernel's OOM killer took, and whose limit was hit. Reads counters by call.
+"""Which processes the kernel's OOM killer killed, and whose limit was hit. Reads counters by call.
 
 Theory of operation. `OomWatch` compares the kernel's counters with those it saw last. Each kill
 that is new gets a time of its own, and the level whose limit was hit: the one whose counter rose.

@@ -54,7 +54,7 @@ def render_oom(pid: int, last: WorkerSample | None, kill: OomKill) -> str:
     elif kill.machine_bytes is not None:
         facts.append(f"the machine has {format_bytes(kill.machine_bytes)}")
     else:
-        facts.append("none of the limits that are seen here was hit")
+        facts.append("no limit visible here was hit")
     if kill.shared_bytes:
         facts.append(shared_memory(kill.shared_bytes))
     facts.append(plural(kill.workers, "worker"))
@@ -62,12 +62,12 @@ def render_oom(pid: int, last: WorkerSample | None, kill: OomKill) -> str:
         boot = f" ({format_bytes(last.boot_uss_bytes)} at boot)" if last.boot_uss_bytes else ""
         facts.append(f"it used {format_bytes(last.uss_bytes)}{boot} when last seen")
     if kill.shared_counter:
-        facts.append(f"the count of kills at {kill.shared_counter} is shared with others")
+        facts.append(f"the count of kills at {kill.shared_counter} is shared with other processes")
     what = "was killed by the kernel's OOM killer"
     if kill.shared_counter:
         what = "was probably killed by the kernel's OOM killer"
     elif kill.while_ending:
-        what = "was killed by the kernel's OOM killer while it ended"
+        what = "was killed by the kernel's OOM killer while exiting"
     return f"{PREFIX}worker {pid} {what}: {', '.join(facts)}"
 
 
@@ -79,9 +79,9 @@ def shared_memory(shared_bytes: int) -> str:
 def render_helper_kill(helper: Helper, *, is_certain: bool) -> str:
     """Return the line of a process, started by a worker or the arbiter, that the kernel killed."""
     whose = "the arbiter" if helper.worker is None else f"worker {helper.worker}"
-    took = "the kernel's OOM killer took process"
+    took = "the kernel's OOM killer killed process"
     if not is_certain:
-        took = "the kernel's OOM killer probably took process"
+        took = "the kernel's OOM killer probably killed process"
     return (
         f"{PREFIX}{took} {helper.pid} ({helper.name}), "
         f"a child process of {whose}: it used {format_bytes(helper.rss_bytes)} when last seen"
@@ -90,10 +90,10 @@ def render_helper_kill(helper: Helper, *, is_certain: bool) -> str:
 
 def render_others_kill(processes: int) -> str:
     """Return the line of processes that the kernel killed and that were not known before."""
-    what = "process of this cgroup that was no worker"
+    what = "process in this cgroup that was not a worker"
     if processes > 1:
-        what = "processes of this cgroup that were no workers"
-    return f"{PREFIX}the kernel's OOM killer took {processes} {what}"
+        what = "processes in this cgroup that were not workers"
+    return f"{PREFIX}the kernel's OOM killer killed {processes} {what}"
 
 
 def render_loop(loop: Loop, fits: int | None) -> str:

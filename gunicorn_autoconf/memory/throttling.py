@@ -28,7 +28,7 @@ class Held(NamedTuple):
 
     at_seconds: float
     high_events: tuple[int, ...]
-    """How often memory.high was passed at each level, the leaf first."""
+    """How often memory.high was exceeded at each level, the leaf first."""
     pressure: Pressure | None = None
 
 
@@ -45,7 +45,7 @@ class Slowdown(NamedTuple):
     seconds: float
     high_events: int
     high: High | None
-    """The level whose memory.high was passed most often."""
+    """The level whose memory.high was exceeded most often."""
     waited: Pressure | None
     """None where the kernel does not tell."""
 
@@ -112,9 +112,9 @@ def render_slowdown(slow: Slowdown) -> str:
     if slow.high:
         limit = "" if slow.high.limit_bytes is None else f" {format_bytes(slow.high.limit_bytes)}"
         causes.append(
-            f"memory.high{limit} at {slow.high.directory} was passed {slow.high_events} times"
+            f"memory.high{limit} at {slow.high.directory} was exceeded {slow.high_events} times"
         )
     return (
-        f"in the last {slow.seconds:.0f} s want of memory slowed the server down, not your code: "
+        f"in the last {slow.seconds:.0f} s memory pressure, not your code, slowed the server down: "
         f"{'; '.join(causes)}"
     )

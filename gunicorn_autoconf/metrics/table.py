@@ -93,13 +93,13 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "workers_target",
         Kind.GAUGE,
-        "Workers that Gunicorn is to run.",
+        "Workers that Gunicorn is set to run.",
         _one(lambda now: now.target),
     ),
     Metric(
         "workers_planned",
         Kind.GAUGE,
-        "Workers of the plan that holds, before the guards changed the count.",
+        "Workers in the current plan, before the guards change the count.",
         _one(lambda now: now.planned),
     ),
     Metric(
@@ -133,7 +133,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "requests_total",
         Kind.COUNTER,
-        "HTTP requests that are over, however they ended.",
+        "Completed HTTP requests, failed ones included.",
         _one(lambda now: now.totals.requests),
     ),
     Metric(
@@ -164,13 +164,13 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "queued_requests_total",
         Kind.COUNTER,
-        "Requests of which the wait before a worker got them is known.",
+        "Requests whose wait for a worker is known.",
         _one(lambda now: now.totals.queued),
     ),
     Metric(
         "rejected_requests_total",
         Kind.COUNTER,
-        "Requests that were refused unserved.",
+        "Requests that were refused before they were served.",
         _one(lambda now: now.totals.rejected),
     ),
     Metric(
@@ -212,20 +212,20 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "stalls_total",
         Kind.COUNTER,
-        "Times that code blocked an event loop for longer than GUNICORN_STALL_WARNING.",
+        "Number of times that code blocked an event loop for longer than GUNICORN_STALL_WARNING.",
         _one(lambda now: now.stalls),
     ),
     # CPU
     Metric(
         "cpu_seconds_total",
         Kind.COUNTER,
-        "CPU time of the workers, those that have ended included.",
+        "CPU time of all workers, exited ones included.",
         _one(lambda now: now.totals.cpu_seconds),
     ),
     Metric(
         "cores",
         Kind.GAUGE,
-        "Cores that the plan counts with: affinity, quota or GUNICORN_CPUS.",
+        "Cores that the plan uses: affinity, quota or GUNICORN_CPUS.",
         _one(lambda now: now.cores),
     ),
     Metric(

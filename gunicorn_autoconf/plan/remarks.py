@@ -262,8 +262,8 @@ def _conf_file(known: Known) -> Iterator[str]:
         named = ", ".join(known.conf_file_assigns)
         assigns = f" It assigns {named}." if named else ""
         yield (
-            f"{known.conf_file} is not part of this answer, as nothing of yours is run to give it."
-            f"{assigns} gunicorn --print-config shows what it comes to."
+            f"{known.conf_file} is not read here, because explain runs none of your code."
+            f"{assigns} gunicorn --print-config shows the result."
         )
 
 

@@ -36,7 +36,9 @@ def render_verdict(machine: Machine, declaration: Declaration, plan: Plan) -> st
         plan.interface.value.upper(),
         f"workload {plan.workload.value}{declared}",
     )
-    workers = plural(settings["workers"], f"{class_text} worker")
+    # A class may carry "Worker" in its name: "3 ThreadWorkers", but "3 sync workers".
+    noun = class_text if class_text.endswith("Worker") else f"{class_text} worker"
+    workers = plural(settings["workers"], noun)
     return f"{workers}{f' x {threads} threads' if threads > 1 else ''}: {', '.join(facts)}"
 
 

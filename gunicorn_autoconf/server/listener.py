@@ -195,7 +195,7 @@ class Listener:
     def _failed(self, error: Exception) -> None:
         if not self._has_failed:
             self._has_failed = True
-            text = "gunicorn-autoconf: could not answer for metrics or health"
+            text = "gunicorn-autoconf: could not answer a request for metrics or health"
             self._server.log.error(text, exc_info=error)
 
     def _wake(self) -> None:

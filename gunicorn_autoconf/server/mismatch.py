@@ -53,7 +53,7 @@ def check_interface(worker: Worker, declaration: Declaration, state: ServerState
         speaks.value.upper(),
         worker.cfg.worker_class_str,
         serves.value.upper(),
-        f"take away the worker class that {explicit.source} sets"
+        f"remove the worker class that {explicit.source} sets"
         if explicit
         else f"set GUNICORN_INTERFACE={speaks.value}",
     )

@@ -66,14 +66,14 @@ def _limit_asgi(worker: Worker, limit_seconds: float) -> None:
         if is_due:
             shown = stack._replace(stack=add_sources(stack.stack))
             unreported = f"; {more} more here since the last report" if more else ""
-            head = f"{describe(scope, seconds)}: it is cancelled{unreported}. It stood at"
+            head = f"{describe(scope, seconds)}: it is cancelled{unreported}. It was at"
             text = join([head, *render_threads([shown], origins, kind="task")])
             log_event(worker.log, "error", "request_timeout", text)
 
     def report_stuck(task: Any, scope: Any, seconds: float) -> None:
         text = (
-            f"{describe(scope, seconds)} and goes on although it was cancelled: what it awaits "
-            "cannot be interrupted, as a thread. Its client is answered 504"
+            f"{describe(scope, seconds)} and is still running although it was cancelled: what it "
+            "awaits cannot be interrupted, such as a thread. Its client gets 504"
         )
         log_event(worker.log, "error", "request_stuck", text)
 
@@ -88,7 +88,7 @@ def _harmless(worker: Worker, report: Callable[..., None]) -> Callable[..., None
         try:
             report(*args)
         except Exception:
-            worker.log.exception("gunicorn-autoconf: a request that runs too long is not told")
+            worker.log.exception("gunicorn-autoconf: could not report a request that runs too long")
 
     return harmless
 

@@ -26,13 +26,15 @@ LOST: Mapping[str, Lost] = MappingProxyType(
         "when_ready": Lost(
             ("no memory guard", "no memory lines", "no watchdog", "no metrics", "no health answers")
         ),
-        "on_reload": Lost(("no new plan at a reload",), stops_guard=True),
-        "pre_fork": Lost(("no memory of the workers", "no watchdog"), stops_guard=True),
+        "on_reload": Lost(("no new plan on reload",), stops_guard=True),
+        "pre_fork": Lost(("no memory sizes of workers", "no watchdog"), stops_guard=True),
         "post_worker_init": Lost(
             ("no line for a worker that has booted", "no watchdog"), stops_guard=True
         ),
-        "worker_exit": Lost(("no last size of a worker that ends",)),
-        "nworkers_changed": Lost(("a count that you change is not seen",), stops_guard=True),
+        "worker_exit": Lost(("no last memory size of a worker that exits",)),
+        "nworkers_changed": Lost(
+            ("your changes of the worker count go unnoticed",), stops_guard=True
+        ),
         "child_exit": Lost(("no line for a worker that ends or is OOM-killed",), stops_guard=True),
     }
 )

@@ -145,7 +145,7 @@ class ServerState:
         except Exception:  # Too many open files, for example: there are modules to import.
             if not self._has_failed:
                 self._has_failed = True
-                server.log.exception("gunicorn-autoconf: the supervisor failed; it tries again")
+                server.log.exception("gunicorn-autoconf: the supervisor failed and will retry")
             return self._timing.retry_seconds
 
     def _step(

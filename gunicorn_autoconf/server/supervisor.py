@@ -154,7 +154,7 @@ class Supervisor:
         except Exception as error:
             if self._log.is_new_failure(error):
                 self._server.log.exception(
-                    "gunicorn-autoconf: the memory guard failed; it tries again in %s s",
+                    "gunicorn-autoconf: the memory guard failed; retrying in %s s",
                     self._timing.retry_seconds,
                 )
             self._failures += 1

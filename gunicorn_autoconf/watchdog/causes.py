@@ -205,11 +205,11 @@ def render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> s
     if cause is Cause.QUOTA:
         return (
             f"{late}: its thread got no CPU for {lost} s, {evidence.quota_seconds:.2f} s of it "
-            f"because the CPU quota throttled ({quota_path}). Raise the limit or run fewer workers"
+            f"throttled by the CPU quota ({quota_path}). Raise the limit or run fewer workers"
         )
     if cause is Cause.MACHINE:
         return (
             f"{late}: its thread was ready to run and got no CPU for {lost} s. The machine has "
-            "more to do than cores"
+            "more work than cores"
         )
     return f"{late}: the process did not run for {lost} s: stopped, frozen, or a suspended machine"

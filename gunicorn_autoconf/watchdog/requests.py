@@ -130,7 +130,7 @@ class LongRequests:
         more = f"; {unreported} more here since the last report" if unreported else ""
         headline = (
             f"a request has run for {seconds:.1f} s, longer than timeout "
-            f"({self._timeout_seconds:g} s), which ends no request in this worker class{more}"
+            f"({self._timeout_seconds:g} s), which does not end requests in this worker class{more}"
         )
         fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
         self._say(WARNING, join([headline, *self._render(ident, request, stack)]), fields)

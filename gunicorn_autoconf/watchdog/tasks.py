@@ -90,7 +90,7 @@ class TaskWatcher:
         if waiting:
             level = INFO if all(task.request for task in waiting) else WARNING
             self._report(
-                level, f"this worker has not ended after {seconds:.1f} s; it awaits", waiting
+                level, f"this worker has not exited after {seconds:.1f} s; it awaits", waiting
             )
 
     def _holds_up(self, task: _Task) -> bool:

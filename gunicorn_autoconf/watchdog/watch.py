@@ -223,5 +223,5 @@ class WorkerWatch:
         if self._has_reported_end or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
         self._has_reported_end = True
-        lines = [f"this worker has not ended after {seconds:.1f} s", *self._render_all(moment)]
+        lines = [f"this worker has not exited after {seconds:.1f} s", *self._render_all(moment)]
         self._say(WARNING, join(lines), {"event_name": "ending", "ending_seconds": seconds})

@@ -216,8 +216,8 @@ def test_a_configuration_file_is_named_and_not_run(project: Path) -> None:
     (project / "gunicorn.conf.py").write_text(source, encoding="utf-8")
     advice = {item["topic"]: item["text"] for item in explain("--cpus", "2")["advice"]}
     assert advice["conf-file"] == (
-        "./gunicorn.conf.py is not part of this answer, as nothing of yours is run to give it. "
-        "It assigns timeout, workers. gunicorn --print-config shows what it comes to."
+        "./gunicorn.conf.py is not read here, because explain runs none of your code. "
+        "It assigns timeout, workers. gunicorn --print-config shows the result."
     )
 
 
@@ -359,7 +359,7 @@ def test_short() -> None:
     assert result.exit_code == 0
     verdict, *problems = result.output.splitlines()
     assert verdict == (
-        "3 UvicornWorker workers x 100 threads: 2 cores, 1 GiB, ASGI, workload io (--workload)"
+        "3 UvicornWorkers x 100 threads: 2 cores, 1 GiB, ASGI, workload io (--workload)"
     )
     assert problems[0].startswith("  - GUNICORN_WOKRERS")
 
@@ -382,6 +382,13 @@ def test_strict_without_a_problem() -> None:
         (("explain", "--cpus", "none"), "--cpus='none': use cores above 0"),
         (("size", "--workers", "many"), "--workers='many': use "),
         (("top", "--pid", "x"), "'x' is not a valid integer"),
+        (("top", "-1"), "No such option '-1'"),
+        (("top", "4194305"), "--pid=4194305: there is no such process"),
+        (("top", "17", "--pid", "18"), "two arbiters are named: leave out 17"),
+        (("explain", "4194305"), "--pid=4194305: there is no such process"),
+        (("explain", "17", "--short"), "shows a server as it runs: leave out --short or --as"),
+        (("size", "4194305", "--rate", "3"), "--from=4194305: there is no such process"),
+        (("size", "17", "--from", "18"), "two sources are named: leave out 17 or --from"),
     ],
 )
 def test_every_error_is_one_line(words: tuple[str, ...], line: str) -> None:
@@ -397,7 +404,7 @@ def test_help_is_not_cut(words: tuple[str, ...]) -> None:
     result = run(*words)
     assert result.exit_code == 0
     assert "...\n" not in result.output.partition("Commands:")[2]
-    assert "  explain  Show what is planned on this machine, and why.\n" in result.output
+    assert "  explain  Show the plan for this machine, and the reasons.\n" in result.output
 
 
 def test_examples_of_a_help_are_lines_to_copy() -> None:

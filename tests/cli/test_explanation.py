@@ -68,7 +68,7 @@ def test_of_a_pod() -> None:
     shown = explanation(POD, environ, ["gunicorn", "--workers", "4", "app:app"], advice=advice)
     assert shown == (
         """\
-4 ThreadWorker workers x 100 threads: 1.5 cores, 600 MiB, WSGI, workload io
+4 ThreadWorkers x 100 threads: 1.5 cores, 600 MiB, WSGI, workload io
 (GUNICORN_WORKLOAD)
 
 Machine

@@ -49,7 +49,7 @@ STATUS: dict[str, Any] = {
 
 def metrics(requests: int, slot_seconds: float, cpu_seconds: float) -> str:
     return (
-        "# HELP gunicorn_requests_total HTTP requests that are over, however they ended.\n"
+        "# HELP gunicorn_requests_total Completed HTTP requests, failed ones included.\n"
         "# TYPE gunicorn_requests_total counter\n"
         f"gunicorn_requests_total {float(requests)}\n"
         f"gunicorn_request_seconds_total {slot_seconds}\n"
@@ -169,7 +169,7 @@ def test_a_file_of_metrics_needs_a_rate(tmp_path: Path) -> None:
     path.write_text(metrics(1000, 104.0, 3.0))
 
     assert size("--from", str(path), status=2) == (
-        f"Error: --from={str(path)!r}: one moment tells no rate; add --rate\n"
+        f"Error: --from={str(path)!r}: a single sample has no rate; add --rate\n"
     )
     answer = json.loads(size("--json", "--from", str(path), "--rate", "300", "--compute", "5ms"))
     # An option of one's own goes before what was measured.
@@ -180,7 +180,7 @@ def test_a_file_of_metrics_needs_a_rate(tmp_path: Path) -> None:
         "cores_per_replica": None,
     }
     assert answer["notes"][0] == (
-        f"measured in {path}; a busier hour takes more: --rate says how many requests to expect"
+        f"measured in {path}; a busier hour takes more: set --rate to the requests that you expect"
     )
 
 

@@ -103,9 +103,9 @@ def test_text_of_a_load() -> None:
         "      (Little's law: requests that are there at once, on average)",
     ]
     assert lines[lines.index("Notes") + 1 :] == [
-        "  - a worker is taken to need 256 MiB until it is measured; --worker-memory says",
-        "    what yours needs",
-        "  - taken for a WSGI application; --interface asgi sizes for the other kind",
+        "  - assumes 256 MiB per worker until one is measured; set --worker-memory if you",
+        "    know it",
+        "  - assumes a WSGI application; set --interface asgi for ASGI",
         "  - each thread may hold a connection to a database: up to 1,500;",
         "    GUNICORN_MAX_CONCURRENCY bounds them in each replica",
     ]
@@ -138,7 +138,7 @@ def test_json() -> None:
         "worker_memory_bytes": 188_743_680,
         "variables": {"GUNICORN_WORKLOAD": "io", "GUNICORN_WORKER_MEMORY": "180Mi"},
         "notes": [
-            "taken for a WSGI application; --interface asgi sizes for the other kind",
+            "assumes a WSGI application; set --interface asgi for ASGI",
             (
                 "each thread may hold a connection to a database: up to 1,800; "
                 "GUNICORN_MAX_CONCURRENCY bounds them in each replica"
@@ -230,7 +230,7 @@ def test_kubernetes_with_half_a_core_and_variables() -> None:
 def test_what_is_to_be_pasted_stands_alone() -> None:
     result = run("size", "--as", "kubernetes", *LOAD)
 
-    assert "Note: taken for a WSGI application" in result.stderr
+    assert "Note: assumes a WSGI application" in result.stderr
     assert "Note" not in result.stdout
 
 

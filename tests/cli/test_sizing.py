@@ -265,7 +265,7 @@ def test_threads_of_which_nothing_else_is_known() -> None:
     )
     assert sizing.counts.cores == 3.0
     assert sizing.variables["GUNICORN_THREADS"] == "6"
-    assert sizing.notes == ("sized as mixed; --workload says what requests spend their time on",)
+    assert sizing.notes == ("sized as mixed; set --workload if you know what requests do",)
 
 
 def test_more_requests_than_threads_for_synchronous_code() -> None:
@@ -528,19 +528,16 @@ def test_reserve_is_declared_as_it_was_given(reserve: str, text: str) -> None:
             {"workers": 2},
             [
                 (
-                    "a worker is taken to need 256 MiB until it is measured; "
-                    "--worker-memory says what yours needs"
+                    "assumes 256 MiB per worker until one is measured; "
+                    "set --worker-memory if you know it"
                 ),
-                (
-                    "sized as mixed, without threads; "
-                    "--workload says what requests spend their time on"
-                ),
-                "taken for a WSGI application; --interface asgi sizes for the other kind",
+                ("sized as mixed, without threads; set --workload if you know what requests do"),
+                "assumes a WSGI application; set --interface asgi for ASGI",
             ],
         ),
         (
             {"workers": 2, "interface": "asgi", "worker_memory": "1Gi"},
-            ["sized as mixed; --workload says what requests spend their time on"],
+            ["sized as mixed; set --workload if you know what requests do"],
         ),
         (
             {"workers": 2, "workload": "async", "interface": "wsgi", "worker_memory": "1Gi"},

@@ -128,7 +128,7 @@ def test_numbers_are_those_of_the_system(
 @linux
 def test_sizes_are_those_of_proc(gunicorn: Launcher, shared: Server) -> None:
 
-    document = top(gunicorn, "--pid", str(shared.pid))
+    document = top(gunicorn, str(shared.pid))
 
     for shown in document["workers"]:
         text = Path(f"/proc/{shown['pid']}/smaps_rollup").read_text(encoding="ascii")
@@ -338,22 +338,27 @@ def test_what_is_no_arbiter(gunicorn: Launcher, shared: Server) -> None:
     missing = gunicorn.folder / "missing.pid"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    other = os.getpid()
-    stale = gunicorn.write("stale.pid", f"{other}\n")
-    none = f"process {other} is no Gunicorn and has no workers"
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    stale = gunicorn.write("stale.pid", f"{other.pid}\n")
+    none = f"process {other.pid} is not Gunicorn"
     messages = {
         ("--pid", str(worker)): f"--pid={worker}: that is a worker, its arbiter is {shared.pid}",
         ("--pid", str(ended.pid)): f"--pid={ended.pid}: there is no such process",
-        ("--pid", str(other)): f"--pid={other}: {none}",
+        ("--pid", str(other.pid)): f"--pid={other.pid}: {none}",
         ("--pidfile", str(stale)): f"--pidfile='{stale}': {none}",
         ("--pid", "-1"): "--pid=-1: there is no such process",
         ("--pidfile", str(empty)): f"--pidfile='{empty}': it holds no pid",
         ("--pidfile", str(missing)): f"--pidfile='{missing}': No such file or directory",
     }
 
-    for arguments, message in messages.items():
-        result = invoke("--once", *arguments)
-        assert (result.output, result.exit_code) == (f"Error: {message}\n", 2)
+    with other:
+        for arguments, message in messages.items():
+            result = invoke("--once", *arguments)
+            assert (result.output, result.exit_code) == (f"Error: {message}\n", 2)
+
+    # This process has started the server, as a container's shell or init would have.
+    above = invoke("--once", str(os.getpid())).output
+    assert f"process {os.getpid()} is not Gunicorn; it started Gunicorn as " in above
 
 
 FROM_WITHIN = """

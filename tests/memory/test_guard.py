@@ -294,7 +294,7 @@ class TestGrow:
         action = decision([seen(0, 900, flat(11), limit=1024)], always(8))
         assert why(action) == "workers need up to 40 MiB, the plan is 8"
         action = decision([seen(0, 900, flat(11, requests=0), limit=1024)], always(8))
-        assert why(action) == "workers have not worked yet, the plan is 8"
+        assert why(action) == "no worker has done any work yet, the plan is 8"
 
 
 # -- shrink ------------------------------------------------------------------------------------
@@ -658,7 +658,7 @@ class TestRecycle:
     def test_says_why_fewer(self) -> None:
         trace = [leak(0, 29, 160), leak(5, 28, 161)]
         action = decision(trace, alone=always(2), permissions=Permissions(churning=True))
-        assert why(action) == "each replacement has soon grown to 161 MiB again, the plan is 2"
+        assert why(action) == "replacements grow back to 161 MiB, the plan is 2"
 
     @pytest.mark.parametrize("permissions", [Permissions(churning=True), FREE])
     def test_keeps_and_tells_why(self, permissions: Permissions) -> None:

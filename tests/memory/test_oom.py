@@ -1,4 +1,4 @@
-"""Which processes the kernel's OOM killer took, from counters as the kernel shows them."""
+"""Which processes the kernel's OOM killer killed, from counters as the kernel shows them."""
 
 from __future__ import annotations
 

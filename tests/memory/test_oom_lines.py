@@ -49,11 +49,11 @@ KILLED = "gunicorn-autoconf: worker 41 was killed by the kernel's OOM killer"
         ),
         (None, OomKill(2, APP), f"{KILLED}: limit at /sys/fs/cgroup/app, 2 workers"),
         (None, OomKill(2, machine_bytes=4 * GIB), f"{KILLED}: the machine has 4 GiB, 2 workers"),
-        (None, OomKill(2), f"{KILLED}: none of the limits that are seen here was hit, 2 workers"),
+        (None, OomKill(2), f"{KILLED}: no limit visible here was hit, 2 workers"),
         (
             None,
             OomKill(2, APP, 512 * MIB, while_ending=True),
-            f"{KILLED} while it ended: limit 512 MiB at /sys/fs/cgroup/app, 2 workers",
+            f"{KILLED} while exiting: limit 512 MiB at /sys/fs/cgroup/app, 2 workers",
         ),
         (
             None,
@@ -62,7 +62,7 @@ KILLED = "gunicorn-autoconf: worker 41 was killed by the kernel's OOM killer"
                 "gunicorn-autoconf: worker 41 was probably killed by the kernel's OOM killer: "
                 "limit 512 MiB at "
                 "/sys/fs/cgroup, 2 workers, the count of kills at /sys/fs/cgroup is shared with "
-                "others"
+                "other processes"
             ),
         ),
     ],
@@ -74,9 +74,9 @@ def test_worker(last: WorkerSample | None, kill: OomKill, line: str) -> None:
 @pytest.mark.parametrize(
     ("worker", "is_certain", "line"),
     [
-        (41, True, "took process 77 (ffmpeg), a child process of worker 41"),
-        (41, False, "probably took process 77 (ffmpeg), a child process of worker 41"),
-        (None, True, "took process 77 (ffmpeg), a child process of the arbiter"),
+        (41, True, "killed process 77 (ffmpeg), a child process of worker 41"),
+        (41, False, "probably killed process 77 (ffmpeg), a child process of worker 41"),
+        (None, True, "killed process 77 (ffmpeg), a child process of the arbiter"),
     ],
 )
 def test_helper(worker: int | None, is_certain: bool, line: str) -> None:
@@ -89,12 +89,12 @@ def test_helper(worker: int | None, is_certain: bool, line: str) -> None:
 @pytest.mark.parametrize(
     ("count", "line"),
     [
-        (1, "1 process of this cgroup that was no worker"),
-        (2, "2 processes of this cgroup that were no workers"),
+        (1, "1 process in this cgroup that was not a worker"),
+        (2, "2 processes in this cgroup that were not workers"),
     ],
 )
 def test_processes_of_which_nothing_is_known(count: int, line: str) -> None:
-    assert render_others_kill(count) == f"gunicorn-autoconf: the kernel's OOM killer took {line}"
+    assert render_others_kill(count) == f"gunicorn-autoconf: the kernel's OOM killer killed {line}"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def test_memory_high_and_pressure() -> None:
     slow = slowdown(Held(0, (5, 0), Pressure(1, 1)), Held(60, (5326, 0), Pressure(46, 31)), HIGHS)
     assert slow is not None
     assert render_slowdown(slow) == (
-        "in the last 60 s want of memory slowed the server down, not your code: processes waited "
+        "in the last 60 s memory pressure, not your code, slowed the server down: processes waited "
         "for memory for 45.0 s, all at once for 30.0 s; memory.high 200 MiB at /sys/fs/cgroup/a "
-        "was passed 5321 times"
+        "was exceeded 5321 times"
     )
 
 
@@ -32,7 +32,7 @@ def test_pressure_alone() -> None:
     slow = slowdown(Held(0, (0, 0), NONE), Held(60, (0, 0), Pressure(9, 4)), HIGHS)
     assert slow is not None
     assert render_slowdown(slow) == (
-        "in the last 60 s want of memory slowed the server down, not your code: processes waited "
+        "in the last 60 s memory pressure, not your code, slowed the server down: processes waited "
         "for memory for 9.0 s, all at once for 4.0 s"
     )
 
@@ -41,8 +41,8 @@ def test_memory_high_where_the_kernel_does_not_tell_for_how_long() -> None:
     slow = slowdown(Held(0, (0, 2)), Held(60, (0, 12)), HIGHS)
     assert slow is not None
     assert render_slowdown(slow) == (
-        "in the last 60 s want of memory slowed the server down, not your code: memory.high at "
-        "/sys/fs/cgroup was passed 10 times"
+        "in the last 60 s memory pressure, not your code, slowed the server down: memory.high at "
+        "/sys/fs/cgroup was exceeded 10 times"
     )
 
 

@@ -76,7 +76,7 @@ class TestTable:
         environ = {"GUNICORN_WORKLOAD": "io", "WEB_CONCURRENCY": "3", "GUNICORN_TIMEOUT": "10"}
         assert table(POD, environ, ["gunicorn", "--workers", "4", "app:app"]) == (
             """\
-gunicorn-autoconf: plan: 4 ThreadWorker workers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
+gunicorn-autoconf: plan: 4 ThreadWorkers x 100 threads: 1.5 cores, 1 GiB, WSGI, workload io \
 (GUNICORN_WORKLOAD)
 gunicorn-autoconf:   cores from /sys/fs/cgroup/kubepods/pod1/app/cpu.max; \
 memory from /sys/fs/cgroup/kubepods/pod1/app/memory.max; \

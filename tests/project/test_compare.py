@@ -49,7 +49,7 @@ from benchmarks.compare.ways import (  # noqa: E402
 )
 from benchmarks.compare.workloads import WORKLOADS  # noqa: E402
 
-PAGE = TOP / "docs" / "explanation" / "benchmarks.md"
+PAGE = TOP / "docs" / "explanation" / "benchmark-method.md"
 TWO_CORES = Supply(host_cores=64, cores=2, memory_mib=512)
 PROC_STAT = "cpu  100 10 50 800 20 5 3 12 40 0\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n"
 

@@ -109,7 +109,7 @@ def test_oom_kill_names_the_level_whose_limit_was_hit(scene: Scene) -> None:
 
 def test_oom_kill_of_the_machine(scene: Scene) -> None:
     scene.kill(1, at="nowhere")
-    assert "none of the limits that are seen here was hit" in scene.end()
+    assert "no limit visible here was hit" in scene.end()
 
 
 def test_oom_kill_names_shared_memory(scene: Scene) -> None:
@@ -138,8 +138,8 @@ def test_kill_of_another_process_that_sizes_show(scene: Scene) -> None:
     scene.kill(1, used_mib=0)
     line = scene.end()
     assert line.startswith(
-        f"{ODD}, probably not by the kernel's OOM killer: it took a process, but 0 MiB of 512 MiB "
-        "are in use, and this one had "
+        f"{ODD}, probably not by the kernel's OOM killer: it killed a process, but 0 MiB of "
+        "512 MiB are in use, and this one had "
     )
     # The kill is still to be told.
     assert len(scene.state.oom.unclaimed(1e9, are_well=None)) == 1
@@ -149,7 +149,7 @@ def test_killed_while_it_ended(scene: Scene) -> None:
     scene.supervise(retired=True)
     scene.kill(1)
     assert scene.reap_workers(11, signal.SIGKILL, reports=True) == (
-        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer while it ended: "
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer while exiting: "
         "limit 512 MiB at /sys/fs/cgroup/app, 2 workers, it used 50 MiB (50 MiB at boot) when "
         "last seen"
     )
@@ -197,7 +197,7 @@ def test_counter_that_is_shared(tmp_path: Path) -> None:
     assert line.startswith(
         "gunicorn-autoconf: worker 11 was probably killed by the kernel's OOM killer: "
     )
-    assert line.endswith("the count of kills at /sys/fs/cgroup is shared with others")
+    assert line.endswith("the count of kills at /sys/fs/cgroup is shared with other processes")
 
 
 def test_timeout(scene: Scene) -> None:
@@ -264,4 +264,4 @@ def test_supervisor_that_cannot_be_made_is_tried_again(
         assert scene.state._try_step(threading.Event(), scene.server, list) == 5.0
 
     assert len(tries) == 2
-    assert scene.log.lines == ["gunicorn-autoconf: the supervisor failed; it tries again"]
+    assert scene.log.lines == ["gunicorn-autoconf: the supervisor failed and will retry"]

@@ -90,7 +90,7 @@ def test_lifespan_shutdown_that_awaits_for_ever(gunicorn: Launcher, *, of_server
 
     os.kill(server.pid if of_server else worker, signal.SIGTERM)
 
-    server.wait_for(rf"\[{worker}\] " + WARNING + r"this worker has not ended after \d\.\d s; it ")
+    server.wait_for(rf"\[{worker}\] " + WARNING + r"this worker has not exited after \d\.\d s; it ")
     server.wait_for(r"^  > \S+/app\.py:18 in ending\(\): await connect\(\)$")
     if of_server:
         server.wait()
@@ -211,12 +211,12 @@ def test_thread_that_holds_up_the_end(
 
     os.kill(server.pid if of_server else worker, signal.SIGTERM)
 
-    server.wait_for(rf"\[{worker}\] " + WARNING + r"this worker has not ended after \d\.\d s$")
+    server.wait_for(rf"\[{worker}\] " + WARNING + r"this worker has not exited after \d\.\d s$")
     server.wait_for(r"^  > \S+/app\.py:11 in job\(\): time\.sleep\(600\)$")
     if of_server:
         server.wait()
         # Gunicorn kills it, and mostly goes before it can hear of its end.
-        killed = rf"worker {worker} (had not ended when the server did|was killed while it ended)"
+        killed = rf"worker {worker} (had not ended when the server did|was killed while exiting)"
         assert server.lines(WARNING + killed)
         assert server.lines(f"worker {worker} exited") == []
     else:

@@ -61,7 +61,7 @@ class TestReplacedHooks:
         told = [
             line
             for line in fleet.arbiter.log.lines
-            if "1 process of this cgroup that was no worker" in line
+            if "1 process in this cgroup that was not a worker" in line
         ]
         assert len(told) == lines
 
@@ -94,7 +94,7 @@ def test_failure_is_told_once_and_the_next_step_follows() -> None:
     wait_until(lambda: steps[0] >= 3, "a step follows")
     thread.stop()
     assert fleet.arbiter.log.later == [
-        "gunicorn-autoconf: the memory guard failed; it tries again in 0.01 s"
+        "gunicorn-autoconf: the memory guard failed; retrying in 0.01 s"
     ]
 
 

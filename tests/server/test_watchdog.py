@@ -482,8 +482,8 @@ def test_quota_is_not_blamed_on_the_code(cgroup: Cgroup, unhurried: Launcher) ->
 
     server.wait_for(
         NOT_THE_CODE
-        + r"its thread got no CPU for \d\.\d\d s, \d\.\d\d s of it because the CPU quota "
-        + rf"throttled \({cgroup.cpu}/cpu\.stat\)"
+        + r"its thread got no CPU for \d\.\d\d s, \d\.\d\d s of it throttled by the CPU "
+        + rf"quota \({cgroup.cpu}/cpu\.stat\)"
     )
     assert not server.lines("blocked for")
 

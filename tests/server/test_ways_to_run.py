@@ -102,7 +102,7 @@ def test_start_up_log(gunicorn: Launcher) -> None:
     server.wait_for_workers(3)
 
     log = server.log
-    plan = "plan: 3 UvicornWorker workers: 1 core, 2 GiB, ASGI, workload auto"
+    plan = "plan: 3 UvicornWorkers: 1 core, 2 GiB, ASGI, workload auto"
     assert log.index(plan) < log.index("Listening at")
     assert re.search(
         r"cores from GUNICORN_CPUS; memory from GUNICORN_MEMORY; ASGI from .*demo\.py", log

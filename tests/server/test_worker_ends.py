@@ -71,7 +71,7 @@ def test_kill_of_another_process_is_told_as_that(cgroup: Cgroup, confined: Launc
     (worker,) = server.wait_for_workers(1)
 
     # By its name, where it was seen before it died.
-    server.wait_for(r"OOM killer took (1 )?process")
+    server.wait_for(r"OOM killer killed (1 )?process")
     assert cgroup.oom_kills == 1
     assert server.worker_pids() == {worker}
     assert not server.lines(r"worker \d+ was killed by the kernel")

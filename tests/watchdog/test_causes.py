@@ -69,7 +69,7 @@ def test_excuses_name_what_was_seen() -> None:
     late = Evidence(0.5, queued_seconds=0.45, throttled_seconds=0.4, stopped_seconds=0.45)
     path = "/sys/fs/cgroup/cpu.stat"
 
-    assert "0.40 s of it because the CPU quota throttled" in render_excuse(late, Cause.QUOTA, path)
+    assert "0.40 s of it throttled by the CPU quota" in render_excuse(late, Cause.QUOTA, path)
     assert "ready to run and got no CPU for 0.45 s" in render_excuse(late, Cause.MACHINE, None)
     assert "did not run for 0.45 s: stopped" in render_excuse(late, Cause.STOPPED, None)
 

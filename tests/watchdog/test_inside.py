@@ -267,7 +267,7 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
         thread.join()
 
     first, second, third = (text.splitlines()[0] for text in said)
-    assert first.endswith("which ends no request in this worker class")
+    assert first.endswith("which does not end requests in this worker class")
     assert second.endswith("worker class; 2 more here since the last report")
     assert third == first
 

@@ -150,13 +150,13 @@ def test_quota_is_blamed_for_what_it_throttled(worker: Simulation) -> None:
 
     (line,) = worker.lines("")
     assert line.startswith("info the event loop was late by 1.00 s, not because of your code: its ")
-    assert "because the CPU quota throttled (cpu.stat)" in line
+    assert "throttled by the CPU quota (cpu.stat)" in line
 
 
 def test_crowded_machine_is_blamed_for_the_rest(worker: Simulation) -> None:
     worker.block(1.0, computing=0.1, queued=0.9, throttled=0.02)
 
-    assert worker.lines("The machine has more to do than cores")
+    assert worker.lines("The machine has more work than cores")
     assert not worker.lines("blocked for")
 
 

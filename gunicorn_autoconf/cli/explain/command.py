@@ -57,18 +57,19 @@ def explain(  # noqa: PLR0913 - one argument for each option
     **options: str | None,
 ) -> None:
     """
-    Show what is planned on this machine, and why.
+    Show the plan for this machine, and the reasons.
 
     APP is the application as Gunicorn takes it, such as mysite.asgi:application; its source is
-    read to tell ASGI from WSGI, nothing of it is run, nor is a gunicorn.conf.py. The options that
-    take a VALUE stand for what the environment would declare.
+    read to tell ASGI from WSGI. Neither it nor a gunicorn.conf.py is run. An option that takes a
+    VALUE overrides the environment variable of the same name.
 
     To paste: args are for Gunicorn's command line, python is a gunicorn.conf.py that needs nothing
     else of this package than its worker class. The variables of env, dockerfile and kubernetes
     are read by gunicorn -c python:gunicorn_autoconf.conf.
 
-    With --pid nothing is planned: the server says itself what its plan is and why, what its
-    requests do, what bounds it and what would help. It must run under this package and your user.
+    With --pid, or a PID in place of APP, nothing is planned: the running server reports its plan
+    with the reasons, its load, what bounds it and what would help. It must use this package and
+    run as your user.
 
     The exit status is 1 where APP cannot be found and no interface is declared, with --strict also
     for any other problem, and 2 for a value that is not allowed.
@@ -78,10 +79,12 @@ def explain(  # noqa: PLR0913 - one argument for each option
       gunicorn-autoconf explain mysite.wsgi
       gunicorn-autoconf explain --short --cpus 2 --memory 1GiB --workload io mysite.wsgi
       gunicorn-autoconf explain --as kubernetes mysite.asgi:application
-      gunicorn-autoconf explain --pid 17
+      gunicorn-autoconf explain 17
     """
     if short + as_json + bool(form) > 1:
         raise AutoconfError("--short, --json and --as exclude each other: use one")
+    if app and app.isdecimal() and pid is None:  # No module has a number for a name.
+        pid, app = int(app), None
     if pid is not None:
         given = [name for name, text in by_flag(options).items() if text is not None]
         _explain_running(pid, ["APP"] * bool(app) + given, as_json=as_json, others=[short, form])

@@ -21,6 +21,7 @@ from gunicorn_autoconf.errors import AutoconfError
 
 
 @click.command()
+@click.argument("pid", metavar="[PID]", required=False, type=int)
 @option_for_each(SIZE_OPTIONS)
 @click.option(
     "--from",
@@ -37,21 +38,31 @@ from gunicorn_autoconf.errors import AutoconfError
     type=click.Choice(["kubernetes"]),
     help="Print something to paste: resources, variables and an autoscaler.",
 )
-def size(as_json: bool, form: str | None, source: str | None, **options: str | None) -> None:
+def size(
+    pid: int | None,
+    as_json: bool,
+    form: str | None,
+    source: str | None,
+    **options: str | None,
+) -> None:
     """
-    Say how much CPU and memory a load or workers need.
+    Compute the CPU and memory that a load or workers need.
 
-    Neither this machine nor its environment is looked at. With --from a running server answers
-    how its requests are; an option of your own goes before that.
+    It reads neither this machine nor its environment. With --from, or a PID, a running server
+    supplies rate, latency and computing time; an option that you give overrides it.
 
     \b
     Examples, the second one for 300 requests per second of 80 ms that compute for 20 ms:
       gunicorn-autoconf size --workers 4 --worker-memory 180MiB --workload io
       gunicorn-autoconf size --rate 300 --latency 80ms --compute 20ms
-      gunicorn-autoconf size --from 17 --rate 300
+      gunicorn-autoconf size 17 --rate 300
     """
     if as_json and form:
         raise AutoconfError("--json and --as exclude each other: use one")
+    if pid is not None:
+        if source is not None:
+            raise AutoconfError(f"two sources are named: leave out {pid} or --from")
+        source = str(pid)
     sizing = size_for(_requirements(options, source))
     if as_json:
         click.echo(json.dumps(sizing_json(sizing), indent=2))
@@ -71,7 +82,7 @@ def _requirements(options: Mapping[str, str | None], source: str | None) -> Requ
         raise AutoconfError("--from asks for what a load takes: leave out --workers")
     found = read_source(source)
     if found.measured.rate is None and options["rate"] is None:
-        raise AutoconfError(f"--from={source!r}: one moment tells no rate; add --rate")
+        raise AutoconfError(f"--from={source!r}: a single sample has no rate; add --rate")
     given = {name: text for name, text in options.items() if text is not None}
     asked = read_requirements(by_flag({**options, **found.measured.options, **given}))
     return asked._replace(measured=found.text)

@@ -129,13 +129,13 @@ def _reserve_text(reserve: Reserve) -> str:
 def _notes_on_input(requirements: Requirements) -> Iterator[str]:
     if requirements.measured:
         yield (
-            f"measured {requirements.measured}; a busier hour takes more: --rate says how many "
-            "requests to expect"
+            f"measured {requirements.measured}; a busier hour takes more: set --rate to the "
+            "requests that you expect"
         )
     if requirements.declaration.worker_memory_bytes is None:
         yield (
-            f"a worker is taken to need {format_bytes(FIRST_GUESS_BYTES)} until it is measured; "
-            "--worker-memory says what yours needs"
+            f"assumes {format_bytes(FIRST_GUESS_BYTES)} per worker until one is measured; "
+            "set --worker-memory if you know it"
         )
 
 
@@ -145,7 +145,7 @@ def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
     if isinstance(wanted, WorkersWanted):
         if declaration.workload is None:
             alone = ", without threads" if is_wsgi and counts.threads == 1 else ""
-            yield f"sized as mixed{alone}; --workload says what requests spend their time on"
+            yield f"sized as mixed{alone}; set --workload if you know what requests do"
     else:
         suggested, _ = suggest_workload(wanted.compute_fraction)
         if declaration.workload not in (None, Workload.ASYNC, suggested):
@@ -156,7 +156,7 @@ def _notes(requirements: Requirements, counts: Counts) -> Iterator[str]:
             "worker; on the event loop of an async application it holds neither"
         )
     if declaration.interface is None:
-        yield "taken for a WSGI application; --interface asgi sizes for the other kind"
+        yield "assumes a WSGI application; set --interface asgi for ASGI"
     if counts.workload is Workload.ASYNC and is_wsgi:
         yield "workload async needs an ASGI application; sized as io"
     threads = counts.replicas * counts.workers * counts.threads

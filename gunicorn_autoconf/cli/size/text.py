@@ -116,9 +116,9 @@ def render_kubernetes(sizing: Sizing) -> str:
 
 # Source: Kubernetes, "Horizontal Pod Autoscaling": utilisation is a share of the request.
 _KUBERNETES = """\
-# Into the entry of the container, in a Deployment that says nothing of replicas.
+# Goes into the container. Remove replicas from the Deployment: the autoscaler sets them.
 {resources}{env}---
-# Beside the Deployment, whose name takes the place of web.
+# Goes beside the Deployment. Replace web with its name.
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:

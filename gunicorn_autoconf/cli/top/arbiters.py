@@ -192,7 +192,10 @@ def _open(pid: int, source: str) -> psutil.Process:
                 raise AutoconfError(f"{source}: that is a worker, its arbiter is {parent.pid}")
         # A program that embeds Gunicorn can be recognised by its workers only.
         if not is_gunicorn(listed.command) and not select_workers(listed, list_children(process)):
-            raise AutoconfError(f"{source}: process {pid} is no Gunicorn and has no workers")
+            # A shell or an init, such as a container's first process, has Gunicorn as a child.
+            below = select_arbiters(_read_all(process.children(recursive=True)))
+            meant = f"; it started Gunicorn as {below[0].pid}" if below else ""
+            raise AutoconfError(f"{source}: process {pid} is not Gunicorn{meant}")
     except (psutil.NoSuchProcess, ValueError, OverflowError):  # negative, or too large for a pid
         raise AutoconfError(f"{source}: there is no such process") from None
     return process

@@ -24,30 +24,41 @@ ONCE_SECONDS = 0.5
 
 
 @click.command()
-@click.option("--pid", type=int, help="The arbiter to watch.")
+@click.argument("bare_pid", metavar="[PID]", required=False, type=int)
+@click.option("--pid", type=int, help="The arbiter to watch; a bare PID does the same.")
 @click.option("--pidfile", help="The file in which Gunicorn keeps its pid (its --pid).")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1, max=3600),
     metavar="SECONDS",
-    help=f"Seconds between two looks [{INTERVAL_SECONDS:g}; {ONCE_SECONDS:g} with --once].",
+    help=f"Seconds between two samples [{INTERVAL_SECONDS:g}; {ONCE_SECONDS:g} with --once].",
 )
-@click.option("--once", is_flag=True, help="Print one table and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print one look as JSON and end.")
-def top(
-    *, pid: int | None, pidfile: str | None, interval: float | None, once: bool, as_json: bool
+@click.option("--once", is_flag=True, help="Print one table and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print one sample as JSON and exit.")
+def top(  # noqa: PLR0913 - one argument for each option
+    *,
+    bare_pid: int | None,
+    pid: int | None,
+    pidfile: str | None,
+    interval: float | None,
+    once: bool,
+    as_json: bool,
 ) -> None:
     """
     Watch a running Gunicorn: memory, CPU, requests, its bound.
 
-    Any Gunicorn will do; one without this package does not tell of its requests. Without --pid and
-    --pidfile the one that runs is found; of several you choose one. The key ? shows all keys.
+    Any Gunicorn will do; the columns on requests need this package in it. Without a PID it finds
+    the Gunicorn that runs, and asks which one if there are several. The key ? shows all keys.
 
     \b
     Examples:
       gunicorn-autoconf top
+      gunicorn-autoconf top 17
       gunicorn-autoconf top --once --pidfile /run/gunicorn.pid
     """
+    if bare_pid is not None and (pid is not None or pidfile is not None):
+        raise AutoconfError(f"two arbiters are named: leave out {bare_pid}")
+    pid = bare_pid if pid is None else pid
     arbiter = find_arbiter(pid, pidfile, None if as_json or not _has_terminal() else _choose)
     if as_json:
         click.echo(json.dumps(to_json(_look(arbiter, interval)), indent=2))
