@@ -8,6 +8,7 @@ and what is left of the task answers 504. One that still runs after `PATIENCE_SE
 something that cannot be interrupted, as a thread: its client is *answered* by the timer, and the
 task is left alone. A response that has begun is broken off; work after a complete one has no limit.
 WebSockets have none either. Code that blocks the loop is not interrupted: nothing here runs then.
+The clock leaves out the time in which the whole server stood still.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
+
+from gunicorn_autoconf.fleet.standstill import Looks
 
 App = Callable[..., Any]
 
@@ -63,6 +66,7 @@ class TimeLimit:
         seconds: How long a request may run.
         report: Called before a request is cancelled, with its task, its scope and its seconds.
         report_stuck: Called where it does not end although it is cancelled.
+        clock: By what a request runs.
     """
 
     def __init__(
@@ -70,18 +74,21 @@ class TimeLimit:
         seconds: float,
         report: Callable[[asyncio.Task[Any], Any, float], None],
         report_stuck: Callable[[asyncio.Task[Any], Any, float], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
         self._report = report
         self._report_stuck = report_stuck
+        self._clock = clock
         self._look_seconds = min(max(seconds / LOOKS, SHORTEST_SECONDS), LONGEST_SECONDS)
+        self._looks = Looks(self._look_seconds)
         self._running: dict[Any, list[Any]] = {}
         self._answering: set[Any] = set()
         self._is_looking = False
 
     def asgi(self, app: App) -> App:
         """Return *app* with the limit."""
-        running, clock, current_task = self._running, time.monotonic, asyncio.current_task
+        running, clock, current_task = self._running, self._clock, asyncio.current_task
 
         async def call(scope: Any, receive: Any, send: Any) -> Any:
             if scope["type"] != "http":
@@ -94,6 +101,7 @@ class TimeLimit:
             task: Any = current_task()
             running[task] = request = [clock(), 0.0, False, scope, response, send]
             if not self._is_looking:
+                self._looks.begin(request[_SINCE])
                 self._begin()
             try:
                 return await app(scope, receive, send)
@@ -115,13 +123,18 @@ class TimeLimit:
         asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
     def _look(self) -> None:
-        """Look at the requests, the oldest first, and look again where there are any."""
-        now = time.monotonic()
+        """Look at the requests, and look again where there are any."""
+        now = self._clock()
+        if self._looks.may_judge(now):
+            self._judge(now)
+        self._is_looking = False
+        if self._running:
+            self._begin()
+
+    def _judge(self, now: float) -> None:
         for task, request in list(self._running.items()):
             seconds = now - request[_SINCE]
-            if seconds < self._seconds:
-                break
-            if request[_RESPONSE].response_complete:
+            if seconds < self._seconds or request[_RESPONSE].response_complete:
                 continue
             if not request[_CANCELLED_AT]:
                 request[_CANCELLED_AT] = now
@@ -133,9 +146,6 @@ class TimeLimit:
                 answering = asyncio.ensure_future(self._answer(request))
                 self._answering.add(answering)
                 answering.add_done_callback(self._answering.discard)
-        self._is_looking = False
-        if self._running:
-            self._begin()
 
     async def _answer(self, request: list[Any]) -> None:
         """Answer 504, unless a response has begun; what the application sends later is lost."""

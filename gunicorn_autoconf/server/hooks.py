@@ -193,7 +193,8 @@ class ServerHooks:
         self._meter = records.meter(worker) if records else None
         if records and hasattr(worker, "peers"):  # A class of ours, which spreads connections.
             worker.peers = records.peers(worker)
-        protect(worker, self._final.declaration, self._meter)
+        patrol = self._state.patrol if self._state else None
+        protect(worker, self._final.declaration, self._meter, patrol)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         self._gil.report(worker, self._final.application)

@@ -20,15 +20,26 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.plan.declaration import Declaration
+    from gunicorn_autoconf.watchdog.patrol import Patrol
 
 LOG_SECONDS = 60.0
 
 
-def protect(worker: Worker, declaration: Declaration, meter: Meter | None) -> None:
-    """Have *worker* keep what *declaration* says of waiting and running; it has loaded."""
+def protect(
+    worker: Worker,
+    declaration: Declaration,
+    meter: Meter | None,
+    patrol: Patrol | None,
+) -> None:
+    """
+    Have *worker* keep what *declaration* says of waiting and running; it has loaded.
+
+    *patrol* knows for how long the server stood still.
+    """
     family = family_of(type(worker))
+    clock = patrol.standstill.now if patrol else time.monotonic
     if declaration.request_timeout_seconds > 0 and family and family.interface is Interface.ASGI:
-        _limit_asgi(worker, declaration.request_timeout_seconds)
+        _limit_asgi(worker, declaration.request_timeout_seconds, clock)
     max_seconds = declaration.max_queue_seconds
     if max_seconds > 0:
         from gunicorn_autoconf.overload.refusal import Refusal  # Only where it is asked for.
@@ -42,7 +53,7 @@ def protect(worker: Worker, declaration: Declaration, meter: Meter | None) -> No
         _wrap(worker, refusal.asgi, lambda app: refusal.wsgi(app, queued_seconds))
 
 
-def _limit_asgi(worker: Worker, limit_seconds: float) -> None:
+def _limit_asgi(worker: Worker, limit_seconds: float, clock: Callable[[], float]) -> None:
     """Have *worker* cancel requests that run longer; those of WSGI are the watchdog's to end."""
     from gunicorn_autoconf.overload.limit import TimeLimit  # A WSGI worker has no use for asyncio.
     from gunicorn_autoconf.watchdog.tasks import read_task
@@ -77,7 +88,8 @@ def _limit_asgi(worker: Worker, limit_seconds: float) -> None:
         )
         log_event(worker.log, "error", "request_stuck", text)
 
-    limit = TimeLimit(limit_seconds, _harmless(worker, report), _harmless(worker, report_stuck))
+    reports = _harmless(worker, report), _harmless(worker, report_stuck)
+    limit = TimeLimit(limit_seconds, *reports, clock)
     _wrap(worker, limit.asgi, lambda app: app)
 
 

@@ -25,7 +25,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 
 from gunicorn_autoconf.server.at_fork import around_forks
 
@@ -34,7 +33,7 @@ PAUSE_SECONDS = 1.0
 
 # Gets an event that is set when it is to return soon; returns the seconds until the next step, or
 # None to end the thread for good. It raises nothing.
-Step = Callable[[threading.Event], float | None]
+Step = Callable[["Stopping"], float | None]
 
 
 class PausedThread:
@@ -103,7 +102,7 @@ class PausedThread:
         self.pause()
         self._pid = None
 
-    def _repeat(self, stopping: threading.Event) -> None:
+    def _repeat(self, stopping: Stopping) -> None:
         while not stopping.wait(max(self._due - time.monotonic(), 0)):
             seconds = self._step(stopping)
             if seconds is None:
@@ -114,38 +113,48 @@ class PausedThread:
             self._due = time.monotonic() + seconds
 
 
-class _Stopping(threading.Event):
+class Stopping(threading.Event):
     """
     An event that a signal handler may set while the code below it sets it. It stays set.
 
+    One thread waits, for a lock that is held until then. A wait of `SimpleQueue.get` never ended
+    where the process was stopped in it for longer than its timeout and got a signal (6 of 6 times).
+
     Source:
-        docs.python.org, queue, SimpleQueue.put: it may be called in the middle of itself.
+        CPython 3.11, Modules/_queuemodule.c: after EINTR a timeout that is over is negative, which
+        is no timeout; Modules/_threadmodule.c, acquire_timed, has a case for it.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.began_at = time.monotonic()
+        """When the thread was started that it ends; until then there was none."""
         self._is_told = False
-        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._untold = threading.Lock()
+        self._untold.acquire()
 
     def is_set(self) -> bool:
+        """Return whether it was set."""
         return self._is_told
 
     def set(self) -> None:
+        """Set it, and end the wait."""
         self._is_told = True
-        self._wakes.put(None)
+        with suppress(RuntimeError):  # It is released already.
+            self._untold.release()
 
     def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, at most for *timeout* seconds; return whether it was."""
         if not self._is_told:
-            with suppress(Empty):
-                self._wakes.get(timeout=timeout)
+            self._untold.acquire(timeout=-1 if timeout is None else timeout)
         return self._is_told
 
 
 class _Repeater(threading.Thread):
     """The thread between two pauses."""
 
-    def __init__(self, repeat: Callable[[threading.Event], None]) -> None:
-        self.stopping = _Stopping()
+    def __init__(self, repeat: Callable[[Stopping], None]) -> None:
+        self.stopping = Stopping()
         super().__init__(
             target=repeat, args=(self.stopping,), name="gunicorn-autoconf", daemon=True
         )

@@ -35,7 +35,7 @@ from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.oom_score import add_points, points_of_arbiter
 from gunicorn_autoconf.server.overload import RefusalLog
-from gunicorn_autoconf.server.paused_thread import PausedThread
+from gunicorn_autoconf.server.paused_thread import PausedThread, Stopping
 from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
@@ -209,12 +209,12 @@ class ServerState:
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
 
-    def _watch(self, stopping: threading.Event) -> float | None:
+    def _watch(self, stopping: Stopping) -> float | None:
         """Look at every worker; return after how many seconds to look again, None for never."""
         if self._refusals:
             with suppress(Exception):  # It is a line of the log.
                 self._refusals.look(time.monotonic())
-        return self.patrol.step(stopping) if self.patrol else None
+        return self.patrol.step(stopping, stopping.began_at) if self.patrol else None
 
     @property
     def is_complete(self) -> bool:

@@ -44,10 +44,17 @@ class Inside:
             watchers.append(TaskWatcher(worker, own.stamps, origins, say))
         elif family and family.slots is Slots.THREADS and max(timeout_seconds, request_seconds) > 0:
             watchers.append(
-                LongRequests(worker, timeout_seconds, origins, say, limit_seconds=request_seconds)
+                LongRequests(
+                    worker,
+                    timeout_seconds,
+                    origins,
+                    say,
+                    limit_seconds=request_seconds,
+                    clock=patrol.standstill.now,
+                )
             )
         elif family and family.slots is Slots.ONE:
-            stamp_requests(worker, own.stamps)
+            stamp_requests(worker, own.stamps, patrol.standstill.now)
         self._stamps = own.stamps
         self._ticker = Ticker(
             worker,

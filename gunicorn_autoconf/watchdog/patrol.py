@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
+from gunicorn_autoconf.fleet.standstill import Standstill
 from gunicorn_autoconf.watchdog.listener import Listener
 from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
@@ -82,6 +83,8 @@ class Patrol:
         self.own: WorkerWatch | None = None
         """In a worker, what the arbiter watches it by."""
         self.listener: Listener | None = None
+        self.standstill = Standstill()
+        """How long the server stood still; workers read it, too."""
         self._quota = QuotaCounters(root)
         self._quota_before = self._quota.read()
         self._quota_at = time.monotonic()
@@ -137,6 +140,7 @@ class Patrol:
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
             stalled=self._stalled,
+            standstill=self.standstill,
             now=time.monotonic(),
         )
 
@@ -165,10 +169,15 @@ class Patrol:
 
     # The step, in the thread
 
-    def step(self, stopping: threading.Event) -> float | None:
-        """Look at every worker; return after how many seconds to look again, None for never."""
+    def step(self, stopping: threading.Event, began_at: float = 0.0) -> float | None:
+        """
+        Look at every worker; return after how many seconds to look again, None for never.
+
+        No step was possible before *began_at*, the end of the last pause, as for a reload.
+        """
         now = time.monotonic()
-        late_seconds, period = now - self._due, self._period
+        late_seconds, period = now - max(self._due, began_at), self._period
+        self.standstill.step(late_seconds)
         # What kept this thread may have kept the workers: they get time for one tick.
         self._has_skipped = not self._has_skipped and late_seconds > period / 2
         try:

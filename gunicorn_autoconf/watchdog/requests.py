@@ -18,8 +18,10 @@ import math
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from gunicorn_autoconf.fleet.standstill import Looks
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
 from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
@@ -44,12 +46,16 @@ class _Running(NamedTuple):
     connection: object
 
 
-def stamp_requests(worker: Any, stamps: Stamps) -> None:
-    """Have a worker that serves one request at a time stamp which."""
+# How often a threaded worker looks, about.
+LOOK_SECONDS = 1.0
+
+
+def stamp_requests(worker: Any, stamps: Stamps, clock: Callable[[], float]) -> None:
+    """Have a worker that serves one request at a time stamp which, and since when by *clock*."""
     original = worker.handle_request
 
     def handle_request(listener: Any, request: Any, *rest: Any) -> Any:
-        stamps.begin_request(time.monotonic(), request.method, request.path)
+        stamps.begin_request(clock(), request.method, request.path)
         try:
             return original(listener, request, *rest)
         finally:
@@ -68,9 +74,10 @@ class LongRequests:
         origins: Which code is the user's own.
         say: Logs a text with a level.
         limit_seconds: How long a request may run before the worker is replaced; 0 for no limit.
+        clock: By what a request runs; it leaves out the time in which the server stood still.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         worker: Any,
         timeout_seconds: float,
@@ -78,10 +85,13 @@ class LongRequests:
         say: Say,
         *,
         limit_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker = worker
         self._timeout_seconds = timeout_seconds or math.inf
         self._limit_seconds = limit_seconds or math.inf
+        self._clock = clock
+        self._looks = Looks(LOOK_SECONDS)
         self._origins = origins
         self._say = say
         self._running: dict[int, _Running] = {}
@@ -91,12 +101,12 @@ class LongRequests:
         self._follow(worker)
 
     def _follow(self, worker: Any) -> None:
-        original, running = worker.handle_request, self._running
+        original, running, clock = worker.handle_request, self._running, self._clock
 
         def handle_request(request: Any, *rest: Any) -> Any:
             ident = threading.get_ident()
             connection = rest[0] if rest else None
-            running[ident] = _Running(time.monotonic(), request.method, request.path, connection)
+            running[ident] = _Running(clock(), request.method, request.path, connection)
             try:
                 return original(request, *rest)
             finally:
@@ -106,11 +116,14 @@ class LongRequests:
 
     def __call__(self, now: float) -> None:
         """Look at the requests that run."""
+        time_run = self._clock()
+        if not self._looks.may_judge(time_run):
+            return
         running = self._running.copy()
         self._reported &= {(ident, request.since_seconds) for ident, request in running.items()}
         for ident, request in running.items():
             key = ident, request.since_seconds
-            seconds = now - request.since_seconds
+            seconds = time_run - request.since_seconds
             if seconds >= self._timeout_seconds and key not in self._reported:
                 self._reported.add(key)
                 self._report(ident, request, seconds, now)

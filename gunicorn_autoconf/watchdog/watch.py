@@ -18,6 +18,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gunicorn_autoconf.fleet.standstill import Standstill
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
 from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
 from gunicorn_autoconf.watchdog.say import ERROR, INFO, WARNING, Say
@@ -60,6 +61,7 @@ class WorkerWatch:
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
         stalled: Called once for each time that code has blocked its loop.
+        standstill: Knows how long the server stood still; no request is charged with that.
         now: When it is forked.
     """
 
@@ -73,6 +75,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
+        standstill: Standstill,
         now: float,
     ) -> None:
         self.worker = worker
@@ -80,6 +83,7 @@ class WorkerWatch:
         self.pipe = pipe
         self.thresholds = thresholds
         self._say = say
+        self._standstill = standstill
         self._forked_at = now
         self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled)
         self._beat = 0.0
@@ -98,7 +102,7 @@ class WorkerWatch:
             if self.thresholds.timeout_seconds > 0:
                 self._look_at_heartbeat(moment, now)
             if self.thresholds.request_seconds > 0:
-                self._look_at_request(moment, now)
+                self._look_at_request(moment, self._standstill.now())
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
         if ending_since and not moment.has(State.TICKING):
             self._look_at_end(moment, now - ending_since)

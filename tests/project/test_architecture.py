@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "load": COMMON | {"fleet", "machine", "plan"},
     "metrics": COMMON | {"fleet", "machine", "plan"},
     "watchdog": COMMON | {"fleet", "machine", "plan"},
-    "overload": COMMON | {"load"},
+    "overload": COMMON | {"fleet", "load"},
     "server": COMMON
     | {"app", "fleet", "load", "machine", "memory", "metrics", "overload", "plan", "watchdog"},
     "workers": COMMON | {"fleet", "load", "server"},

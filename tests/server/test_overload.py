@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 from gunicorn.workers import SUPPORTED_WORKERS
@@ -282,3 +285,57 @@ def test_a_sync_worker_with_a_stuck_request_is_killed_and_replaced(gunicorn: Lau
     assert ask(server, "/quick") == (200, "done")
     assert server.lines(r"> .*app.py:\d+ in app\(\): time.sleep\(1000\)")
     server.wait_for(f"worker {old} was killed as its request ran longer than GUNICORN_REQUEST_TIM")
+
+
+FROZEN = {
+    "sync": LIMITED_WSGI,
+    "gunicorn_autoconf.workers.ThreadWorker": LIMITED_WSGI,
+    "gunicorn_autoconf.workers.UvicornWorker": """
+        import asyncio, os
+
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                print("serves", scope["path"], flush=True)
+                while scope["path"] == "/stuck" or not os.path.exists("release"):
+                    await asyncio.sleep(0.02)
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"done"})
+    """,
+}
+FROZEN_SECONDS = 4
+
+
+@pytest.mark.parametrize("worker_class", FROZEN)
+def test_no_request_is_charged_with_the_time_in_which_the_whole_server_stood_still(
+    gunicorn: Launcher, worker_class: str
+) -> None:
+    """As in a container that is frozen, or a virtual machine that is suspended."""
+    gunicorn.write("app.py", FROZEN[worker_class])
+    server = gunicorn.start(
+        *MODULE_DOOR,
+        "app:app",
+        GUNICORN_WORKER_CLASS=worker_class,
+        GUNICORN_WORKERS="1",
+        GUNICORN_THREADS="2" if "Thread" in worker_class else "1",
+        GUNICORN_REQUEST_TIMEOUT="3",
+        GUNICORN_TIMEOUT="1000",
+    )
+    (worker,) = server.wait_for_workers(1)
+    in_flight = Client(server, "/neighbour")
+    server.wait_for("serves /neighbour")
+    for pid in (server.pid, worker):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(FROZEN_SECONDS)
+    # The worker comes first: it must not judge before the arbiter knows.
+    for pid in (worker, server.pid):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(1.5)  # Everything that looks has looked.
+    gunicorn.write("release", "")
+
+    assert in_flight.answer() == (200, None)
+    assert not server.lines("GUNICORN_REQUEST_TIMEOUT")
+    assert server.mistakes() == []
+    stuck = Client(server, "/stuck")
+    server.wait_for("GET /stuck has run for 3.* longer than GUNICORN_REQUEST_TIMEOUT")
+    with suppress(http.client.HTTPException, ConnectionError):
+        assert stuck.answer()[0] in (500, 504)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import pytest
 from interruptions import Interruption
@@ -144,3 +149,42 @@ def test_nothing_runs_before_the_start_and_after_the_end() -> None:
         assert steps.begun.acquire(timeout=stretched(20))
     thread.resume()
     assert not steps.begun.acquire(timeout=0.1)
+
+
+WAITS = """
+import signal
+from gunicorn_autoconf.server.paused_thread import Stopping
+
+signal.signal(signal.SIGUSR1, lambda number, frame: None)
+stopping = Stopping()
+while True:
+    print("goes on", flush=True)
+    stopping.wait(0.2)
+"""
+
+
+def test_a_wait_ends_though_the_process_was_stopped_in_it() -> None:
+    """For longer than the wait was to last, and a signal came meanwhile, as SIGCHLD does."""
+    with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True) as it:
+        assert it.stdout
+        try:
+            for _ in range(3):
+                assert it.stdout.readline() == "goes on\n"
+                it.send_signal(signal.SIGSTOP)
+                it.send_signal(signal.SIGUSR1)
+                time.sleep(0.4)
+                it.send_signal(signal.SIGCONT)
+                # One may have been written before; two more were not.
+                assert wait_for_lines(it.stdout, 2)
+        finally:
+            it.kill()
+
+
+def wait_for_lines(stream: IO[str], count: int) -> bool:
+    """Return whether *count* lines come in time."""
+    reading = threading.Thread(
+        target=lambda: [stream.readline() for _ in range(count)], daemon=True
+    )
+    reading.start()
+    reading.join(stretched())
+    return not reading.is_alive()

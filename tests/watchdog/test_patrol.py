@@ -11,6 +11,7 @@ import pytest
 from interruptions import Interruption
 
 from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.watchdog import patrol as patrol_module
 from gunicorn_autoconf.watchdog.patrol import Patrol
 from gunicorn_autoconf.watchdog.watch import WorkerWatch
 
@@ -130,3 +131,17 @@ def test_worker_that_is_reaped_while_the_patrol_stops() -> None:
             break
         lines += 1
     assert lines > 3
+
+
+def test_a_pause_of_our_own_is_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a reload that imports for a minute the thread ends, and another one goes on."""
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(patrol_module, "time", clock)
+    patrol = make_patrol(Log())
+    stopping = threading.Event()
+    stood = []
+    for now, began_at in ((100.0, 99.0), (160.0, 159.9), (172.0, 159.9)):  # noqa: B007
+        assert patrol.step(stopping, began_at)
+        stood.append(round(patrol.standstill.seconds, 1))
+    assert stood == [0.0, 0.0, 11.9]
