@@ -16,7 +16,8 @@ import psutil
 from arena import Arena, links, lives
 from harness import children, wait_until
 
-from gunicorn_autoconf.fleet.shared_page import _SLOT_BYTES, SLOTS
+from gunicorn_autoconf.fleet.shared_memory import UnreachableError
+from gunicorn_autoconf.fleet.shared_page import open_page
 
 MIB = 2**20
 
@@ -92,20 +93,11 @@ def descriptors(pid: int) -> tuple[str, ...]:
 
 
 def slots_taken(pid: int) -> int | None:
-    """Return how many slots of the shared page are taken, as its memory shows."""
-    slots = range(0, SLOTS * _SLOT_BYTES, _SLOT_BYTES)
-    length = -(-SLOTS * _SLOT_BYTES // 4096) * 4096
+    """Return how many slots of the shared page are taken, as `top` would read it."""
     try:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            begin, end = (int(part, 16) for part in line.split()[0].split("-"))
-            if line.endswith("/dev/zero (deleted)") and end - begin == length:
-                with open(f"/proc/{pid}/mem", "rb") as memory:
-                    memory.seek(begin)
-                    page = memory.read(SLOTS * _SLOT_BYTES)
-                return sum(any(page[at : at + 8]) for at in slots)
-    except OSError:
-        pass
-    return None
+        return open_page(pid).taken
+    except UnreachableError:
+        return None
 
 
 def leaks(calm: Vitals, now: Vitals) -> list[str]:
