@@ -271,7 +271,7 @@ ROWS = {
     "killed while it ended": Row(
         ["a:memory.max=300M"],
         _while_it_ended,
-        [rf"was {OOM} while it ended: limit 300 MiB"],
+        [rf"was {OOM} while exiting: limit 300 MiB"],
         ["retired", "no worker"],
     ),
     "child, then kill -9": Row(

@@ -67,7 +67,10 @@ def render_gil(gil: Gil, module: str | None, *, has_threads: bool) -> tuple[str,
     if not gil.can_be_off:
         return None
     if not gil.is_on:
-        cure = "; set PYTHON_GIL=0, or preload_app, to have workload cpu planned with threads"
+        cure = (
+            "; on more than 2 cores set PYTHON_GIL=0, or preload_app, to have workload cpu planned "
+            "with threads"
+        )
         known = "" if has_threads else cure
         return "info", f"Python runs without the GIL{known}"
     name = f"importing {module} has turned it on" if module else "an extension has turned it on"

@@ -1,9 +1,9 @@
-"""The kernel's OOM killer takes a worker before it takes the arbiter. Reads and writes /proc.
+"""The kernel's OOM killer kills a worker rather than the arbiter. Reads and writes /proc.
 
-The kernel kills the process with the most points: its pages, those that it shares in full, and
+The kernel kills the process with the most points: its pages, shared ones in full, and
 `oom_score_adj` thousandths of the limit that was hit. With ``preload_app`` the arbiter maps all
-that its workers share and is often the largest. Its end is the end of the server, and a worker with
-a stuck request would go on for ever. So each worker gets as many points more as the arbiter has.
+that its workers share and is often the largest. If it is killed, no process replaces workers any
+more. So each worker gets as many points more as the arbiter has.
 
 Source:
     Linux, mm/oom_kill.c, `oom_badness`; filesystems/proc.rst, "oom_score_adj".

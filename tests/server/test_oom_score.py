@@ -1,8 +1,9 @@
-"""Whom the kernel's OOM killer takes: a worker, never the arbiter."""
+"""Whom the kernel's OOM killer kills: a worker, never the arbiter."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,21 @@ def test_score_rises_by_the_share_of_the_limit_that_the_arbiter_has(gunicorn: La
     )
     assert score(server.pid) == before
     # 60 MiB and Python itself, of all the memory there is: a few thousandths.
+    workers = server.wait_for_workers(2)
+    assert all(before < score(pid) < before + 100 for pid in workers)
+
+    # It counts from the arbiter's own score each time, and an upgrade begins with none of it.
+    server.signal(signal.SIGHUP)
+    replaced = server.wait_for_workers(2, replacing=workers)
+    assert all(before < score(pid) < before + 100 for pid in replaced)
+    since = server.mark()
+    server.signal(signal.SIGUSR2)
+    new = int(server.wait_for(r"Listening at: \S+ \((\d+)\)", since=since).group(1))
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    server.adopt(new)
+    server.wait_for("Master has been promoted", since=since)
+    assert score(new) == before
     assert all(before < score(pid) < before + 100 for pid in server.wait_for_workers(2))
 
 

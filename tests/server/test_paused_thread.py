@@ -172,7 +172,7 @@ def test_a_wait_ends_though_the_process_was_stopped_in_it() -> None:
                 assert it.stdout.readline() == "goes on\n"
                 it.send_signal(signal.SIGSTOP)
                 it.send_signal(signal.SIGUSR1)
-                time.sleep(0.4)
+                time.sleep(0.4)  # Stopped for longer than the wait was to last.
                 it.send_signal(signal.SIGCONT)
                 # One may have been written before; two more were not.
                 assert wait_for_lines(it.stdout, 2)
