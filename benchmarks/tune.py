@@ -4,7 +4,8 @@ How good `gunicorn-autoconf tune` chooses: ``python -m benchmarks.tune`` on a qu
 Runs `tune` on workloads of `benchmarks.compare`, then its choice beside the sweep's oracle, in
 interleaved rounds under wrk. With ``--same RUNS`` it lets one candidate run against itself instead:
 a winner there is an error. ``library`` is a Django project with PostgreSQL, which PGHOST and the
-like name; ``python -m library.prepare`` in compare/apps fills it.
+like name; ``python -m library.prepare`` in compare/apps fills it. ``kinto``, ``radicale`` and
+``datasette`` come from PyPI, each in a virtual environment of its own below ``--folder``.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks import real_apps
+from benchmarks.applications import APPLICATIONS
 from benchmarks.compare import load, machine
 from benchmarks.compare.__main__ import prepare
 from benchmarks.compare.figures import Sample, Table, tables
 from benchmarks.compare.rounds import Bench, compare
 from benchmarks.compare.servers import APPS, environment
 from benchmarks.compare.ways import BOTH, Start, Supply, Way, sweep
-from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Workload
+from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Interface, Workload
 from gunicorn_autoconf.cli.tune.asked import Requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.conclude import conclude
@@ -40,6 +43,12 @@ from gunicorn_autoconf.cli.tune.session import prepare as prepare_tune
 GOOD_FRACTION = 0.95
 LIBRARY = Workload("library", "wsgi", "library.wsgi:application", "io", "/books/17")
 ALL = {**WORKLOADS, LIBRARY.name: LIBRARY}
+# Of `benchmarks.applications`: what each speaks, and the request that stands for the rest.
+REAL: dict[str, tuple[Interface, str]] = {
+    "kinto": ("wsgi", "/v1/"),
+    "radicale": ("wsgi", "/.web/"),
+    "datasette": ("asgi", "/shop/item.json"),
+}
 
 
 def parse_options() -> argparse.Namespace:
@@ -49,7 +58,18 @@ def parse_options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--workloads", nargs="+", choices=ALL, metavar="NAME", default=UNLIMITED, help="[all]"
+        "--workloads",
+        nargs="+",
+        choices=[*ALL, *REAL],
+        metavar="NAME",
+        default=UNLIMITED,
+        help=f"{', '.join([*ALL, *REAL])} [those of benchmarks.compare]",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "benchmarks-tune",
+        help="for what is installed from PyPI; kept [%(default)s]",
     )
     parser.add_argument("--time", type=int, default=600, help="of each run of tune [600]")
     parser.add_argument("--rounds", type=int, default=5, help="beside the oracle [5]")
@@ -58,6 +78,27 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--same", type=int, metavar="RUNS", help="one candidate against itself")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON of all")
     return parser.parse_args()
+
+
+def find_workload(name: str, folder: Path) -> Workload:
+    """Return a workload; install it first if it comes from PyPI."""
+    if name in ALL:
+        return ALL[name]
+    (interface, path), application = REAL[name], APPLICATIONS[name]
+    programs = real_apps.install(application, folder / "venvs" / name)
+    home = folder / "apps" / name
+    environ = real_apps.environment(application, home, programs)
+    real_apps.prepare(application, home, environ)
+    return Workload(
+        name,
+        interface,
+        application.target,
+        "",
+        path,
+        environ=tuple(environ.items()),
+        python=str(programs / "python"),
+        folder=str(home),
+    )
 
 
 def words_for(workload: Workload) -> list[str]:
@@ -77,10 +118,15 @@ def words_for(workload: Workload) -> list[str]:
 
 
 def run_tune(workload: Workload, folder: Path, seconds: int) -> dict[str, object]:
-    command = [sys.executable, "-m", "gunicorn_autoconf", "tune", workload.application]
+    command = [workload.python, "-m", "gunicorn_autoconf", "tune", workload.application]
     command += [*words_for(workload), "--time", str(seconds), "--json"]
     done = subprocess.run(
-        command, cwd=APPS, env=environment(folder), stdout=subprocess.PIPE, text=True, check=False
+        command,
+        cwd=workload.folder or APPS,
+        env=environment(folder) | dict(workload.environ),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if done.returncode not in (0, 3):
         sys.exit(f"{workload.name}: tune ended with status {done.returncode}")
@@ -92,7 +138,7 @@ def way_of(best: dict[str, object]) -> Way:
     """The choice as `benchmarks.compare` starts it."""
 
     def start(workload: Workload, supply: Supply, address: str) -> Start:
-        command = [sys.executable, "-m", "gunicorn", "-c", "python:gunicorn_autoconf.conf"]
+        command = [workload.python, "-m", "gunicorn", "-c", "python:gunicorn_autoconf.conf"]
         command += ["-b", address, "-k", str(best["worker_class"])]
         command += ["-w", str(best["workers"]), "--threads", str(best["threads"])]
         return Start([*command, workload.application], {})
@@ -131,7 +177,7 @@ def against_the_oracle(options: argparse.Namespace) -> None:
             seconds=options.seconds,
             rounds=options.rounds,
         )
-        workloads = [ALL[each] for each in options.workloads]
+        workloads = [find_workload(each, options.folder) for each in options.workloads]
         prepare(workloads, bench.folder)
         print("| workload | choice | answer | took | rate | oracle | part of it |")
         print("|---|---|---|---|---|---|---|")

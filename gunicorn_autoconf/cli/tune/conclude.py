@@ -47,7 +47,7 @@ def conclude(session: Session, run: Run) -> Report:
     rows = [_beside(row, best.score if best else None) for row in rows]
     computing = _compute_seconds(outcomes)
     sentence = describe_request(computing, takes)
-    bounds = [(row.candidate, row.bound) for row in rows if row.bound]
+    bounds = [(row.candidate, row.bound) for row in rows if row.rate is not None]
     return Report(
         asked=list(_asked(session)),
         rows=ranked(rows),

@@ -8,9 +8,17 @@ from typing import Any
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.report import Point, Report, Row
+from gunicorn_autoconf.load.capacity import Bound
 
 # The version of the document; a change that breaks a reader raises it, a new name does not.
 SCHEMA = 1
+_BOUNDS = {
+    None: "load",
+    Bound.CORES: "cores",
+    Bound.SLOTS: "slots",
+    Bound.LOOP: "processes",
+    Bound.NOTHING: "elsewhere",
+}
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def _row(row: Row) -> dict[str, Any]:
         "memory_bytes": row.memory_bytes,
         "boot_seconds": row.boot_seconds,
         "blocks": row.blocks,
-        "bound_by": row.bound and row.bound.name.lower(),
+        "bound_by": None if row.rate is None else _BOUNDS[row.bound],
         "failure": failure and {"trouble": failure.trouble.name.lower(), "text": failure.text},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from gunicorn_autoconf.cli.tune.model import describe_bound
 from gunicorn_autoconf.cli.tune.report import Report, Row
 from gunicorn_autoconf.units import format_bytes
 
@@ -55,7 +56,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
             f"{row.cpu_cores:.2f}",
             format_bytes(row.memory_bytes),
             str(row.blocks),
-            row.bound.value if row.bound else "",
+            describe_bound(row.candidate, row.bound),
         ]
         head = f"<th>{_escape(row.label)}</th>"
         yield f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

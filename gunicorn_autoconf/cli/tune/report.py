@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import merged
 from gunicorn_autoconf.cli.tune.measured import Measured
-from gunicorn_autoconf.cli.tune.model import Bound, Use, bound_of
+from gunicorn_autoconf.cli.tune.model import bound_of
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.verdict import Verdict
+from gunicorn_autoconf.load.capacity import Bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Row:
         cpu_cores: How many cores it keeps busy at its capacity.
         memory_bytes: Of all its processes.
         blocks: How often it was measured.
-        bound: What it is short of.
+        bound: What bounds it; None where that is the load, or nothing was measured.
         failure: Why it could not be measured, or not to the end.
     """
 
@@ -112,28 +113,19 @@ def row_of(
     if not outcomes:
         return Row(candidate=candidate, failure=known.failure)
     median = statistics.median
-    capacity = median(each.capacity for each in outcomes)
-    cpu_cores = median(each.cpu_cores for each in outcomes)
-    use = Use(
-        capacity=capacity,
-        cpu_cores=cpu_cores,
-        cores=median(cores * (1 - each.disturbed_fraction) - each.load_cores for each in outcomes),
-        takes_seconds=takes_seconds,
-        is_load_bound=sum(each.is_load_bound for each in outcomes) * 2 > len(outcomes),
-    )
     return Row(
         candidate=candidate,
         is_best=is_best,
         rate=known.score,
         ratio=ratio,
-        capacity=capacity,
+        capacity=median(each.capacity for each in outcomes),
         clients=max(each.clients for each in outcomes),
         points=[_point(outcomes, index) for index in range(len(outcomes[0].steps))],
-        cpu_cores=cpu_cores,
+        cpu_cores=median(each.cpu_cores for each in outcomes),
         memory_bytes=max(each.memory_bytes for each in outcomes),
         boot_seconds=median(each.boot_seconds for each in outcomes),
         blocks=len(outcomes),
-        bound=bound_of(candidate, use),
+        bound=bound_of(known, cores, takes_seconds),
         failure=known.failure,
     )
 

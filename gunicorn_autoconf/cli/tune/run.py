@@ -86,12 +86,12 @@ class Contest(NamedTuple):
 
     Attributes:
         given: The candidates that are measured first, until one of them works.
-        find_field: From the first outcome to all candidates, the most promising first.
+        find_field: From the first that works to all candidates, the most promising first.
         arguments_of: From a candidate to Gunicorn's arguments.
     """
 
     given: Sequence[Candidate]
-    find_field: Callable[[Outcome | None], list[Candidate]]
+    find_field: Callable[[Measured | None], list[Candidate]]
     arguments_of: Callable[[Candidate], list[str]]
 
 
@@ -128,13 +128,13 @@ class _Runner:
         self._clients: dict[Candidate, int] = {}
         self.block_seconds: list[float] = []
 
-    def first(self, given: Sequence[Candidate]) -> Outcome | None:
+    def first(self, given: Sequence[Candidate]) -> Measured | None:
         """Measure *given* until one works, and set what is measured against."""
         for candidate in given:
             result, _ = self._measure(candidate)
             if isinstance(result, Outcome):
                 self._choose_load(candidate, result)
-                return result
+                return self._run.measured[candidate]
         return None
 
     def _choose_load(self, candidate: Candidate, first: Outcome) -> None:

@@ -13,7 +13,8 @@ from gunicorn_autoconf.cli.tune.current import Command
 from gunicorn_autoconf.cli.tune.field import NATIVE_ASGI, Grounds, neighbours
 from gunicorn_autoconf.cli.tune.load import loading
 from gunicorn_autoconf.cli.tune.measure import Bench
-from gunicorn_autoconf.cli.tune.outcome import Outcome
+from gunicorn_autoconf.cli.tune.measured import Measured
+from gunicorn_autoconf.cli.tune.model import bound_of
 from gunicorn_autoconf.cli.tune.run import Contest, Display, Run, tune
 from gunicorn_autoconf.cli.tune.server import describe
 from gunicorn_autoconf.errors import AutoconfError
@@ -159,8 +160,9 @@ def run_session(session: Session, run: Run, display: Display) -> None:
         tune(bench, run, contest, display)
 
 
-def _grounds(session: Session, first: Outcome | None) -> Grounds:
+def _grounds(session: Session, known: Measured | None) -> Grounds:
     planned, cores = session.planned, session.cores
+    first = known.outcomes[0] if known else None
     bounds = [_MOST_PER_CORE * math.ceil(cores) + 1]
     if planned.declaration.max_workers:
         bounds.append(planned.declaration.max_workers)
@@ -177,6 +179,7 @@ def _grounds(session: Session, first: Outcome | None) -> Grounds:
         most_workers=max(min(bounds), 1),
         most_slots=planned.declaration.max_concurrency,
         compute_fraction=share,
+        bound=bound_of(known, cores, takes or 0.0) if known else None,
         has_native_asgi=_has_native_asgi(),
     )
 
