@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,15 +29,12 @@ from benchmarks.compare.rounds import Bench, compare
 from benchmarks.compare.servers import APPS, environment
 from benchmarks.compare.ways import BOTH, Start, Supply, Way, sweep
 from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Interface, Workload
-from gunicorn_autoconf.cli.tune.asked import Requests
+from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.conclude import conclude
-from gunicorn_autoconf.cli.tune.load import loading
-from gunicorn_autoconf.cli.tune.measure import Bench as TuneBench
 from gunicorn_autoconf.cli.tune.progress import Lines
-from gunicorn_autoconf.cli.tune.request import Request
-from gunicorn_autoconf.cli.tune.run import Contest, Run, tune
-from gunicorn_autoconf.cli.tune.session import Asked
+from gunicorn_autoconf.cli.tune.run import Run
+from gunicorn_autoconf.cli.tune.session import Asked, run_session
 from gunicorn_autoconf.cli.tune.session import prepare as prepare_tune
 
 GOOD_FRACTION = 0.95
@@ -75,9 +72,17 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="beside the oracle [5]")
     parser.add_argument("--seconds", type=int, default=4, help="of load in each round [4]")
     parser.add_argument("--pattern", choices=load.PATTERNS, default="gradual", help="[gradual]")
-    parser.add_argument("--same", type=int, metavar="RUNS", help="one candidate against itself")
+    parser.add_argument(
+        "--same",
+        type=int,
+        metavar="RUNS",
+        help="one candidate against itself; a verdict takes three rounds, so --time 150 or more",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON of all")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.same and options.workloads[0] not in ALL:
+        parser.error("--same runs in this environment: use a workload that is not from PyPI")
+    return options
 
 
 def find_workload(name: str, folder: Path) -> Workload:
@@ -101,18 +106,21 @@ def find_workload(name: str, folder: Path) -> Workload:
     )
 
 
+def url_of(workload: Workload) -> str:
+    if not workload.body:
+        return workload.path
+    body = Path(tempfile.gettempdir()) / "benchmarks-tune-body.json"
+    body.write_text(workload.body)
+    return f"POST {workload.path} @{body}"
+
+
 def words_for(workload: Workload) -> list[str]:
     """What a user would ask `tune` for."""
-    url = workload.path
     words = ["--clients", str(workload.connections), "--interface", workload.interface]
-    if workload.body:
-        body = Path(tempfile.gettempdir()) / "benchmarks-tune-body.json"
-        body.write_text(workload.body)
-        url = f"POST {workload.path} @{body}"
     if workload is LIBRARY:
         words += ["--urls", "library/urls.txt"]
     else:
-        words += ["--url", url]
+        words += ["--url", url_of(workload)]
     words += [word for header in workload.headers for word in ("--header", header)]
     return [*words, *(["--threads-safe"] if workload.interface == "wsgi" else [])]
 
@@ -196,47 +204,30 @@ def against_the_oracle(options: argparse.Namespace) -> None:
 
 
 def against_itself(options: argparse.Namespace) -> None:
-    """Let the plan run against itself, and count the winners."""
+    """Let the plan run against itself as a user would run `tune`, and count the answers."""
     workload = ALL[options.workloads[0]]
     os.chdir(APPS)
-    winners = 0
     with tempfile.TemporaryDirectory() as name:
-        environ = environment(Path(name))
         prepare([workload], Path(name))
-        request = Request(target=workload.path)
+        sources = Sources(urls=[url_of(workload)], headers=workload.headers)
         asked = Asked(
             application=workload.application,
-            requests=Requests(kinds=[request], first=request),
+            requests=read_requests(sources),
+            budget_seconds=options.time,
             declared={"--interface": workload.interface},
         )
-        session = prepare_tune(asked, environ)
+        session = prepare_tune(asked, environment(Path(name)) | dict(workload.environ))
         plan = session.given[0]
+        answers: Counter[str] = Counter()
         for number in range(1, options.same + 1):
-            run, began = Run(budget_seconds=options.time, cores=session.cores), time.monotonic()
-            with loading([request]) as processes:
-                tune(
-                    TuneBench(
-                        environ=environ,
-                        load=processes,
-                        first_request=request,
-                        kinds=[request],
-                        clients=workload.connections,
-                    ),
-                    run,
-                    Contest(
-                        given=[plan],
-                        find_field=lambda first: [plan, replace(plan, origin=CURRENT)],
-                        arguments_of=lambda each: [*session.arguments, *each.arguments],
-                    ),
-                    Lines(),
-                )
+            run = Run(budget_seconds=options.time, cores=session.cores)
+            # The origin is all that tells the two apart.
+            run_session(session, run, Lines(), [plan, replace(plan, origin=CURRENT)])
             verdict = conclude(session, run).verdict
-            winners += verdict.answer.value == "winner"
-            print(
-                f"{number}: {verdict.answer.value}, {winners} winners so far, "
-                f"{time.monotonic() - began:.0f} s: {verdict.text}",
-                flush=True,
-            )
+            answers[verdict.answer.value] += 1
+            print(f"{number}: {run.spent_seconds:.0f} s: {verdict.text}", flush=True)
+    told = ", ".join(f"{count} {answer}" for answer, count in answers.most_common())
+    print(f"\n{workload.name}, {plan.label} against itself: {told}")
 
 
 def main() -> None:

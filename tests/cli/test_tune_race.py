@@ -54,7 +54,8 @@ class Simulated:
             capacity=capacity,
             clients=32,
             steps=tuple(steps),
-            memory_bytes=candidate.workers * 40 * MIB,
+            # No two starts take the same.
+            memory_bytes=round(candidate.workers * 40 * MIB * self.chance.uniform(0.99, 1.01)),
         )
         self.outcomes[candidate].append(outcome)
         return outcome
@@ -71,18 +72,30 @@ class Simulated:
         return judge(race.standing(), self.outcomes)
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.12])
-def test_same_candidate_twice_has_no_winner(noise: float) -> None:
-    """At most 5 % of 40 runs: what the method promises."""
+def twins(noise: float, seconds: float) -> list[Answer]:
+    """The answers of 40 runs with the same candidate twice."""
     answers = []
     for seed in range(40):
         race = Simulated([100.0, 100.0], noise=noise, seed=seed)
         # The same server but for its name: as many workers queue alike.
-        twins = [Candidate(worker_class="gthread", workers=3, threads=n) for n in (8, 9)]
-        race.capacities = dict.fromkeys(twins, 100.0)
-        race.outcomes = {each: [] for each in twins}
-        answers.append(race.run(300.0).answer)
+        field = [Candidate(worker_class="gthread", workers=3, threads=n) for n in (8, 9)]
+        race.capacities = dict.fromkeys(field, 100.0)
+        race.outcomes = {each: [] for each in field}
+        answers.append(race.run(seconds).answer)
+    return answers
 
+
+@pytest.mark.parametrize("noise", [0.05, 0.12])
+def test_same_candidate_twice_has_no_winner(noise: float) -> None:
+    """At most 5 % of 40 runs: what the method promises."""
+    assert twins(noise, 300.0).count(Answer.WINNER) <= 2
+
+
+def test_same_candidate_twice_is_within_3_percent() -> None:
+    """Where the starts differ by 2 %, five minutes are enough to say so."""
+    answers = twins(0.02, 300.0)
+
+    assert answers.count(Answer.WITHIN) >= 38
     assert answers.count(Answer.WINNER) <= 2
 
 

@@ -141,6 +141,11 @@ class Race:
         share = self._memory_bytes.get(candidate, 0) / most if most else 0.0
         return self._mean(candidate) - INDIFFERENCE * share
 
+    def _takes_no_more(self, best: Candidate, rival: Candidate) -> bool:
+        """Whether *best* takes no more memory, by a difference that matters."""
+        most = self._memory_bytes[rival] * (1 + INDIFFERENCE)
+        return self._memory_bytes[best] <= most
+
     def pairs(self, first: Candidate, second: Candidate) -> list[tuple[float, float]]:
         """Return the scores of both from the rounds in which both were measured."""
         ours, others = self._scores[first], self._scores[second]
@@ -170,7 +175,7 @@ class Race:
                 best, rival = rival, best
                 likely = Interval(1 / likely.high, 1 / likely.middle, 1 / likely.low)
             return Standing(Certainty.EQUAL, best, rival, likely)
-        if likely.low >= least and self._memory_bytes[best] <= self._memory_bytes[rival]:
+        if likely.low >= least and self._takes_no_more(best, rival):
             return Standing(Certainty.NO_WORSE, best, rival, likely)
         return Standing(Certainty.UNDECIDED, best, rival, likely)
 

@@ -142,7 +142,8 @@ class _Runner:
         program = find_wrk()
         # wrk takes every status from 400 on for an error.
         is_clean = all(status < 400 for status in first.statuses)
-        is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * self._run.cores
+        cores = self._run.cores * (1 - first.disturbed_fraction)
+        is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * cores
         if program and is_clean and is_large:
             self._bench = replace(self._bench, wrk=program)
             self._run.uses_wrk = True

@@ -132,8 +132,10 @@ def prepare(asked: Asked, environ: Mapping[str, str]) -> Session:
     )
 
 
-def run_session(session: Session, run: Run, display: Display) -> None:
-    """Measure, and fill *run*."""
+def run_session(
+    session: Session, run: Run, display: Display, field: Sequence[Candidate] = ()
+) -> None:
+    """Measure the *field*, or the neighbours of what is given, and fill *run*."""
     asked = session.asked
     load_cores = len(session.load_cpus) or session.cores / _CORES_FOR_EACH_LOAD
     with loading(
@@ -153,7 +155,9 @@ def run_session(session: Session, run: Run, display: Display) -> None:
         )
         contest = Contest(
             given=session.given,
-            find_field=lambda first: neighbours(session.given, _grounds(session, first)),
+            find_field=lambda first: (
+                list(field) or neighbours(session.given, _grounds(session, first))
+            ),
             # The last of an option counts for Gunicorn.
             arguments_of=lambda candidate: [*session.arguments, *candidate.arguments],
         )
