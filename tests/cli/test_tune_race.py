@@ -61,7 +61,9 @@ class Simulated:
         return outcome
 
     def run(self, seconds: float = 600.0) -> Verdict:
-        race = Race(affordable(list(self.capacities), seconds, BLOCK_SECONDS), Random(1))
+        field = list(self.capacities)
+        count = affordable(len(field), seconds, BLOCK_SECONDS)
+        race = Race(field[:count], Random(1), field[count:])
         left = seconds
         while (candidate := race.next(left)) is not None:
             outcome = self.block(candidate)
@@ -152,6 +154,17 @@ def test_failed_candidates_leave_the_others() -> None:
     assert race.standing().best == field[2]
 
 
+def test_others_take_the_places_of_those_that_fail() -> None:
+    field = [Candidate(worker_class="sync", workers=n) for n in (1, 2, 3, 4)]
+    race = Race(field[:2], Random(1), field[2:])
+    while (candidate := race.next(100.0)) is not None:
+        race.record(candidate, None if candidate.workers in (2, 3) else 10.0, 1.0)
+
+    found = race.standing()
+    assert found.certainty is Certainty.EQUAL
+    assert {found.best, found.rival} == {field[0], field[3]}
+
+
 def test_nothing_works() -> None:
     field = [Candidate(worker_class="sync", workers=n) for n in (1, 2)]
     race = Race(field, Random(1))
@@ -172,11 +185,9 @@ def test_time_is_kept() -> None:
 
 
 def test_field_fits_the_time() -> None:
-    field = [Candidate(worker_class="sync", workers=n) for n in range(1, 13)]
-
-    assert len(affordable(field, 600.0, 8.0)) == 12
-    assert len(affordable(field, 120.0, 8.0)) == 4
-    assert affordable(field, 20.0, 8.0) == field[:2]
+    assert affordable(12, 600.0, 8.0) == 12
+    assert affordable(12, 120.0, 8.0) == 4
+    assert affordable(12, 20.0, 8.0) == 2
 
 
 def test_interval_of_few_pairs_is_wide() -> None:

@@ -80,7 +80,7 @@ def test_candidates_that_fail(gunicorn: Launcher) -> None:
     assert failures[6].trouble is Trouble.NO_ANSWER
     assert failures[6].text.startswith("no answer in time, ")
     assert failures[7].trouble is Trouble.ERRORS
-    assert failures[7].text.startswith("500, ")
+    assert failures[7].text.startswith("status 500, ")
     assert load_or_servers(gunicorn.folder) == []
 
 

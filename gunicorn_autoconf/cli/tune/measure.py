@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ _MOST_SECONDS = 4.0
 _REQUESTS = 200
 # More bad answers than this, and the candidate cannot be measured.
 _MOST_BAD = 0.01
+# Source: Gunicorn, arbiter.py, murder_workers and reap_workers.
+_DIED = re.compile("WORKER TIMEOUT|was sent SIG(?!TERM|QUIT|INT)|exited with code [1-9]")
 # A load that takes this part of its cores cannot go faster.
 _LOAD_BOUND = 0.85
 
@@ -239,10 +242,9 @@ class _Block:
         return CpuClock(total=total, busy=busy, stolen=getattr(times, "steal", 0.0), own=own)
 
     def died(self) -> Failure | None:
-        """Return the failure of a server that has lost workers by a signal; None without."""
+        """Return the failure of a server whose workers have crashed; None where none has."""
         gone = self._workers - self._server.worker_pids()
-        log = self._server.log
-        if gone and ("was sent SIGKILL" in log or "WORKER TIMEOUT" in log):
+        if gone and _DIED.search(self._server.log):
             return died(self._server, len(gone))
         return None
 
@@ -261,4 +263,4 @@ class _Block:
             ((status, count) for status, count in seen.statuses.items() if status >= 500),
             key=lambda row: row[1],
         )
-        return Failure(trouble=Trouble.ERRORS, text=f"{status}, {count} of {total} requests")
+        return Failure(trouble=Trouble.ERRORS, text=f"status {status}, {count} of {total} requests")

@@ -64,9 +64,12 @@ class Standing(NamedTuple):
 class Race:
     """See above. `next` and `record` take turns."""
 
-    def __init__(self, field: Sequence[Candidate], chance: Random) -> None:
-        """Let *field* run, its most promising candidates first."""
+    def __init__(
+        self, field: Sequence[Candidate], chance: Random, reserve: Sequence[Candidate] = ()
+    ) -> None:
+        """Let *field* run; where one of them fails, the next of the *reserve* takes its place."""
         self._chance = chance
+        self._reserve = list(reserve)
         self._standing = list(field)
         self._waiting: list[Candidate] = list(field)
         chance.shuffle(self._waiting)
@@ -88,6 +91,11 @@ class Race:
             self._waiting.remove(candidate)
         if score is None or score <= 0:
             self._standing.remove(candidate)
+            for other in self._reserve[:1]:
+                self._reserve.remove(other)
+                self._standing.append(other)
+                self._waiting.append(other)
+                self._scores[other] = {}
             return
         self._scores[candidate][self.round] = score
         known = self._memory_bytes.get(candidate, 0)
@@ -180,10 +188,7 @@ class Race:
         return Standing(Certainty.UNDECIDED, best, rival, likely)
 
 
-def affordable(
-    field: Sequence[Candidate], left_seconds: float, block_seconds: float
-) -> list[Candidate]:
-    """Return the first of *field*, as many as the time allows, but at least two."""
+def affordable(count: int, left_seconds: float, block_seconds: float) -> int:
+    """Return how many of *count* candidates the time allows, but at least two."""
     blocks = left_seconds / block_seconds if block_seconds else math.inf
-    count = int(max(min((blocks - _FINAL_BLOCKS) / _HALVING_BLOCKS, len(field)), 2))
-    return list(field[:count])
+    return int(max(min((blocks - _FINAL_BLOCKS) / _HALVING_BLOCKS, count), 2))

@@ -103,7 +103,8 @@ def tune(bench: Bench, run: Run, contest: Contest, display: Display) -> None:
         candidates = contest.find_field(first)
         candidates = [each for each in candidates if not runner.has_failed(each)]
         block = statistics.fmean(runner.block_seconds) * _LATER_FRACTION
-        run.race = Race(affordable(candidates, run.left_seconds, block), random.Random(_SEED))
+        count = affordable(len(candidates), run.left_seconds, block)
+        run.race = Race(candidates[:count], random.Random(_SEED), candidates[count:])
         runner.enter(run.race)
         while (candidate := run.race.next(run.left_seconds)) and not runner.is_hopeless:
             runner.block(candidate, run.race)
@@ -142,8 +143,7 @@ class _Runner:
         program = find_wrk()
         # wrk takes every status from 400 on for an error.
         is_clean = all(status < 400 for status in first.statuses)
-        cores = self._run.cores * (1 - first.disturbed_fraction)
-        is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * cores
+        is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * self._run.cores
         if program and is_clean and is_large:
             self._bench = replace(self._bench, wrk=program)
             self._run.uses_wrk = True

@@ -16,6 +16,8 @@ from gunicorn_autoconf.cli.tune.ratio import Interval
 
 # What others, or the machine's speed, may vary by before it is called noisy.
 NOISY_FRACTION = 0.05
+# An interval that goes up to so many times says nothing: few rounds that do not agree.
+VAGUE = 10.0
 
 
 class Answer(str, Enum):
@@ -115,9 +117,11 @@ def judge(
 
 def _times(interval: Interval) -> str:
     """
-    Return *interval* in words.
+    Return *interval* in words; one that is too wide to mean anything is a guess.
 
-    >>> _times(Interval(1.02, 1.05, 1.08))
-    '1.05 (1.02 to 1.08) times'
+    >>> _times(Interval(1.02, 1.05, 1.08)), _times(Interval(0.0, 2.33, 140055.6))
+    ('1.05 (1.02 to 1.08) times', 'perhaps 2.33 times')
     """
+    if interval.high > VAGUE:
+        return f"perhaps {interval.middle:.2f} times"
     return f"{interval.middle:.2f} ({interval.low:.2f} to {interval.high:.2f}) times"
