@@ -16,7 +16,8 @@ from gunicorn_autoconf.units import format_latency
 
 # Requests that compute for less of their time than this mostly wait, for more than that compute.
 WAITS, COMPUTES = 0.5, 0.8
-# Where others and the load take all cores, hardly anything is left to the server.
+# Where others take more than this of the cores, they do not say what the server is short of.
+_MOST_TAKEN = 0.5
 _LEAST_CORES = 0.1
 
 
@@ -42,7 +43,8 @@ def bound_of(known: Measured, cores: float, takes_seconds: float) -> Bound | Non
     outcomes, median = known.outcomes, statistics.median
     if sum(each.is_load_bound for each in outcomes) * 2 > len(outcomes):
         return None
-    left = median(cores * (1 - each.disturbed_fraction) - each.load_cores for each in outcomes)
+    taken = [min(each.disturbed_fraction, _MOST_TAKEN) for each in outcomes]
+    left = cores * (1 - median(taken)) - median(each.load_cores for each in outcomes)
     use = Use(
         capacity=median(each.capacity for each in outcomes),
         cpu_cores=median(each.cpu_cores for each in outcomes),

@@ -10,7 +10,6 @@ from gunicorn_autoconf.cli.layout import WIDTH, hanging, items, sections
 from gunicorn_autoconf.cli.tune.candidate import CURRENT, PLAN
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.report import Report, Row
-from gunicorn_autoconf.cli.tune.verdict import VAGUE
 from gunicorn_autoconf.units import format_bytes, format_latency
 
 _HEAD = ("", "rate", "of best", "most", "p99", "cores", "memory")
@@ -112,7 +111,7 @@ def _rate(rate: float | None) -> str:
 def _percent(ratio: Interval | None) -> str:
     if ratio is None:
         return "?"
-    if ratio.high > VAGUE:
+    if ratio.is_vague:
         return f"{ratio.middle * 100:.0f} % (?)"
     return f"{ratio.middle * 100:.0f} % ({ratio.low * 100:.0f}-{ratio.high * 100:.0f})"
 

@@ -16,8 +16,6 @@ from gunicorn_autoconf.cli.tune.ratio import Interval
 
 # What others, or the machine's speed, may vary by before it is called noisy.
 NOISY_FRACTION = 0.05
-# An interval that goes up to so many times says nothing: few rounds that do not agree.
-VAGUE = 10.0
 
 
 class Answer(str, Enum):
@@ -109,8 +107,8 @@ def judge(
             "Try again on a quiet machine" if noise > NOISY_FRACTION else "More --time may tell"
         )
         text = (
-            f"Cannot tell {best.label} from {rival.label} yet: {_times(interval)} its rate. "
-            f"{remedy}."
+            f"Cannot tell {best.label} from {rival.label} yet: {best.label} had "
+            f"{_times(interval)} the rate. {remedy}."
         )
     return Verdict(answer=answer, best=best, rival=rival, interval=interval, text=text)
 
@@ -122,6 +120,6 @@ def _times(interval: Interval) -> str:
     >>> _times(Interval(1.02, 1.05, 1.08)), _times(Interval(0.0, 2.33, 140055.6))
     ('1.05 (1.02 to 1.08) times', 'perhaps 2.33 times')
     """
-    if interval.high > VAGUE:
+    if interval.is_vague:
         return f"perhaps {interval.middle:.2f} times"
     return f"{interval.middle:.2f} ({interval.low:.2f} to {interval.high:.2f}) times"
