@@ -32,7 +32,7 @@ from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Interface, Worklo
 from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.conclude import conclude
-from gunicorn_autoconf.cli.tune.progress import Lines
+from gunicorn_autoconf.cli.tune.progress import print_line
 from gunicorn_autoconf.cli.tune.run import Run
 from gunicorn_autoconf.cli.tune.session import Asked, run_session
 from gunicorn_autoconf.cli.tune.session import prepare as prepare_tune
@@ -222,7 +222,7 @@ def against_itself(options: argparse.Namespace) -> None:
         for number in range(1, options.same + 1):
             run = Run(budget_seconds=options.time, cores=session.cores)
             # The origin is all that tells the two apart.
-            run_session(session, run, Lines(), [plan, replace(plan, origin=CURRENT)])
+            run_session(session, run, print_line, [plan, replace(plan, origin=CURRENT)])
             verdict = conclude(session, run).verdict
             answers[verdict.answer.value] += 1
             print(f"{number}: {run.spent_seconds:.0f} s: {verdict.text}", flush=True)

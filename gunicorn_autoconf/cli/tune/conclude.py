@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
-from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.model import describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import drift
-from gunicorn_autoconf.cli.tune.outcome import Outcome
+from gunicorn_autoconf.cli.tune.outcome import Measured, Outcome
 from gunicorn_autoconf.cli.tune.ratio import LIKELY, Interval, Ratio
 from gunicorn_autoconf.cli.tune.report import Report, Row, ranked, row_of
 from gunicorn_autoconf.cli.tune.run import Run

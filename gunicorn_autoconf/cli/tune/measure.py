@@ -12,6 +12,7 @@ import psutil
 
 from gunicorn_autoconf.cli.tune.boot import await_boot, died
 from gunicorn_autoconf.cli.tune.job import Job, Seen
+from gunicorn_autoconf.cli.tune.latencies import is_steady
 from gunicorn_autoconf.cli.tune.load import LoadProcesses
 from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance
@@ -19,7 +20,6 @@ from gunicorn_autoconf.cli.tune.objective import LIGHT_LOAD, LOADS
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.server import Server, serving
-from gunicorn_autoconf.cli.tune.steady import is_steady
 from gunicorn_autoconf.cli.tune.wrk import run_wrk
 
 # A window is longer where requests are slow.
@@ -48,6 +48,7 @@ class Bench:
     What all blocks have in common.
 
     Attributes:
+        arguments: For Gunicorn, before those of the candidate: the last of an option counts.
         environ: The environment of the servers.
         load: The processes that make the load.
         first_request: The one that shows that a server is up.
@@ -65,6 +66,7 @@ class Bench:
     load: LoadProcesses
     first_request: Request
     kinds: Sequence[Request]
+    arguments: Sequence[str] = ()
     wrk: str | None = None
     clients: int | None = None
     is_new_connections: bool = False
@@ -89,7 +91,7 @@ def measure(
     The *clients* ask as fast as they can; None searches for how many it takes.
     """
     began, reference_seconds = time.monotonic(), _compute()
-    with serving(arguments, bench.environ, bench.server_cpus) as server:
+    with serving([*bench.arguments, *arguments], bench.environ, bench.server_cpus) as server:
         failure = await_boot(server, bench.first_request, bench.patience_seconds)
         if failure:
             return failure

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.measured import Measured
+from gunicorn_autoconf.cli.tune.outcome import Measured
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.load.capacity import Bound, Reading, Supply, measure
 from gunicorn_autoconf.load.lines import bound_text

@@ -8,28 +8,11 @@ from dataclasses import dataclass, field
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import merged
-from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.model import bound_of
-from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome
+from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Step
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.verdict import Verdict
 from gunicorn_autoconf.load.capacity import Bound
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """
-    Latency at one load.
-
-    Attributes:
-        fraction: Of the capacity.
-        rate: Requests due a second.
-    """
-
-    fraction: float
-    rate: float
-    p50_seconds: float | None
-    p99_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +39,7 @@ class Row:
     ratio: Interval | None = None
     capacity: float = 0.0
     clients: int = 0
-    points: Sequence[Point] = ()
+    points: Sequence[Step] = ()
     cpu_cores: float = 0.0
     memory_bytes: int = 0
     boot_seconds: float = 0.0
@@ -130,14 +113,12 @@ def row_of(
     )
 
 
-def _point(outcomes: Sequence[Outcome], index: int) -> Point:
+def _point(outcomes: Sequence[Outcome], index: int) -> Step:
     steps = [each.steps[index] for each in outcomes]
-    latencies = merged(step.latencies for step in steps)
-    return Point(
+    return Step(
         fraction=steps[0].fraction,
         rate=statistics.median(step.rate for step in steps),
-        p50_seconds=latencies.quantile(0.5),
-        p99_seconds=latencies.quantile(0.99),
+        latencies=merged(step.latencies for step in steps),
     )
 
 

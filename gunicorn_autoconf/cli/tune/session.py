@@ -13,9 +13,9 @@ from gunicorn_autoconf.cli.tune.current import Command
 from gunicorn_autoconf.cli.tune.field import NATIVE_ASGI, Grounds, neighbours
 from gunicorn_autoconf.cli.tune.load import loading
 from gunicorn_autoconf.cli.tune.measure import Bench
-from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.model import bound_of
-from gunicorn_autoconf.cli.tune.run import Contest, Display, Run, tune
+from gunicorn_autoconf.cli.tune.outcome import Measured
+from gunicorn_autoconf.cli.tune.run import Display, Run, tune
 from gunicorn_autoconf.cli.tune.server import describe
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.budget import memory_budget
@@ -143,6 +143,7 @@ def run_session(
     ) as load:
         patience = asked.budget_seconds * _PATIENCE_FRACTION
         bench = Bench(
+            arguments=session.arguments,
             environ=session.environ,
             load=load,
             first_request=asked.requests.first,
@@ -153,15 +154,13 @@ def run_session(
             patience_seconds=min(max(patience, _LEAST_PATIENCE_SECONDS), _MOST_PATIENCE_SECONDS),
             timeout_seconds=max(_TIMEOUT_SECONDS, _TIMEOUT_SLOS * (asked.slo_seconds or 0.0)),
         )
-        contest = Contest(
-            given=session.given,
-            find_field=lambda first: (
-                list(field) or neighbours(session.given, _grounds(session, first))
-            ),
-            # The last of an option counts for Gunicorn.
-            arguments_of=lambda candidate: [*session.arguments, *candidate.arguments],
+        tune(
+            bench,
+            run,
+            session.given,
+            lambda first: field or neighbours(session.given, _grounds(session, first)),
+            display,
         )
-        tune(bench, run, contest, display)
 
 
 def _grounds(session: Session, known: Measured | None) -> Grounds:

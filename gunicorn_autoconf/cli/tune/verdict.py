@@ -60,7 +60,10 @@ def judge(
             best=None,
             rival=None,
             interval=None,
-            text="Cannot tell: no candidate could be measured.",
+            text=(
+                "Cannot tell: no candidate could be measured. Does the application run with plain "
+                "Gunicorn?"
+            ),
         )
     best, rival, interval = standing.best, standing.rival, standing.interval
     finals = [each for one in (best, rival) if one for each in outcomes[one]]
