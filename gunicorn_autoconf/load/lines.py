@@ -14,12 +14,12 @@ from gunicorn_autoconf.units import plural
 PREFIX = "gunicorn-autoconf: "
 
 _BOUND = {
-    Bound.CORES: "cores",
-    Bound.SLOTS: "slots",
-    Bound.MEMORY: "memory",
-    Bound.LOOP: "event loops",
-    Bound.ONE_LOOP: "one event loop",
-    Bound.DATABASE: "GUNICORN_MAX_CONCURRENCY",
+    Bound.CORES: "bound by cores",
+    Bound.SLOTS: "bound by slots",
+    Bound.MEMORY: "bound by memory",
+    Bound.LOOP: "bound by event loops",
+    Bound.ONE_LOOP: "bound by one event loop",
+    Bound.DATABASE: "bound by GUNICORN_MAX_CONCURRENCY",
 }
 
 
@@ -27,11 +27,11 @@ def bound_text(bound: Bound, *, has_loop: bool) -> str | None:
     """
     Return what bounds a server, in words; None for nothing.
 
-    >>> bound_text(Bound.LOOP, has_loop=False)
-    'processes (the GIL)'
+    >>> bound_text(Bound.LOOP, has_loop=True)
+    'bound by event loops'
     """
     if bound is Bound.LOOP and not has_loop:
-        return "processes (the GIL)"
+        return "bound by processes (the GIL)"
     return _BOUND.get(bound)
 
 
@@ -58,7 +58,7 @@ def render_load(load: Load) -> str:
     if load.rejected:
         parts.append(f"{load.rejected} refused")
     bound = bound_text(load.bound_by, has_loop=load.loop_fraction is not None)
-    return PREFIX + ", ".join(parts) + (f": bound by {bound}" if bound else "")
+    return PREFIX + ", ".join(parts) + (f": {bound}" if bound else "")
 
 
 def load_fields(load: Load) -> dict[str, object]:

@@ -93,7 +93,8 @@ def describe_bound(candidate: Candidate, bound: Bound | None) -> str:
     """Return in the words of the log what bounds *candidate*; None stands for the load."""
     if bound is None:
         return "the load"
-    return bound_text(bound, has_loop=candidate.slots is None) or "something else"
+    text = bound_text(bound, has_loop=candidate.slots is None) or "something else"
+    return text.removeprefix("bound by ")
 
 
 def describe_bounds(found: Iterable[tuple[Candidate, Bound | None]]) -> Iterator[str]:

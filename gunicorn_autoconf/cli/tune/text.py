@@ -72,8 +72,8 @@ def _legend(report: Report) -> Iterator[str]:
     yield from hanging(
         "  rate: ",
         f"requests a second with a 99th percentile within {_ms(report.slo_seconds)}, {limit}; "
-        "of best: with the interval of 95 %; most: where clients ask as fast as they can; "
-        "p99: at 60 % of that",
+        "of best: with the interval of 95 %, (?) after too few rounds; most: where clients ask as "
+        "fast as they can; p99: at 60 % of that",
     )
 
 
