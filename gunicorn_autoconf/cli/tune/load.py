@@ -104,4 +104,5 @@ def _read(process: subprocess.Popen[bytes]) -> Any:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> AutoconfError:
+    process.kill()  # One that still runs makes no sense.
     return AutoconfError(f"the load process has ended, with status {process.wait()}")
