@@ -71,9 +71,13 @@ def test_best_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_application_that_never_works_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = Failure(trouble=Trouble.NO_START, text="KeyError: 'SECRET_KEY'")
+    def measure(bench: Bench, workers: int) -> Result:
+        return Failure(trouble=Trouble.ERRORS, text=f"status 500, {workers} of {workers} requests")
 
-    run, display = run_with(lambda bench, workers: failure, monkeypatch)
+    monkeypatch.setattr(
+        "test_tune_run.FIELD", [Candidate(worker_class="sync", workers=n) for n in range(1, 7)]
+    )
+    run, display = run_with(measure, monkeypatch)
 
     assert len(display.order) == 3
     assert run.standing is not None
