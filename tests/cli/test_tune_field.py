@@ -10,7 +10,7 @@ from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.current import parse_command
 from gunicorn_autoconf.cli.tune.field import Grounds, neighbours
 from gunicorn_autoconf.cli.tune.log_line import reason_in
-from gunicorn_autoconf.cli.tune.model import Use, bound_by, describe_bounds, describe_request
+from gunicorn_autoconf.cli.tune.model import bound_by, describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance, drift
 from gunicorn_autoconf.load.capacity import Bound
 from gunicorn_autoconf.worker_classes import UVICORN, Interface
@@ -135,23 +135,23 @@ def test_reason_in_a_log(log: str, reason: str | None) -> None:
 
 
 GTHREAD = Candidate(worker_class="gthread", workers=2, threads=8)
-USE = Use(capacity=100.0, cpu_cores=0.5, cores=1.9, takes_seconds=0.1)
+USE = {"capacity": 100.0, "cpu_cores": 0.5, "cores": 1.9, "takes_seconds": 0.1}
 
 
 @pytest.mark.parametrize(
     ("candidate", "use", "bound"),
     [
-        (GTHREAD, USE._replace(cpu_cores=1.72), Bound.CORES),
-        (GTHREAD, USE._replace(capacity=138.0), Bound.SLOTS),
+        (GTHREAD, USE | {"cpu_cores": 1.72}, Bound.CORES),
+        (GTHREAD, USE | {"capacity": 138.0}, Bound.SLOTS),
         (GTHREAD, USE, Bound.NOTHING),
-        (replace(GTHREAD, workers=1), USE._replace(cpu_cores=0.95, cores=4.0), Bound.LOOP),
-        (Candidate(worker_class=UVICORN, workers=2), USE._replace(capacity=9e3), Bound.NOTHING),
-        (Candidate(worker_class=UVICORN, workers=1), USE._replace(cpu_cores=0.9), Bound.LOOP),
+        (replace(GTHREAD, workers=1), USE | {"cpu_cores": 0.95, "cores": 4.0}, Bound.LOOP),
+        (Candidate(worker_class=UVICORN, workers=2), USE | {"capacity": 9e3}, Bound.NOTHING),
+        (Candidate(worker_class=UVICORN, workers=1), USE | {"cpu_cores": 0.9}, Bound.LOOP),
     ],
 )
-def test_bound(candidate: Candidate, use: Use, bound: Bound) -> None:
+def test_bound(candidate: Candidate, use: dict[str, float], bound: Bound) -> None:
     """As a running server logs it: the same code, the same limits."""
-    assert bound_by(candidate, use) is bound
+    assert bound_by(candidate, **use) is bound
 
 
 def test_bounds_in_words() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.outcome import Measured
@@ -21,23 +20,6 @@ _MOST_TAKEN = 0.5
 _LEAST_CORES = 0.1
 
 
-class Use(NamedTuple):
-    """
-    What a candidate uses at its capacity.
-
-    Attributes:
-        capacity: Answers a second.
-        cpu_cores: That its processes keep busy.
-        cores: That the load and other programs leave to them.
-        takes_seconds: For how long a request holds a slot where hardly anything queues.
-    """
-
-    capacity: float
-    cpu_cores: float
-    cores: float
-    takes_seconds: float
-
-
 def bound_of(known: Measured, cores: float, takes_seconds: float) -> Bound | None:
     """Return what bounds a candidate that was measured; None where the load was at its limit."""
     outcomes, median = known.outcomes, statistics.median
@@ -45,31 +27,35 @@ def bound_of(known: Measured, cores: float, takes_seconds: float) -> Bound | Non
         return None
     taken = [min(each.disturbed_fraction, _MOST_TAKEN) for each in outcomes]
     left = cores * (1 - median(taken)) - median(each.load_cores for each in outcomes)
-    use = Use(
+    return bound_by(
+        known.candidate,
         capacity=median(each.capacity for each in outcomes),
         cpu_cores=median(each.cpu_cores for each in outcomes),
         cores=max(left, _LEAST_CORES),
         takes_seconds=takes_seconds,
     )
-    return bound_by(known.candidate, use)
 
 
-def bound_by(candidate: Candidate, use: Use) -> Bound:
+def bound_by(
+    candidate: Candidate, *, capacity: float, cpu_cores: float, cores: float, takes_seconds: float
+) -> Bound:
     """
     Return what bounds *candidate*, by the rules by which a running server logs it.
 
+    It answers *capacity* requests a second, uses *cpu_cores* of the *cores* that the load and other
+    programs leave to it, and a request holds a slot for *takes_seconds* where hardly any queues.
     The numbers are seen from outside, so that they are the same for a server without our counters.
     What waits to be accepted is left out: clients that ask as fast as they can always wait.
     """
     slots, workers = candidate.slots, range(candidate.workers)
-    each = Counters(requests=1, cpu_seconds=use.cpu_cores / candidate.workers)
-    total = Counters(requests=1, slot_seconds=use.capacity * use.takes_seconds)
+    each = Counters(requests=1, cpu_seconds=cpu_cores / candidate.workers)
+    total = Counters(requests=1, slot_seconds=capacity * takes_seconds)
     second = [
         Reading(at_seconds=0.0, total=Counters(), workers=dict.fromkeys(workers, Counters())),
         Reading(at_seconds=1.0, total=total, workers=dict.fromkeys(workers, each)),
     ]
     supply = Supply(
-        cores=use.cores,
+        cores=cores,
         workers=candidate.workers,
         slots=slots and slots // candidate.workers,
         has_loop=slots is None,
@@ -127,16 +113,12 @@ def describe_bounds(found: Iterable[tuple[Candidate, Bound | None]]) -> Iterator
 def _phrases(runs: Sequence[Sequence[tuple[Candidate, Bound | None]]]) -> Iterator[str]:
     for index, run in enumerate(runs):
         if len(runs) == 1:
-            yield f"by {_what(run)}"
+            yield f"by {describe_bound(*run[0])}"
         elif index == 0:
-            yield f"by {_what(run)} up to {_size(run[-1][0])}"
+            yield f"by {describe_bound(*run[0])} up to {_size(run[-1][0])}"
         else:
             end = " on" if index == len(runs) - 1 else ""
-            yield f"by {_what(run)} from {_size(run[0][0])}{end}"
-
-
-def _what(run: Sequence[tuple[Candidate, Bound | None]]) -> str:
-    return describe_bound(*run[0])
+            yield f"by {describe_bound(*run[0])} from {_size(run[0][0])}{end}"
 
 
 def _size(candidate: Candidate) -> str:
