@@ -1,8 +1,8 @@
 """A Gunicorn configuration that fits the machine it runs on."""
 
-import sys
+import sys as _sys
 
-if sys.platform == "win32":  # Here, before an import fails at a module that only POSIX has.
+if _sys.platform == "win32":  # Here, before an import fails at a module that only POSIX has.
     raise ImportError(
         "Gunicorn does not run on Windows: use WSL or Docker, or the development server of your "
         "framework (manage.py runserver, flask run, fastapi dev)"
