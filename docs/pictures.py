@@ -41,7 +41,7 @@ def top() -> str:
         return WorkerInside(Phase.READY, counters, 85 * mib, 58 * mib)
 
     status = {
-        "worker_class": "gthread",
+        "worker_class": "gunicorn_autoconf.workers.ThreadWorker",
         "threads": 8,
         "slots_per_worker": 8,
         "interface": "wsgi",
