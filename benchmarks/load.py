@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from .compare.__main__ import prepare
 from .compare.load import begin, finish, require_wrk
 from .compare.servers import APPS, environment, free_port
 from .compare.workloads import UNLIMITED, WORKLOADS, Workload
@@ -266,6 +267,7 @@ def rates(
     if workers:
         environ["GUNICORN_WORKERS"] = str(workers)
     with tempfile.TemporaryDirectory() as name:
+        prepare([workload], Path(name))
         words = ["-c", "python:gunicorn_autoconf.conf", workload.application]
         with gunicorn(Path(name), words, environ, APPS) as address:
             found = [
@@ -282,8 +284,6 @@ def report_auto(names: list[str], seconds: int, window: int, counts: list[int]) 
     print("|---|---|---|---|---|---|")
     for name in names:
         workload = WORKLOADS[name]
-        if workload.prepare:
-            subprocess.run([sys.executable, *workload.prepare], cwd=APPS, check=True)
         (first, _, after), went_to = rates(workload, None, (5, seconds - 5, window))
         fixed = {count: rates(workload, count, (2, window))[0][1] for count in counts}
         best = max(fixed, key=lambda count: fixed[count])

@@ -2,7 +2,8 @@
 
 Each workload of `benchmarks.compare` runs on a server with each declaration of its interface. For
 each the table has the requests per second, the verdict of the log, and what the verdict predicts
-would be gained beside what was measured where its advice is declared. A verdict is a false alarm
+would be gained beside what was measured where its advice is declared; of the prediction no more
+than so many clients can ask for counts. A verdict is a false alarm
 where its advice gains less than a quarter, and is missed where another declaration has twice the
 rate. That requests block their event loop is advice on the code: no other declaration shows it.
 """
@@ -10,14 +11,15 @@ rate. That requests block their event loop is advice on the code: no other decla
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from .compare.__main__ import prepare
 from .compare.load import begin, finish, require_wrk
 from .compare.servers import APPS
 from .compare.workloads import UNLIMITED, WORKLOADS, Workload
@@ -48,16 +50,30 @@ def run(workload: Workload, declared: str, seconds: int) -> Cell:
     if declared != "none":
         environ["GUNICORN_WORKLOAD"] = declared
     with tempfile.TemporaryDirectory() as name:
+        prepare([workload], Path(name))
         words = ["-c", "python:gunicorn_autoconf.conf", workload.application]
         with gunicorn(Path(name), words, environ, APPS) as address:
             rate = finish(begin(require_wrk(), workload, "new", address, seconds), "new").rate
         said = _LINE.findall((Path(name) / "server.log").read_text())
     if not said:
         return Cell(rate)
-    line, now, could, remedy = said[-1]
+    line, *numbers, remedy = said[-1]
     word = re.search(r"GUNICORN_WORKLOAD=(\w+)", remedy)
-    gain = float(could.replace(",", "")) / float(now.replace(",", ""))
-    return Cell(rate, line, gain, word[1] if word else "code")
+    now, could = (float(number.replace(",", "")) for number in numbers)
+    return Cell(
+        rate, line, min(could, _most(line, now, workload)) / now, word[1] if word else "code"
+    )
+
+
+def _most(line: str, now: float, workload: Workload) -> float:
+    """Return how many requests a second the clients can ask for: each waits for its answer."""
+    if takes := re.search(r"of their ([\d.]+) (m?s):", line):
+        seconds = float(takes[1]) / (1000 if takes[2] == "ms" else 1)
+    elif threads := re.search(r"(\d+) threads can answer", line):
+        seconds = int(threads[1]) / now
+    else:
+        return math.inf
+    return workload.connections / seconds
 
 
 def judged(cell: Cell, cells: dict[str, Cell]) -> str:
@@ -78,8 +94,6 @@ def report(names: list[str], seconds: int, declared: list[str]) -> None:
     lines = []
     for name in names:
         workload = WORKLOADS[name]
-        if workload.prepare:
-            subprocess.run([sys.executable, *workload.prepare], cwd=APPS, check=True)
         cells = {word: run(workload, word, seconds) for word in declared}
         for word, cell in cells.items():
             advised = cells.get(cell.advice)
@@ -96,7 +110,7 @@ def report(names: list[str], seconds: int, declared: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=40, help="of load for each server [40]")
+    parser.add_argument("--seconds", type=int, default=60, help="of load for each server [60]")
     parser.add_argument("--workloads", nargs="+", choices=UNLIMITED, default=UNLIMITED)
     parser.add_argument("--declared", nargs="+", choices=DECLARED, default=list(DECLARED))
     options = parser.parse_args()
