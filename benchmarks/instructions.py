@@ -108,7 +108,7 @@ def count(row: str, part: str, requests: int, at_once: int) -> float:
             load(int(pid), port, requests, at_once, is_kept="sync" not in words)
         finally:
             popen.send_signal(signal.SIGTERM)
-            popen.wait()
+            popen.wait(DEADLINE_SECONDS)
         found = re.search(r"^totals: (\d+)", (folder / pid).read_text(), re.MULTILINE)
         assert found, log.read_text()
         return int(found[1]) / requests
@@ -141,14 +141,16 @@ def load(pid: int, port: int, requests: int, at_once: int, *, is_kept: bool) -> 
                 assert new, got
                 got += new
             assert got.startswith(b"HTTP/1.1 200 "), got
+            if not is_kept:
+                connection.close()
 
-    connections = [connect() for _ in range(at_once)]
+    connections = [connect() for _ in range(at_once)] if is_kept else []
 
     def turn(count: int, path: str) -> None:
         # It finds all requests of a turn when it goes on, as each time.
         os.kill(pid, signal.SIGSTOP)
         if not is_kept:
-            connections[:count] = [connect() for _ in range(count)]
+            connections[:] = [connect() for _ in range(count)]
         ask(connections[:count], path)
 
     for _ in range(WARM_UP_REQUESTS // at_once):
