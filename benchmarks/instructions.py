@@ -50,6 +50,7 @@ CONF = f"""
 from gunicorn_autoconf.fleet import counted_tasks
 from gunicorn_autoconf.watchdog import ticker
 counted_tasks.SAMPLE_SECONDS *= {SLOWER}
+counted_tasks.TIMED_REQUESTS = 1
 ticker.WATCHERS_SECONDS *= {SLOWER}
 from gunicorn_autoconf.conf import *
 """
@@ -123,7 +124,7 @@ def _wait_for(log: Path, pattern: str, popen: subprocess.Popen[bytes]) -> str:
     return found[1]
 
 
-def load(pid: int, port: int, requests: int, at_once: int, *, is_kept: bool) -> None:
+def load(pid: int, port: int, requests: int, at_once: int, *, is_kept: bool) -> None:  # noqa: C901
     """Warm up; then ask as often, so many at once."""
 
     def connect() -> socket.socket:

@@ -1,13 +1,12 @@
-"""The set of a worker's requests on an event loop, which counts them. Reads a clock.
+"""The set of a worker's requests on uvicorn's event loop, which counts them. Reads a clock.
 
 Writes the worker's slot of the shared page.
 
 Theory of operation. uvicorn keeps the task of each request in a set, from the parsed head until it
 is done: it adds the task when it makes it and discards it in a callback. `CountedTasks` stands in
-that set's place. Around the call of another server's application it takes anything of which each
-request has its own. Most of what happens to it is done by `set` itself, as a call of a Python
-function costs a thousandth of a request. It is in one of three states, and its attribute `add` is
-another function in each:
+that set's place. Most of what happens to it is done by `set` itself, as a call of a Python function
+costs a thousandth of a request. It is in one of three states, and its attribute `add` is another
+function in each:
 
 - idle, no request runs: the next one stores the time, and that one is started;
 - timed, up to `TIMED_REQUESTS` in a sample: each change first sums up the time until then;
@@ -32,6 +31,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.fleet.counters import (
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import asyncio
 
 Change = Callable[[Any], None]
-"""Takes a request's task, or whatever else is its own."""
+"""Takes a task."""
 
 # A sample takes 3 us.
 SAMPLE_SECONDS = 0.02
@@ -65,7 +65,6 @@ class CountedTasks(set[Any]):
     Args:
         numbers: The region of the worker's slot.
         clock: Seconds that the arbiter's clock shows as well.
-        get_loop: Returns the event loop.
     """
 
     # `add` and `discard` are those of the state.
@@ -79,7 +78,6 @@ class CountedTasks(set[Any]):
         "_duration",
         "_extra_seconds",
         "_finished",
-        "_get_loop",
         "_is_sampling",
         "_is_timed",
         "_numbers",
@@ -91,17 +89,10 @@ class CountedTasks(set[Any]):
         "_summed_seconds",
         "add",
         "discard",
-        "looks",
     )
 
-    def __init__(
-        self,
-        numbers: memoryview[float],
-        clock: Callable[[], float],
-        get_loop: Callable[[], asyncio.AbstractEventLoop],
-    ) -> None:
+    def __init__(self, numbers: memoryview[float], clock: Callable[[], float]) -> None:
         super().__init__()
-        self._get_loop = get_loop
         self._numbers = numbers
         self._clock = clock
         self._set_add: Change = super().add
@@ -111,8 +102,7 @@ class CountedTasks(set[Any]):
         self._changed_at = numbers[CHANGED_AT_SECONDS] = clock()
         self._sockets = 0
         self._is_sampling, self._is_timed = False, True
-        self._began: dict[Any, tuple[float, float]] = {}
-        """Of those that are timed: when it began, and for how many others it stands; 0: itself."""
+        self._began: dict[Any, float] = {}
         self._counted = 0.0
         """How many that ended were timed, or one that was timed stands for them."""
         self._duration = DURATIONS_AT
@@ -123,51 +113,44 @@ class CountedTasks(set[Any]):
         """What adds a request beside others."""
         self.add: Change = self._add_first
         self.discard: Change = self._discard_timed
-        self.looks = TIMED_REQUESTS
-        """How many more requests may be looked at in vain before the next sample."""
 
-    def _add_first(self, task: Any) -> None:
+    def _add_first(self, task: asyncio.Task[Any]) -> None:
         self._numbers[CHANGED_AT_SECONDS] = self._changed_at = self._clock()
         self._set_add(task)
         self.add = self._add_next
         if self._is_timed:
-            self._began[task] = self._changed_at, 0.0
+            self._began[task] = self._changed_at
         elif self.add is not self._set_add:
             self._choose(task)
         self._numbers[STARTED] = self._finished + 1.0
         if not self._is_sampling:
             self._is_sampling = True
-            loop = self._get_loop()
-            loop.call_later(SAMPLE_SECONDS, self._sample, loop)
+            task.get_loop().call_later(SAMPLE_SECONDS, self._sample, task.get_loop())
 
-    def _add_timed(self, task: Any) -> None:
+    def _add_timed(self, task: asyncio.Task[Any]) -> None:
         self._sum_up()
         self._set_add(task)
-        self._began[task] = self._changed_at, 0.0
+        self._began[task] = self._changed_at
         self._numbers[STARTED] = self._finished + (len(self) - self._sockets)
 
-    def _add_chosen(self, task: Any) -> None:
+    def _add_chosen(self, task: asyncio.Task[Any]) -> None:
         self._set_add(task)
         self._choose(task)
 
-    def _choose(self, task: Any) -> None:
+    def _choose(self, task: asyncio.Task[Any]) -> None:
         """Time *task* where it is its turn."""
         if self._skipped:
             self._skipped -= 1
             return
         self.add = self._add_next = self._set_add
-        self._began[task] = self._clock(), self._finished - self._counted
-        self._counted = self._finished
+        stands_for, self._counted = self._finished - self._counted, self._finished
+        task.add_done_callback(partial(self._chosen_ended, self._clock(), stands_for))
 
-    def _timed_ended(self, task: Any) -> None:
-        began, stands_for = self._began.pop(task)
+    def _chosen_ended(self, began: float, stands_for: float, _: asyncio.Task[Any]) -> None:
         self._duration = DURATIONS_AT + duration_of(self._clock() - began)
-        if not stands_for:
-            stands_for = 1.0
-            self._counted += 1.0
         self._numbers[self._duration] += stands_for
 
-    def _discard_timed(self, task: Any) -> None:
+    def _discard_timed(self, task: asyncio.Task[Any]) -> None:
         if len(self) - self._sockets > 1:
             self._sum_up()
         self._set_discard(task)
@@ -175,16 +158,16 @@ class CountedTasks(set[Any]):
         if len(self) == self._sockets:
             self._end()
             self._summed_seconds = self._busy_seconds  # There was one request in this time.
-        if task in self._began:
-            self._timed_ended(task)
+        if began := self._began.pop(task, None):
+            self._duration = DURATIONS_AT + duration_of(self._clock() - began)
+            self._counted += 1.0
+            self._numbers[self._duration] += 1.0
 
-    def _discard_sampled(self, task: Any) -> None:
+    def _discard_sampled(self, task: asyncio.Task[Any]) -> None:
         self._set_discard(task)
         self._finished += 1.0
         if len(self) == self._sockets:
             self._end()
-        if self._began and task in self._began:
-            self._timed_ended(task)
 
     def _end(self) -> None:
         self.add = self._add_first
@@ -208,7 +191,6 @@ class CountedTasks(set[Any]):
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
         ended, self._sampled = self._finished - self._sampled, self._finished
         self._is_timed = ended <= TIMED_REQUESTS
-        self.looks = TIMED_REQUESTS
         running = len(self) - self._sockets
         if self._is_timed:
             self.discard, self._add_next = self._discard_timed, self._add_timed
@@ -228,13 +210,13 @@ class CountedTasks(set[Any]):
         if self._is_sampling:
             loop.call_later(SAMPLE_SECONDS, self._sample, loop)
 
-    def add_socket(self, task: Any) -> None:
+    def add_socket(self, task: asyncio.Task[Any]) -> None:
         """Count a WebSocket that opens; its time is no request's."""
         self._sockets += 1
         self._set_add(task)
         self._numbers[WEBSOCKETS] = self._sockets
 
-    def discard_socket(self, task: Any) -> None:
+    def discard_socket(self, task: asyncio.Task[Any]) -> None:
         """Count a WebSocket that is closed."""
         if task in self:
             self._sockets -= 1

@@ -12,16 +12,17 @@ SIGKILL, sees a little too little and never too much:
 Last, one more is counted among those that took as long: 0.07 us. Of a single request only its
 beginning is kept, where Python keeps what a call is about.
 
-Threads keep one such change apart from the next by a lock of the process. What runs here runs for
-every request of the server, which is why it is written in one function: a call of another one is a
-tenth of what all this may cost. `CountedTasks` is how the requests of an event loop are counted.
+Threads keep one such change apart from the next by a lock of the process; an event loop needs none.
+What runs here runs for every request of the server, which is why it is written twice, and in one
+function each time: a call of another one is a tenth of what all this may cost. `CountedTasks` is
+how uvicorn's requests are counted.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from threading import Lock
 from typing import Any
 
@@ -43,17 +44,18 @@ from gunicorn_autoconf.fleet.counters import (
     WEBSOCKETS,
 )
 
+App = Callable[[Any, Any, Any], Awaitable[Any]]
 Handler = Callable[..., Any]
 
 
 class Meter:
-    """The counters of one worker, which counts its requests by `handler` or `tasks`."""
+    """The counters of one worker, which counts its requests by `handler`, `calls` or `tasks`."""
 
     def __init__(
         self, numbers: memoryview[float], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """
-        Count from the first `handler` or `tasks` on; a class without any counts nothing.
+        Count from the first `handler`, `calls` or `tasks` on; a class without any counts nothing.
 
         Args:
             numbers: The region of the worker's slot, all 0.
@@ -63,20 +65,19 @@ class Meter:
         self._clock = clock
         self._lock = Lock()
 
-    def handler(self, look: Callable[..., object] | None = None) -> Callable[[Handler], Handler]:
-        """
-        Return what makes of a function one of which each call is a request, in any thread.
+    def handler(self) -> Callable[[Handler], Handler]:
+        """Return what makes of a function one of which each call is a request, in any thread."""
+        self._begin()
+        return _handler(self._numbers, self._clock)
 
-        Before it *look*, if any, gets the arguments.
-        """
-        self._numbers[CHANGED_AT_SECONDS] = self._clock()
-        return _handler(self._numbers, self._clock, look)
+    def calls(self, app: App, other: App) -> App:
+        """Return what counts the calls of *app* for HTTP requests, and hands others to *other*."""
+        self._begin()
+        return _calls(self._numbers, self._clock, app, other)
 
     def tasks(self) -> CountedTasks:
-        """Return what counts the requests of an event loop: uvicorn puts its tasks there."""
-        import asyncio  # A worker without a loop has no use for it.
-
-        return CountedTasks(self._numbers, self._clock, asyncio.get_running_loop)
+        """Return what counts the requests that uvicorn serves, in the place of its set of tasks."""
+        return CountedTasks(self._numbers, self._clock)
 
     def websocket(self, change: int) -> None:
         """Count a WebSocket that opens (1) or is closed (-1); its time is no request's."""
@@ -103,13 +104,16 @@ class Meter:
         """Note the CPU time at the end: the arbiter can read it of living processes only."""
         self._numbers[CPU_SECONDS] = time.process_time()
 
+    def _begin(self) -> None:
+        self._numbers[CHANGED_AT_SECONDS] = self._clock()
+
     def _add(self, index: int, change: float) -> None:
         with self._lock:
             self._numbers[index] += change
 
 
 def _handler(
-    numbers: memoryview[float], clock: Callable[[], float], look: Callable[..., object] | None
+    numbers: memoryview[float], clock: Callable[[], float]
 ) -> Callable[[Handler], Handler]:
     started = finished = busy_seconds = extra_seconds = changed_at = 0.0
     lock = Lock()
@@ -119,8 +123,6 @@ def _handler(
     def count(handle: Handler) -> Handler:
         def handle_counted(*args: Any) -> Any:
             nonlocal started, finished, busy_seconds, extra_seconds, changed_at
-            if look:
-                look(*args)
             acquire()
             numbers[CHANGED_AT_SECONDS] = began = now = clock()
             if in_flight := started - finished:
@@ -154,3 +156,39 @@ def _handler(
         return handle_counted
 
     return count
+
+
+def _calls(numbers: memoryview[float], clock: Callable[[], float], app: App, other: App) -> App:
+    started = finished = busy_seconds = extra_seconds = changed_at = 0.0
+
+    async def call_counted(scope: Any, receive: Any, send: Any) -> Any:
+        nonlocal started, finished, busy_seconds, extra_seconds, changed_at
+        if scope["type"] != "http":
+            return await other(scope, receive, send)
+        # As `_handler` does.
+        numbers[CHANGED_AT_SECONDS] = began = now = clock()
+        if in_flight := started - finished:
+            seconds = now - changed_at
+            numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+            numbers[EXTRA_SECONDS] = extra_seconds = extra_seconds + (in_flight - 1) * seconds
+        changed_at = now
+        numbers[STARTED] = started = started + 1.0
+        try:
+            return await app(scope, receive, send)
+        finally:
+            finished += 1.0
+            if started == finished:
+                numbers[FINISHED] = finished
+                now = clock()
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + (now - changed_at)
+            else:
+                numbers[CHANGED_AT_SECONDS] = now = clock()
+                seconds = now - changed_at
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+                extra_seconds += (started - finished) * seconds
+                numbers[EXTRA_SECONDS] = extra_seconds
+                changed_at = now
+                numbers[FINISHED] = finished
+            numbers[DURATIONS_AT + bisect_left(DURATIONS_SECONDS, now - began)] += 1.0
+
+    return call_counted

@@ -29,9 +29,7 @@ from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.fleet.meter import Meter
-
-App = Callable[[Any, Any, Any], Awaitable[Any]]
+    from gunicorn_autoconf.fleet.meter import App, Handler, Meter
 
 
 def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
@@ -57,21 +55,23 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
 
 
 def _count_wsgi(worker: Worker, meter: Meter, *, threaded: bool) -> None:
-    waited = wait_counter(worker, meter)
-    # The others' first argument is the listening socket.
-    place = 0 if threaded else 1
+    count, waited = meter.handler(), wait_counter(worker, meter)
 
-    def look(*args: Any) -> None:
-        request = args[place]
-        for name, value in request.headers:
-            if name == WSGI_HEADER:
-                waited(value, request.peer_addr)
-                break
+    def looking(handle: Handler) -> Handler:
+        def look_and_handle(*args: Any) -> Any:
+            # The others' first argument is the listening socket.
+            request = args[0] if threaded else args[1]
+            for name, value in request.headers:
+                if name == WSGI_HEADER:
+                    waited(value, request.peer_addr)
+                    break
+            return handle(*args)
 
-    count = meter.handler(look)
+        return look_and_handle
+
     for name in ("handle_request", "handle_http2_request"):
         if hasattr(worker, name):
-            setattr(worker, name, count(getattr(worker, name)))
+            setattr(worker, name, count(looking(getattr(worker, name))))
 
 
 def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifespan) -> App:
@@ -88,20 +88,13 @@ def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifesp
 
     if meter is None:
         return call_other
-    tasks, waited = meter.tasks(), wait_counter(worker, meter)
+    counted, waited = meter.calls(app, call_other), wait_counter(worker, meter)
 
-    async def call(scope: Any, receive: Any, send: Any) -> Any:
-        if scope["type"] != "http":
-            return await call_other(scope, receive, send)
-        # A proxy says it of each request, or of none: of many without it a part is enough.
-        if tasks.looks and not count_wait(scope, waited):
-            tasks.looks -= 1
-        # Each request has a `send` of its own.
-        tasks.add(send)
-        try:
-            return await app(scope, receive, send)
-        finally:
-            tasks.discard(send)
+    # Not a coroutine of its own: that would cost a request as much as all the counting does.
+    def call(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+        if scope["type"] == "http":
+            count_wait(scope, waited)
+        return counted(scope, receive, send)
 
     return call
 

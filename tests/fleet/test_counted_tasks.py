@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +19,12 @@ from gunicorn_autoconf.fleet.shared_page import Region, SharedPage, copy_numbers
 class Task:
     """A task of a loop, as far as it is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self.callbacks: list[Callable[[Task], None]] = []
+
+    def get_loop(self) -> Loop:
+        return self._loop
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         self.callbacks.append(callback)
@@ -44,16 +48,11 @@ class Numbers:
 class Loop:
     """An event loop whose time passes when the test says so, and the requests on it."""
 
-    def __init__(self, *, is_uvicorn: bool = True) -> None:
-        self.is_uvicorn = is_uvicorn
+    def __init__(self) -> None:
         self.now = 100.0
         self.seen: list[Counters] = []
         self.numbers = Numbers(lambda: self.seen.append(self.read()))
-        self.tasks = CountedTasks(
-            self.numbers,  # type: ignore[arg-type]
-            lambda: self.now,
-            lambda: self,  # type: ignore[arg-type, return-value]
-        )
+        self.tasks = CountedTasks(self.numbers, lambda: self.now)  # type: ignore[arg-type]
         self.running: list[Task] = []
         self._timers: list[tuple[float, Callable[..., None], Any]] = []
 
@@ -73,16 +72,15 @@ class Loop:
         self.now += seconds
 
     def begin(self) -> None:
-        """As uvicorn does it: httptools_impl.py, `on_message_complete`; or around a call."""
-        task = Task()
-        if self.is_uvicorn:
-            task.add_done_callback(self.tasks.discard)
+        """As uvicorn does it: httptools_impl.py, `on_message_complete`."""
+        task = Task(self)
+        task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
         self.running.append(task)
 
     def end(self) -> None:
         task = self.running.pop(0)
-        for callback in task.callbacks or [self.tasks.discard]:
+        for callback in task.callbacks:
             callback(task)
 
     def serve_many(self) -> None:
@@ -228,7 +226,7 @@ def test_websocket_is_in_flight_and_no_request(*, many: bool) -> None:
     if many:
         loop.serve_many()
     requests, _, busy_seconds, _ = before = seen(loop.read())
-    sockets, socket = Sockets(loop.tasks), Task()
+    sockets, socket = Sockets(loop.tasks), cast("asyncio.Task[Any]", Task(loop))
     sockets.add(socket)
     loop.wait(3600)
     assert seen(loop.read()) == (requests, 1, busy_seconds, busy_seconds)
@@ -277,10 +275,7 @@ def test_it_is_the_set_that_uvicorn_waits_for() -> None:
         return [*lengths, len(tasks)]
 
     numbers = SharedPage(1).doubles(0, Region.COUNTERS)
-    assert asyncio.run(hold(CountedTasks(numbers, lambda: 100.0, asyncio.get_running_loop))) == [
-        1,
-        0,
-    ]
+    assert asyncio.run(hold(CountedTasks(numbers, lambda: 100.0))) == [1, 0]
     assert parse_counters(copy_numbers(numbers), 100.0) == Counters(
         requests=1, durations=(1, *[0] * 11)
     )
@@ -351,9 +346,8 @@ def test_one_that_stands_for_others_is_not_always_the_first_of_many_at_once() ->
     }
 
 
-@pytest.mark.parametrize("is_uvicorn", [True, False])
-def test_requests_timed_again_lose_none_that_were_not(*, is_uvicorn: bool) -> None:
-    loop = Loop(is_uvicorn=is_uvicorn)
+def test_requests_timed_again_lose_none_that_were_not() -> None:
+    loop = Loop()
     for _ in range(50):
         loop.serve_many()
         loop.wait(1)
@@ -363,40 +357,3 @@ def test_requests_timed_again_lose_none_that_were_not(*, is_uvicorn: bool) -> No
     found = durations(loop)
     assert sum(found.values()) == loop.read().requests == 1550
     assert found[8] == 50
-
-
-@pytest.mark.parametrize("is_uvicorn", [True, False])
-def test_long_requests_while_few_and_many_take_turns(*, is_uvicorn: bool) -> None:
-    """They begin while all are timed or few are, and end while it is the other way round."""
-    loop = Loop(is_uvicorn=is_uvicorn)
-    for _ in range(50):
-        loop.begin()
-        for _ in range(3):
-            for _ in range(30):
-                loop.begin()
-                loop.running.reverse()
-                loop.block(0.0005)
-                loop.end()
-            loop.wait(0.02)
-        loop.begin()
-        loop.wait(1)
-        loop.end()
-        loop.end()
-    loop.wait(1)
-    counters = loop.read()
-    assert (counters.requests, counters.in_flight) == (50 * 92, 0)
-    assert sum(counters.durations) == 50 * 92
-
-
-def test_few_of_many_are_looked_at() -> None:
-    """Twenty in each 20 ms; all where there are no more."""
-    loop = Loop()
-    for _ in range(25):
-        assert loop.tasks.looks
-        loop.begin()
-        loop.tasks.looks -= 1
-        loop.wait(0.002)
-        loop.end()
-    loop.tasks.looks = 0
-    loop.wait(0.02)
-    assert loop.tasks.looks == 20

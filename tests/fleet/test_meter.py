@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,14 +59,39 @@ class Handled:
         thread.join()
 
 
+class Suspended:
+    """Calls of an ASGI application that go on when they are told to."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._call = meter.calls(self._app, self._app)
+        self._running: list[Coroutine[Any, Any, Any]] = []
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        await Pause()
+
+    def enter(self) -> None:
+        call: Any = self._call({"type": "http"}, None, None)
+        call.send(None)
+        self._running.append(call)
+
+    def leave(self) -> None:
+        with pytest.raises(StopIteration):
+            self._running.pop(0).send(None)
+
+
+class Pause:
+    def __await__(self) -> Generator[None]:
+        yield
+
+
 class Scene:
     """One worker's slot, its requests, and a clock that both sides look at."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Handled | Suspended] = Suspended) -> None:
         self.clock = Clock()
         self.numbers = SharedPage(1).doubles(0, Region.COUNTERS)
         self.meter = Meter(self.numbers, clock=self.clock)
-        requests = Handled(self.meter)
+        requests = kind(self.meter)
         self.enter, self.leave = requests.enter, requests.leave
 
     def read(self) -> Counters:
@@ -73,9 +100,9 @@ class Scene:
         return counters
 
 
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
+@pytest.fixture(params=[Handled, Suspended])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    return Scene(request.param)
 
 
 def test_worker_that_has_not_begun_to_count() -> None:
@@ -187,7 +214,10 @@ class Watched:
         self.read()
 
 
-def test_reader_in_the_middle_of_a_change_never_sees_too_much() -> None:
+@pytest.mark.parametrize("kind", [Handled, Suspended])
+def test_reader_in_the_middle_of_a_change_never_sees_too_much(
+    kind: type[Handled | Suspended],
+) -> None:
     """Neither does the arbiter, where a worker is killed there."""
     clock, seen = Clock(), list[Counters]()
     numbers = SharedPage(1).doubles(0, Region.COUNTERS)
@@ -197,7 +227,7 @@ def test_reader_in_the_middle_of_a_change_never_sees_too_much() -> None:
         assert counters is not None
         seen.append(counters)
 
-    requests = Handled(Meter(Watched(numbers, read), clock=clock))  # type: ignore[arg-type]
+    requests = kind(Meter(Watched(numbers, read), clock=clock))  # type: ignore[arg-type]
     enter, leave = requests.enter, requests.leave
     slot_seconds = busy_seconds = running = 0
     for step in (enter, enter, leave, enter, leave, leave) * 5:
@@ -227,17 +257,33 @@ def test_reader_between_whom_and_whose_copy_a_request_ends_reads_again() -> None
     assert copy_numbers(Numbers()) == then  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("x"), SystemExit(1)])
-def test_request_that_raises(error: BaseException) -> None:
+def test_asgi_call_that_is_no_request() -> None:
+    clock, called = Clock(), list[str]()
+    numbers = SharedPage(1).doubles(0, Region.COUNTERS)
+
+    async def other(scope: Any, receive: Any, send: Any) -> str:
+        called.append(scope["type"])
+        return "handed on"
+
+    call: Any = Meter(numbers, clock=clock).calls(other, other)
+    with pytest.raises(StopIteration) as end:
+        call({"type": "websocket"}, None, None).send(None)
+    assert (called, end.value.value) == (["websocket"], "handed on")
+    assert parse_counters(copy_numbers(numbers), 100.0) == Counters()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), SystemExit(1), asyncio.CancelledError()])
+def test_asgi_call_that_raises(error: BaseException) -> None:
     clock = Clock()
     numbers = SharedPage(1).doubles(0, Region.COUNTERS)
 
-    def handle() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         clock.now += 2
         raise error
 
+    call: Any = Meter(numbers, clock=clock).calls(app, app)
     with pytest.raises(type(error)) as raised:
-        Meter(numbers, clock=clock).handler()(handle)()
+        call({"type": "http"}, None, None).send(None)
     assert raised.value is error
     assert parse_counters(copy_numbers(numbers), 200.0) == Counters(
         requests=1, busy_seconds=2.0, slot_seconds=2.0, durations=took(8)

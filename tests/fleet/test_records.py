@@ -10,7 +10,6 @@ from unittest.mock import Mock
 import pytest
 
 from gunicorn_autoconf.fleet import records as records_module
-from gunicorn_autoconf.fleet.counted_tasks import CountedTasks
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.records import WorkerRecord, WorkerRecords
@@ -238,7 +237,7 @@ class Counted:
         assert numbers is not None
         self.meter = Meter(numbers, clock=clock.monotonic)
         # As uvicorn does with the task of a request.
-        self.tasks = CountedTasks(numbers, clock.monotonic, Mock())
+        self.tasks = self.meter.tasks()
 
     def enter(self) -> None:
         self.tasks.add(Mock())
