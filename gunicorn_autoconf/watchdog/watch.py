@@ -128,8 +128,9 @@ class WorkerWatch:
             return
         timeout_seconds = self.thresholds.timeout_seconds
         if beat != self._beat:
-            if self._reported_beat == self._beat and self._reported_beat is not None:
-                seconds = beat - self._beat
+            seconds = beat - self._beat
+            was_reported = self._reported_beat == self._beat and self._reported_beat is not None
+            if was_reported and seconds < timeout_seconds:  # Beyond it, the worker is being ended.
                 self._say(
                     INFO, f"heartbeat resumed after {seconds:.1f} s", {"event_name": "resumed"}
                 )
