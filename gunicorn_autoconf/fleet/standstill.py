@@ -60,7 +60,7 @@ class Heartbeats:
     Has Gunicorn measure its `timeout` without the time in which the server stood still.
 
     Its main loop, which ends workers whose heartbeat is older, may run before the patrol does. Both
-    threads ask for heartbeats here, so that a report and a kill go by one measure: where neither has
+    threads ask for heartbeats here, so a report and a kill go by one measure: where neither has
     asked for far longer than the main loop's second, nothing ran. An arbiter that was busy itself,
     as with a reload, gives its workers as much time once; so it does should both threads note the
     same standstill between two of the other's lines.
