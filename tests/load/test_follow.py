@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from loads import minute
 
@@ -49,7 +51,13 @@ def test_step_that_memory_took_back_ends_no_rule() -> None:
     assert (change.cause, change.workers) == (Cause.QUIET, 5)
 
 
-BLOCKED = {"rate": 48, "request": 0.66, "computing": 0.0005, "has_loop": True, "loop": 0.99}
+BLOCKED: dict[str, Any] = {
+    "rate": 48,
+    "request": 0.66,
+    "computing": 0.0005,
+    "has_loop": True,
+    "loop": 0.99,
+}
 
 
 @pytest.mark.parametrize(
