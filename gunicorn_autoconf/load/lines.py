@@ -23,6 +23,18 @@ _BOUND = {
 }
 
 
+def bound_text(bound: Bound, *, has_loop: bool) -> str | None:
+    """
+    Return what bounds a server, in words; None for nothing.
+
+    >>> bound_text(Bound.LOOP, has_loop=True)
+    'bound by event loops'
+    """
+    if bound is Bound.LOOP and not has_loop:
+        return "bound by processes (the GIL)"
+    return _BOUND.get(bound)
+
+
 def render_load(load: Load) -> str:
     """Return the line of an interval."""
     parts = [f"load {_few(load.rate)}/s"]
@@ -45,7 +57,7 @@ def render_load(load: Load) -> str:
         parts.append(f"{load.waiting:.0f} waiting")
     if load.rejected:
         parts.append(f"{load.rejected} refused")
-    bound = _BOUND.get(load.bound_by)
+    bound = bound_text(load.bound_by, has_loop=load.loop_fraction is not None)
     return PREFIX + ", ".join(parts) + (f": {bound}" if bound else "")
 
 

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from gunicorn_autoconf.fleet.standstill import Looks
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
 from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
@@ -46,16 +45,12 @@ class _Running(NamedTuple):
     connection: object
 
 
-# How often a threaded worker looks, about.
-LOOK_SECONDS = 1.0
-
-
-def stamp_requests(worker: Any, stamps: Stamps, clock: Callable[[], float]) -> None:
-    """Have a worker that serves one request at a time stamp which, and since when by *clock*."""
+def stamp_requests(worker: Any, stamps: Stamps) -> None:
+    """Have a worker that serves one request at a time stamp which, and since when."""
     original = worker.handle_request
 
     def handle_request(listener: Any, request: Any, *rest: Any) -> Any:
-        stamps.begin_request(clock(), request.method, request.path)
+        stamps.begin_request(time.monotonic(), request.method, request.path)
         try:
             return original(listener, request, *rest)
         finally:
@@ -91,7 +86,6 @@ class LongRequests:
         self._timeout_seconds = timeout_seconds or math.inf
         self._limit_seconds = limit_seconds or math.inf
         self._clock = clock
-        self._looks = Looks(LOOK_SECONDS)
         self._origins = origins
         self._say = say
         self._running: dict[int, _Running] = {}
@@ -115,15 +109,12 @@ class LongRequests:
         worker.handle_request = handle_request
 
     def __call__(self, now: float) -> None:
-        """Look at the requests that run."""
-        time_run = self._clock()
-        if not self._looks.may_judge(time_run):
-            return
+        """Look at the requests that run; *now* is by the same clock."""
         running = self._running.copy()
         self._reported &= {(ident, request.since_seconds) for ident, request in running.items()}
         for ident, request in running.items():
             key = ident, request.since_seconds
-            seconds = time_run - request.since_seconds
+            seconds = now - request.since_seconds
             if seconds >= self._timeout_seconds and key not in self._reported:
                 self._reported.add(key)
                 self._report(ident, request, seconds, now)

@@ -1069,6 +1069,14 @@ class TestTimeouts:
     def test_keepalive(self, environ: dict[str, str], app: Finding, keepalive: int | None) -> None:
         assert plan_for(environ, app).settings.get("keepalive") == keepalive
 
+    @pytest.mark.newer_gunicorn
+    @pytest.mark.parametrize(("app", "keepalive"), [(WSGI, 0), (ASGI, 65)])
+    def test_uwsgi_has_no_keepalive(self, app: Finding, keepalive: int) -> None:
+        """Uvicorn speaks HTTP whatever the protocol is set to."""
+        planned = plan_for({"GUNICORN_WORKLOAD": "io", "GUNICORN_PROTOCOL": "uwsgi"}, app)
+
+        assert planned.settings["keepalive"] == keepalive
+
 
 class TestKeptConnections:
     @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from gunicorn_autoconf.watchdog.tally import MAX_PLACES, Place, Tally
         (Evidence(0.3, computing_seconds=0.3, collecting_seconds=0.25), Cause.COLLECTOR),
         # Both clocks saw the same time: it is taken off once.
         (Evidence(0.6, queued_seconds=0.3, stopped_seconds=0.3), Cause.CODE),
-        # Neither has had half of it.
+        # Two causes that are not the code, neither of which has had half of it.
+        (Evidence(1.0, queued_seconds=0.4, collecting_seconds=0.45), Cause.COLLECTOR),
+        # Neither has had half of it, nor both.
         (Evidence(0.3, queued_seconds=0.07, collecting_seconds=0.07), None),
         # A counter that ran on for longer than the stall.
         (Evidence(0.3, queued_seconds=5.0), Cause.MACHINE),
