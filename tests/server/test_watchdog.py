@@ -281,6 +281,7 @@ def test_stacks_come_before_the_kill(gunicorn: Launcher, arguments: tuple[str, .
     assert len(re.findall(SILENT, server.log)) == 1
     assert "secret" not in before
     server.wait_for_workers(1, replacing={pid})
+    assert not server.lines("heartbeat resumed")  # By the SIGABRT that ends it.
 
 
 def test_request_of_flask_is_no_obstacle(gunicorn: Launcher) -> None:
