@@ -59,26 +59,29 @@ class Heartbeats:
     """
     Has Gunicorn measure its `timeout` without the time in which the server stood still.
 
-    Its main loop, which ends workers whose heartbeat is older, may run before the patrol does. It
-    asks for the heartbeats, so a standstill is seen there, too: by the same rule, for itself. An
-    arbiter that was busy itself, as with a reload, gives its workers as much time once.
+    Its main loop, which ends workers whose heartbeat is older, may run before the patrol does. Both
+    threads ask for heartbeats here, so a report and a kill go by one measure: where neither has
+    asked for far longer than the main loop's second, nothing ran. An arbiter that was busy itself,
+    as with a reload, gives its workers as much time once; so it does should both threads note the
+    same standstill between two of the other's lines.
     """
 
     def __init__(self) -> None:
         self._standstill = Standstill()
         self._due = math.inf
 
-    def follow(self, tmp: Any) -> Callable[[], float]:
-        """Have a worker's *tmp* answer the main loop so; return what reads the heartbeat itself."""
+    def follow(self, tmp: Any) -> Callable[[], tuple[float, float]]:
+        """Have a worker's *tmp* answer so; return what reads when it beat and for how long not."""
         read_beat: Callable[[], float] = tmp.last_update
 
-        def last_update() -> float:
+        def read() -> tuple[float, float]:
             self._step()
-            return self._standstill.running(read_beat()) + self._standstill.seconds
+            beat = self._standstill.running(read_beat())
+            return beat, self._standstill.now() - beat
 
-        tmp.last_update = last_update
+        tmp.last_update = lambda: time.monotonic() - read()[1]
         self._step()
-        return read_beat
+        return read
 
     def _step(self) -> None:
         now = time.monotonic()

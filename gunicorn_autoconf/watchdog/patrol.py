@@ -127,7 +127,6 @@ class Patrol:
             pipe = StackPipe()
         except OSError:  # too many open files: this worker is not watched
             return
-        read_beat = self._heartbeats.follow(worker.tmp)
         self._forking = WorkerWatch(
             worker,
             Stamps(numbers, line, self.standstill.running),
@@ -142,7 +141,7 @@ class Patrol:
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
             stalled=self._stalled,
-            read_beat=lambda: self.standstill.running(read_beat()),
+            read_beat=self._heartbeats.follow(worker.tmp),
             now=self.standstill.now(),
         )
 

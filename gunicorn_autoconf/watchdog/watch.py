@@ -60,7 +60,7 @@ class WorkerWatch:
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
         stalled: Called once for each time that code has blocked its loop.
-        read_beat: Returns the time of the last heartbeat.
+        read_beat: Returns when the last heartbeat came, and for how long none has.
         now: When it is forked.
     """
 
@@ -74,7 +74,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
-        read_beat: Callable[[], float],
+        read_beat: Callable[[], tuple[float, float]],
         now: float,
     ) -> None:
         self.worker = worker
@@ -99,7 +99,7 @@ class WorkerWatch:
             if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
             if self.thresholds.timeout_seconds > 0:
-                self._look_at_heartbeat(moment, now)
+                self._look_at_heartbeat(moment)
             if self.thresholds.request_seconds > 0:
                 self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
@@ -121,9 +121,9 @@ class WorkerWatch:
 
     # The heartbeat
 
-    def _look_at_heartbeat(self, moment: Moment, now: float) -> None:
+    def _look_at_heartbeat(self, moment: Moment) -> None:
         try:
-            beat = self._read_beat()
+            beat, silent_seconds = self._read_beat()
         except (OSError, ValueError):  # closed: the worker is gone
             return
         timeout_seconds = self.thresholds.timeout_seconds
@@ -136,7 +136,6 @@ class WorkerWatch:
                 )
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
-        silent_seconds = now - beat
         if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._reported_beat:
             return
         self._reported_beat = beat

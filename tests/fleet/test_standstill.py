@@ -34,7 +34,7 @@ def test_gunicorns_timeout_goes_on_after_a_standstill(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     heartbeats = Heartbeats()
     first, second = (SimpleNamespace(last_update=lambda beat=beat: beat) for beat in (95.0, 99.0))
-    read_beat = heartbeats.follow(first)
+    read = heartbeats.follow(first)
     heartbeats.follow(second)
     for now, ages in (
         (100.0, [5.0, 1.0]),
@@ -43,7 +43,7 @@ def test_gunicorns_timeout_goes_on_after_a_standstill(monkeypatch: pytest.Monkey
         (163.0, [8.0, 4.0]),
     ):
         assert [now - tmp.last_update() for tmp in (first, second)] == ages
-    assert read_beat() == 95.0
+    assert read() == (95.0, 8.0)
 
 
 def test_a_late_look_waits_for_the_arbiter_once() -> None:

@@ -144,7 +144,7 @@ class TestWorkloads:
             "auto, WSGI: one computes while one waits, one spare"
         )
         assert undeclared.reasons_for("threads")[0].rule == (
-            "auto: threads only for what is declared"
+            "auto: more than one only with a declared workload"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "

@@ -167,7 +167,7 @@ def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.Monkey
         Thresholds(0.0, 0.0, 30.0, Origins()),
         read_quota=dict,
         say=lambda level, text, fields: said.append(text.splitlines()[0].partition(";")[0]),
-        read_beat=lambda: 0.0,
+        read_beat=lambda: (0.0, 0.0),
         now=patrol.standstill.now(),
     )
     patrol._server.WORKERS[os.getpid()] = cast("Any", worker)
