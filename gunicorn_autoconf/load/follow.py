@@ -33,6 +33,8 @@ IDLE_CORES_FRACTION = 0.70
 # Each process may hold a connection to a database, and memory of its own.
 MOST_TIMES_PLANNED = 8
 UNKNOWN_DEMAND = 4
+# So many of the loops have a request each: the next one mostly finds a loop that is free.
+BUSY_LOOPS_FRACTION = 0.8
 # A step is judged by so much time, and has to answer so many more requests.
 JUDGE_SECONDS = 30.0
 LEAST_RISE = 1.10
@@ -190,7 +192,7 @@ def demand(load: Load) -> int:
     present = load.busy_slots + (load.waiting or 0.0)
     if load.loop_fraction is not None and load.bound_by is Bound.LOOP:
         # A loop goes on accepting: what it has accepted waits until it is blocked no more.
-        return max(math.ceil(present), 2 * load.workers)
+        return max(math.ceil(present / BUSY_LOOPS_FRACTION), 2 * load.workers)
     if not load.waiting or load.slots is None:
         return load.workers * UNKNOWN_DEMAND
     return max(math.ceil(present / load.slots * load.workers), load.workers + 1)

@@ -93,6 +93,7 @@ class Stamps:
         """Have *running* put each time that is read on another clock."""
         self._numbers = numbers
         self._line = line
+        self._line_bytes = len(line)
         self._running = running
 
     def read(self) -> Moment:
@@ -141,8 +142,8 @@ class Stamps:
     def begin_request(self, now: float, method: object, path: object) -> None:
         """Note the request that the worker's only thread begins to serve."""
         # Rendered where it is read: this is done for each request.
-        text = f"{method} {path}".encode(errors="replace")[: len(self._line) - 1]
-        self._line[: len(text) + 1] = text + b"\0"
+        text = f"{method} {path}\0".encode(errors="replace")[: self._line_bytes]
+        self._line[: len(text)] = text
         self._numbers[_BUSY] = now
 
     def end_request(self) -> None:

@@ -121,11 +121,14 @@ class Ticker:
 
         def notify() -> None:
             original()
+            now = time.monotonic()
+            is_due = now - self._watched_at >= WATCHERS_SECONDS
+            if not (is_due or self._stall_seconds):
+                return  # Sync beats with each request.
             asyncio = sys.modules.get("asyncio")
             loop = asyncio._get_running_loop() if asyncio else None  # noqa: SLF001
             if loop is None:
-                now = time.monotonic()
-                if now - self._watched_at >= WATCHERS_SECONDS:  # Sync beats with each request.
+                if is_due:
                     self._watch(now)
             elif worker.__dict__.get("notify") is notify:
                 del worker.notify

@@ -66,9 +66,9 @@ BLOCKED: dict[str, Any] = {
         (minute(rate=47, request=0.106, computing=0.003, waiting=30), Bound.SLOTS, 35),
         (minute(rate=47, request=0.106, computing=0.003, waiting=None), Bound.SLOTS, 20),
         # Blocked loops have accepted all that asks, 32 requests, or leave a few for later.
-        (minute(**BLOCKED, slots=None), Bound.LOOP, 32),
-        (minute(**BLOCKED, slots=None, waiting=4), Bound.LOOP, 36),
-        (minute(**BLOCKED, slots=1000), Bound.LOOP, 32),
+        (minute(**BLOCKED, slots=None), Bound.LOOP, 40),
+        (minute(**BLOCKED, slots=None, waiting=4), Bound.LOOP, 45),
+        (minute(**BLOCKED, slots=1000), Bound.LOOP, 40),
         (minute(**BLOCKED | {"request": 0.1}, slots=None), Bound.LOOP, 10),
         # How many a full thread pool serves at once is not known.
         (minute(**BLOCKED | {"loop": 0.1}, slots=None, pool=0.95), Bound.SLOTS, 20),

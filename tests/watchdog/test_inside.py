@@ -20,7 +20,7 @@ from gunicorn_autoconf.watchdog import ticker as ticker_module
 from gunicorn_autoconf.watchdog.frames import find_request, read_threads
 from gunicorn_autoconf.watchdog.listener import Listener
 from gunicorn_autoconf.watchdog.pools import PoolWatcher, render_places
-from gunicorn_autoconf.watchdog.requests import LongRequests, _Running
+from gunicorn_autoconf.watchdog.requests import LongRequests
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
 from gunicorn_autoconf.watchdog.stacks import Frame, Origins, ThreadStack, find_culprit
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, tick_seconds
@@ -281,6 +281,7 @@ def test_request_that_is_a_proxy_costs_no_stack(name: str) -> None:
 def test_long_requests_that_were_not_reported_are_counted() -> None:
     done, said = threading.Event(), list[str]()
     worker = SimpleNamespace(handle_request=None)
+    request = SimpleNamespace(method="GET", path="/a")
     requests = LongRequests(
         worker, 5.0, find_origins(None), lambda level, text, fields: said.append(text)
     )
@@ -290,7 +291,7 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
         assert thread.ident is not None
         wait_until(thread.is_alive, "the thread runs")
         for now in (0.0, 20.0, 40.0, 61.0, 122.0):
-            requests._report(thread.ident, _Running(now, "GET", "/a", None), 6.0, now)
+            requests._report(thread.ident, request, 6.0, now)
     finally:
         done.set()
         thread.join()
