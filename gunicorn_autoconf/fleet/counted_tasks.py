@@ -114,6 +114,11 @@ class CountedTasks(set[Any]):
         self.add: Change = self._add_first
         self.discard: Change = self._discard_timed
 
+    @property
+    def are_short(self) -> bool:
+        """Whether so many end, over 1,000 a second, that each takes less than a millisecond."""
+        return not self._is_timed
+
     def _add_first(self, task: asyncio.Task[Any]) -> None:
         self._numbers[CHANGED_AT_SECONDS] = self._changed_at = self._clock()
         self._set_add(task)
