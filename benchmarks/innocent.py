@@ -88,7 +88,11 @@ def main() -> int:
         server.send_signal(signal.SIGTERM)
         server.wait()
         lines = log.read_text().splitlines()
-    accusing = [line for line in lines if re.search(r"been blocked|was blocked|no heartbeat", line)]
+    accusing = [
+        "\n".join(lines[number : number + 4])  # The cure and the shares, too.
+        for number, line in enumerate(lines)
+        if re.search(r"been blocked|loop was blocked|no heartbeat from", line)
+    ]
     late = [line for line in lines if "not because of your code" in line or "throttled" in line]
     print(*late[-5:], f"\n{len(accusing)} accusations:", *accusing, sep="\n")
     return len(accusing)

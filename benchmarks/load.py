@@ -7,8 +7,8 @@ processes that compute. Printed are the share of busy slots (for event loops: re
 the computing time of a request as the arbiter has them, beside what the application summed up.
 
 `auto`: each workload of `benchmarks.compare` on a server with memory to spare where nothing is
-declared. Printed are the requests per second in the first seconds, after a minute of load, and the
-best of the same server with a fixed count of workers.
+declared. Printed are the requests per second in the first seconds, after a minute of load, the
+best of the same server with a fixed count of workers, and the counts that `auto` went to.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from .compare.__main__ import prepare
 from .compare.load import begin, finish, require_wrk
 from .compare.servers import APPS, environment, free_port
 from .compare.workloads import UNLIMITED, WORKLOADS, Workload
@@ -254,34 +255,41 @@ def report_measure(classes: list[str], shares: list[float], seconds: float) -> N
                 )
 
 
-def rates(workload: Workload, workers: int | None, seconds: tuple[int, ...]) -> list[float]:
-    """Return the requests per second in each part of a load; *workers* None for auto."""
+def rates(
+    workload: Workload, workers: int | None, seconds: tuple[int, ...]
+) -> tuple[list[float], list[str]]:
+    """
+    Return the requests per second in each part of a load, and the counts that were gone to.
+
+    *workers* is None for auto.
+    """
     environ = dict(workload.environ) | {"GUNICORN_MEMORY": "16GiB", "GUNICORN_LOAD_GUARD": "act"}
     if workers:
         environ["GUNICORN_WORKERS"] = str(workers)
     with tempfile.TemporaryDirectory() as name:
+        prepare([workload], Path(name))
         words = ["-c", "python:gunicorn_autoconf.conf", workload.application]
         with gunicorn(Path(name), words, environ, APPS) as address:
-            return [
+            found = [
                 finish(begin(require_wrk(), workload, "new", address, part), "new").rate
                 for part in seconds
             ]
+        log = (Path(name) / "server.log").read_text()
+    return found, re.findall(r"(?:load|memory) guard: .* from \d+ to (\d+) workers", log)
 
 
 def report_auto(names: list[str], seconds: int, window: int, counts: list[int]) -> None:
     """Print the table of the second part."""
-    print("| workload | first | after | best of fixed counts | after/best |")
-    print("|---|---|---|---|---|")
+    print("| workload | first | after | best of fixed counts | after/best | went to |")
+    print("|---|---|---|---|---|---|")
     for name in names:
         workload = WORKLOADS[name]
-        if workload.prepare:
-            subprocess.run([sys.executable, *workload.prepare], cwd=APPS, check=True)
-        first, _, after = rates(workload, None, (5, seconds - 5, window))
-        fixed = {count: rates(workload, count, (2, window))[1] for count in counts}
+        (first, _, after), went_to = rates(workload, None, (5, seconds - 5, window))
+        fixed = {count: rates(workload, count, (2, window))[0][1] for count in counts}
         best = max(fixed, key=lambda count: fixed[count])
         print(
             f"| {name} | {first:.0f}/s | {after:.0f}/s | {fixed[best]:.0f}/s with {best} "
-            f"| {after / fixed[best]:.2f} |",
+            f"| {after / fixed[best]:.2f} | {', '.join(went_to) or 'stayed'} |",
             flush=True,
         )
 

@@ -141,7 +141,7 @@ def install(application: Application, folder: Path) -> Path:
     programs = folder / "bin"
     if not (folder / "done").exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(programs / "pip"), "install", "-q", application.packages, "-e", str(ROOT)]
+        pip = [str(programs / "pip"), "install", "-q", application.packages, "-e", f"{ROOT}[tune]"]
         subprocess.run(pip, check=True)
         (folder / "done").touch()
     return programs

@@ -4,7 +4,8 @@ How good `gunicorn-autoconf tune` chooses: ``python -m benchmarks.tune`` on a qu
 Runs `tune` on workloads of `benchmarks.compare`, then its choice beside the sweep's oracle, in
 interleaved rounds under wrk. With ``--same RUNS`` it lets one candidate run against itself instead:
 a winner there is an error. ``library`` is a Django project with PostgreSQL, which PGHOST and the
-like name; ``python -m library.prepare`` in compare/apps fills it.
+like name; ``python -m library.prepare`` in compare/apps fills it. ``kinto``, ``radicale`` and
+``datasette`` come from PyPI, each in a virtual environment of its own below ``--folder``.
 """
 
 from __future__ import annotations
@@ -15,31 +16,36 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks import real_apps
+from benchmarks.applications import APPLICATIONS
 from benchmarks.compare import load, machine
 from benchmarks.compare.__main__ import prepare
 from benchmarks.compare.figures import Sample, Table, tables
 from benchmarks.compare.rounds import Bench, compare
 from benchmarks.compare.servers import APPS, environment
 from benchmarks.compare.ways import BOTH, Start, Supply, Way, sweep
-from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Workload
-from gunicorn_autoconf.cli.tune.asked import Requests
+from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Interface, Workload
+from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.conclude import conclude
-from gunicorn_autoconf.cli.tune.load import loading
-from gunicorn_autoconf.cli.tune.measure import Bench as TuneBench
-from gunicorn_autoconf.cli.tune.progress import Lines
-from gunicorn_autoconf.cli.tune.request import Request
-from gunicorn_autoconf.cli.tune.run import Contest, Run, tune
-from gunicorn_autoconf.cli.tune.session import Asked
+from gunicorn_autoconf.cli.tune.progress import print_line
+from gunicorn_autoconf.cli.tune.run import Run
+from gunicorn_autoconf.cli.tune.session import Asked, run_session
 from gunicorn_autoconf.cli.tune.session import prepare as prepare_tune
 
 GOOD_FRACTION = 0.95
 LIBRARY = Workload("library", "wsgi", "library.wsgi:application", "io", "/books/17")
 ALL = {**WORKLOADS, LIBRARY.name: LIBRARY}
+# Of `benchmarks.applications`: what each speaks, and the request that stands for the rest.
+REAL: dict[str, tuple[Interface, str]] = {
+    "kinto": ("wsgi", "/v1/"),
+    "radicale": ("wsgi", "/.web/"),
+    "datasette": ("asgi", "/shop/item.json"),
+}
 
 
 def parse_options() -> argparse.Namespace:
@@ -49,38 +55,86 @@ def parse_options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--workloads", nargs="+", choices=ALL, metavar="NAME", default=UNLIMITED, help="[all]"
+        "--workloads",
+        nargs="+",
+        choices=[*ALL, *REAL],
+        metavar="NAME",
+        default=UNLIMITED,
+        help=f"{', '.join([*ALL, *REAL])} [those of benchmarks.compare]",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "benchmarks-tune",
+        help="for what is installed from PyPI; kept [%(default)s]",
     )
     parser.add_argument("--time", type=int, default=600, help="of each run of tune [600]")
     parser.add_argument("--rounds", type=int, default=5, help="beside the oracle [5]")
     parser.add_argument("--seconds", type=int, default=4, help="of load in each round [4]")
     parser.add_argument("--pattern", choices=load.PATTERNS, default="gradual", help="[gradual]")
-    parser.add_argument("--same", type=int, metavar="RUNS", help="one candidate against itself")
+    parser.add_argument(
+        "--same",
+        type=int,
+        metavar="RUNS",
+        help="one candidate against itself; a verdict takes three rounds, so --time 150 or more",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON of all")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.same and options.workloads[0] not in ALL:
+        parser.error("--same runs in this environment: use a workload that is not from PyPI")
+    return options
+
+
+def find_workload(name: str, folder: Path) -> Workload:
+    """Return a workload; install it first if it comes from PyPI."""
+    if name in ALL:
+        return ALL[name]
+    (interface, path), application = REAL[name], APPLICATIONS[name]
+    programs = real_apps.install(application, folder / "venvs" / name)
+    home = folder / "apps" / name
+    environ = real_apps.environment(application, home, programs)
+    real_apps.prepare(application, home, environ)
+    return Workload(
+        name,
+        interface,
+        application.target,
+        "",
+        path,
+        environ=tuple(environ.items()),
+        python=str(programs / "python"),
+        folder=str(home),
+    )
+
+
+def url_of(workload: Workload) -> str:
+    if not workload.body:
+        return workload.path
+    body = Path(tempfile.gettempdir()) / "benchmarks-tune-body.json"
+    body.write_text(workload.body)
+    return f"POST {workload.path} @{body}"
 
 
 def words_for(workload: Workload) -> list[str]:
     """What a user would ask `tune` for."""
-    url = workload.path
     words = ["--clients", str(workload.connections), "--interface", workload.interface]
-    if workload.body:
-        body = Path(tempfile.gettempdir()) / "benchmarks-tune-body.json"
-        body.write_text(workload.body)
-        url = f"POST {workload.path} @{body}"
     if workload is LIBRARY:
         words += ["--urls", "library/urls.txt"]
     else:
-        words += ["--url", url]
+        words += ["--url", url_of(workload)]
     words += [word for header in workload.headers for word in ("--header", header)]
     return [*words, *(["--threads-safe"] if workload.interface == "wsgi" else [])]
 
 
 def run_tune(workload: Workload, folder: Path, seconds: int) -> dict[str, object]:
-    command = [sys.executable, "-m", "gunicorn_autoconf", "tune", workload.application]
+    command = [workload.python, "-m", "gunicorn_autoconf", "tune", workload.application]
     command += [*words_for(workload), "--time", str(seconds), "--json"]
     done = subprocess.run(
-        command, cwd=APPS, env=environment(folder), stdout=subprocess.PIPE, text=True, check=False
+        command,
+        cwd=workload.folder or APPS,
+        env=environment(folder) | dict(workload.environ),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if done.returncode not in (0, 3):
         sys.exit(f"{workload.name}: tune ended with status {done.returncode}")
@@ -92,7 +146,7 @@ def way_of(best: dict[str, object]) -> Way:
     """The choice as `benchmarks.compare` starts it."""
 
     def start(workload: Workload, supply: Supply, address: str) -> Start:
-        command = [sys.executable, "-m", "gunicorn", "-c", "python:gunicorn_autoconf.conf"]
+        command = [workload.python, "-m", "gunicorn", "-c", "python:gunicorn_autoconf.conf"]
         command += ["-b", address, "-k", str(best["worker_class"])]
         command += ["-w", str(best["workers"]), "--threads", str(best["threads"])]
         return Start([*command, workload.application], {})
@@ -131,7 +185,7 @@ def against_the_oracle(options: argparse.Namespace) -> None:
             seconds=options.seconds,
             rounds=options.rounds,
         )
-        workloads = [ALL[each] for each in options.workloads]
+        workloads = [find_workload(each, options.folder) for each in options.workloads]
         prepare(workloads, bench.folder)
         print("| workload | choice | answer | took | rate | oracle | part of it |")
         print("|---|---|---|---|---|---|---|")
@@ -150,47 +204,30 @@ def against_the_oracle(options: argparse.Namespace) -> None:
 
 
 def against_itself(options: argparse.Namespace) -> None:
-    """Let the plan run against itself, and count the winners."""
+    """Let the plan run against itself as a user would run `tune`, and count the answers."""
     workload = ALL[options.workloads[0]]
     os.chdir(APPS)
-    winners = 0
     with tempfile.TemporaryDirectory() as name:
-        environ = environment(Path(name))
         prepare([workload], Path(name))
-        request = Request(target=workload.path)
+        sources = Sources(urls=[url_of(workload)], headers=workload.headers)
         asked = Asked(
             application=workload.application,
-            requests=Requests(kinds=[request], first=request),
+            requests=read_requests(sources),
+            budget_seconds=options.time,
             declared={"--interface": workload.interface},
         )
-        session = prepare_tune(asked, environ)
+        session = prepare_tune(asked, environment(Path(name)) | dict(workload.environ))
         plan = session.given[0]
+        answers: Counter[str] = Counter()
         for number in range(1, options.same + 1):
-            run, began = Run(budget_seconds=options.time, cores=session.cores), time.monotonic()
-            with loading([request]) as processes:
-                tune(
-                    TuneBench(
-                        environ=environ,
-                        load=processes,
-                        first_request=request,
-                        kinds=[request],
-                        clients=workload.connections,
-                    ),
-                    run,
-                    Contest(
-                        given=[plan],
-                        find_field=lambda first: [plan, replace(plan, origin=CURRENT)],
-                        arguments_of=lambda each: [*session.arguments, *each.arguments],
-                    ),
-                    Lines(),
-                )
+            run = Run(budget_seconds=options.time, cores=session.cores)
+            # The origin is all that tells the two apart.
+            run_session(session, run, print_line, [plan, replace(plan, origin=CURRENT)])
             verdict = conclude(session, run).verdict
-            winners += verdict.answer.value == "winner"
-            print(
-                f"{number}: {verdict.answer.value}, {winners} winners so far, "
-                f"{time.monotonic() - began:.0f} s: {verdict.text}",
-                flush=True,
-            )
+            answers[verdict.answer.value] += 1
+            print(f"{number}: {run.spent_seconds:.0f} s: {verdict.text}", flush=True)
+    told = ", ".join(f"{count} {answer}" for answer, count in answers.most_common())
+    print(f"\n{workload.name}, {plan.label} against itself: {told}")
 
 
 def main() -> None:

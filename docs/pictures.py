@@ -14,7 +14,6 @@ from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
 from gunicorn_autoconf.cli.top.view import (
-    Listener,
     MemorySample,
     ProcessSample,
     ServerSample,
@@ -22,6 +21,7 @@ from gunicorn_autoconf.cli.top.view import (
     total_bytes,
 )
 from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.load.capacity import Backlog
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 
@@ -41,7 +41,7 @@ def top() -> str:
         return WorkerInside(Phase.READY, counters, 85 * mib, 58 * mib)
 
     status = {
-        "worker_class": "gthread",
+        "worker_class": "gunicorn_autoconf.workers.ThreadWorker",
         "threads": 8,
         "slots_per_worker": 8,
         "interface": "wsgi",
@@ -76,7 +76,7 @@ def top() -> str:
             *(at, command, arbiter, workers),
             cores=2.0,
             memory=memory,
-            listeners=(Listener("0.0.0.0:8000", 3),),
+            listeners=(Backlog("0.0.0.0:8000", 3),),
             inside=Inside(at, status, {each.pid: told(each.pid, at) for each in workers}),
         )
 

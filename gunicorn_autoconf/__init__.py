@@ -1,5 +1,13 @@
 """A Gunicorn configuration that fits the machine it runs on."""
 
+import sys as _sys
+
+if _sys.platform == "win32":  # Here, before an import fails at a module that only POSIX has.
+    raise ImportError(
+        "Gunicorn does not run on Windows: use WSL or Docker, or the development server of your "
+        "framework (manage.py runserver, flask run, fastapi dev)"
+    )
+
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError, MalformedFileError
 from gunicorn_autoconf.hooks import compose

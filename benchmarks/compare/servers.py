@@ -99,7 +99,9 @@ def serving(
         cgroup = stack.enter_context(limited(limit_mib * 2**20)) if limit_mib else None
         log = stack.enter_context(log_path.open("wb"))
         words = cgroup.wrap(command) if cgroup else command
-        popen = subprocess.Popen(words, env=environ, cwd=APPS, stdout=log, stderr=log)
+        popen = subprocess.Popen(
+            words, env=environ, cwd=workload.folder or APPS, stdout=log, stderr=log
+        )
         stack.callback(_stop, popen)
         if not _is_up(popen, address, workload, is_limited=cgroup is not None):
             tail = log_path.read_text(errors="replace")[-1000:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
@@ -67,7 +66,7 @@ def s2i(supply: Supply) -> int:
 
 def _ours(workload: Workload, address: str, environ: dict[str, str]) -> Start:
     config = ["-c", "python:gunicorn_autoconf.conf", "-b", address]
-    return Start([sys.executable, "-m", "gunicorn", *config, workload.application], environ)
+    return Start([workload.python, "-m", "gunicorn", *config, workload.application], environ)
 
 
 def _declared(workload: Workload, supply: Supply, address: str) -> Start:
@@ -79,7 +78,7 @@ def _undeclared(workload: Workload, supply: Supply, address: str) -> Start:
 
 
 def _gunicorn(workload: Workload, address: str, *options: str) -> Start:
-    command = [sys.executable, "-m", "gunicorn", "-b", address, *options, workload.application]
+    command = [workload.python, "-m", "gunicorn", "-b", address, *options, workload.application]
     return Start(command, {})
 
 
@@ -101,14 +100,14 @@ def _uvicorn(workload: Workload, supply: Supply, address: str) -> Start:
     host, _, port = address.rpartition(":")
     # Gunicorn and Granian log no requests unless told so.
     quiet = ["--no-access-log", "--log-level", "warning"]
-    command = [sys.executable, "-m", "uvicorn", "--host", host, "--port", port, *quiet]
+    command = [workload.python, "-m", "uvicorn", "--host", host, "--port", port, *quiet]
     command += ["--workers", str(supply.cores), workload.application]
     return Start(command, {})
 
 
 def _granian(workload: Workload, supply: Supply, address: str) -> Start:
     host, _, port = address.rpartition(":")
-    command = [sys.executable, "-m", "granian", "--host", host, "--port", port]
+    command = [workload.python, "-m", "granian", "--host", host, "--port", port]
     command += ["--interface", workload.interface, "--workers", str(supply.cores)]
     return Start([*command, workload.application], {})
 

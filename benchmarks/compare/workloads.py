@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Literal, NamedTuple
 
 Interface = Literal["asgi", "wsgi"]
@@ -34,6 +35,10 @@ class Workload(NamedTuple):
     environ: tuple[tuple[str, str], ...] = ()
     prepare: tuple[str, ...] = ()
     """Arguments for Python, run once in `apps` before the first server."""
+    python: str = sys.executable
+    """What runs the server ..."""
+    folder: str = ""
+    """... and where, if not in `apps`."""
 
 
 _SESSION = (f"Cookie: sessionid={SESSION_KEY}",)

@@ -4,18 +4,27 @@ How long the whole server stood still, as in a frozen container. Shares memory, 
 Theory of operation. The arbiter's patrol steps some times a second and runs no code of the
 application. A step that comes more than `LATE_SECONDS` late means that nothing ran: the container
 was frozen, the virtual machine suspended, all processes stopped. The patrol alone adds that time to
-one number, which the workers inherit and read. `now` is a clock that leaves it out; limits of
-requests go by it. A worker may run before the patrol does: one that looks later than it meant to
-looks once more before it judges (`Looks`).
+one number, which the workers inherit and read. `now` is a clock that leaves it out; every limit and
+every report goes by it. A worker may run before the patrol does: one that looks later than it meant
+to looks once more before it judges (`Looks`). The arbiter need not: it also knows when it stood
+still, so `running` puts any time that a process has stamped on that clock.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 # A crowded machine lets a thread wait for some tenths of a second.
 LATE_SECONDS = 1.0
+# How often Gunicorn's arbiter looks at the heartbeats, at least (Arbiter.run).
+MAIN_LOOP_SECONDS = 1.0
+# How many of the last standstills are known by their time; nothing measured is older than those.
+MAX_STOPS = 100
 
 
 class Standstill:
@@ -23,6 +32,7 @@ class Standstill:
 
     def __init__(self) -> None:
         self._seconds = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
+        self._stops: deque[tuple[float, float]] = deque(maxlen=MAX_STOPS)
 
     @property
     def seconds(self) -> float:
@@ -33,10 +43,50 @@ class Standstill:
         """Return the monotonic time without that in which the server stood still."""
         return time.monotonic() - self._seconds[0]
 
-    def step(self, late_seconds: float) -> None:
-        """Note, in the patrol's thread, by how much its step is late."""
-        if late_seconds > LATE_SECONDS:
-            self._seconds[0] += late_seconds
+    def running(self, at: float) -> float:
+        """Return on the clock of `now` the time *at* of the monotonic clock; in the arbiter."""
+        after = (max(0.0, ended - max(began, at)) for began, ended in self._stops)
+        return at - self.seconds + sum(after)
+
+    def step(self, due: float, now: float) -> None:
+        """Note a step at *now* that was *due* earlier; one thread of the arbiter does."""
+        if now - due > LATE_SECONDS:
+            self._stops.append((due, now))
+            self._seconds[0] += now - due
+
+
+class Heartbeats:
+    """
+    Has Gunicorn measure its `timeout` without the time in which the server stood still.
+
+    Its main loop, which ends workers whose heartbeat is older, may run before the patrol does. Both
+    threads ask for heartbeats here, so a report and a kill go by one measure: where neither has
+    asked for far longer than the main loop's second, nothing ran. An arbiter that was busy itself,
+    as with a reload, gives its workers as much time once; so it does should both threads note the
+    same standstill between two of the other's lines.
+    """
+
+    def __init__(self) -> None:
+        self._standstill = Standstill()
+        self._due = math.inf
+
+    def follow(self, tmp: Any) -> Callable[[], tuple[float, float]]:
+        """Have a worker's *tmp* answer so; return what reads when it beat and for how long not."""
+        read_beat: Callable[[], float] = tmp.last_update
+
+        def read() -> tuple[float, float]:
+            self._step()
+            beat = self._standstill.running(read_beat())
+            return beat, self._standstill.now() - beat
+
+        tmp.last_update = lambda: time.monotonic() - read()[1]
+        self._step()
+        return read
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        self._standstill.step(self._due, now)
+        self._due = now + MAIN_LOOP_SECONDS
 
 
 class Looks:

@@ -248,7 +248,7 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         queue_seconds=_each(all_did.queue_seconds, all_did.queued),
         queued=all_did.queued,
     )
-    return _bounded(load, supply)
+    return replace(load, bound_by=_bound(load, supply))
 
 
 def _workers(readings: Sequence[Reading]) -> list[_Worker]:
@@ -288,10 +288,6 @@ def _backlogs(readings: Sequence[Reading]) -> Iterator[Backlog]:
             if backlog.address == address and backlog.waiting is not None
         ]
         yield Backlog(address, _mean(seen) if seen else None)
-
-
-def _bounded(load: Load, supply: Supply) -> Load:
-    return replace(load, bound_by=_bound(load, supply))
 
 
 def _bound(load: Load, supply: Supply) -> Bound:

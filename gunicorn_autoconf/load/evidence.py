@@ -3,10 +3,10 @@ What requests are made of: how long one takes, computes and blocks a loop, as me
 
 Theory of operation. `Evidence` sums up the loads of the last minutes, a part at a time; only the
 supervisor's thread uses it, and a reload throws it away. The computing time of a request holds at
-any load. How long one takes is known less the time for which it waited for others. For a core: that
-is measured, and says how crowded the machine is. For the other requests of its process, as one at a
-time can compute: that follows from how busy the process is, by the queue M/M/1. Where it comes to
-more than half of the whole, the part counts for the computing time only.
+any load. How long one takes, and keeps a loop busy, is known less the time for which it waited for
+others. For a core: that is measured, and says how crowded the machine is. For the other requests of
+its process, as one at a time can compute: that follows from how busy the process is, by the queue
+M/M/1. Where it comes to more than half of the whole, the part counts for the computing time only.
 
 A clock of each thread's CPU time would not help: computing time is known as it is, and to read that
 clock twice takes 0.9 to 8 us.
@@ -73,7 +73,9 @@ class Evidence:
         self._requests += load.requests
         self._cpu_seconds += load.requests * computing
         if load.loop_fraction is not None:
-            self._loop_seconds += load.loop_fraction * load.workers * load.seconds
+            delayed_seconds = load.requests * (load.delay_seconds or 0.0)
+            busy_seconds = load.loop_fraction * load.workers * load.seconds - delayed_seconds
+            self._loop_seconds += max(busy_seconds, load.requests * computing)
         if load.pool_fraction >= SLOTS_FRACTION:
             self._full += load.requests
             self._full_seconds += load.seconds

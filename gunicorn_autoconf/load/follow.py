@@ -33,6 +33,8 @@ IDLE_CORES_FRACTION = 0.70
 # Each process may hold a connection to a database, and memory of its own.
 MOST_TIMES_PLANNED = 8
 UNKNOWN_DEMAND = 4
+# So many of the loops have a request each: the next one mostly finds a loop that is free.
+BUSY_LOOPS_FRACTION = 0.8
 # A step is judged by so much time, and has to answer so many more requests.
 JUDGE_SECONDS = 30.0
 LEAST_RISE = 1.10
@@ -187,12 +189,13 @@ class Follow:
 
 def demand(load: Load) -> int:
     """Return how many workers serve all requests that run and wait, where all are busy."""
-    if not load.waiting:
+    present = load.busy_slots + (load.waiting or 0.0)
+    if load.loop_fraction is not None and load.bound_by is Bound.LOOP:
+        # A loop goes on accepting: what it has accepted waits until it is blocked no more.
+        return max(math.ceil(present / BUSY_LOOPS_FRACTION), 2 * load.workers)
+    if not load.waiting or load.slots is None:
         return load.workers * UNKNOWN_DEMAND
-    if load.slots is None:
-        return max(math.ceil(load.workers + load.waiting), 2 * load.workers)
-    each = load.slots / load.workers
-    return max(math.ceil((load.busy_slots + load.waiting) / each), load.workers + 1)
+    return max(math.ceil(present / load.slots * load.workers), load.workers + 1)
 
 
 def most_by_cores(load: Load) -> int:

@@ -23,6 +23,18 @@ _BOUND = {
 }
 
 
+def bound_text(bound: Bound, *, has_loop: bool) -> str | None:
+    """
+    Return what bounds a server, in words; None for nothing.
+
+    >>> bound_text(Bound.LOOP, has_loop=True)
+    'bound by event loops'
+    """
+    if bound is Bound.LOOP and not has_loop:
+        return "bound by processes (the GIL)"
+    return _BOUND.get(bound)
+
+
 def render_load(load: Load) -> str:
     """Return the line of an interval."""
     parts = [f"load {_few(load.rate)}/s"]
@@ -45,7 +57,7 @@ def render_load(load: Load) -> str:
         parts.append(f"{load.waiting:.0f} waiting")
     if load.rejected:
         parts.append(f"{load.rejected} refused")
-    bound = _BOUND.get(load.bound_by)
+    bound = bound_text(load.bound_by, has_loop=load.loop_fraction is not None)
     return PREFIX + ", ".join(parts) + (f": {bound}" if bound else "")
 
 
@@ -76,31 +88,31 @@ def load_fields(load: Load) -> dict[str, object]:
 
 def render_verdict(verdict: Verdict) -> str:
     """Return the line of a verdict: what was measured, what it costs, what to do."""
-    request = verdict.request
+    request, serving = verdict.request, verdict.serving
     whole, computing = request.whole_seconds, request.computing_seconds
     could = f"{_two_digits(verdict.could_per_second)}/s"
-    cores = "core" if verdict.cores == 1 else "cores"
-    most = f"{verdict.cores:g} {cores} could {could}"
+    most = f"{plural(serving.cores, 'core')} could {could}"
     now = f"{_two_digits(verdict.now_per_second)}/s"
     if verdict.cause is VerdictCause.BLOCKS:
         blocking = render_duration(request.blocking_seconds or 0.0)
         return (
             f"{PREFIX}requests block their event loop for {blocking} and compute for "
-            f"{render_duration(computing)} of it: {plural(verdict.workers, 'event loop')} "
+            f"{render_duration(computing)} of it: {plural(serving.workers, 'event loop')} "
             f"can answer {now}, {most}; move the waiting calls to threads, or await them"
         )
     if verdict.cause is VerdictCause.POOL:
         return (
             f"{PREFIX}requests wait for a thread of a pool and compute for "
-            f"{render_duration(computing)}: {verdict.slots} "
+            f"{render_duration(computing)}: {serving.pool_threads} "
             f"threads can answer {now}, more could {could}; {_remedy(verdict)}"
         )
-    each = "" if verdict.slots == verdict.workers else f", {verdict.slots} requests at once,"
+    slots = serving.workers * (serving.slots or 1)
+    each = "" if serving.slots == 1 else f", {slots} requests at once,"
     if not verdict.is_cores:
         most = f"more threads could {could}"
     return (
         f"{PREFIX}requests compute {render_duration(computing)} of their {render_duration(whole)}: "
-        f"{plural(verdict.workers, 'worker')}{each} can answer {now}, {most}; "
+        f"{plural(serving.workers, 'worker')}{each} can answer {now}, {most}; "
         f"{_remedy(verdict)} if your code is thread-safe"
     )
 

@@ -55,6 +55,11 @@ class Serving(NamedTuple):
     sets_threads: bool = False
     """... the threads, or the worker class."""
 
+    @property
+    def pool_threads(self) -> int:
+        """How many threads all pools have together."""
+        return self.workers * (self.threads if self.threads > 1 else POOL_THREADS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -66,11 +71,9 @@ class Verdict:
         workload: What to declare; None where only the code, or `threads`, helps.
         threads: How many threads a worker would have then.
         request: What the requests were measured to be.
-        workers: How many workers there are.
-        slots: How many requests they serve at once; None where nothing bounds them.
-        now_per_second: How many requests they can answer.
+        serving: How they are served.
+        now_per_second: How many requests that can answer.
         could_per_second: How many could be answered.
-        cores: The cores there are.
         is_cores: Whether it is the cores that bound that.
     """
 
@@ -78,11 +81,9 @@ class Verdict:
     workload: Workload | None
     threads: int
     request: Request
-    workers: int
-    slots: int | None
+    serving: Serving
     now_per_second: float
     could_per_second: float
-    cores: float
     is_cores: bool
 
     @property
@@ -129,11 +130,9 @@ def _waits(request: Request, serving: Serving) -> Verdict | None:
         workload=None if serving.sets_threads else workload,
         threads=threads,
         request=request,
-        workers=serving.workers,
-        slots=serving.workers * serving.slots,
+        serving=serving,
         now_per_second=now,
         could_per_second=rate,
-        cores=serving.cores,
         is_cores=rate >= serving.cores / request.computing_seconds * NEARLY,
     )
 
@@ -163,11 +162,9 @@ def _blocks(request: Request, serving: Serving) -> Verdict | None:
         workload=None,
         threads=serving.threads,
         request=request,
-        workers=serving.workers,
-        slots=None,
+        serving=serving,
         now_per_second=serving.workers / blocking,
         could_per_second=cores / request.computing_seconds,
-        cores=serving.cores,
         is_cores=True,
     )
 
@@ -177,20 +174,17 @@ def _pool(request: Request, serving: Serving) -> Verdict | None:
     now = request.full_per_second
     if now is None:
         return None
-    threads = serving.threads if serving.threads > 1 else POOL_THREADS
     shape = WORKLOADS[Workload.IO, Interface.ASGI]
     workers = serving.workers if serving.sets_workers else shape.workers.count(serving.cores)
-    by_threads = now * workers * IO_THREADS / (serving.workers * threads)
+    by_threads = now * workers * IO_THREADS / serving.pool_threads
     by_cores = serving.cores / request.computing_seconds
     return Verdict(
         cause=Cause.POOL,
         workload=None if serving.sets_threads else Workload.IO,
         threads=IO_THREADS,
         request=request,
-        workers=serving.workers,
-        slots=serving.workers * threads,
+        serving=serving,
         now_per_second=now,
         could_per_second=min(by_threads, by_cores),
-        cores=serving.cores,
         is_cores=by_cores <= by_threads,
     )

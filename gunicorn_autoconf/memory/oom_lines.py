@@ -99,5 +99,5 @@ def render_others_kill(processes: int) -> str:
 def render_loop(loop: Loop, fits: int | None) -> str:
     """Return the line of workers that are killed one after the other."""
     each = f" at {format_bytes(loop.size_bytes)} each" if loop.size_bytes else ""
-    fit = f": {fits} fit" if fits is not None and loop.size_bytes else ""
+    fit = f": {fits} fit{'s' * (fits == 1)}" if fits is not None and loop.size_bytes else ""
     return f"{PREFIX}{loop.kills} workers OOM-killed in {loop.seconds:.0f} s{each}{fit}"

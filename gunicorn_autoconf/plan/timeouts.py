@@ -75,6 +75,10 @@ def keepalive(result: Plan, given: Given) -> Plan:
     family = _family(result)
     if family and family.ignores("keepalive"):
         return result
+    protocol = given.declaration.explicit("protocol")
+    if protocol and protocol.value == "uwsgi" and not (family and family.ignores("protocol")):
+        # Gunicorn logs an error for each connection that nginx then closes (benoitc/gunicorn#3553).
+        return choose(result, "keepalive", 0, "uwsgi: nginx opens a connection for each request")
     rule = "longer than the 60 s idle timeout of load balancers"
     return choose(result, "keepalive", KEEPALIVE_SECONDS, rule)
 

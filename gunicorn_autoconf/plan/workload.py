@@ -113,12 +113,12 @@ IO_THREADS = 100
 # For requests that do both: enough to fill the waits, with few connections to a database.
 MIXED_THREADS = 8
 
-_LOOP = "that of the event loop; its pools for synchronous code keep their own size"
+_LOOP = "the event loop's own; thread pools for synchronous code keep their size"
 _SPARE = "one computes while one waits, one spare"
 _COMPUTE = "a computing process fills one core; more only switch contexts"
 
 # What `auto` begins with: nothing says that the code is thread-safe.
-_AUTO_WSGI = Shape(SYNC, CLASSIC, _SPARE, threads_why="threads only for what is declared")
+_AUTO_WSGI = Shape(SYNC, CLASSIC, _SPARE, threads_why="more than one only with a declared workload")
 _AUTO_ASGI = Shape(UVICORN, CLASSIC, _SPARE, threads_why=_LOOP)
 
 _WAIT = Shape(

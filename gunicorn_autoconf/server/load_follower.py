@@ -58,6 +58,11 @@ class Room(NamedTuple):
         """Whether the workers have shown what they need."""
         return have_worked(self.sample, leaking=self.permissions.leaking)
 
+    def is_full(self, budget_bytes: int) -> bool:
+        """Whether memory has no room for one worker more; a guess of what one needs is no bound."""
+        known_bytes = self.size_bytes if self.has_evidence else self.needed_bytes
+        return bool(known_bytes) and budget_bytes // known_bytes <= self.sample.target
+
 
 class LoadFollower:
     """Lets the count of one arbiter's workers follow its load."""
@@ -97,7 +102,8 @@ class LoadFollower:
     def decide(self, room: Room) -> Action | None:
         """Return what the load asks for, where that is to be done; log it."""
         mode, now = self.mode, room.sample.at_seconds
-        self._load.memory_forbids = self._is_full(room)
+        budget = budget_beside(room.machine, self._final().declaration)
+        self._load.memory_forbids = budget is not None and room.is_full(budget.budget_bytes)
         seen_at, self._seen_at = self._seen_at, self._load.at_seconds
         lately = self._load.last(BUSY_SECONDS)
         if mode is LoadGuard.OFF or lately is None or seen_at == self._seen_at:
@@ -139,11 +145,6 @@ class LoadFollower:
         if not room.permissions.growing or room.sample.headroom_fraction < LOW_FRACTION:
             most = min(most, target)
         return Limits(target, planned, most, is_guess=not room.has_evidence)
-
-    def _is_full(self, room: Room) -> bool:
-        """Whether memory has no room for one worker more."""
-        budget = budget_beside(room.machine, self._final().declaration)
-        return budget is not None and budget.budget_bytes // room.size_bytes <= room.sample.target
 
     def _say(self, change: Change, *, would: bool) -> None:
         log_event(

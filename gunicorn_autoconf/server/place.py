@@ -11,7 +11,7 @@ from contextlib import suppress
 from gunicorn_autoconf.plan.address import Listening, Tcp, UnixSocket
 
 BACKLOG = 16
-# A Unix socket is for the arbiter's user and for `group`, which a scraper can be given.
+# A Unix socket is for Gunicorn's `user` and `group`, which a scraper can be given.
 SOCKET_MODE = 0o660
 
 

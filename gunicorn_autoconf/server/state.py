@@ -107,6 +107,9 @@ class ServerState:
         """
         # A logger of the operator's own may lack what Gunicorn's own has.
         self._fork_signals.install(getattr(server.log, "reopen_files", None) or (lambda: None))
+        # Of threads that pause around a fork the first one pauses last and goes on first: a scrape
+        # does not wait until the supervisor has taken its sample.
+        self._publish(server)
         self.patrol = Patrol(
             server,
             self.records,
@@ -135,7 +138,6 @@ class ServerState:
             lambda stopping: self._try_step(stopping, server, replaced), SUPERVISE_SECONDS
         )
         self._supervising.start()
-        self._publish(server)
 
     def _try_step(
         self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]

@@ -24,6 +24,8 @@ from gunicorn_autoconf.watchdog.stacks import (
 # Where several have a share in a stall, so much of it may be the error of their clocks: these are
 # read one after the other, and the kernel brings them up to date every few milliseconds.
 DOUBT_FRACTION, DOUBT_SECONDS = 0.05, 0.02
+# A share below this is not named.
+NAMED_FRACTION = 0.1
 
 
 class Cause(Enum):
@@ -72,6 +74,10 @@ class Evidence(NamedTuple):
         """How much of the lost time a CPU quota explains."""
         return min(self.lost_seconds, self.throttled_seconds)
 
+    def is_part(self, seconds: float) -> bool:
+        """Return whether *seconds* are enough of the whole to be named."""
+        return seconds >= NAMED_FRACTION * self.blocked_seconds
+
     def cause(self, threshold_seconds: float) -> Cause | None:
         """
         Return what made the loop wait longer than the threshold; None where nothing alone did.
@@ -92,7 +98,7 @@ class Evidence(NamedTuple):
             return Cause.CODE
         if self.blocked_seconds < threshold_seconds:
             return None
-        if max(self.lost_seconds, self.collecting_seconds) < self.blocked_seconds / 2:
+        if self.code_seconds > self.blocked_seconds / 2:
             return None
         if self.collecting_seconds > self.lost_seconds:
             return Cause.COLLECTOR
@@ -160,17 +166,21 @@ def render_stall(  # noqa: PLR0913
         lines = [f"the event loop has been blocked for {seconds} s by {line}"]
         lines += [f"  request: {request}"] if request else []
         lines.append(f"  {_cure(evidence)}")
-    if evidence.blocked_seconds - evidence.code_seconds >= 0.1 * evidence.blocked_seconds:
-        lines.append(
-            f"  of this your code took {evidence.code_seconds:.2f} s, the garbage collector "
-            f"{evidence.collecting_seconds:.2f} s, and for {evidence.lost_seconds:.2f} s there was "
-            f"no CPU ({evidence.quota_seconds:.2f} s of it by the CPU quota)"
-        )
+    if evidence.is_part(evidence.blocked_seconds - evidence.code_seconds):
+        lines.append(_render_parts(evidence))
     if unreported:
         lines.append(f"  {unreported} more stalls here since the last report")
     if stack:
         lines += ["  stack, innermost first:", *render_stack(stack, origins)]
     return join(lines)
+
+
+def _render_parts(evidence: Evidence) -> str:
+    return (
+        f"  of this your code took {evidence.code_seconds:.2f} s, the garbage collector "
+        f"{evidence.collecting_seconds:.2f} s, and for {evidence.lost_seconds:.2f} s there was "
+        f"no CPU ({evidence.quota_seconds:.2f} s of it by the CPU quota)"
+    )
 
 
 def _cure(evidence: Evidence) -> str:
@@ -195,6 +205,12 @@ def render_end(seconds: float, place: str, request: str | None) -> str:
 
 def render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> str:
     """Return the line about a loop that was late through no fault of the code."""
+    text = _render_excuse(evidence, cause, quota_path)
+    is_mixed = evidence.is_part(min(evidence.collecting_seconds, evidence.lost_seconds))
+    return join([text, _render_parts(evidence)] if is_mixed else [text])
+
+
+def _render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> str:
     late = f"the event loop was late by {evidence.blocked_seconds:.2f} s, not because of your code"
     if cause is Cause.COLLECTOR:
         return (

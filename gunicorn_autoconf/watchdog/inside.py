@@ -54,7 +54,7 @@ class Inside:
                 )
             )
         elif family and family.slots is Slots.ONE:
-            stamp_requests(worker, own.stamps, patrol.standstill.now)
+            stamp_requests(worker, own.stamps)
         self._stamps = own.stamps
         self._ticker = Ticker(
             worker,
@@ -62,6 +62,7 @@ class Inside:
             listener,
             stall_seconds=stall_seconds if has_loop else 0.0,
             watchers=watchers,
+            clock=patrol.standstill.now,
         )
         if meter:
             self._ticker.count_busy = meter.loop_was_busy

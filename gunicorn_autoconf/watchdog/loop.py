@@ -156,14 +156,16 @@ class LoopWatch:
 
     def _follow(self, stall: _Stall, clock: Clock | None, now: float) -> None:
         """Note what the kernel does not count before it is over."""
-        last, last_look = stall.last_clock, stall.last_look or now
+        last, seconds = stall.last_clock, now - (stall.last_look or now)
         stall.last_clock, stall.last_look = clock, now
         if clock is None or last is None:
             return
         if clock.state in "Tt":
-            stall.stopped_seconds += now - last_look
-        elif clock == last and clock.state == "R":
-            stall.queued_seconds += now - last_look
+            stall.stopped_seconds += seconds
+        elif clock.state == last.state == "R":  # Where it does not compute it waits for a CPU.
+            computed = clock.computing_seconds - last.computing_seconds
+            stall.queued_seconds += seconds - computed
+            stall.queued_seconds -= clock.queued_seconds - last.queued_seconds
         elif clock.queued_seconds != last.queued_seconds:
             stall.queued_seconds = 0.0  # It is over, and the kernel has counted it.
 

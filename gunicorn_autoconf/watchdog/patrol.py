@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
-from gunicorn_autoconf.fleet.standstill import Standstill
+from gunicorn_autoconf.fleet.standstill import Heartbeats, Standstill
 from gunicorn_autoconf.watchdog.listener import Listener
 from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
@@ -85,9 +85,10 @@ class Patrol:
         self.listener: Listener | None = None
         self.standstill = Standstill()
         """How long the server stood still; workers read it, too."""
+        self._heartbeats = Heartbeats()
         self._quota = QuotaCounters(root)
         self._quota_before = self._quota.read()
-        self._quota_at = time.monotonic()
+        self._quota_at = self.standstill.now()
         self._quota_quiet_until = 0.0
         self._stopping_since: float | None = None
         self._may_signal = True
@@ -128,7 +129,7 @@ class Patrol:
             return
         self._forking = WorkerWatch(
             worker,
-            Stamps(numbers, line),
+            Stamps(numbers, line, self.standstill.running),
             pipe,
             Thresholds(
                 self.stall_seconds,
@@ -140,8 +141,8 @@ class Patrol:
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
             stalled=self._stalled,
-            standstill=self.standstill,
-            now=time.monotonic(),
+            read_beat=self._heartbeats.follow(worker.tmp),
+            now=self.standstill.now(),
         )
 
     def ended(self, worker: Worker) -> None:
@@ -175,13 +176,13 @@ class Patrol:
 
         No step was possible before *began_at*, the end of the last pause, as for a reload.
         """
-        now = time.monotonic()
-        late_seconds, period = now - max(self._due, began_at), self._period
-        self.standstill.step(late_seconds)
+        now, due, period = time.monotonic(), max(self._due, began_at), self._period
+        self.standstill.step(due, now)
         # What kept this thread may have kept the workers: they get time for one tick.
-        self._has_skipped = not self._has_skipped and late_seconds > period / 2
+        self._has_skipped = not self._has_skipped and now - due > period / 2
         try:
-            seconds = tick_seconds(self.stall_seconds) if self._has_skipped else self._look(now)
+            skipped, looked = self._has_skipped, self.standstill.running(now)
+            seconds = tick_seconds(self.stall_seconds) if skipped else self._look(looked)
         except Exception:
             if stopping.is_set():
                 return 0.0  # A fork or an end did not wait: what was looked at may be gone.

@@ -19,9 +19,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from gunicorn_autoconf.fleet.standstill import Looks
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
 from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
@@ -39,23 +38,12 @@ from gunicorn_autoconf.watchdog.stamps import Stamps
 from gunicorn_autoconf.watchdog.tally import Tally
 
 
-class _Running(NamedTuple):
-    since_seconds: float
-    method: object
-    path: object
-    connection: object
-
-
-# How often a threaded worker looks, about.
-LOOK_SECONDS = 1.0
-
-
-def stamp_requests(worker: Any, stamps: Stamps, clock: Callable[[], float]) -> None:
-    """Have a worker that serves one request at a time stamp which, and since when by *clock*."""
+def stamp_requests(worker: Any, stamps: Stamps) -> None:
+    """Have a worker that serves one request at a time stamp which, and since when."""
     original = worker.handle_request
 
     def handle_request(listener: Any, request: Any, *rest: Any) -> Any:
-        stamps.begin_request(clock(), request.method, request.path)
+        stamps.begin_request(time.monotonic(), request.method, request.path)
         try:
             return original(listener, request, *rest)
         finally:
@@ -91,10 +79,10 @@ class LongRequests:
         self._timeout_seconds = timeout_seconds or math.inf
         self._limit_seconds = limit_seconds or math.inf
         self._clock = clock
-        self._looks = Looks(LOOK_SECONDS)
         self._origins = origins
         self._say = say
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, tuple[float, Any, Any]] = {}
+        """By thread: since when, the request, its connection. A class would cost as much again."""
         self._reported: set[tuple[int, float]] = set()
         self._given_up: set[tuple[int, float]] = set()
         self._tally = Tally()
@@ -102,36 +90,33 @@ class LongRequests:
 
     def _follow(self, worker: Any) -> None:
         original, running, clock = worker.handle_request, self._running, self._clock
+        get_ident = threading.get_ident
 
-        def handle_request(request: Any, *rest: Any) -> Any:
-            ident = threading.get_ident()
-            connection = rest[0] if rest else None
-            running[ident] = _Running(clock(), request.method, request.path, connection)
+        def handle_request(request: Any, connection: Any, *rest: Any) -> Any:
+            ident = get_ident()
+            running[ident] = clock(), request, connection
             try:
-                return original(request, *rest)
+                return original(request, connection, *rest)
             finally:
                 del running[ident]
 
         worker.handle_request = handle_request
 
     def __call__(self, now: float) -> None:
-        """Look at the requests that run."""
-        time_run = self._clock()
-        if not self._looks.may_judge(time_run):
-            return
+        """Look at the requests that run; *now* is by the same clock."""
         running = self._running.copy()
-        self._reported &= {(ident, request.since_seconds) for ident, request in running.items()}
-        for ident, request in running.items():
-            key = ident, request.since_seconds
-            seconds = time_run - request.since_seconds
+        self._reported &= {(ident, since) for ident, (since, _, _) in running.items()}
+        for ident, (since, request, connection) in running.items():
+            key = ident, since
+            seconds = now - since
             if seconds >= self._timeout_seconds and key not in self._reported:
                 self._reported.add(key)
                 self._report(ident, request, seconds, now)
             if seconds >= self._limit_seconds and key not in self._given_up:
                 self._given_up.add(key)
-                self._give_up(ident, request, seconds)
+                self._give_up(ident, request, connection, seconds)
 
-    def _report(self, ident: int, request: _Running, seconds: float, now: float) -> None:
+    def _report(self, ident: int, request: Any, seconds: float, now: float) -> None:
         frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
         stack = trim(walk(frame))
         suspect = find_suspect([stack], self._origins)
@@ -148,13 +133,13 @@ class LongRequests:
         fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
         self._say(WARNING, join([headline, *self._render(ident, request, stack)]), fields)
 
-    def _render(self, ident: int, request: _Running, stack: Stack) -> list[str]:
+    def _render(self, ident: int, request: Any, stack: Stack) -> list[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         serving = render_request(request.method, request.path)
         thread = ThreadStack(names.get(ident, str(ident)), add_sources(stack), serving)
         return render_threads([thread], self._origins)
 
-    def _give_up(self, ident: int, request: _Running, seconds: float) -> None:
+    def _give_up(self, ident: int, request: Any, connection: Any, seconds: float) -> None:
         """Have the worker end, as soon as its other requests are over."""
         worker, stack = self._worker, trim(walk(sys._current_frames().get(ident)))  # noqa: SLF001
         headline = (
@@ -166,6 +151,6 @@ class LongRequests:
         fields = {"event_name": "request_timeout", "request_seconds": seconds}
         self._say(ERROR, join([headline, *self._render(ident, request, stack)]), fields)
         if hasattr(worker, "give_up"):
-            worker.give_up(request.connection)
+            worker.give_up(connection)
         else:
             worker.alive = False  # It ends after `graceful_timeout`.

@@ -19,7 +19,12 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Every worker's main thread begins like this, and that says nothing.
 _WORKER_BASE = "gunicorn/workers/base.py"
 # Our own code around the application's says nothing either.
-_OWN = ("/gunicorn_autoconf/watchdog/", "/gunicorn_autoconf/overload/")
+_OWN = (
+    "/gunicorn_autoconf/watchdog/",
+    "/gunicorn_autoconf/overload/",
+    "/gunicorn_autoconf/fleet/meter.py",
+    "/gunicorn_autoconf/server/counting.py",
+)
 _MACHINERY = re.compile(
     r"/(asyncio/\w+|selectors|uvicorn/_compat|uvicorn_worker/\w+|gunicorn/workers/gasgi"
     r"|gunicorn_autoconf/workers/\w+)\.py$"
@@ -121,14 +126,25 @@ def is_machinery(path: str) -> bool:
 
 
 def render_stack(stack: Stack, origins: Origins) -> list[str]:
-    """Return *stack* as lines, innermost first, the user's own lines marked."""
-    shown: list[Frame | None] = list(stack)
-    if not shown:
+    """
+    Return *stack* as lines, innermost first, the user's own lines marked.
+
+    Of what has called the user's code, a framework and its middleware, one line is enough.
+    """
+    if not stack:
         return ["    (in the event loop itself)"]
+    own = [n for n, frame in enumerate(stack) if origins.is_own(frame.path)]
+    called_by = own[-1] + 2 if own else len(stack)
+    if called_by + 1 >= len(stack):  # A line that stands for one line saves nothing.
+        called_by = len(stack)
+    shown: list[Frame | None] = list(stack[:called_by])
     if len(shown) > MAX_FRAMES:
         half = MAX_FRAMES // 2
         shown[half:-half] = [None]
-    return [_render_frame(frame, origins) for frame in shown]
+    lines = [_render_frame(frame, origins) for frame in shown]
+    if rest := len(stack) - called_by:
+        lines.append(f"    ... called through {rest} more lines, none of them yours")
+    return lines
 
 
 def _render_frame(frame: Frame | None, origins: Origins) -> str:

@@ -6,11 +6,13 @@ Reads and writes the shared page.
 Theory of operation. Each worker has eight numbers and one line of text on the shared page. The
 worker alone writes them, each number by one store, and the arbiter's patrol only reads. The worker
 stamps `tick` last, so a reader that finds the same tick before and after has numbers that belong
-together. Every time is that of the monotonic clock, which all processes of a machine share.
+together. Every time is that of the monotonic clock, which all processes of a machine share; the
+arbiter reads it on its own clock, without the time in which the server stood still.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -82,9 +84,17 @@ _TICK, _COMPUTING, _QUEUED, _COLLECTING, _COLLECTED, _STATE, _ENDING, _BUSY = ra
 class Stamps:
     """The stamps of one worker: *numbers* holds eight, *line* one request in UTF-8."""
 
-    def __init__(self, numbers: memoryview[float], line: memoryview[int]) -> None:
+    def __init__(
+        self,
+        numbers: memoryview[float],
+        line: memoryview[int],
+        running: Callable[[float], float] = float,
+    ) -> None:
+        """Have *running* put each time that is read on another clock."""
         self._numbers = numbers
         self._line = line
+        self._line_bytes = len(line)
+        self._running = running
 
     def read(self) -> Moment:
         """Return all numbers; as a rule those of one tick."""
@@ -93,7 +103,13 @@ class Stamps:
             moment = Moment(*self._numbers.tolist())
             if moment.tick == before == self._numbers[_TICK]:
                 break
-        return moment
+        tick, since, ending, busy = (
+            self._running(at) if at else 0.0
+            for at in (moment.tick, moment.collecting_since, moment.ending_since, moment.busy_since)
+        )
+        return moment._replace(
+            tick=tick, collecting_since=since, ending_since=ending, busy_since=busy
+        )
 
     def tick(self, now: float, computing_seconds: float, queued_seconds: float) -> None:
         """Note that the event loop runs."""
@@ -126,8 +142,8 @@ class Stamps:
     def begin_request(self, now: float, method: object, path: object) -> None:
         """Note the request that the worker's only thread begins to serve."""
         # Rendered where it is read: this is done for each request.
-        text = f"{method} {path}".encode(errors="replace")[: len(self._line) - 1]
-        self._line[: len(text) + 1] = text + b"\0"
+        text = f"{method} {path}\0".encode(errors="replace")[: self._line_bytes]
+        self._line[: len(text)] = text
         self._numbers[_BUSY] = now
 
     def end_request(self) -> None:

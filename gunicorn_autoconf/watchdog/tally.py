@@ -84,7 +84,7 @@ class Tally:
         blocked = sum(known.count for place, known in counted if _is_code(place))
         late = sum(known.count for _, known in counted) - blocked
         parts = [f"blocked {_times(blocked)}"] if blocked else []
-        parts += [f"late {_times(late)} not because of your code"] if late else []
+        parts += [f"late {_times(late)}, not because of your code"] if late else []
         return join([f"in the life of this worker its event loop was {', '.join(parts)}", *rows])
 
 
@@ -98,7 +98,8 @@ def _row(place: Place, known: _Count) -> str:
     else:
         where = f"at {'other places' if place is ELSEWHERE else place_of(place)}"
     seconds, longest = known.seconds, known.longest_seconds
-    return f"  {known.count} {where}: {seconds:.2f} s, the longest {longest:.2f} s"
+    of_many = f", the longest {longest:.2f} s" if known.count > 1 else ""
+    return f"  {known.count} {where}: {seconds:.2f} s{of_many}"
 
 
 def _times(count: int) -> str:

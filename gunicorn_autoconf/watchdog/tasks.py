@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -70,7 +71,7 @@ class TaskWatcher:
         self._began_at = self._began_at or now
         if not self._worker.alive or _uvicorn_leaves():
             self._ending_at = self._ending_at or now
-            self._stamps.end(now)
+            self._stamps.end(time.monotonic())
             self._look_at_end(now - self._ending_at)
         elif not self._has_reported_start and now - self._began_at >= SLOW_SECONDS:
             self._has_reported_start = True

@@ -9,8 +9,10 @@ a loop have their watchers run by their heartbeat, `notify`, in the main thread 
 here raises into the worker.
 
 Several requests that block for a short time each, one after the other, make a loop wait as one
-long one does, though a tick comes in between. So a late tick is not stamped: the page shows when
-the loop was last well, up to `MAX_RUN` thresholds ago, and the arbiter sees one stall.
+long one does, though a tick comes in between. So a tick that code has made late is not stamped: the
+page shows when the loop was last well, up to `MAX_RUN` thresholds ago, and the arbiter sees one
+stall. A tick that is late for want of a CPU is: what the code computes between two such waits is
+no stall.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gunicorn_autoconf.fleet.standstill import Looks
 from gunicorn_autoconf.machine.process_cpu import parse_schedstat
 from gunicorn_autoconf.watchdog.stamps import State, tick_seconds
 
@@ -57,9 +60,10 @@ class Ticker:
         listener: What answers the arbiter.
         stall_seconds: How long an event loop may be blocked; 0 for no ticks.
         watchers: Run about once a second, with the time.
+        clock: That time, without what the server stood still.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         worker: Worker,
         stamps: Stamps,
@@ -67,6 +71,7 @@ class Ticker:
         *,
         stall_seconds: float,
         watchers: Sequence[Watcher],
+        clock: Callable[[], float],
     ) -> None:
         self._worker = worker
         self._stamps = stamps
@@ -80,6 +85,8 @@ class Ticker:
         self._phase = 0.0
         self._watchers = list(watchers)
         self._watched_at = 0.0
+        self._clock = clock
+        self._looks = Looks(WATCHERS_SECONDS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._schedstat = _open_schedstat()
         self._collecting_from: float | None = None
@@ -114,11 +121,14 @@ class Ticker:
 
         def notify() -> None:
             original()
+            now = time.monotonic()
+            is_due = now - self._watched_at >= WATCHERS_SECONDS
+            if not (is_due or self._stall_seconds):
+                return  # Sync beats with each request.
             asyncio = sys.modules.get("asyncio")
             loop = asyncio._get_running_loop() if asyncio else None  # noqa: SLF001
             if loop is None:
-                now = time.monotonic()
-                if now - self._watched_at >= WATCHERS_SECONDS:  # Sync beats with each request.
+                if is_due:
                     self._watch(now)
             elif worker.__dict__.get("notify") is notify:
                 del worker.notify
@@ -147,26 +157,17 @@ class Ticker:
             self._watch(now)
         clocks = self._read_clocks()
         late_seconds, self._due = now - self._due, now + seconds
-        self._find_busy(now, late_seconds, clocks[1])
-        is_late = LATE_FRACTION * self._stall_seconds <= late_seconds < self._stall_seconds
+        queued_seconds, self._queued_seconds = clocks[1] - self._queued_seconds, clocks[1]
+        # Ticks that come at any time find the loop busy as often as it is.
+        code_seconds = late_seconds - queued_seconds
+        if code_seconds > TIMER_SECONDS:
+            self.count_busy(now - self._ticked_at)
+        self._ticked_at = now
+        is_late = late_seconds < self._stall_seconds
+        is_late = is_late and code_seconds >= LATE_FRACTION * self._stall_seconds
         if not is_late or now - self._stamped_at > MAX_RUN * self._stall_seconds:
             self._stamped_at = now
             self._stamps.tick(now, *clocks)
-
-    def _find_busy(self, now: float, late_seconds: float, queued_seconds: float) -> None:
-        """
-        Count the time since the last tick as busy where this one had to wait for the loop.
-
-        Ticks that come at any time find the loop busy as often as it is. To wait for a core is
-        another matter.
-        """
-        waited_seconds, self._queued_seconds = (
-            queued_seconds - self._queued_seconds,
-            queued_seconds,
-        )
-        if late_seconds - waited_seconds > TIMER_SECONDS:
-            self.count_busy(now - self._ticked_at)
-        self._ticked_at = now
 
     def _watch_only(self) -> None:
         if self._loop is None:
@@ -177,6 +178,9 @@ class Ticker:
     def _watch(self, now: float) -> None:
         self._watched_at = now
         self._listener.check()
+        now = self._clock()
+        if not self._looks.may_judge(now):
+            return
         for watcher in self._watchers:
             try:
                 watcher(now)

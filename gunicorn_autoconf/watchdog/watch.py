@@ -18,7 +18,6 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.fleet.standstill import Standstill
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
 from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
 from gunicorn_autoconf.watchdog.say import ERROR, INFO, WARNING, Say
@@ -51,7 +50,7 @@ def was_ended_for_request(worker: Worker) -> bool:
 
 class WorkerWatch:
     """
-    The watch over one worker.
+    The watch over one worker, by a clock that leaves out the time in which the server stood still.
 
     Args:
         worker: Gunicorn's object.
@@ -61,7 +60,7 @@ class WorkerWatch:
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
         stalled: Called once for each time that code has blocked its loop.
-        standstill: Knows how long the server stood still; no request is charged with that.
+        read_beat: Returns when the last heartbeat came, and for how long none has.
         now: When it is forked.
     """
 
@@ -75,7 +74,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
-        standstill: Standstill,
+        read_beat: Callable[[], tuple[float, float]],
         now: float,
     ) -> None:
         self.worker = worker
@@ -83,7 +82,7 @@ class WorkerWatch:
         self.pipe = pipe
         self.thresholds = thresholds
         self._say = say
-        self._standstill = standstill
+        self._read_beat = read_beat
         self._forked_at = now
         self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled)
         self._beat = 0.0
@@ -100,9 +99,9 @@ class WorkerWatch:
             if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
             if self.thresholds.timeout_seconds > 0:
-                self._look_at_heartbeat(moment, now)
+                self._look_at_heartbeat(moment)
             if self.thresholds.request_seconds > 0:
-                self._look_at_request(moment, self._standstill.now())
+                self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
         if ending_since and not moment.has(State.TICKING):
             self._look_at_end(moment, now - ending_since)
@@ -122,21 +121,21 @@ class WorkerWatch:
 
     # The heartbeat
 
-    def _look_at_heartbeat(self, moment: Moment, now: float) -> None:
+    def _look_at_heartbeat(self, moment: Moment) -> None:
         try:
-            beat = self.worker.tmp.last_update()
+            beat, silent_seconds = self._read_beat()
         except (OSError, ValueError):  # closed: the worker is gone
             return
         timeout_seconds = self.thresholds.timeout_seconds
         if beat != self._beat:
-            if self._reported_beat == self._beat and self._reported_beat is not None:
-                seconds = beat - self._beat
+            seconds = beat - self._beat
+            was_reported = self._reported_beat == self._beat and self._reported_beat is not None
+            if was_reported and seconds < timeout_seconds:  # Beyond it, the worker is being ended.
                 self._say(
                     INFO, f"heartbeat resumed after {seconds:.1f} s", {"event_name": "resumed"}
                 )
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
-        silent_seconds = now - beat
         if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._reported_beat:
             return
         self._reported_beat = beat

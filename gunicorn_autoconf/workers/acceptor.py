@@ -36,7 +36,7 @@ class Connections(set[Any]):
     def __init__(self, peers: Peers) -> None:
         super().__init__()
         self.peers = peers
-        self.opening = 0
+        self.opening: set[asyncio.Protocol] = set()
         """Accepted, but not uvicorn's yet: a TLS handshake goes on, or the loop is about to."""
         self.waiting: dict[Acceptor, int] = {}
         """Who wants to hear that there are so few connections."""
@@ -44,17 +44,18 @@ class Connections(set[Any]):
     @property
     def count(self) -> int:
         """How many are open."""
-        return len(self) + self.opening
+        return len(self) + len(self.opening)
 
     def add(self, connection: Any) -> None:
-        """Take a connection in."""
+        """Take a connection in. It opens no longer: counted twice, it kept others away."""
+        self.opening.discard(connection)
         super().add(connection)
-        self.peers.open(len(self) + self.opening)
+        self.peers.open(self.count)
 
     def discard(self, connection: Any) -> None:
         """Let a connection go that is closed, or is now a WebSocket's."""
         super().discard(connection)
-        count = len(self) + self.opening
+        count = self.count
         self.peers.open(count)
         if self.waiting:
             for acceptor, most in list(self.waiting.items()):
@@ -150,38 +151,38 @@ class Acceptor:
             self._loop.call_exception_handler({"message": text, "exception": error})
             return False
         accepted.setblocking(False)
-        self._connections.opening += 1
+        protocol = self._make_protocol()
+        self._connections.opening.add(protocol)
         if self._tls:
-            task = self._loop.create_task(self._shake_hands(accepted))
+            task = self._loop.create_task(self._shake_hands(accepted, protocol))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
         else:
-            self._open(accepted)
+            self._open(accepted, protocol)
         return True
 
-    def _open(self, accepted: socket.socket) -> None:
+    def _open(self, accepted: socket.socket, protocol: asyncio.Protocol) -> None:
         """Have the loop serve *accepted*. A task that waits for that is a tenth of a connection."""
-        opening = self._loop.connect_accepted_socket(self._make_protocol, accepted)
+        opening = self._loop.connect_accepted_socket(lambda: protocol, accepted)
         try:
             opened = opening.send(None)
         except Exception:
-            self._connections.opening -= 1
+            self._connections.opening.discard(protocol)
             accepted.close()
             raise
         self._opening.add(opening)
 
         def finish(_: Any) -> None:
             self._opening.discard(opening)
-            self._connections.opening -= 1
             with suppress(StopIteration):
                 opening.send(None)
 
         opened.add_done_callback(finish)
 
-    async def _shake_hands(self, accepted: socket.socket) -> None:
+    async def _shake_hands(self, accepted: socket.socket, protocol: asyncio.Protocol) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._make_protocol, accepted, ssl=self._tls)
+            await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=self._tls)
         except OSError:  # A client that speaks no TLS, or has gone. `ssl.SSLError` is one.
             accepted.close()
         finally:
-            self._connections.opening -= 1
+            self._connections.opening.discard(protocol)

@@ -55,6 +55,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept: by ourselves where other workers can be seen."""
+        if type(asyncio.get_running_loop()).__module__ == "uvloop":
+            self.config.loaded_app = _in_order(self.config.loaded_app, self.server_state)
         if self.connections is None:
             await super().startup(sockets)
             return
@@ -155,6 +157,25 @@ class Server(uvicorn.Server):
         if self.server_state.tasks:  # Else uvicorn would log an error about none.
             self.config.timeout_graceful_shutdown = 0
         self.should_exit = self.force_exit = True
+
+
+def _in_order(app: Any, state: Any) -> Any:
+    """
+    Return *app*, with its requests in the order in which they arrived; uvloop's own is another.
+
+    uvloop reads from all connections that have sent something, then runs all these requests. Until
+    it asks the kernel again, epoll keeps the connections that it has reported in their old order,
+    ahead of any that sends meanwhile. So a connection that has just missed one round is the last
+    of the next: with 16 that compute 10 ms each, p99 was 313 ms and the median 162. To ask once
+    between reading and running ends that, for 0.5 us; asyncio's own loop does.
+    """
+
+    async def call(scope: Any, receive: Any, send: Any) -> Any:
+        if len(state.tasks) > 1:
+            await asyncio.sleep(0)
+        return await app(scope, receive, send)
+
+    return call
 
 
 def _receives_head(connection: Any) -> bool:

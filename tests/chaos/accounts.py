@@ -155,6 +155,17 @@ def twice(begun: Mapping[str, Sequence[Begun]]) -> dict[str, Sequence[Begun]]:
     return {request: by for request, by in begun.items() if len(by) > 1}
 
 
+def stuck(begun: Mapping[str, Sequence[Begun]], answered: Collection[str]) -> set[int]:
+    """
+    Return the workers with a request that never ends.
+
+    Where an operator ends such a worker, Gunicorn kills it at last. One whose request was
+    *answered* 504 can end by itself again.
+    """
+    left = {request for request in begun if request.startswith("stuck-")}.difference(answered)
+    return {one.pid for request in left for one in begun[request]}
+
+
 # An arbiter tells what it has counted some times a second, so not of its last moment.
 UNTOLD_SECONDS = 1.0
 

@@ -114,6 +114,8 @@ class Arena:
         address = self.server.address
         assert isinstance(address, tuple)
         self.address = address
+        self.timed_out: set[str] = set()
+        """The requests that never end and were answered 504."""
         self._suspects: list[Loss] = []
         self._lock = threading.Lock()
 

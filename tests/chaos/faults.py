@@ -116,6 +116,8 @@ def run_too_long(arena: Arena, load: Load, rng: random.Random) -> bool:
     with suppress(http.client.HTTPException, ConnectionError), closing(connection):
         connection.request("GET", f"/stuck?{request}")
         status = connection.getresponse().status
+    if status == GATEWAY_TIMEOUT:
+        arena.timed_out.add(request)
     if not arena.log.lines("GET /stuck has run for .* longer than GUNICORN_REQUEST", since):
         return False
     if status is None:  # No thread can be interrupted: its worker is replaced.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from accounts import stuck
 from arena import Arena, links, lives
 from harness import children, wait_until
 
@@ -148,9 +149,7 @@ def _cancels(pid: int) -> str:
 
 def mistakes(arena: Arena) -> list[str]:
     """Return what the log tells that no fault asks for."""
-    lost = {loss.pid for loss in arena.losses()}
-    # Where an operator ends a worker with a request that never ends, Gunicorn kills it at last.
-    lost |= {by[0].pid for request, by in arena.begun().items() if request.startswith("stuck-")}
+    lost = {loss.pid for loss in arena.losses()} | stuck(arena.begun(), arena.timed_out)
     errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
     expected = re.compile("|".join((*EXPECTED_ERRORS, *map(_cancels, sorted(lost)))))
     found = [line for line in errors if not expected.search(line)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from accounts import Accounts, Attempt, Begun, Counted, Loss, account, miscounted, twice
+from accounts import Accounts, Attempt, Begun, Counted, Loss, account, miscounted, stuck, twice
 
 RESET = "ConnectionResetError()"
 
@@ -44,6 +44,14 @@ def sums(lost: Attempt, begun: dict[str, list[Begun]] | None = None) -> str:
 
 def by(*pids: int) -> dict[str, list[Begun]]:
     return {"r1": [Begun(pid, 9.5) for pid in pids]}
+
+
+def test_a_worker_is_stuck_until_its_request_is_answered() -> None:
+    begun = {name: [Begun(pid, 9.5)] for name, pid in (("stuck-1", 7), ("stuck-2", 8), ("r1", 9))}
+    assert stuck(begun, ()) == {7, 8}
+    assert stuck(begun, {"stuck-1"}) == {8}
+    begun["stuck-3"] = [Begun(7, 20.0)]
+    assert stuck(begun, {"stuck-1"}) == {7, 8}
 
 
 def test_answered() -> None:

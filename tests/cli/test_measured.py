@@ -46,6 +46,8 @@ STATUS: dict[str, Any] = {
     "memory": {"workers": 5, "pss_bytes": 500_000_000},
 }
 
+REMEDY = "use the pid of an arbiter, a URL such as http://127.0.0.1:9100/metrics, or a file"
+
 
 def metrics(requests: int, slot_seconds: float, cpu_seconds: float) -> str:
     return (
@@ -189,17 +191,11 @@ def test_a_file_of_metrics_needs_a_rate(tmp_path: Path) -> None:
     [
         (
             ("--from", "nix"),
-            (
-                "--from='nix': No such file or directory; use the pid of an arbiter, a URL of "
-                "metrics, or a file"
-            ),
+            (f"--from='nix': No such file or directory; {REMEDY}"),
         ),
         (
             ("--from", "http://"),
-            (
-                "--from='http://': no host given; use the pid of an arbiter, a URL of metrics, "
-                "or a file"
-            ),
+            (f"--from='http://': no host given; {REMEDY}"),
         ),
         (("--from", "/dev/null"), "--from='/dev/null': it holds no gunicorn_requests_total"),
         (

@@ -19,7 +19,6 @@ from gunicorn_autoconf.cli.top.listening import parse_tcp, parse_unix, read_list
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_once, draw_screen
 from gunicorn_autoconf.cli.top.view import (
-    Listener,
     MemorySample,
     ProcessSample,
     ServerSample,
@@ -27,6 +26,7 @@ from gunicorn_autoconf.cli.top.view import (
     follow,
 )
 from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.load.capacity import Backlog
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 LIMIT = MemorySample(400 * MIB, "/sys/fs/cgroup/memory.max", 300 * MIB, 40 * MIB, 100 * MIB)
@@ -63,7 +63,7 @@ def server(
     at: float,
     *workers: tuple[ProcessSample, WorkerInside],
     slots: int | None = 4,
-    listeners: tuple[Listener, ...] = (Listener("0.0.0.0:8000", 18),),
+    listeners: tuple[Backlog, ...] = (Backlog("0.0.0.0:8000", 18),),
 ) -> ServerSample:
     inside = Inside(
         at, STATUS | {"slots_per_worker": slots}, {each.pid: tells for each, tells in workers}
@@ -246,9 +246,9 @@ Num       RefCount Protocol Flags    Type St Inode Path
 
 def test_listening_sockets() -> None:
     # What follows the first socket that does not listen is not read: thousands of connections.
-    assert list(parse_tcp(TCP.splitlines(), {"41", "43", "44"})) == [Listener("0.0.0.0:8000", 18)]
+    assert list(parse_tcp(TCP.splitlines(), {"41", "43", "44"})) == [Backlog("0.0.0.0:8000", 18)]
     assert list(parse_unix(UNIX.splitlines(), {"51", "52", "53", "54"})) == [
-        Listener("unix:/run/shop and more.sock", None)
+        Backlog("unix:/run/shop and more.sock", None)
     ]
 
 
@@ -265,9 +265,9 @@ def test_what_waits_is_counted(host: str) -> None:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         first.connect((host, port))
         second.connect((host, port))
-        assert Listener(shown, 2) in read_listeners([os.getpid()])
+        assert Backlog(shown, 2) in read_listeners([os.getpid()])
         listening.accept()[0].close()
-        assert Listener(shown, 1) in read_listeners([os.getpid()])
+        assert Backlog(shown, 1) in read_listeners([os.getpid()])
 
 
 # Which one.

@@ -43,10 +43,7 @@ PROBE = '10.0.0.1 - - [27/Nov/2026:06:00:02 +0000] "\\x16\\x03\\x01" 400 150 "-"
     ],
 )
 def test_request(text: str, expected: Request) -> None:
-    parsed = parse_request(text, str.encode)
-
-    assert parsed == expected
-    assert Request.from_json(parsed.to_json()) == expected
+    assert parse_request(text, str.encode) == expected
 
 
 @pytest.mark.parametrize("text", ["", "items", "GET", "0 /a", "-1 /a", "/a b", "get /a"])

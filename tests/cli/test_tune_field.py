@@ -10,8 +10,9 @@ from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.current import parse_command
 from gunicorn_autoconf.cli.tune.field import Grounds, neighbours
 from gunicorn_autoconf.cli.tune.log_line import reason_in
-from gunicorn_autoconf.cli.tune.model import Bound, Use, bound_of, describe_bounds, describe_request
+from gunicorn_autoconf.cli.tune.model import bound_by, describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance, drift
+from gunicorn_autoconf.load.capacity import Bound
 from gunicorn_autoconf.worker_classes import UVICORN, Interface
 
 PLAN = Candidate(worker_class="sync", workers=5)
@@ -31,8 +32,20 @@ def test_requests_that_compute_need_no_more_than_the_usual_plan() -> None:
     computes = replace(WSGI, has_threads=True, compute_fraction=0.95)
 
     assert labels(computes) == [
-        *("sync 5", "sync 2", "gthread 3 x 4", "gthread 2 x 4"),
-        *("sync 3", "gthread 5 x 4", "sync 1", "gthread 3 x 2", "gthread 2 x 2", "gthread 5 x 2"),
+        *("sync 5", "sync 2", "gthread 3 x 2", "gthread 2 x 2"),
+        *("sync 3", "gthread 5 x 2", "sync 1"),
+    ]
+
+
+def test_what_is_bound_by_cores_needs_no_more_threads() -> None:
+    """Requests wait for most of their time, but as many ran at once as fill the cores."""
+    waits = replace(WSGI, has_threads=True, compute_fraction=0.2)
+    full = replace(waits, bound=Bound.CORES)
+
+    assert "gthread 3 x 8" in labels(waits)
+    assert labels(full) == [
+        *("sync 5", "sync 2", "gthread 3 x 4", "gthread 2 x 8"),
+        *("sync 3", "gthread 5 x 2", "sync 1"),
     ]
 
 
@@ -122,42 +135,58 @@ def test_reason_in_a_log(log: str, reason: str | None) -> None:
 
 
 GTHREAD = Candidate(worker_class="gthread", workers=2, threads=8)
-USE = Use(capacity=100.0, cpu_cores=0.5, cores=1.9, takes_seconds=0.1)
+USE = {"capacity": 100.0, "cpu_cores": 0.5, "cores": 1.9, "takes_seconds": 0.1}
 
 
 @pytest.mark.parametrize(
     ("candidate", "use", "bound"),
     [
-        (GTHREAD, USE._replace(cpu_cores=1.7), Bound.CORES),
-        (GTHREAD, USE._replace(capacity=158.0), Bound.SLOTS),
-        (GTHREAD, USE, Bound.ELSEWHERE),
-        (GTHREAD, USE._replace(is_load_bound=True, cpu_cores=1.9), Bound.LOAD),
-        (replace(GTHREAD, workers=1), USE._replace(cpu_cores=0.95, cores=4.0), Bound.PROCESSES),
-        (
-            Candidate(worker_class=UVICORN, workers=2),
-            USE._replace(capacity=9000.0),
-            Bound.ELSEWHERE,
-        ),
+        (GTHREAD, USE | {"cpu_cores": 1.72}, Bound.CORES),
+        (GTHREAD, USE | {"capacity": 138.0}, Bound.SLOTS),
+        (GTHREAD, USE, Bound.NOTHING),
+        (replace(GTHREAD, workers=1), USE | {"cpu_cores": 0.95, "cores": 4.0}, Bound.LOOP),
+        (Candidate(worker_class=UVICORN, workers=2), USE | {"capacity": 9e3}, Bound.NOTHING),
+        (Candidate(worker_class=UVICORN, workers=1), USE | {"cpu_cores": 0.9}, Bound.LOOP),
     ],
 )
-def test_bound(candidate: Candidate, use: Use, bound: Bound) -> None:
-    assert bound_of(candidate, use) is bound
+def test_bound(candidate: Candidate, use: dict[str, float], bound: Bound) -> None:
+    """As a running server logs it: the same code, the same limits."""
+    assert bound_by(candidate, **use) is bound
 
 
 def test_bounds_in_words() -> None:
-    large = replace(GTHREAD, threads=64)
-    rows = [(large, Bound.ELSEWHERE), (GTHREAD, Bound.SLOTS), (PLAN, Bound.SLOTS)]
+    one, large = replace(GTHREAD, workers=1, threads=2), replace(GTHREAD, threads=64)
+    loops = Candidate(worker_class=UVICORN, workers=1)
+    rows = [
+        (large, Bound.NOTHING),
+        (GTHREAD, Bound.SLOTS),
+        (one, Bound.LOOP),
+        (PLAN, None),
+        (loops, Bound.LOOP),
+    ]
 
-    first, second = describe_bounds(rows)
-
-    assert first == (
-        "gthread is bound by slots up to 2 x 8, "
-        "by something else: a database, a lock, the GIL from 2 x 64 on."
+    threads = (
+        "gthread is bound by processes (the GIL) up to 1 x 2, by slots from 2 x 8, by something "
+        "else from 2 x 64 on."
     )
-    assert second == "sync is bound by slots."
+    assert set(describe_bounds(rows)) == {
+        threads,
+        "sync is bound by the load.",
+        "uvicorn is bound by event loops.",
+        "Something else is a database, a lock, the GIL or another service.",
+    }
     sentence = "A request computes 3 ms of its 104 ms: it mostly waits."
     assert describe_request(0.003, 0.104) == sentence
     assert describe_request(None, 0.1) is None
+
+
+def test_bounds_that_size_does_not_order() -> None:
+    found = describe_bounds(
+        (replace(GTHREAD, threads=threads), bound)
+        for threads, bound in ((2, Bound.NOTHING), (4, Bound.CORES), (8, Bound.NOTHING))
+    )
+
+    assert next(found) == "gthread is bound by something else: 2 x 2, 2 x 8; by cores: 2 x 4."
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,11 @@ from gunicorn_autoconf.cli.tune.conclude import conclude
 from gunicorn_autoconf.cli.tune.current import parse_command
 from gunicorn_autoconf.cli.tune.document import SCHEMA, to_json
 from gunicorn_autoconf.cli.tune.latencies import Latencies
-from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
-from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Step, Trouble
+from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Step, Trouble
 from gunicorn_autoconf.cli.tune.page import render_page
 from gunicorn_autoconf.cli.tune.pasted import paste
-from gunicorn_autoconf.cli.tune.progress import Lines, block_line, showing
+from gunicorn_autoconf.cli.tune.progress import block_line, print_line, showing
 from gunicorn_autoconf.cli.tune.race import Certainty, Race, Standing
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.report import Report
@@ -288,7 +287,8 @@ def test_default_limit() -> None:
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    Lines().end(SYNC, outcome(100.0, 0.1), 85.0)
+    print_line(SYNC, None, None)
+    print_line(SYNC, outcome(100.0, 0.1), 85.0)
 
     assert capsys.readouterr().err == "sync 5: 85/s within the limit, 100/s at most\n"
     failure = Failure(trouble=Trouble.OUT_OF_MEMORY, text="2 workers got SIGKILL")
@@ -305,12 +305,12 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     with showing(600.0) as display:
-        display.begin(THREADS, 90.0, 600.0)
-        display.end(THREADS, outcome(1000.0, 0.1), 850.0)
+        display(THREADS, None, None)
+        display(THREADS, outcome(1000.0, 0.1), 850.0)
 
     shown = terminal.getvalue()
     assert "gthread 3 x 100: 850/s within the limit, 1,000/s at most\n" in shown
-    assert "at most 8:" in shown
+    assert "at most 9:5" in shown
 
 
 def test_lines_where_rich_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +318,7 @@ def test_lines_where_rich_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "find_spec", lambda name: None)
 
     with showing(600.0) as display:
-        assert isinstance(display, Lines)
+        assert display is print_line
 
 
 def test_script_for_wrk() -> None:

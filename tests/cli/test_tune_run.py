@@ -14,7 +14,7 @@ from gunicorn_autoconf.cli.tune.measure import Bench
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.race import Certainty
 from gunicorn_autoconf.cli.tune.request import Request
-from gunicorn_autoconf.cli.tune.run import Contest, Run, tune
+from gunicorn_autoconf.cli.tune.run import Run, tune
 
 FIELD = [Candidate(worker_class="sync", workers=count) for count in (2, 3, 5)]
 
@@ -25,11 +25,9 @@ class Silent:
     def __init__(self) -> None:
         self.order: list[int] = []
 
-    def begin(self, candidate: Candidate, spent_seconds: float, budget_seconds: float) -> None:
-        self.order.append(candidate.workers)
-
-    def end(self, candidate: Candidate, result: Result, rate: float | None) -> None:
-        pass
+    def __call__(self, candidate: Candidate, result: Result | None, rate: float | None) -> None:
+        if result is None:
+            self.order.append(candidate.workers)
 
 
 def step(fraction: float, seconds: float) -> Step:
@@ -50,14 +48,13 @@ def run_with(
     """Run `FIELD` with blocks that *measure* makes up, from the bench and the workers."""
 
     def fake(bench: Bench, arguments: list[str], **_: object) -> Result:
-        return measure(bench, int(arguments[-1]))
+        return measure(bench, int(arguments[arguments.index("--workers") + 1]))
 
     monkeypatch.setattr(module, "measure", fake)
     monkeypatch.setattr(module, "find_wrk", lambda: "/usr/bin/wrk")
     run, display = Run(budget_seconds=600.0, cores=2.0), Silent()
     bench = Bench(environ={}, load=None, first_request=Request(), kinds=[Request()])  # type: ignore[arg-type]
-    contest = Contest([FIELD[0]], lambda first: FIELD, lambda each: [str(each.workers)])
-    tune(bench, run, contest, display)
+    tune(bench, run, [FIELD[0]], lambda first: FIELD, display)
     return run, display
 
 
@@ -74,9 +71,13 @@ def test_best_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_application_that_never_works_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = Failure(trouble=Trouble.NO_START, text="KeyError: 'SECRET_KEY'")
+    def measure(bench: Bench, workers: int) -> Result:
+        return Failure(trouble=Trouble.ERRORS, text=f"status 500, {workers} of {workers} requests")
 
-    run, display = run_with(lambda bench, workers: failure, monkeypatch)
+    monkeypatch.setattr(
+        "test_tune_run.FIELD", [Candidate(worker_class="sync", workers=n) for n in range(1, 7)]
+    )
+    run, display = run_with(measure, monkeypatch)
 
     assert len(display.order) == 3
     assert run.standing is not None

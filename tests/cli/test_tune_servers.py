@@ -41,6 +41,8 @@ APPLICATION = """
             os.kill(os.getpid(), 9)
         if workers == 6 and answered > 2:
             time.sleep(600)
+        if workers == 8 and answered > 2:
+            os._exit(1)
         status = "500 Bad" if workers == 7 else "200 OK"
         time.sleep(0.01)
         start_response(status, [("Content-Length", "2")])
@@ -71,8 +73,8 @@ def test_candidates_that_fail(gunicorn: Launcher) -> None:
         return result
 
     # They mostly wait.
-    with ThreadPoolExecutor(5) as pool:
-        failures = dict(enumerate(pool.map(failure_of, range(3, 8)), start=3))
+    with ThreadPoolExecutor(6) as pool:
+        failures = dict(enumerate(pool.map(failure_of, range(3, 9)), start=3))
 
     assert failures[3] == Failure(trouble=Trouble.NO_START, text="RuntimeError: no such database")
     assert failures[4].trouble is Trouble.SLOW_START
@@ -80,7 +82,9 @@ def test_candidates_that_fail(gunicorn: Launcher) -> None:
     assert failures[6].trouble is Trouble.NO_ANSWER
     assert failures[6].text.startswith("no answer in time, ")
     assert failures[7].trouble is Trouble.ERRORS
-    assert failures[7].text.startswith("500, ")
+    assert failures[7].text.startswith("status 500, ")
+    assert failures[8].trouble is Trouble.WORKERS_DIED
+    assert "exited with code 1" in failures[8].text
     assert load_or_servers(gunicorn.folder) == []
 
 

@@ -1,17 +1,49 @@
-"""The time in which nothing ran: what counts as such, and that no request is charged with it."""
+"""The time in which nothing ran: what counts as such, and that nothing is charged with it."""
 
 from __future__ import annotations
 
-from gunicorn_autoconf.fleet.standstill import Looks, Standstill
+from types import SimpleNamespace
+
+import pytest
+
+from gunicorn_autoconf.fleet import standstill as module
+from gunicorn_autoconf.fleet.standstill import Heartbeats, Looks, Standstill
 
 
 def test_a_step_that_is_far_too_late_is_time_in_which_nothing_ran() -> None:
     standstill = Standstill()
     late: list[float] = []
     for late_seconds in (0.0, 5.0, 0.9, 12.0):
-        standstill.step(late_seconds)
+        standstill.step(100.0, 100.0 + late_seconds)
         late.append(standstill.seconds)
     assert late == [0.0, 5.0, 5.0, 17.0]
+
+
+def test_times_of_the_monotonic_clock_are_put_on_one_without_standstills() -> None:
+    standstill = Standstill()
+    standstill.step(100.0, 160.0)
+    standstill.step(170.0, 200.0)
+
+    at = (90.0, 100.0, 130.0, 160.0, 165.0, 200.0, 210.0)
+    assert [standstill.running(each) for each in at] == [90, 100, 100, 100, 105, 110, 120]
+
+
+def test_gunicorns_timeout_goes_on_after_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its main loop asks once a second, for one worker after the other."""
+    now = 100.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    heartbeats = Heartbeats()
+    first, second = (SimpleNamespace(last_update=lambda beat=beat: beat) for beat in (95.0, 99.0))
+    read = heartbeats.follow(first)
+    heartbeats.follow(second)
+    for now, ages in (
+        (100.0, [5.0, 1.0]),
+        (101.0, [6.0, 2.0]),
+        (162.0, [7.0, 3.0]),  # For a minute it stood still.
+        (163.0, [8.0, 4.0]),
+    ):
+        assert [now - tmp.last_update() for tmp in (first, second)] == ages
+    assert read() == (95.0, 8.0)
 
 
 def test_a_late_look_waits_for_the_arbiter_once() -> None:

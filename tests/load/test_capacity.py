@@ -103,6 +103,14 @@ def test_full_loop_of_a_worker_that_has_just_come() -> None:
     assert loops((29.0, 90), (3.0, 30), (2.0, 20), (1.0, 10), since=30.0) is Bound.ONE_LOOP
 
 
+def test_line_of_threads_that_share_a_core() -> None:
+    load = minute(rate=98, request=0.5, computing=0.010, workers=1, slots=100, waiting=None)
+
+    assert render_load(load).endswith(
+        "49 of 100 slots busy, cores 49 %: bound by processes (the GIL)"
+    )
+
+
 def test_line_without_a_request() -> None:
     load = minute(rate=0, request=0, computing=0, waiting=None)
 

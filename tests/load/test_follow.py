@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from loads import minute
 
-from gunicorn_autoconf.load.follow import Cause, Change, Follow, Limits
+from gunicorn_autoconf.load.capacity import Bound, Load
+from gunicorn_autoconf.load.follow import Cause, Change, Follow, Limits, demand
 
 # 5 and then 40 workers, all of them busy, answer the same 47 requests a second.
 FULL = minute(rate=47, request=0.106, computing=0.003, workers=5)
@@ -45,3 +49,31 @@ def test_step_that_memory_took_back_ends_no_rule() -> None:
 
     assert change is not None
     assert (change.cause, change.workers) == (Cause.QUIET, 5)
+
+
+BLOCKED: dict[str, Any] = {
+    "rate": 48,
+    "request": 0.66,
+    "computing": 0.0005,
+    "has_loop": True,
+    "loop": 0.99,
+}
+
+
+@pytest.mark.parametrize(
+    ("load", "bound", "wanted"),
+    [
+        (minute(rate=47, request=0.106, computing=0.003, waiting=30), Bound.SLOTS, 35),
+        (minute(rate=47, request=0.106, computing=0.003, waiting=None), Bound.SLOTS, 20),
+        # Blocked loops have accepted all that asks, 32 requests, or leave a few for later.
+        (minute(**BLOCKED, slots=None), Bound.LOOP, 40),
+        (minute(**BLOCKED, slots=None, waiting=4), Bound.LOOP, 45),
+        (minute(**BLOCKED, slots=1000), Bound.LOOP, 40),
+        (minute(**BLOCKED | {"request": 0.1}, slots=None), Bound.LOOP, 10),
+        # How many a full thread pool serves at once is not known.
+        (minute(**BLOCKED | {"loop": 0.1}, slots=None, pool=0.95), Bound.SLOTS, 20),
+    ],
+    ids=["waiting", "unknown", "loops", "backlog", "greenlets", "few", "pool"],
+)
+def test_demand(load: Load, bound: Bound, wanted: int) -> None:
+    assert (load.bound_by, demand(load)) == (bound, wanted)

@@ -102,6 +102,20 @@ def test_half_a_gigabyte_is_enough(size: float) -> None:
     assert last < 10 * MINUTE
 
 
+def test_bound_by_memory_is_never_a_guess() -> None:
+    """One worker of a guessed 256 MiB fits into 512 MiB, and nine of the 50 MiB that they need."""
+
+    def bounds(seconds: float, **declared: str) -> list[str]:
+        environ = {"GUNICORN_MEMORY_LOG_INTERVAL": "4", **declared}
+        work, law = waiting(lambda seconds: 3000), plateau(30, 50, 20)
+        small = fleet(work, law=law, limit=512, workers=1, environ=environ).run(seconds)
+        return [line.rpartition("bound by ")[2] for line in lines(small, "bound by")]
+
+    seen = bounds(6 * MINUTE)
+    assert (seen[0], seen[-1]) == ("slots", "memory")
+    assert bounds(30, GUNICORN_WORKER_MEMORY="256MiB")[0] == "memory"
+
+
 def test_memory_comes_first() -> None:
     """A sidecar takes half of the memory while the load asks for more."""
     work = waiting(lambda seconds: 3000)

@@ -129,7 +129,8 @@ def loads(work: Work, shape: Shape, share: float, crowded: float, noise: random.
         takes = CLIENTS / rate  # They wait for each other in the worker.
     more: dict[str, Any] = {}
     if slots is None:
-        blocking = whole if work.blocks else work.computing
+        # Busy is a loop also while it waits for a core.
+        blocking = (whole if work.blocks else work.computing) + delay
         more["loop"] = min(rate * blocking / shape.workers, 1.0)
         is_full = work.pool and share == 1 and shape.workers * pool < CLIENTS
         more["pool"] = 0.97 if is_full else 0.0

@@ -101,6 +101,7 @@ def test_processes_of_which_nothing_is_known(count: int, line: str) -> None:
     ("size_bytes", "fits", "line"),
     [
         (175 * MIB, 2, "11 workers OOM-killed in 90 s at 175 MiB each: 2 fit"),
+        (175 * MIB, 1, "11 workers OOM-killed in 90 s at 175 MiB each: 1 fits"),
         (175 * MIB, None, "11 workers OOM-killed in 90 s at 175 MiB each"),
         (None, None, "11 workers OOM-killed in 90 s"),
     ],

@@ -144,7 +144,7 @@ class TestWorkloads:
             "auto, WSGI: one computes while one waits, one spare"
         )
         assert undeclared.reasons_for("threads")[0].rule == (
-            "auto: threads only for what is declared"
+            "auto: more than one only with a declared workload"
         )
         assert declared.reasons_for("worker_class")[0].rule == (
             "mixed, WSGI: some threads wait while one computes; "
@@ -1068,6 +1068,14 @@ class TestTimeouts:
     )
     def test_keepalive(self, environ: dict[str, str], app: Finding, keepalive: int | None) -> None:
         assert plan_for(environ, app).settings.get("keepalive") == keepalive
+
+    @pytest.mark.newer_gunicorn
+    @pytest.mark.parametrize(("app", "keepalive"), [(WSGI, 0), (ASGI, 65)])
+    def test_uwsgi_has_no_keepalive(self, app: Finding, keepalive: int) -> None:
+        """Uvicorn speaks HTTP whatever the protocol is set to."""
+        planned = plan_for({"GUNICORN_WORKLOAD": "io", "GUNICORN_PROTOCOL": "uwsgi"}, app)
+
+        assert planned.settings["keepalive"] == keepalive
 
 
 class TestKeptConnections:

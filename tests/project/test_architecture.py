@@ -75,6 +75,7 @@ PURE_LIBRARY = {
     "enum",
     "functools",
     "heapq",
+    "html",
     "ipaddress",
     "itertools",
     "json",

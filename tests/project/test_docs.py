@@ -112,6 +112,27 @@ def test_every_page_is_in_the_index() -> None:
     assert [name for name in names if name not in index] == ["index"]
 
 
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("502", "symptoms.md"),
+        ("OOMKilled", "symptoms.md"),
+        ("WORKER TIMEOUT", "symptoms.md"),
+        ("memory leak", "symptoms.md"),
+        ("gthread vs sync", "faq.md"),
+        ("HPA", "how-to/kubernetes.md"),
+        ("harakiri", "how-to/migrate.md"),
+        ("X-Request-Start", "how-to/nginx.md"),
+    ],
+)
+def test_search_finds_first(words: str, page: str) -> None:
+    """Sphinx ranks an entry of the index above words of a text only where it is a main one."""
+    text = (TOP / "docs" / page).read_text(encoding="utf-8")
+    entries = ", ".join(re.findall(r"^```{index} (.+)$", text, re.MULTILINE)).split(", ")
+
+    assert f"! {words}" in entries
+
+
 @pytest.fixture
 def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, and an environment and a command line that declare nothing."""

@@ -8,9 +8,11 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import gunicorn_autoconf
 
@@ -99,3 +101,21 @@ def test_command(arguments: list[str], tmp_path: Path) -> None:
         pytest.skip("the package is not installed, only found")
 
     assert run(str(command), *arguments, folder=tmp_path) != ""
+
+
+def test_windows_gets_one_line_and_no_uvloop() -> None:
+    """There uvloop cannot be built; the package installs there, but Gunicorn does not run."""
+    platform = {"sys_platform": "win32", "platform_python_implementation": "CPython"}
+    needed = [Requirement(line) for line in requires("gunicorn-autoconf") or ()]
+    there = {r.name for r in needed if not r.marker or r.marker.evaluate({**platform, "extra": ""})}
+    assert "gunicorn" in there
+    assert "uvloop" not in there
+
+    code = "import sys; sys.platform = 'win32'; import gunicorn_autoconf.cli.main"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(
+        "ImportError: Gunicorn does not run on Windows: use WSL or Docker, or "
+    )

@@ -1,4 +1,4 @@
-"""Who accepts the connections that wait, on the real server."""
+"""Who accepts the connections that wait, and which are served first, on the real server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import socket
 from collections import Counter
 
 import pytest
+import uvicorn_servers
 from gunicorn.workers.gthread import ThreadWorker
-from harness import MODULE_DOOR, Launcher, Server
+from harness import MODULE_DOOR, Launcher, Server, wait_until
 from patience import stretched
 
 pytestmark = pytest.mark.server
@@ -118,6 +119,34 @@ def test_connections_that_wait_are_shared(gunicorn: Launcher, worker_class: str)
     assert answers(more) == {second: 6}
     send(signal.SIGCONT, first)
     for connection in connections + more:
+        connection.close()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"], indirect=True)
+def test_requests_begin_in_the_order_in_which_they_arrive(gunicorn: Launcher, loop: str) -> None:
+    """Whichever connections were served in the round before."""
+    server = uvicorn_servers.serve(gunicorn, loop)
+    assert not isinstance(server.address, str)
+    blocking, again, beside, late = (
+        socket.create_connection(server.address, timeout=stretched()) for _ in range(4)
+    )
+
+    def ask(connection: socket.socket, path: str) -> None:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+
+    ask(blocking, "/block?0.3")
+    wait_until(lambda: len(server.lines("begun /block")) == 1, "the loop is blocked")
+    # The next round, which the late one misses.
+    ask(again, "/block?0.3")
+    ask(beside, "/block?0.3")
+    wait_until(lambda: len(server.lines("begun /block")) == 2, "the next round has begun")
+    ask(late, "/late")
+    answers([again])
+    ask(again, "/again")
+    answers([late, again])
+    order = [line.split()[1] for line in server.lines("begun /(late|again)")]
+    assert order == ["/late", "/again"]
+    for connection in (blocking, again, beside, late):
         connection.close()
 
 

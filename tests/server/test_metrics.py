@@ -304,3 +304,43 @@ def test_statsd_does_not_depend_on_the_log(gunicorn: Launcher) -> None:
     assert 3_000_000 < seen["worker.uss"] < seen["pss"] < 200_000_000
     assert seen["headroom"] > 0
     assert seen["budget"] > 0
+
+
+def test_scrape_does_not_wait_until_the_supervisor_can_be_paused(gunicorn: Launcher) -> None:
+    """Two hundred workers take long to look at, and a fork waits for that: a second, no longer."""
+    gunicorn.write("app.py", APP)
+    gunicorn.write(
+        "gunicorn.conf.py",
+        """
+        import time
+        from pathlib import Path
+        from gunicorn_autoconf.conf import *
+        from gunicorn_autoconf.server.state import ServerState
+
+        def step(self, stopping, server, replaced):
+            if stopping.is_set() or not Path("slow").exists():
+                return 0.05
+            Path("slow").unlink()
+            stopping.wait()
+            Path("fork").touch()
+            time.sleep(0.8)
+            Path("over").touch()
+            return 60.0
+
+        ServerState._step = step
+        """,
+    )
+    server = gunicorn.start(
+        *["-c", "gunicorn.conf.py", "-w", "1", "app:app"],
+        GUNICORN_METRICS="127.0.0.1:0",
+        GUNICORN_MEMORY_GUARD="observe",
+    )
+    address = published(server, "/metrics")
+    folder = gunicorn.folder
+    (folder / "slow").touch()
+    wait_until(lambda: not (folder / "slow").exists(), "a step of the supervisor")
+    os.kill(server.pid, signal.SIGTTIN)
+    wait_until((folder / "fork").exists, "a fork")
+
+    assert scrape(address)["workers_target"] == 2
+    assert not (folder / "over").exists()

@@ -97,7 +97,7 @@ def test_blocked_loop_is_reported_and_waiting_is_not(
     assert len(server.lines(BLOCKED + r"\S+/demo\.py:\d+ in block\(\)")) == 1
     server.stop()
     server.wait_for(r"in the life of this worker its event loop was blocked (once|\d+ times)")
-    server.wait_for(r"^  \d+ at \S+/demo\.py:\d+ in block\(\): \d\.\d\d s, the longest \d\.\d\d s$")
+    server.wait_for(r"^  \d+ at \S+/demo\.py:\d+ in block\(\): \d\.\d\d s(, the longest \S+ s)?$")
 
 
 LATE = """
@@ -131,7 +131,7 @@ def test_stall_while_the_worker_drains_is_counted(gunicorn: Launcher) -> None:
     server.wait_for_workers(1, replacing={worker})
 
     server.wait_for(rf"\[{worker}\] .*in the life of this worker its event loop was blocked once$")
-    server.wait_for(r"^  1 at \S+/app\.py:12 in app\(\): 0\.\d\d s, the longest ")
+    server.wait_for(r"^  1 at \S+/app\.py:12 in app\(\): 0\.\d\d s$")
 
 
 START = """
@@ -281,6 +281,7 @@ def test_stacks_come_before_the_kill(gunicorn: Launcher, arguments: tuple[str, .
     assert len(re.findall(SILENT, server.log)) == 1
     assert "secret" not in before
     server.wait_for_workers(1, replacing={pid})
+    assert not server.lines("heartbeat resumed")  # By the SIGABRT that ends it.
 
 
 def test_request_of_flask_is_no_obstacle(gunicorn: Launcher) -> None:

@@ -28,7 +28,9 @@ from gunicorn_autoconf.watchdog.tally import MAX_PLACES, Place, Tally
         (Evidence(0.3, computing_seconds=0.3, collecting_seconds=0.25), Cause.COLLECTOR),
         # Both clocks saw the same time: it is taken off once.
         (Evidence(0.6, queued_seconds=0.3, stopped_seconds=0.3), Cause.CODE),
-        # Neither has had half of it.
+        # Two causes that are not the code, neither of which has had half of it.
+        (Evidence(1.0, queued_seconds=0.4, collecting_seconds=0.45), Cause.COLLECTOR),
+        # Neither has had half of it, nor both.
         (Evidence(0.3, queued_seconds=0.07, collecting_seconds=0.07), None),
         # A counter that ran on for longer than the stall.
         (Evidence(0.3, queued_seconds=5.0), Cause.MACHINE),
@@ -128,16 +130,16 @@ def test_what_was_not_the_code_is_not_said_to_block() -> None:
 
     assert both.has_blocked
     assert both.render() == (
-        "in the life of this worker its event loop was blocked 2 times, late once not because of "
+        "in the life of this worker its event loop was blocked 2 times, late once, not because of "
         "your code\n"
         "  2 at shop.py:8 in query(): 1.30 s, the longest 0.70 s\n"
-        "  1 late, a crowded machine: 0.44 s, the longest 0.44 s"
+        "  1 late, a crowded machine: 0.44 s"
     )
     assert not late.has_blocked
     assert late.render() == (
-        "in the life of this worker its event loop was late 3 times not because of your code\n"
+        "in the life of this worker its event loop was late 3 times, not because of your code\n"
         "  2 late, a crowded machine: 0.88 s, the longest 0.44 s\n"
-        "  1 late, garbage collection: 0.30 s, the longest 0.30 s"
+        "  1 late, garbage collection: 0.30 s"
     )
 
 

@@ -20,7 +20,7 @@ from gunicorn_autoconf.watchdog import ticker as ticker_module
 from gunicorn_autoconf.watchdog.frames import find_request, read_threads
 from gunicorn_autoconf.watchdog.listener import Listener
 from gunicorn_autoconf.watchdog.pools import PoolWatcher, render_places
-from gunicorn_autoconf.watchdog.requests import LongRequests, _Running
+from gunicorn_autoconf.watchdog.requests import LongRequests
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
 from gunicorn_autoconf.watchdog.stacks import Frame, Origins, ThreadStack, find_culprit
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, tick_seconds
@@ -79,7 +79,9 @@ class Loop:
         monkeypatch.setattr(ticker_module, "time", clock)
         listener = cast("Listener", SimpleNamespace(check=lambda: None))
         worker = cast("Any", SimpleNamespace(log=logging.getLogger("test")))
-        self.ticker = Ticker(worker, self.stamps, listener, stall_seconds=0.25, watchers=[])
+        self.ticker = Ticker(
+            worker, self.stamps, listener, stall_seconds=0.25, watchers=[], clock=lambda: self.now
+        )
         self.ticker._begin(cast("asyncio.AbstractEventLoop", self))
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -107,6 +109,21 @@ def test_short_turns_in_a_row_are_one_stall(monkeypatch: pytest.MonkeyPatch) -> 
     assert ages.count(0.0) == 3
 
 
+def test_ticks_that_are_late_for_want_of_a_cpu_are_no_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As under a quota that is used up: what the code computes between the waits is no stall."""
+    loop = Loop(monkeypatch)
+    queued = loop.ticker._queued_seconds = 0.0
+    monkeypatch.setattr(loop.ticker, "_read_clocks", lambda: (0.0, queued))
+    ages = set()
+    for _ in range(30):
+        queued += 0.1
+        ages.add(loop.turn(0.125))
+
+    assert ages == {0.0}
+
+
 def test_loop_that_is_on_time_is_stamped_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = Loop(monkeypatch)
 
@@ -124,11 +141,23 @@ def test_watcher_that_fails_is_left_out(
         raise RuntimeError(now)
 
     loop.ticker._watchers = [fail, seen.append]
-    loop.ticker._watch(1.0)
-    loop.ticker._watch(2.0)
+    loop.turn(1.0)
+    loop.turn(1.0)
 
-    assert seen == [1.0, 2.0]
+    assert seen == [101.0, 102.0]
     assert caplog.text.count("part of the watchdog crashed") == 1
+
+
+def test_watchers_wait_until_the_arbiter_knows_of_a_standstill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = Loop(monkeypatch)
+    seen: list[float] = []
+    loop.ticker._watchers = [seen.append]
+    for seconds in (1.0, 60.0, 1.0):
+        loop.turn(seconds)
+
+    assert seen == [101.0, 162.0]
 
 
 def test_pool_is_reported_once_it_has_been_full_for_some_seconds() -> None:
@@ -252,6 +281,7 @@ def test_request_that_is_a_proxy_costs_no_stack(name: str) -> None:
 def test_long_requests_that_were_not_reported_are_counted() -> None:
     done, said = threading.Event(), list[str]()
     worker = SimpleNamespace(handle_request=None)
+    request = SimpleNamespace(method="GET", path="/a")
     requests = LongRequests(
         worker, 5.0, find_origins(None), lambda level, text, fields: said.append(text)
     )
@@ -261,7 +291,7 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
         assert thread.ident is not None
         wait_until(thread.is_alive, "the thread runs")
         for now in (0.0, 20.0, 40.0, 61.0, 122.0):
-            requests._report(thread.ident, _Running(now, "GET", "/a", None), 6.0, now)
+            requests._report(thread.ident, request, 6.0, now)
     finally:
         done.set()
         thread.join()
@@ -292,9 +322,10 @@ def test_heartbeat_with_each_request_looks_once_a_second(monkeypatch: pytest.Mon
     beats: list[float] = []
     worker = cast("Any", SimpleNamespace(notify=lambda: beats.append(now)))
     listener = cast("Listener", SimpleNamespace(check=lambda: None))
-    Ticker(
-        worker, make_stamps(), listener, stall_seconds=0.0, watchers=[seen.append]
-    )._follow_heartbeat()
+    ticker = Ticker(
+        worker, make_stamps(), listener, stall_seconds=0, watchers=[seen.append], clock=lambda: now
+    )
+    ticker._follow_heartbeat()
     for _ in range(25):
         worker.notify()
         now += 0.125

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from gunicorn_autoconf.fleet.standstill import Standstill
 from gunicorn_autoconf.watchdog import loop as loop_module
 from gunicorn_autoconf.watchdog.clocks import Clock
 from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
@@ -50,7 +51,8 @@ class Simulation:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         page = memoryview(bytearray(320))
-        self.stamps = Stamps(page[:64].cast("d"), page[64:])
+        self.standstill = Standstill()
+        self.stamps = Stamps(page[:64].cast("d"), page[64:], self.standstill.running)
         self.stamps.reach(State.LOADED | State.LISTENING | State.TICKING)
         self.now = 1000.0
         self.at = "idle"
@@ -77,7 +79,15 @@ class Simulation:
 
     def tick(self) -> None:
         self.stamps.tick(self.now, self.computing, self.queued)
-        self.watch.look(PID, self.stamps.read(), self.now)
+        self.look()
+
+    def look(self) -> None:
+        self.watch.look(PID, self.stamps.read(), self.standstill.running(self.now))
+
+    def freeze(self, seconds: float) -> None:
+        """Stop everything, the arbiter too."""
+        self.now += seconds
+        self.standstill.step(self.now - seconds, self.now)
 
     def block(
         self,
@@ -100,7 +110,7 @@ class Simulation:
             self.queued += step * queued
             self.throttled += step * throttled
             self.stamps.collected(step * collecting)
-            self.watch.look(PID, self.stamps.read(), self.now)
+            self.look()
         if state == "R":  # The kernel counts it now that it is over.
             self.queued += seconds
         self.at, self.state = "idle", "S"
@@ -113,6 +123,26 @@ class Simulation:
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Simulation(monkeypatch)
+
+
+def test_a_standstill_of_the_whole_server_is_no_stall(worker: Simulation) -> None:
+    """Neither where the loop was late when it began, nor where the stall goes on after it."""
+    worker.freeze(60.0)
+    worker.tick()
+    worker.now += 0.2
+    worker.look()
+    worker.freeze(60.0)
+    worker.tick()
+    assert worker.pipe.asked
+    assert worker.said == []
+
+    worker.now += 0.2
+    worker.look()
+    worker.freeze(60.0)
+    worker.block(0.5)
+    assert worker.lines("runs again; it was blocked for 0.70 s")
+    worker.watch.close()
+    assert worker.lines("was blocked once\n  1 at /srv/query.py:5 in query.*: 0.70 s")
 
 
 def test_loop_that_waits_is_reported_while_it_lasts(worker: Simulation) -> None:
@@ -174,6 +204,26 @@ def test_collector_is_blamed_for_its_own(worker: Simulation) -> None:
 
     assert worker.lines("the garbage collector took 0.9")
     assert not worker.lines("blocked for")
+
+
+def test_both_causes_that_are_not_the_code_are_named(worker: Simulation) -> None:
+    """A collection takes longer where other processes compute beside it."""
+    worker.block(3.0, computing=0.45, collecting=0.45, queued=0.55)
+
+    (line,) = worker.lines("not because of your code")
+    assert "The machine has more work than cores" in line.splitlines()[0]
+    assert "the garbage collector 1.3" in line.splitlines()[1]
+
+
+def test_code_that_computes_on_a_crowded_machine_is_not_taken_for_waiting(
+    worker: Simulation,
+) -> None:
+    """The kernel counts a wait for a CPU once it is over; the code is not charged with this one."""
+    worker.block(4.0, computing=0.2, state="R")
+
+    (blocked, _) = worker.lines("")
+    assert "the thread computes" in blocked
+    assert re.search(r"of this your code took 0\.[0-5]\d s", blocked)
 
 
 def test_stopped_process_is_not_asked(worker: Simulation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,9 +11,13 @@ from typing import Any, cast
 import pytest
 from interruptions import Interruption
 
+from gunicorn_autoconf.fleet import standstill as standstill_module
 from gunicorn_autoconf.fleet.records import WorkerRecords
 from gunicorn_autoconf.watchdog import patrol as patrol_module
+from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.patrol import Patrol
+from gunicorn_autoconf.watchdog.stacks import Origins
+from gunicorn_autoconf.watchdog.stamps import Stamps, State
 from gunicorn_autoconf.watchdog.watch import WorkerWatch
 
 
@@ -145,3 +150,45 @@ def test_a_pause_of_our_own_is_no_standstill(monkeypatch: pytest.MonkeyPatch) ->
         assert patrol.step(stopping, began_at)
         stood.append(round(patrol.standstill.seconds, 1))
     assert stood == [0.0, 0.0, 11.9]
+
+
+def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    for module in (patrol_module, standstill_module):
+        monkeypatch.setattr(module, "time", clock)
+    patrol, page, said = make_patrol(Log()), memoryview(bytearray(320)), list[str]()
+    stamps = Stamps(page[:64].cast("d"), page[64:], patrol.standstill.running)
+    worker = SimpleNamespace(pid=os.getpid())
+    patrol._watches[1] = WorkerWatch(
+        cast("Any", worker),
+        stamps,
+        cast("Any", SimpleNamespace(ask_all=lambda *_, **__: [], is_waiting=False)),
+        Thresholds(0.0, 0.0, 30.0, Origins()),
+        read_quota=dict,
+        say=lambda level, text, fields: said.append(text.splitlines()[0].partition(";")[0]),
+        read_beat=lambda: (0.0, 0.0),
+        now=patrol.standstill.now(),
+    )
+    patrol._server.WORKERS[os.getpid()] = cast("Any", worker)
+
+    def run(seconds: float) -> None:
+        nonlocal now
+        ends = now + seconds
+        while now < ends:
+            now += patrol.step(threading.Event()) or 0.0
+
+    run(3.0)
+    now += 60.0
+    run(1.5)
+    assert said == []
+    run(1.0)
+    assert said == ["still booting after 5 s"]
+    stamps.reach(State.LOADED)
+    stamps.end(now)
+    run(3.0)
+    now += 60.0
+    run(1.5)
+    assert len(said) == 1
+    run(1.0)
+    assert said[1:] == ["this worker has not exited after 5.1 s"]

@@ -53,10 +53,32 @@ def test_start_of_the_server_is_left_out() -> None:
     assert trim(START) == ()
 
 
-def test_our_own_code_around_the_applications_is_left_out() -> None:
-    ours = Frame("/venv/site-packages/gunicorn_autoconf/watchdog/requests.py", 1, "handle_request")
+@pytest.mark.parametrize(
+    "path", ["watchdog/requests.py", "overload/limits.py", "fleet/meter.py", "server/counting.py"]
+)
+def test_our_own_code_around_the_applications_is_left_out(path: str) -> None:
+    ours = Frame(f"/venv/site-packages/gunicorn_autoconf/{path}", 1, "handle_request")
 
     assert trim((PRICES, ours, *START)) == (PRICES,)
+
+
+def test_of_what_called_the_users_code_one_line_is_shown() -> None:
+    lines = render_stack((SLEEP, VIEW, CLIENT, *[CLIENT] * 20), ORIGINS)
+
+    assert [line.strip() for line in lines] == [
+        "/usr/lib/python3.11/socket.py:706 in SocketIO.readinto()",
+        "> /venv/site-packages/shop/views.py:12 in price()",
+        "/venv/site-packages/requests/api.py:73 in get()",
+        "... called through 20 more lines, none of them yours",
+    ]
+
+
+def test_a_stack_without_the_users_code_is_shown_whole() -> None:
+    assert len(render_stack((SLEEP, *[CLIENT] * 20), ORIGINS)) == 21
+
+
+def test_no_line_stands_for_one_line() -> None:
+    assert len(render_stack((VIEW, CLIENT, CLIENT), ORIGINS)) == 3
 
 
 def test_suspect_has_half_of_the_samples() -> None:

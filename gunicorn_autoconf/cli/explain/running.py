@@ -17,6 +17,7 @@ _BOUNDS = {
     "slots": "slots: all workers or threads are busy while cores are idle",
     "memory": "memory: it forbids the workers that would help",
     "loop": "event loops: they are busy, or blocked",
+    "processes": "processes: with the GIL each of them computes on one core",
     "one_loop": "one event loop: it is busy, or blocked, while others have room",
     "database": "GUNICORN_MAX_CONCURRENCY",
 }
@@ -60,7 +61,10 @@ def _load(status: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from hanging("  ", load["text"])
     yield from _row("over", f"the last {load['seconds']:.0f} s")
-    yield from _row("bound by", _BOUNDS.get(load["bound_by"], load["bound_by"]))
+    bound = load["bound_by"]
+    if bound == "loop" and load["loop_fraction"] is None:
+        bound = "processes"
+    yield from _row("bound by", _BOUNDS.get(bound, bound))
 
 
 def _memory(memory: Mapping[str, Any] | None) -> Iterator[str]:

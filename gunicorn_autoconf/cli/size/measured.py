@@ -86,7 +86,7 @@ def measured_between(before: str, after: str, seconds: float) -> Measured:
     first, last = _totals(before), _totals(after)
     did = {name: last[name] - first[name] for name in _NEEDED}
     if not did[_REQUESTS] > 0:
-        raise NotMeasuredError(f"no request was answered in {seconds:g} s: ask under load")
+        raise NotMeasuredError(f"no request was answered in {seconds:.0f} s: ask under load")
     measured = _each(did)
     return _checked(measured._replace(rate=did[_REQUESTS] / seconds))
 

@@ -61,7 +61,10 @@ def read_source(name: str) -> Source:
         raise AutoconfError(f"{OPTION}={name!r}: {error}") from None
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror or error
-        remedy = f"{reason}; use the pid of an arbiter, a URL of metrics, or a file"
+        remedy = (
+            f"{reason}; use the pid of an arbiter, a URL such as "
+            "http://127.0.0.1:9100/metrics, or a file"
+        )
         raise DeclarationError(OPTION, name, remedy) from None
 
 

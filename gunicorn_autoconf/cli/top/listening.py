@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from gunicorn_autoconf.cli.top.view import Listener
+from gunicorn_autoconf.load.capacity import Backlog
 
 _LISTENING = "0A"
 _ACCEPTS = "00010000"
@@ -16,7 +16,7 @@ _ACCEPTS = "00010000"
 _CONTROL = ".ctl"
 
 
-def read_listeners(pids: Iterable[int]) -> tuple[Listener, ...]:
+def read_listeners(pids: Iterable[int]) -> tuple[Backlog, ...]:
     """
     Return the listening sockets of the first of *pids* that has any, the arbiter before workers.
 
@@ -24,7 +24,7 @@ def read_listeners(pids: Iterable[int]) -> tuple[Listener, ...]:
     """
     for pid in pids:
         inodes = set(_inodes(pid))
-        found: list[Listener] = []
+        found: list[Backlog] = []
         for name, parse in (("tcp", parse_tcp), ("tcp6", parse_tcp), ("unix", parse_unix)):
             with (
                 suppress(OSError),
@@ -46,7 +46,7 @@ def _inodes(pid: int) -> Iterator[str]:
                     yield link[8:-1]
 
 
-def parse_tcp(rows: Iterable[str], inodes: set[str]) -> Iterator[Listener]:
+def parse_tcp(rows: Iterable[str], inodes: set[str]) -> Iterator[Backlog]:
     """
     Yield those of *inodes* that listen, from ``/proc/net/tcp`` or ``tcp6``.
 
@@ -63,17 +63,17 @@ def parse_tcp(rows: Iterable[str], inodes: set[str]) -> Iterator[Listener]:
         if state != _LISTENING:
             return
         if words[9] in inodes:
-            yield Listener(_address(local), int(queues.partition(":")[2], 16))
+            yield Backlog(_address(local), int(queues.partition(":")[2], 16))
 
 
-def parse_unix(rows: Iterable[str], inodes: set[str]) -> Iterator[Listener]:
+def parse_unix(rows: Iterable[str], inodes: set[str]) -> Iterator[Backlog]:
     """Yield those of *inodes* that listen, from ``/proc/net/unix``."""
     for row in rows:
         words = row.split(maxsplit=7)
         if len(words) == 8 and words[3] == _ACCEPTS and words[6] in inodes:
             path = words[7].strip()
             if not path.endswith(_CONTROL):
-                yield Listener(f"unix:{path}")
+                yield Backlog(f"unix:{path}", None)
 
 
 def _address(text: str) -> str:

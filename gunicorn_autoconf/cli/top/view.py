@@ -8,6 +8,7 @@ from typing import NamedTuple
 from gunicorn_autoconf.cli.inside import Inside, WorkerInside
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.sample import MIN_AGE_SECONDS
+from gunicorn_autoconf.load.capacity import Backlog
 from gunicorn_autoconf.machine.facts import ProcessMemory
 
 # A worker that has been watched for less has not shown whether it grows.
@@ -47,20 +48,12 @@ class MemorySample(NamedTuple):
     headroom_bytes: int
 
 
-class Listener(NamedTuple):
-    """A listening socket."""
-
-    address: str
-    waiting: int | None = None
-    """How many connections no worker has accepted yet; None where the kernel does not tell."""
-
-
 class ServerSample(NamedTuple):
     """
     A whole server at one time: what it is, what it may use, what its processes use.
 
     Attributes:
-        listeners: Where it listens.
+        listeners: Where it listens, and what waits there.
         inside: What it tells of itself; None where it does not.
         untold: Why it does not.
     """
@@ -71,7 +64,7 @@ class ServerSample(NamedTuple):
     workers: tuple[ProcessSample, ...]
     cores: float
     memory: MemorySample | None
-    listeners: tuple[Listener, ...] = ()
+    listeners: tuple[Backlog, ...] = ()
     inside: Inside | None = None
     untold: str = ""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from gunicorn_autoconf.cli.tune.access_log import Logged, read_log
 from gunicorn_autoconf.cli.tune.request import ALLOWED, Request, parse_header, parse_request
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
+_Value = TypeVar("_Value")
 # A list of URLs, a body: what is larger is none.
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -65,7 +68,9 @@ def read_requests(sources: Sources) -> Requests:
         logged = _read_log(path, sources)
         kinds += logged.requests
         notes += _left_out(path, logged)
-    headers = tuple(_header(text) for text in sources.headers)
+    headers = tuple(
+        parsed("--header", text, parse_header, "use 'Name: value'") for text in sources.headers
+    )
     if sources.host:
         headers = (("Host", sources.host), *headers)
     kinds = [_with(request, headers) for request in kinds or [Request()]]
@@ -113,17 +118,16 @@ def _left_out(path: str, logged: Logged) -> Iterator[str]:
 
 
 def _request(option: str, text: str) -> Request:
-    try:
-        return parse_request(text, lambda path: _read(option, path))
-    except ValueError as error:
-        raise DeclarationError(option, text, f"use {ALLOWED}") from error
+    read = partial(_read, option)
+    return parsed(option, text, lambda text: parse_request(text, read), f"use {ALLOWED}")
 
 
-def _header(text: str) -> tuple[str, str]:
+def parsed(option: str, text: str, parse: Callable[[str], _Value], remedy: str) -> _Value:
+    """Return what *text* means; raise the error that names *option* and *remedy*."""
     try:
-        return parse_header(text)
+        return parse(text)
     except ValueError as error:
-        raise DeclarationError("--header", text, "use 'Name: value'") from error
+        raise DeclarationError(option, text, remedy) from error
 
 
 def _with(request: Request, headers: tuple[tuple[str, str], ...]) -> Request:

@@ -70,9 +70,9 @@ def died(server: Server, count: int) -> Failure:
         text = f"{workers} killed for not being heard of within Gunicorn's timeout"
         return Failure(trouble=Trouble.WORKERS_DIED, text=text)
     if "Perhaps out of memory" in log:
-        text = f"{workers} got SIGKILL, as the kernel's OOM killer sends it"
+        text = f"{workers} got SIGKILL, as from the OOM killer"
         return Failure(trouble=Trouble.OUT_OF_MEMORY, text=text)
-    return Failure(trouble=Trouble.WORKERS_DIED, text=f"{workers}: {reason_in(log)}")
+    return Failure(trouble=Trouble.WORKERS_DIED, text=reason_in(log))
 
 
 def _await_end(server: Server) -> None:

@@ -14,16 +14,18 @@ from gunicorn_autoconf.cli.end_signals import end_signals_raise
 from gunicorn_autoconf.cli.layout import echo
 from gunicorn_autoconf.cli.options import by_flag, option_for_each
 from gunicorn_autoconf.cli.paste import FORMS
-from gunicorn_autoconf.errors import AutoconfError, DeclarationError
+from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.units import parse_duration, parse_time
 
 if TYPE_CHECKING:
-    from gunicorn_autoconf.cli.tune.current import Command
     from gunicorn_autoconf.cli.tune.report import Report
     from gunicorn_autoconf.cli.tune.session import Session
 
 DEFAULT_SECONDS, LEAST_SECONDS = 600.0, 20.0
+_SLO = "use a duration such as 200ms or 0.5s"
+_TIME = f"use at least {LEAST_SECONDS:.0f} s, such as 60, 90s or 10m"
+_COMMAND = "use the command that runs Gunicorn, such as 'gunicorn -w 4 app:app'"
 _DECLARING = (
     "workload",
     "interface",
@@ -115,8 +117,9 @@ def tune(
     if find_spec("aiohttp") is None:
         raise AutoconfError("tune needs aiohttp: pip install 'gunicorn-autoconf[tune]'")
     # What follows takes 0.2 s to import, which `--help` need not wait for.
-    from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
+    from gunicorn_autoconf.cli.tune.asked import Sources, parsed, read_requests
     from gunicorn_autoconf.cli.tune.conclude import conclude
+    from gunicorn_autoconf.cli.tune.current import parse_command
     from gunicorn_autoconf.cli.tune.progress import showing
     from gunicorn_autoconf.cli.tune.run import Run
     from gunicorn_autoconf.cli.tune.session import Asked, prepare, run_session
@@ -135,10 +138,10 @@ def tune(
         requests=read_requests(sources),
         clients=clients,
         is_new_connections=new_connections,
-        slo_seconds=_slo(slo),
-        budget_seconds=_budget(budget),
+        slo_seconds=parsed("--slo", slo, parse_duration, _SLO) if slo else None,
+        budget_seconds=parsed("--time", budget, _budget, _TIME) if budget else DEFAULT_SECONDS,
         has_threads=threads_safe,
-        current=_command(current),
+        current=parsed("--current", current, parse_command, _COMMAND) if current else None,
         declared=by_flag(declared),
     )
     session = prepare(asked, os.environ)
@@ -195,35 +198,8 @@ def _write_page(path: str, report: Report) -> None:
         click.echo(f"Error: --html={path!r}: {error.strerror}", err=True)
 
 
-def _slo(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise DeclarationError("--slo", text, "use a duration such as 200ms or 0.5s") from error
-
-
-def _budget(text: str | None) -> float:
-    if text is None:
-        return DEFAULT_SECONDS
-    try:
-        seconds = parse_time(text)
-    except ValueError:
-        seconds = 0.0
+def _budget(text: str) -> float:
+    seconds = parse_time(text)
     if seconds < LEAST_SECONDS:
-        remedy = f"use at least {LEAST_SECONDS:.0f} s, such as 60, 90s or 10m"
-        raise DeclarationError("--time", text, remedy)
+        raise ValueError
     return seconds
-
-
-def _command(text: str | None) -> Command | None:
-    from gunicorn_autoconf.cli.tune.current import parse_command
-
-    if text is None:
-        return None
-    try:
-        return parse_command(text)
-    except ValueError as error:
-        remedy = "use the command that runs Gunicorn, such as 'gunicorn -w 4 app:app'"
-        raise DeclarationError("--current", text, remedy) from error

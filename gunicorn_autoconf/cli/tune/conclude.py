@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
-from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.model import describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import drift
-from gunicorn_autoconf.cli.tune.outcome import Outcome
+from gunicorn_autoconf.cli.tune.outcome import Measured, Outcome
 from gunicorn_autoconf.cli.tune.ratio import LIKELY, Interval, Ratio
 from gunicorn_autoconf.cli.tune.report import Report, Row, ranked, row_of
 from gunicorn_autoconf.cli.tune.run import Run
@@ -47,7 +46,7 @@ def conclude(session: Session, run: Run) -> Report:
     rows = [_beside(row, best.score if best else None) for row in rows]
     computing = _compute_seconds(outcomes)
     sentence = describe_request(computing, takes)
-    bounds = [(row.candidate, row.bound) for row in rows if row.bound]
+    bounds = [(row.candidate, row.bound) for row in rows if row.rate is not None]
     return Report(
         asked=list(_asked(session)),
         rows=ranked(rows),

@@ -7,10 +7,19 @@ from typing import Any
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.ratio import Interval
-from gunicorn_autoconf.cli.tune.report import Point, Report, Row
+from gunicorn_autoconf.cli.tune.report import Report, Row
+from gunicorn_autoconf.load.capacity import Bound
 
 # The version of the document; a change that breaks a reader raises it, a new name does not.
 SCHEMA = 1
+_POINT = ("fraction", "rate", "p50_seconds", "p99_seconds")
+_BOUNDS = {
+    None: "load",
+    Bound.CORES: "cores",
+    Bound.SLOTS: "slots",
+    Bound.LOOP: "processes",
+    Bound.NOTHING: "elsewhere",
+}
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -55,22 +64,13 @@ def _row(row: Row) -> dict[str, Any]:
         "ratio": _interval(row.ratio),
         "capacity": row.capacity,
         "clients": row.clients,
-        "points": [_point(point) for point in row.points],
+        "points": [{name: getattr(point, name) for name in _POINT} for point in row.points],
         "cpu_cores": row.cpu_cores,
         "memory_bytes": row.memory_bytes,
         "boot_seconds": row.boot_seconds,
         "blocks": row.blocks,
-        "bound_by": row.bound and row.bound.name.lower(),
+        "bound_by": None if row.rate is None else _BOUNDS[row.bound],
         "failure": failure and {"trouble": failure.trouble.name.lower(), "text": failure.text},
-    }
-
-
-def _point(point: Point) -> dict[str, Any]:
-    return {
-        "fraction": point.fraction,
-        "rate": point.rate,
-        "p50_seconds": point.p50_seconds,
-        "p99_seconds": point.p99_seconds,
     }
 
 

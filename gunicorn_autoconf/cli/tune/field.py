@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.model import COMPUTES, WAITS
+from gunicorn_autoconf.load.capacity import Bound
 from gunicorn_autoconf.worker_classes import GTHREAD, SYNC, UVICORN, Interface
 
 # Gunicorn's own class for ASGI, from Gunicorn 24 on.
@@ -15,11 +17,6 @@ NATIVE_ASGI = "asgi"
 # The steps in which threads are tried.
 _THREADS = (2, 4, 8, 16, 32, 64, 100, 128)
 _POOLS = 100
-# Requests that compute for more of their time than this are bound by cores: more workers than for
-# the usual plan, or threads, only take turns.
-_COMPUTES = 0.8
-# Requests that compute for less than this leave one worker a core mostly idle.
-_WAITS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +32,7 @@ class Grounds:
         most_slots: The declared bound on workers times threads; None without.
         compute_fraction: The part of a request's time that it computes, as the first measurement
             has shown; None where there was none.
+        bound: What bounds the first candidate; None where it could not be measured.
         has_native_asgi: Whether the installed Gunicorn has the worker class ``asgi``.
     """
 
@@ -44,7 +42,19 @@ class Grounds:
     most_workers: int
     most_slots: int | None = None
     compute_fraction: float | None = None
+    bound: Bound | None = None
     has_native_asgi: bool = False
+
+    @property
+    def needs_cores(self) -> bool:
+        """Whether more workers than for the usual plan, or threads, would only take turns."""
+        return self.bound is Bound.CORES or (self.compute_fraction or 0.0) > COMPUTES
+
+    @property
+    def waits(self) -> bool:
+        """Whether requests leave one worker a core mostly idle."""
+        share = self.compute_fraction
+        return not self.needs_cores and share is not None and share < WAITS
 
 
 def neighbours(given: Iterable[Candidate], grounds: Grounds) -> list[Candidate]:
@@ -64,10 +74,9 @@ def _counts(grounds: Grounds) -> list[int]:
     """Return the counts of workers, those of the usual formulas first."""
     cores, whole = grounds.cores, math.ceil(grounds.cores)
     counts = [whole, math.floor(2 * cores) + 1, whole + 1, 4 * whole + 1, 1, 3 * whole]
-    share = grounds.compute_fraction
-    if share is not None and share > _COMPUTES:
+    if grounds.needs_cores:
         counts = [count for count in counts if count <= math.floor(2 * cores) + 1]
-    elif share is not None and share < _WAITS:
+    elif grounds.waits:
         counts.sort(reverse=True)
         counts = [count for count in counts if count > whole] + [whole]
     return list(dict.fromkeys(min(count, grounds.most_workers) for count in counts))
@@ -76,9 +85,8 @@ def _counts(grounds: Grounds) -> list[int]:
 def _wsgi(grounds: Grounds) -> Iterator[Candidate]:
     threaded = list(_threaded(grounds)) if grounds.has_threads else []
     sync = [Candidate(worker_class=SYNC, workers=count) for count in _counts(grounds)]
-    waits = grounds.compute_fraction is not None and grounds.compute_fraction < _WAITS
     # Where requests wait, threads are the cheaper slots.
-    first, second = (threaded, sync) if waits else (sync, threaded)
+    first, second = (threaded, sync) if grounds.waits else (sync, threaded)
     for index in range(max(len(first), len(second))):
         yield from first[index : index + 1]
         yield from second[index : index + 1]
@@ -89,7 +97,8 @@ def _threaded(grounds: Grounds) -> Iterator[Candidate]:
     whole = math.ceil(grounds.cores)
     workers = [min(count, grounds.most_workers) for count in (whole + 1, whole, 2 * whole + 1)]
     slots = grounds.cores / max(grounds.compute_fraction or 0.05, 1e-3)
-    for steps in (1, 0):
+    # What is bound by cores needs no more threads than fill them.
+    for steps in (0,) if grounds.needs_cores else (1, 0):
         for count in dict.fromkeys(workers):
             first = next(
                 (index for index, threads in enumerate(_THREADS) if threads * count >= slots),
@@ -106,7 +115,7 @@ def _asgi(grounds: Grounds) -> Iterator[Candidate]:
     counts = _counts(grounds)
     for count in counts[:2]:
         yield Candidate(worker_class=UVICORN, workers=count)
-    if grounds.compute_fraction is None or grounds.compute_fraction < _WAITS:
+    if grounds.waits or (grounds.compute_fraction is None and not grounds.needs_cores):
         for count in counts[:2]:
             yield Candidate(worker_class=UVICORN, workers=count, threads=_POOLS)
     for count in counts[2:]:

@@ -2,7 +2,8 @@
 The load process: reads jobs from standard input, sends requests, writes what it has seen.
 
 It is a process of its own, so that neither the display nor the statistics delay a request. The
-first line is the requests, each further one a `Job`; the answer to a job is a `Seen`. A thread
+requests come first, then one `Job` after the other; the answer to a job is a `Seen`, all of them
+pickled by and for this package. A thread
 sleeps until each request of an open loop is due, as timers of event loops are a millisecond late.
 It ends with its standard input. Needs aiohttp.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import signal
 import sys
@@ -19,17 +19,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from gunicorn_autoconf.cli.tune.job import Job, Seen
+from gunicorn_autoconf.cli.tune.job import Job, Seen, receive, send
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.request import Request
 
-# The first line of standard output: all that takes long to load is loaded.
-READY = "ready\n"
 # Requests that are chosen in one go.
 _CHUNK = 256
 
@@ -43,7 +40,7 @@ class Load:
         self.job = job
         self.session = session
         self.chosen = _choose(requests, job.seed)
-        self.latencies, self.late = Latencies(), Latencies()
+        self.latencies = Latencies()
         self.statuses: Counter[int] = Counter()
         self.unanswered: Counter[str] = Counter()
 
@@ -80,7 +77,6 @@ class Load:
                 self._count(outcome, time.perf_counter() - due)
 
         def send(due: float) -> None:
-            self.late.add(time.perf_counter() - due)
             task = asyncio.create_task(ask(due))
             running.add(task)
             task.add_done_callback(running.discard)
@@ -171,7 +167,6 @@ async def _run(job: Job, requests: Sequence[Request]) -> Seen:
         statuses=load.statuses,
         unanswered=load.unanswered,
         cpu_seconds=time.process_time() - cpu_before,
-        late_seconds=load.late.quantile(0.99) or 0.0,
     )
 
 
@@ -184,18 +179,16 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def main() -> None:
-    """Do what standard input says, line by line."""
+    """Do what standard input says, until it closes."""
     # Ctrl-C is for the parent, which then closes our standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    documents: list[dict[str, Any]] = json.loads(sys.stdin.readline() or "[]")
-    requests = [Request.from_json(document) for document in documents]
+    requests = receive(sys.stdin.buffer)
     loop = _new_loop()
-    sys.stdout.write(READY)
-    sys.stdout.flush()
-    for line in sys.stdin:
-        seen = loop.run_until_complete(_run(Job(**json.loads(line)), requests))
-        sys.stdout.write(json.dumps(seen.to_json()) + "\n")
-        sys.stdout.flush()
+    send(sys.stdout.buffer, "ready")  # All that takes long to load is loaded.
+    with contextlib.suppress(EOFError):
+        while True:
+            job = receive(sys.stdin.buffer)
+            send(sys.stdout.buffer, loop.run_until_complete(_run(job, requests)))
     loop.close()
 
 

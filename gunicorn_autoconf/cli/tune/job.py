@@ -1,10 +1,12 @@
-"""What the load process is told to do, and what it has seen; both travel as JSON. Pure."""
+"""What the load process is told to do, and what it has seen; both travel pickled."""
 
 from __future__ import annotations
 
+import pickle
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 from gunicorn_autoconf.cli.tune.latencies import Latencies, merged
 
@@ -40,10 +42,6 @@ class Job:
         """How long requests are counted."""
         return self.seconds - self.ramp_seconds
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as values that `json.dumps` takes."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -56,7 +54,6 @@ class Seen:
         statuses: How many answers had which status.
         unanswered: How many requests got no answer, by reason.
         cpu_seconds: What the load itself used.
-        late_seconds: How late the load itself was in sending, the 99th percentile.
     """
 
     seconds: float
@@ -64,7 +61,6 @@ class Seen:
     statuses: Mapping[int, int] = field(default_factory=dict)
     unanswered: Mapping[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
-    late_seconds: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -83,45 +79,28 @@ class Seen:
         total = self.latencies.total + self.bad
         return self.bad / total if total else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return this as values that `json.dumps` takes."""
-        return {
-            "seconds": self.seconds,
-            "latencies": self.latencies.to_json(),
-            "statuses": {str(status): count for status, count in self.statuses.items()},
-            "unanswered": dict(self.unanswered),
-            "cpu_seconds": self.cpu_seconds,
-            "late_seconds": self.late_seconds,
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Seen:
-        """Return what `to_json` has written."""
-        return cls(
-            seconds=document["seconds"],
-            latencies=Latencies.from_json(document["latencies"]),
-            statuses={int(status): count for status, count in document["statuses"].items()},
-            unanswered=document["unanswered"],
-            cpu_seconds=document["cpu_seconds"],
-            late_seconds=document["late_seconds"],
-        )
-
 
 def together(parts: Sequence[Seen]) -> Seen:
     """Return what several load processes have seen at the same time."""
+    statuses, unanswered = Counter[int](), Counter[str]()
+    for part in parts:
+        statuses.update(part.statuses)
+        unanswered.update(part.unanswered)
     return Seen(
         seconds=max(part.seconds for part in parts),
         latencies=merged(part.latencies for part in parts),
-        statuses=_summed(part.statuses for part in parts),
-        unanswered=_summed(part.unanswered for part in parts),
+        statuses=statuses,
+        unanswered=unanswered,
         cpu_seconds=sum(part.cpu_seconds for part in parts),
-        late_seconds=max(part.late_seconds for part in parts),
     )
 
 
-def _summed(counts: Any) -> dict[Any, int]:
-    total: dict[Any, int] = {}
-    for each in counts:
-        for name, count in each.items():
-            total[name] = total.get(name, 0) + count
-    return total
+def send(pipe: IO[bytes], value: object) -> None:
+    """Write *value* to the other process."""
+    pickle.dump(value, pipe)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> Any:
+    """Return what the other process has sent; raises EOFError where it has ended."""
+    return pickle.load(pipe)  # noqa: S301 - From a process of our own.

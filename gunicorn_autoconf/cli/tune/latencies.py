@@ -1,15 +1,18 @@
-"""Latencies, counted in bins that are 1 % wide. Pure."""
+"""Latencies, counted in bins that are 1 % wide, and whether they still fall. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 
 # Each bin is so many times as long as the one below: quantiles are exact to half a percent.
 _RATIO = 1.01
 _LOG_RATIO = math.log(_RATIO)
 # The lower end of bin 0. Nothing over HTTP is faster.
 _UNIT_SECONDS = 1e-6
+# A second half of the last windows that is faster than the first by no more than this has no slope.
+_WINDOWS, _FLAT = 4, 0.05
 
 
 class Latencies:
@@ -48,15 +51,6 @@ class Latencies:
         took = sum(_middle(bin_) * count for bin_, count in self.counts.items())
         return took / total if total else None
 
-    def to_json(self) -> dict[str, int]:
-        """Return this as values that `json.dumps` takes."""
-        return {str(bin_): count for bin_, count in self.counts.items()}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, int]) -> Latencies:
-        """Return what `to_json` has written."""
-        return cls({int(bin_): count for bin_, count in document.items()})
-
 
 def _middle(bin_: int) -> float:
     """Return the latency in the middle of a bin."""
@@ -70,3 +64,19 @@ def merged(parts: Iterable[Latencies]) -> Latencies:
         for bin_, count in part.counts.items():
             counts[bin_] = counts.get(bin_, 0) + count
     return Latencies(counts)
+
+
+def is_steady(medians: Sequence[float]) -> bool:
+    """
+    Return whether the last windows, with these median latencies, are no faster than those before.
+
+    Latency that still falls says that a server is not warm yet.
+
+    >>> is_steady([9.0, 5.0, 2.0, 1.0]), is_steady([9.0, 5.0, 2.0, 1.0, 1.0, 1.0, 1.01])
+    (False, True)
+    """
+    if len(medians) < _WINDOWS:
+        return False
+    last = medians[-_WINDOWS:]
+    earlier, later = last[: _WINDOWS // 2], last[_WINDOWS // 2 :]
+    return statistics.fmean(later) >= statistics.fmean(earlier) * (1 - _FLAT)

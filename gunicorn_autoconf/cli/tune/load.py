@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from gunicorn_autoconf.cli.tune.job import Job, Seen, together
+from gunicorn_autoconf.cli.tune.job import Job, Seen, receive, send, together
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.errors import AutoconfError
 
@@ -18,7 +19,7 @@ from gunicorn_autoconf.errors import AutoconfError
 class LoadProcesses:
     """One or several load processes that run."""
 
-    def __init__(self, processes: Sequence[subprocess.Popen[str]]) -> None:
+    def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         self._processes = processes
 
     @property
@@ -42,7 +43,7 @@ class LoadProcesses:
                 rate=job.rate and job.rate * clients / job.clients,
                 seed=job.seed * len(self._processes) + number,
             )
-            _write(process, json.dumps(share.to_json()) + "\n")
+            _write(process, share)
         return together([_read(process) for process in self._processes[:count]])
 
 
@@ -57,7 +58,6 @@ def loading(
     them. Each ends by itself when its standard input closes, however the parent ended. They use
     the *cpus*, or all where it is empty.
     """
-    setup = json.dumps([request.to_json() for request in requests]) + "\n"
     command = [sys.executable, "-m", "gunicorn_autoconf.cli.tune.generator"]
     with contextlib.ExitStack() as stack:
         processes = []
@@ -66,20 +66,19 @@ def loading(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                text=True,
                 start_new_session=True,
             )
             stack.callback(_end, process)
             processes.append(process)
             if cpus and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(process.pid, cpus)
-            _write(process, setup)
+            _write(process, list(requests))
         for process in processes:  # Jobs begin at the same time in all of them.
-            _read_line(process)
+            _read(process)
         yield LoadProcesses(processes)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -88,26 +87,22 @@ def _end(process: subprocess.Popen[str]) -> None:
                 pipe.close()
 
 
-def _write(process: subprocess.Popen[str], line: str) -> None:
+def _write(process: subprocess.Popen[bytes], value: object) -> None:
     assert process.stdin
     try:
-        process.stdin.write(line)
-        process.stdin.flush()
+        send(process.stdin, value)
     except OSError as error:
         raise _ended(process) from error
 
 
-def _read(process: subprocess.Popen[str]) -> Seen:
-    return Seen.from_json(json.loads(_read_line(process)))
-
-
-def _read_line(process: subprocess.Popen[str]) -> str:
+def _read(process: subprocess.Popen[bytes]) -> Any:
     assert process.stdout
-    line = process.stdout.readline()
-    if not line:
-        raise _ended(process)
-    return line
+    try:
+        return receive(process.stdout)
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise _ended(process) from error
 
 
-def _ended(process: subprocess.Popen[str]) -> AutoconfError:
+def _ended(process: subprocess.Popen[bytes]) -> AutoconfError:
+    process.kill()  # One that still runs makes no sense.
     return AutoconfError(f"the load process has ended, with status {process.wait()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import psutil
 
 from gunicorn_autoconf.cli.tune.boot import await_boot, died
 from gunicorn_autoconf.cli.tune.job import Job, Seen
+from gunicorn_autoconf.cli.tune.latencies import is_steady
 from gunicorn_autoconf.cli.tune.load import LoadProcesses
 from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance
@@ -18,7 +20,6 @@ from gunicorn_autoconf.cli.tune.objective import LIGHT_LOAD, LOADS
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.server import Server, serving
-from gunicorn_autoconf.cli.tune.steady import is_steady
 from gunicorn_autoconf.cli.tune.wrk import run_wrk
 
 # A window is longer where requests are slow.
@@ -35,6 +36,8 @@ _MOST_SECONDS = 4.0
 _REQUESTS = 200
 # More bad answers than this, and the candidate cannot be measured.
 _MOST_BAD = 0.01
+# Source: Gunicorn, arbiter.py, murder_workers and reap_workers.
+_DIED = re.compile("WORKER TIMEOUT|was sent SIG(?!TERM|QUIT|INT)|exited with code [1-9]")
 # A load that takes this part of its cores cannot go faster.
 _LOAD_BOUND = 0.85
 
@@ -45,6 +48,7 @@ class Bench:
     What all blocks have in common.
 
     Attributes:
+        arguments: For Gunicorn, before those of the candidate: the last of an option counts.
         environ: The environment of the servers.
         load: The processes that make the load.
         first_request: The one that shows that a server is up.
@@ -62,6 +66,7 @@ class Bench:
     load: LoadProcesses
     first_request: Request
     kinds: Sequence[Request]
+    arguments: Sequence[str] = ()
     wrk: str | None = None
     clients: int | None = None
     is_new_connections: bool = False
@@ -86,7 +91,7 @@ def measure(
     The *clients* ask as fast as they can; None searches for how many it takes.
     """
     began, reference_seconds = time.monotonic(), _compute()
-    with serving(arguments, bench.environ, bench.server_cpus) as server:
+    with serving([*bench.arguments, *arguments], bench.environ, bench.server_cpus) as server:
         failure = await_boot(server, bench.first_request, bench.patience_seconds)
         if failure:
             return failure
@@ -239,10 +244,9 @@ class _Block:
         return CpuClock(total=total, busy=busy, stolen=getattr(times, "steal", 0.0), own=own)
 
     def died(self) -> Failure | None:
-        """Return the failure of a server that has lost workers by a signal; None without."""
+        """Return the failure of a server whose workers have crashed; None where none has."""
         gone = self._workers - self._server.worker_pids()
-        log = self._server.log
-        if gone and ("was sent SIGKILL" in log or "WORKER TIMEOUT" in log):
+        if gone and _DIED.search(self._server.log):
             return died(self._server, len(gone))
         return None
 
@@ -261,4 +265,4 @@ class _Block:
             ((status, count) for status, count in seen.statuses.items() if status >= 500),
             key=lambda row: row[1],
         )
-        return Failure(trouble=Trouble.ERRORS, text=f"{status}, {count} of {total} requests")
+        return Failure(trouble=Trouble.ERRORS, text=f"status {status}, {count} of {total} requests")

@@ -1,61 +1,67 @@
-"""What a candidate is short of, and what that says of the application, in words. Pure."""
+"""What bounds a candidate, and what that says of the application, in words. Pure."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
 from itertools import groupby
-from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
+from gunicorn_autoconf.cli.tune.outcome import Measured
+from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.load.capacity import Bound, Reading, Supply, measure
+from gunicorn_autoconf.load.lines import bound_text
 from gunicorn_autoconf.units import format_latency
 
-# A resource that is used to this part is what a candidate is short of.
-_FULL = 0.8
-# Requests that compute for less of their time than this mostly wait.
-_WAITS, _COMPUTES = 0.5, 0.8
+# Requests that compute for less of their time than this mostly wait, for more than that compute.
+WAITS, COMPUTES = 0.5, 0.8
+# Where others take more than this of the cores, they do not say what the server is short of.
+_MOST_TAKEN = 0.5
+_LEAST_CORES = 0.1
 
 
-class Bound(str, Enum):
-    """What a candidate is short of at its capacity."""
+def bound_of(known: Measured, cores: float, takes_seconds: float) -> Bound | None:
+    """Return what bounds a candidate that was measured; None where the load was at its limit."""
+    outcomes, median = known.outcomes, statistics.median
+    if sum(each.is_load_bound for each in outcomes) * 2 > len(outcomes):
+        return None
+    taken = [min(each.disturbed_fraction, _MOST_TAKEN) for each in outcomes]
+    left = cores * (1 - median(taken)) - median(each.load_cores for each in outcomes)
+    return bound_by(
+        known.candidate,
+        capacity=median(each.capacity for each in outcomes),
+        cpu_cores=median(each.cpu_cores for each in outcomes),
+        cores=max(left, _LEAST_CORES),
+        takes_seconds=takes_seconds,
+    )
 
-    CORES = "the cores"
-    PROCESSES = "one core for each process (the GIL)"
-    SLOTS = "slots"
-    LOAD = "the load"
-    ELSEWHERE = "something else: a database, a lock, the GIL"
 
-
-class Use(NamedTuple):
+def bound_by(
+    candidate: Candidate, *, capacity: float, cpu_cores: float, cores: float, takes_seconds: float
+) -> Bound:
     """
-    What a candidate uses at its capacity.
+    Return what bounds *candidate*, by the rules by which a running server logs it.
 
-    Attributes:
-        capacity: Answers a second.
-        cpu_cores: That its processes keep busy.
-        cores: That the load and other programs leave to them.
-        takes_seconds: For how long a request holds a slot where hardly anything queues.
-        is_load_bound: Whether the load was at its limit.
+    It answers *capacity* requests a second, uses *cpu_cores* of the *cores* that the load and other
+    programs leave to it, and a request holds a slot for *takes_seconds* where hardly any queues.
+    The numbers are seen from outside, so that they are the same for a server without our counters.
+    What waits to be accepted is left out: clients that ask as fast as they can always wait.
     """
-
-    capacity: float
-    cpu_cores: float
-    cores: float
-    takes_seconds: float
-    is_load_bound: bool = False
-
-
-def bound_of(candidate: Candidate, use: Use) -> Bound:
-    """Return what *candidate* is short of."""
-    if use.is_load_bound:
-        return Bound.LOAD
-    if use.cpu_cores >= _FULL * use.cores:
-        return Bound.CORES
-    if candidate.workers < use.cores and use.cpu_cores >= _FULL * candidate.workers:
-        return Bound.PROCESSES
-    if candidate.slots and use.capacity * use.takes_seconds >= _FULL * candidate.slots:
-        return Bound.SLOTS
-    return Bound.ELSEWHERE
+    slots, workers = candidate.slots, range(candidate.workers)
+    each = Counters(requests=1, cpu_seconds=cpu_cores / candidate.workers)
+    total = Counters(requests=1, slot_seconds=capacity * takes_seconds)
+    second = [
+        Reading(at_seconds=0.0, total=Counters(), workers=dict.fromkeys(workers, Counters())),
+        Reading(at_seconds=1.0, total=total, workers=dict.fromkeys(workers, each)),
+    ]
+    supply = Supply(
+        cores=cores,
+        workers=candidate.workers,
+        slots=slots and slots // candidate.workers,
+        has_loop=slots is None,
+    )
+    load = measure(second, supply)
+    return load.bound_by if load else Bound.NOTHING
 
 
 def describe_request(compute_seconds: float | None, takes_seconds: float | None) -> str | None:
@@ -63,44 +69,57 @@ def describe_request(compute_seconds: float | None, takes_seconds: float | None)
     if not compute_seconds or not takes_seconds:
         return None
     share = min(compute_seconds / takes_seconds, 1.0)
-    kind = "mostly waits" if share < _WAITS else "does both"
-    kind = "computes" if share > _COMPUTES else kind
+    kind = "mostly waits" if share < WAITS else "does both"
+    kind = "computes" if share > COMPUTES else kind
     computes, takes = format_latency(compute_seconds), format_latency(takes_seconds)
     return f"A request computes {computes} of its {takes}: it {kind}."
 
 
-def describe_bounds(found: Iterable[tuple[Candidate, Bound]]) -> Iterator[str]:
+def describe_bound(candidate: Candidate, bound: Bound | None) -> str:
+    """Return in the words of the log what bounds *candidate*; None stands for the load."""
+    if bound is None:
+        return "the load"
+    text = bound_text(bound, has_loop=candidate.slots is None) or "something else"
+    return text.removeprefix("bound by ")
+
+
+def describe_bounds(found: Iterable[tuple[Candidate, Bound | None]]) -> Iterator[str]:
     """
     Yield what bounds each worker class as it grows.
 
     >>> small = Candidate(worker_class="gthread", workers=2, threads=8)
     >>> large = Candidate(worker_class="gthread", workers=2, threads=64)
     >>> list(describe_bounds([(small, Bound.SLOTS), (large, Bound.CORES)]))
-    ['gthread is bound by slots up to 2 x 8, by the cores from 2 x 64 on.']
+    ['gthread is bound by slots up to 2 x 8, by cores from 2 x 64 on.']
     """
-    by_class: dict[str, list[tuple[Candidate, Bound]]] = {}
-    for candidate, bound in found:
+    rows = sorted(found, key=lambda row: row[0].slots or row[0].workers)
+    by_class: dict[str, list[tuple[Candidate, Bound | None]]] = {}
+    for candidate, bound in rows:
         by_class.setdefault(candidate.class_label, []).append((candidate, bound))
-    for name, rows in by_class.items():
-        rows.sort(key=lambda row: _size(row[0]))
-        parts = [(bound, [row[0] for row in run]) for bound, run in groupby(rows, lambda r: r[1])]
-        yield f"{name} is bound {', '.join(_phrases(parts))}."
-
-
-def _phrases(parts: Sequence[tuple[Bound, list[Candidate]]]) -> Iterator[str]:
-    for index, (bound, members) in enumerate(parts):
-        if len(parts) == 1:
-            yield f"by {bound.value}"
-        elif index == 0:
-            yield f"by {bound.value} up to {_label(members[-1])}"
+    for name, members in by_class.items():
+        runs = [[*run] for _, run in groupby(members, lambda row: row[1])]
+        if len({bound for _, bound in members}) < len(runs):  # Size does not decide: name each.
+            named: dict[str, list[str]] = {}
+            for row in members:
+                named.setdefault(describe_bound(*row), []).append(_size(row[0]))
+            parts = [f"by {what}: {', '.join(sizes)}" for what, sizes in named.items()]
+            yield f"{name} is bound {'; '.join(parts)}."
         else:
-            end = " on" if index == len(parts) - 1 else ""
-            yield f"by {bound.value} from {_label(members[0])}{end}"
+            yield f"{name} is bound {', '.join(_phrases(runs))}."
+    if any(bound is Bound.NOTHING for _, bound in rows):
+        yield "Something else is a database, a lock, the GIL or another service."
 
 
-def _size(candidate: Candidate) -> int:
-    return candidate.slots or candidate.workers
+def _phrases(runs: Sequence[Sequence[tuple[Candidate, Bound | None]]]) -> Iterator[str]:
+    for index, run in enumerate(runs):
+        if len(runs) == 1:
+            yield f"by {describe_bound(*run[0])}"
+        elif index == 0:
+            yield f"by {describe_bound(*run[0])} up to {_size(run[-1][0])}"
+        else:
+            end = " on" if index == len(runs) - 1 else ""
+            yield f"by {describe_bound(*run[0])} from {_size(run[0][0])}{end}"
 
 
-def _label(candidate: Candidate) -> str:
+def _size(candidate: Candidate) -> str:
     return candidate.label.removeprefix(candidate.class_label).strip()

@@ -1,10 +1,12 @@
-"""What one measurement of a candidate came to. Pure."""
+"""What the measurements of a candidate came to. Pure."""
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 
 
@@ -107,3 +109,24 @@ class Outcome:
 
 
 Result = Outcome | Failure
+
+
+@dataclass(slots=True, kw_only=True)
+class Measured:
+    """
+    What its blocks came to.
+
+    Attributes:
+        scores: The rate within the limit, of each outcome.
+        failure: Why it was not measured any more.
+    """
+
+    candidate: Candidate
+    outcomes: list[Outcome] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    failure: Failure | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The median score; None where it has none."""
+        return statistics.median(self.scores) if self.scores else None

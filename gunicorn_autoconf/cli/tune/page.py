@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 
+from gunicorn_autoconf.cli.tune.model import describe_bound
 from gunicorn_autoconf.cli.tune.report import Report, Row
 from gunicorn_autoconf.units import format_bytes
 
@@ -20,7 +22,7 @@ def render_page(report: Report) -> str:
     drawn = rows[: len(_COLOURS)]
     failed = [row for row in report.rows if row.failure]
     return _PAGE.format(
-        verdict=_escape(report.verdict.text),
+        verdict=escape(report.verdict.text),
         asked=_list(report.asked),
         table="".join(_table(rows)),
         curves=_curves(drawn, report.slo_seconds) if drawn else "",
@@ -31,14 +33,8 @@ def render_page(report: Report) -> str:
     )
 
 
-def _escape(text: str) -> str:
-    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        text = text.replace(char, entity)
-    return text
-
-
 def _list(texts: Iterable[str]) -> str:
-    return "".join(f"<li>{_escape(text)}</li>" for text in texts) or "<li>nothing</li>"
+    return "".join(f"<li>{escape(text)}</li>" for text in texts) or "<li>nothing</li>"
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
@@ -55,9 +51,9 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
             f"{row.cpu_cores:.2f}",
             format_bytes(row.memory_bytes),
             str(row.blocks),
-            row.bound.value if row.bound else "",
+            describe_bound(row.candidate, row.bound),
         ]
-        head = f"<th>{_escape(row.label)}</th>"
+        head = f"<th>{escape(row.label)}</th>"
         yield f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
@@ -75,7 +71,7 @@ def _ms(seconds: float | None) -> str:
 
 def _legend(rows: Sequence[Row]) -> Iterator[str]:
     for row, colour in zip(rows, _COLOURS, strict=False):
-        yield f'<span><b style="background:{colour}"></b>{_escape(row.label)}</span>'
+        yield f'<span><b style="background:{colour}"></b>{escape(row.label)}</span>'
 
 
 def _curves(rows: Sequence[Row], slo_seconds: float | None) -> str:

@@ -64,9 +64,12 @@ class Standing(NamedTuple):
 class Race:
     """See above. `next` and `record` take turns."""
 
-    def __init__(self, field: Sequence[Candidate], chance: Random) -> None:
-        """Let *field* run, its most promising candidates first."""
+    def __init__(
+        self, field: Sequence[Candidate], chance: Random, reserve: Sequence[Candidate] = ()
+    ) -> None:
+        """Let *field* run; where one of them fails, the next of the *reserve* takes its place."""
         self._chance = chance
+        self._reserve = list(reserve)
         self._standing = list(field)
         self._waiting: list[Candidate] = list(field)
         chance.shuffle(self._waiting)
@@ -88,6 +91,11 @@ class Race:
             self._waiting.remove(candidate)
         if score is None or score <= 0:
             self._standing.remove(candidate)
+            for other in self._reserve[:1]:
+                self._reserve.remove(other)
+                self._standing.append(other)
+                self._waiting.append(other)
+                self._scores[other] = {}
             return
         self._scores[candidate][self.round] = score
         known = self._memory_bytes.get(candidate, 0)
@@ -141,6 +149,11 @@ class Race:
         share = self._memory_bytes.get(candidate, 0) / most if most else 0.0
         return self._mean(candidate) - INDIFFERENCE * share
 
+    def _takes_no_more(self, best: Candidate, rival: Candidate) -> bool:
+        """Whether *best* takes no more memory, by a difference that matters."""
+        most = self._memory_bytes[rival] * (1 + INDIFFERENCE)
+        return self._memory_bytes[best] <= most
+
     def pairs(self, first: Candidate, second: Candidate) -> list[tuple[float, float]]:
         """Return the scores of both from the rounds in which both were measured."""
         ours, others = self._scores[first], self._scores[second]
@@ -170,15 +183,12 @@ class Race:
                 best, rival = rival, best
                 likely = Interval(1 / likely.high, 1 / likely.middle, 1 / likely.low)
             return Standing(Certainty.EQUAL, best, rival, likely)
-        if likely.low >= least and self._memory_bytes[best] <= self._memory_bytes[rival]:
+        if likely.low >= least and self._takes_no_more(best, rival):
             return Standing(Certainty.NO_WORSE, best, rival, likely)
         return Standing(Certainty.UNDECIDED, best, rival, likely)
 
 
-def affordable(
-    field: Sequence[Candidate], left_seconds: float, block_seconds: float
-) -> list[Candidate]:
-    """Return the first of *field*, as many as the time allows, but at least two."""
+def affordable(count: int, left_seconds: float, block_seconds: float) -> int:
+    """Return how many of *count* candidates the time allows, but at least two."""
     blocks = left_seconds / block_seconds if block_seconds else math.inf
-    count = int(max(min((blocks - _FINAL_BLOCKS) / _HALVING_BLOCKS, len(field)), 2))
-    return list(field[:count])
+    return int(max(min((blocks - _FINAL_BLOCKS) / _HALVING_BLOCKS, count), 2))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 SURE, LIKELY = 0.99, 0.95
 
 _RESAMPLES = 800
+_VAGUE = 3.0
 _NORMAL = {SURE: 2.576, LIKELY: 1.960}
 # Quantiles of Student's t for 1, 2, 3, ... degrees of freedom; the last holds for all beyond.
 _STUDENT = {
@@ -33,6 +34,11 @@ class Interval(NamedTuple):
     low: float
     middle: float
     high: float
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether it says nothing, as of a few rounds that do not agree."""
+        return self.high > _VAGUE * self.middle
 
 
 class Ratio:

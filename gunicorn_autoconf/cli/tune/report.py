@@ -8,27 +8,11 @@ from dataclasses import dataclass, field
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import merged
-from gunicorn_autoconf.cli.tune.measured import Measured
-from gunicorn_autoconf.cli.tune.model import Bound, Use, bound_of
-from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome
+from gunicorn_autoconf.cli.tune.model import bound_of
+from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Step
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """
-    Latency at one load.
-
-    Attributes:
-        fraction: Of the capacity.
-        rate: Requests due a second.
-    """
-
-    fraction: float
-    rate: float
-    p50_seconds: float | None
-    p99_seconds: float | None
+from gunicorn_autoconf.load.capacity import Bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +29,7 @@ class Row:
         cpu_cores: How many cores it keeps busy at its capacity.
         memory_bytes: Of all its processes.
         blocks: How often it was measured.
-        bound: What it is short of.
+        bound: What bounds it; None where that is the load, or nothing was measured.
         failure: Why it could not be measured, or not to the end.
     """
 
@@ -55,7 +39,7 @@ class Row:
     ratio: Interval | None = None
     capacity: float = 0.0
     clients: int = 0
-    points: Sequence[Point] = ()
+    points: Sequence[Step] = ()
     cpu_cores: float = 0.0
     memory_bytes: int = 0
     boot_seconds: float = 0.0
@@ -112,40 +96,29 @@ def row_of(
     if not outcomes:
         return Row(candidate=candidate, failure=known.failure)
     median = statistics.median
-    capacity = median(each.capacity for each in outcomes)
-    cpu_cores = median(each.cpu_cores for each in outcomes)
-    use = Use(
-        capacity=capacity,
-        cpu_cores=cpu_cores,
-        cores=median(cores * (1 - each.disturbed_fraction) - each.load_cores for each in outcomes),
-        takes_seconds=takes_seconds,
-        is_load_bound=sum(each.is_load_bound for each in outcomes) * 2 > len(outcomes),
-    )
     return Row(
         candidate=candidate,
         is_best=is_best,
         rate=known.score,
         ratio=ratio,
-        capacity=capacity,
+        capacity=median(each.capacity for each in outcomes),
         clients=max(each.clients for each in outcomes),
         points=[_point(outcomes, index) for index in range(len(outcomes[0].steps))],
-        cpu_cores=cpu_cores,
+        cpu_cores=median(each.cpu_cores for each in outcomes),
         memory_bytes=max(each.memory_bytes for each in outcomes),
         boot_seconds=median(each.boot_seconds for each in outcomes),
         blocks=len(outcomes),
-        bound=bound_of(candidate, use),
+        bound=bound_of(known, cores, takes_seconds),
         failure=known.failure,
     )
 
 
-def _point(outcomes: Sequence[Outcome], index: int) -> Point:
+def _point(outcomes: Sequence[Outcome], index: int) -> Step:
     steps = [each.steps[index] for each in outcomes]
-    latencies = merged(step.latencies for step in steps)
-    return Point(
+    return Step(
         fraction=steps[0].fraction,
         rate=statistics.median(step.rate for step in steps),
-        p50_seconds=latencies.quantile(0.5),
-        p99_seconds=latencies.quantile(0.99),
+        latencies=merged(step.latencies for step in steps),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 # Source: RFC 9110, section 9.2.1.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -48,27 +47,6 @@ class Request:
         """Method and path; a query may hold what should not be shown."""
         path, query, _ = self.target.partition("?")
         return f"{self.method} {path}{query and '?…'}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return this as values that `json.dumps` takes."""
-        return {
-            "method": self.method,
-            "target": self.target,
-            "headers": [list(header) for header in self.headers],
-            "body": self.body.hex(),
-            "weight": self.weight,
-        }
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Request:
-        """Return what `to_json` has written."""
-        return cls(
-            method=document["method"],
-            target=document["target"],
-            headers=tuple((name, value) for name, value in document["headers"]),
-            body=bytes.fromhex(document["body"]),
-            weight=document["weight"],
-        )
 
 
 def parse_request(text: str, read_body: Callable[[str], bytes]) -> Request:

@@ -7,14 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench, measure
-from gunicorn_autoconf.cli.tune.measured import Measured
 from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
-from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Trouble
+from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Result, Trouble
 from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
 from gunicorn_autoconf.cli.tune.wrk import find_wrk
 from gunicorn_autoconf.units import format_latency
@@ -27,16 +25,12 @@ _LARGE_LOAD = 0.3
 _LATER_FRACTION = 0.7
 # So many candidates that fail alike, and no other would work.
 _HOPELESS_COUNT = 3
+_OWN = {Trouble.NO_START, Trouble.SLOW_START, Trouble.ERRORS}
 
 
-class Display(Protocol):
-    """What shows how far a run is."""
-
-    def begin(self, candidate: Candidate, spent_seconds: float, budget_seconds: float) -> None:
-        """Show that a block with *candidate* begins."""
-
-    def end(self, candidate: Candidate, result: Result, rate: float | None) -> None:
-        """Show what it came to."""
+# What shows how far a run is: called with a candidate when its block begins, and again with what it
+# came to and with its rate within the limit.
+Display = Callable[[Candidate, Result | None, float | None], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,30 +74,26 @@ class Run:
         return self.race.standing() if self.race else None
 
 
-class Contest(NamedTuple):
+def tune(
+    bench: Bench,
+    run: Run,
+    given: Sequence[Candidate],
+    find_field: Callable[[Measured | None], Sequence[Candidate]],
+    display: Display,
+) -> None:
     """
-    What is compared.
+    Measure candidates until the best is known or the time is over; fill *run*.
 
-    Attributes:
-        given: The candidates that are measured first, until one of them works.
-        find_field: From the first outcome to all candidates, the most promising first.
-        arguments_of: From a candidate to Gunicorn's arguments.
+    Those *given* are measured first, until one of them works; *find_field* goes from that one to
+    all candidates, the most promising first.
     """
-
-    given: Sequence[Candidate]
-    find_field: Callable[[Outcome | None], list[Candidate]]
-    arguments_of: Callable[[Candidate], list[str]]
-
-
-def tune(bench: Bench, run: Run, contest: Contest, display: Display) -> None:
-    """Measure candidates until the best is known or the time is over; fill *run*."""
-    runner = _Runner(bench, run, contest.arguments_of, display)
+    runner = _Runner(bench, run, display)
     try:
-        first = runner.first(contest.given)
-        candidates = contest.find_field(first)
-        candidates = [each for each in candidates if not runner.has_failed(each)]
+        first = runner.first(given)
+        candidates = [each for each in find_field(first) if not runner.has_failed(each)]
         block = statistics.fmean(runner.block_seconds) * _LATER_FRACTION
-        run.race = Race(affordable(candidates, run.left_seconds, block), random.Random(_SEED))
+        count = affordable(len(candidates), run.left_seconds, block)
+        run.race = Race(candidates[:count], random.Random(_SEED), candidates[count:])
         runner.enter(run.race)
         while (candidate := run.race.next(run.left_seconds)) and not runner.is_hopeless:
             runner.block(candidate, run.race)
@@ -116,25 +106,18 @@ def tune(bench: Bench, run: Run, contest: Contest, display: Display) -> None:
 class _Runner:
     """The blocks of one run."""
 
-    def __init__(
-        self,
-        bench: Bench,
-        run: Run,
-        arguments_of: Callable[[Candidate], list[str]],
-        display: Display,
-    ) -> None:
+    def __init__(self, bench: Bench, run: Run, display: Display) -> None:
         self._bench, self._run, self._display = bench, run, display
-        self._arguments_of = arguments_of
         self._clients: dict[Candidate, int] = {}
         self.block_seconds: list[float] = []
 
-    def first(self, given: Sequence[Candidate]) -> Outcome | None:
+    def first(self, given: Sequence[Candidate]) -> Measured | None:
         """Measure *given* until one works, and set what is measured against."""
         for candidate in given:
             result, _ = self._measure(candidate)
             if isinstance(result, Outcome):
                 self._choose_load(candidate, result)
-                return result
+                return self._run.measured[candidate]
         return None
 
     def _choose_load(self, candidate: Candidate, first: Outcome) -> None:
@@ -157,10 +140,10 @@ class _Runner:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether nothing has worked, and all for the same reason: the application's own."""
+        """Whether nothing has worked, and all for a reason that is the application's own."""
         seen = list(self._run.measured.values())
-        reasons = {known.failure and known.failure.text for known in seen}
-        return len(seen) >= _HOPELESS_COUNT and len(reasons) == 1 and None not in reasons
+        troubles = {known.failure and known.failure.trouble for known in seen}
+        return len(seen) >= _HOPELESS_COUNT and len(troubles) == 1 and troubles <= _OWN
 
     def enter(self, race: Race) -> None:
         """Let what was measured so far count as the first round."""
@@ -177,11 +160,11 @@ class _Runner:
 
     def _measure(self, candidate: Candidate) -> tuple[Result, float | None]:
         run, began = self._run, time.monotonic()
-        self._display.begin(candidate, run.spent_seconds, run.budget_seconds)
+        self._display(candidate, None, None)
         known = run.measured.setdefault(candidate, Measured(candidate=candidate))
         result = measure(
             self._bench,
-            self._arguments_of(candidate),
+            candidate.arguments,
             # The same arrivals for all candidates of a round.
             seed=run.race.round if run.race else 1,
             clients=self._clients.get(candidate),
@@ -205,5 +188,5 @@ class _Runner:
                 result, score = Failure(trouble=Trouble.TOO_SLOW, text=text), None
                 known.failure = result
         self.block_seconds.append(time.monotonic() - began)
-        self._display.end(candidate, result, score)
+        self._display(candidate, result, score)
         return result, score

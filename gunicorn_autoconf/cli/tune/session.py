@@ -13,8 +13,9 @@ from gunicorn_autoconf.cli.tune.current import Command
 from gunicorn_autoconf.cli.tune.field import NATIVE_ASGI, Grounds, neighbours
 from gunicorn_autoconf.cli.tune.load import loading
 from gunicorn_autoconf.cli.tune.measure import Bench
-from gunicorn_autoconf.cli.tune.outcome import Outcome
-from gunicorn_autoconf.cli.tune.run import Contest, Display, Run, tune
+from gunicorn_autoconf.cli.tune.model import bound_of
+from gunicorn_autoconf.cli.tune.outcome import Measured
+from gunicorn_autoconf.cli.tune.run import Display, Run, tune
 from gunicorn_autoconf.cli.tune.server import describe
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.budget import memory_budget
@@ -131,8 +132,10 @@ def prepare(asked: Asked, environ: Mapping[str, str]) -> Session:
     )
 
 
-def run_session(session: Session, run: Run, display: Display) -> None:
-    """Measure, and fill *run*."""
+def run_session(
+    session: Session, run: Run, display: Display, field: Sequence[Candidate] = ()
+) -> None:
+    """Measure the *field*, or the neighbours of what is given, and fill *run*."""
     asked = session.asked
     load_cores = len(session.load_cpus) or session.cores / _CORES_FOR_EACH_LOAD
     with loading(
@@ -140,6 +143,7 @@ def run_session(session: Session, run: Run, display: Display) -> None:
     ) as load:
         patience = asked.budget_seconds * _PATIENCE_FRACTION
         bench = Bench(
+            arguments=session.arguments,
             environ=session.environ,
             load=load,
             first_request=asked.requests.first,
@@ -150,17 +154,18 @@ def run_session(session: Session, run: Run, display: Display) -> None:
             patience_seconds=min(max(patience, _LEAST_PATIENCE_SECONDS), _MOST_PATIENCE_SECONDS),
             timeout_seconds=max(_TIMEOUT_SECONDS, _TIMEOUT_SLOS * (asked.slo_seconds or 0.0)),
         )
-        contest = Contest(
-            given=session.given,
-            find_field=lambda first: neighbours(session.given, _grounds(session, first)),
-            # The last of an option counts for Gunicorn.
-            arguments_of=lambda candidate: [*session.arguments, *candidate.arguments],
+        tune(
+            bench,
+            run,
+            session.given,
+            lambda first: field or neighbours(session.given, _grounds(session, first)),
+            display,
         )
-        tune(bench, run, contest, display)
 
 
-def _grounds(session: Session, first: Outcome | None) -> Grounds:
+def _grounds(session: Session, known: Measured | None) -> Grounds:
     planned, cores = session.planned, session.cores
+    first = known.outcomes[0] if known else None
     bounds = [_MOST_PER_CORE * math.ceil(cores) + 1]
     if planned.declaration.max_workers:
         bounds.append(planned.declaration.max_workers)
@@ -177,6 +182,7 @@ def _grounds(session: Session, first: Outcome | None) -> Grounds:
         most_workers=max(min(bounds), 1),
         most_slots=planned.declaration.max_concurrency,
         compute_fraction=share,
+        bound=bound_of(known, cores, takes or 0.0) if known else None,
         has_native_asgi=_has_native_asgi(),
     )
 

@@ -72,8 +72,8 @@ def _legend(report: Report) -> Iterator[str]:
     yield from hanging(
         "  rate: ",
         f"requests a second with a 99th percentile within {_ms(report.slo_seconds)}, {limit}; "
-        "of best: with the interval of 95 %; most: where clients ask as fast as they can; "
-        "p99: at 60 % of that",
+        "of best: with the interval of 95 %, (?) after too few rounds; most: where clients ask as "
+        "fast as they can; p99: at 60 % of that",
     )
 
 
@@ -111,10 +111,9 @@ def _rate(rate: float | None) -> str:
 def _percent(ratio: Interval | None) -> str:
     if ratio is None:
         return "?"
-    if ratio.low == 0:  # One pair tells nothing of the interval.
-        return f"{ratio.middle * 100:.0f} %"
-    high = f"{min(ratio.high, 9.99) * 100:.0f}"
-    return f"{ratio.middle * 100:.0f} % ({ratio.low * 100:.0f}-{high})"
+    if ratio.is_vague:
+        return f"{ratio.middle * 100:.0f} % (?)"
+    return f"{ratio.middle * 100:.0f} % ({ratio.low * 100:.0f}-{ratio.high * 100:.0f})"
 
 
 def _ms(seconds: float | None) -> str:

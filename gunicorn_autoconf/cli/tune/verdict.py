@@ -60,7 +60,10 @@ def judge(
             best=None,
             rival=None,
             interval=None,
-            text="Cannot tell: no candidate could be measured.",
+            text=(
+                "Cannot tell: no candidate could be measured. Does the application run with plain "
+                "Gunicorn?"
+            ),
         )
     best, rival, interval = standing.best, standing.rival, standing.interval
     finals = [each for one in (best, rival) if one for each in outcomes[one]]
@@ -68,24 +71,18 @@ def judge(
     noise = max(drift_fraction, *map(unsteadiness, shares))
     is_noisy = noise > NOISY_FRACTION and interval is not None and interval.low <= 1 + noise
     is_load_bound = statistics.median(each.is_load_bound for each in finals) > 0
-    answer, text = Answer.CANNOT_TELL, ""
+    pair = f"{best.label} from {rival.label if rival else 'another one'}"
+    answer, text = Answer.CANNOT_TELL, f"Cannot tell {pair}"
     if standing.certainty is Certainty.ONLY:
         answer, text = Answer.WINNER, f"Best: {best.label}, the only one that works."
     elif rival is None or interval is None or math.isinf(interval.high):
-        other = rival.label if rival else "another one"
-        text = (
-            f"Cannot tell {best.label} from {other}: the time was too short to measure both twice."
-        )
+        text += ": the time was too short to measure both twice."
     elif is_load_bound:
-        text = (
-            f"Cannot tell {best.label} from {rival.label}: the load was at its limit, not the "
-            "server."
-        )
+        text += ": the load was at its limit, not the server."
     elif is_noisy and standing.certainty in (Certainty.CLEAR, Certainty.NO_WORSE):
-        text = (
-            f"Cannot tell {best.label} from {rival.label}: the machine was too noisy. Other "
-            f"processes, or its own speed, made a difference of {noise:.0%}. {best.label} had "
-            f"{_times(interval)} the rate. Try again when it is quiet."
+        text += (
+            ": the machine was too noisy. Other processes, or its own speed, made a difference of "
+            f"{noise:.0%}. {best.label} had {_times(interval)} the rate. Try again on a quiet one."
         )
     elif standing.certainty is Certainty.CLEAR:
         answer = Answer.WINNER
@@ -103,21 +100,19 @@ def judge(
             "and it takes no more memory."
         )
     else:
-        remedy = (
-            "Try again on a quiet machine" if noise > NOISY_FRACTION else "More --time may tell"
-        )
-        text = (
-            f"Cannot tell {best.label} from {rival.label} yet: {_times(interval)} its rate. "
-            f"{remedy}."
-        )
+        is_quiet = noise <= NOISY_FRACTION
+        remedy = "More --time may tell" if is_quiet else "Try again on a quiet machine"
+        text += f" yet: {best.label} had {_times(interval)} the rate. {remedy}."
     return Verdict(answer=answer, best=best, rival=rival, interval=interval, text=text)
 
 
 def _times(interval: Interval) -> str:
     """
-    Return *interval* in words.
+    Return *interval* in words; one that is too wide to mean anything is a guess.
 
-    >>> _times(Interval(1.02, 1.05, 1.08))
-    '1.05 (1.02 to 1.08) times'
+    >>> _times(Interval(1.02, 1.05, 1.08)), _times(Interval(0.0, 2.33, 140055.6))
+    ('1.05 (1.02 to 1.08) times', 'perhaps 2.33 times')
     """
+    if interval.is_vague:
+        return f"perhaps {interval.middle:.2f} times"
     return f"{interval.middle:.2f} ({interval.low:.2f} to {interval.high:.2f}) times"

@@ -1,0 +1,73 @@
+"""How many connections a worker tells the others of, while it accepts them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+from typing import Any
+
+import pytest
+from patience import Patience
+
+from gunicorn_autoconf.workers.acceptor import Acceptor, Connections
+
+
+class Others:
+    """The other workers: one with very many connections. Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told = [0]
+
+    def open(self, connections: int) -> None:
+        self.told.append(connections)
+
+    def connections(self) -> list[int]:
+        return [1000]
+
+
+class Served(asyncio.Protocol):
+    """A connection that enters itself in those of its worker, as uvicorn's do."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def connection_made(self, transport: Any) -> None:
+        self._connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self)
+
+
+async def told_of(count: int) -> list[int]:
+    """Return what the others are told while *count* connections are accepted, then closed."""
+    others = Others()
+    connections = Connections(others)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(count)]
+        acceptor = Acceptor(listener, lambda: Served(connections), None, connections)
+        await _until(lambda: len(connections) == count)
+        for client in clients:
+            client.close()
+        await _until(lambda: not connections)
+        acceptor.close()
+    assert connections.count == 0
+    return others.told
+
+
+async def _until(holds: Any) -> None:
+    patience = Patience()
+    while not holds():
+        assert not patience.is_over()
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"], indirect=True)
+def test_each_connection_is_counted_once(loop: str) -> None:
+    """Counted twice as it opened, it had the others take all that was left: 12 and 20 of 32."""
+    running = importlib.import_module(loop).new_event_loop()
+    told = running.run_until_complete(told_of(8))
+    running.close()
+    assert max(told) == 8
+    assert told[-1] == 0
