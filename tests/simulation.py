@@ -149,6 +149,8 @@ class Arbiter:
         while len(self.WORKERS) < self.num_workers:
             self._fork()
         surplus = len(self.WORKERS) - self.num_workers
+        if not surplus:
+            return  # Ten times a simulated second, for hours.
         for member in sorted(self.WORKERS.values(), key=lambda member: member.age)[:surplus]:
             self.kill(member.pid, SIGTERM)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 # Where each number is in the worker's slot of the shared page. The order is part of the promise
 # that a reader never sees too much: it copies them in this order, the time of the last change last.
@@ -80,7 +80,7 @@ class Counters:
         >>> Counters(requests=7, busy_seconds=0.5).minus(Counters(requests=4)).requests
         3
         """
-        return replace(self._with(earlier, operator.sub), in_flight=self.in_flight)
+        return self._with(earlier, operator.sub, in_flight=self.in_flight)
 
     def at_least(self, earlier: Counters) -> Counters:
         """
@@ -88,14 +88,16 @@ class Counters:
 
         A reader that comes in the middle of a change sees a little too little for a moment.
         """
-        return replace(self._with(earlier, max), in_flight=self.in_flight)
+        return self._with(earlier, max, in_flight=self.in_flight)
 
-    def _with(self, other: Counters, operation: Callable[[float, float], float]) -> Counters:
+    def _with(
+        self, other: Counters, operation: Callable[[float, float], float], **kept: int
+    ) -> Counters:
         values: dict[str, float] = {
             name: operation(getattr(self, name), getattr(other, name)) for name in _NUMBERS
         }
         durations = tuple(map(operation, self.durations, other.durations))
-        return Counters(**values, durations=durations)  # type: ignore[arg-type]
+        return Counters(**(values | kept), durations=durations)  # type: ignore[arg-type]
 
 
 _NUMBERS = tuple(each.name for each in fields(Counters) if each.name != "durations")

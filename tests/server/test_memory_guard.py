@@ -161,12 +161,10 @@ def test_count_shrinks_where_all_have_grown(
         GUNICORN_CPUS="3",
         GUNICORN_WORKLOAD="cpu",
         GUNICORN_MEMORY_RESERVE=reserve,
+        GUNICORN_WORKER_MEMORY="60MiB",
         **EVERY_SAMPLE,
     )
-    with load(server, clients=4):
-        wait_until(lambda: len(server.worker_pids()) == 3, "three workers", 120)
-        server.wait_for_workers(3)
-
+    server.wait_for_workers(3)
     confined.write("fill", "")
     server.wait_for("guard: shrink by 1", 90)
     server.wait_for_workers(left)
@@ -180,11 +178,13 @@ def test_count_shrinks_where_all_have_grown(
 @pytest.mark.slow
 def test_count_follows_the_limit(cgroup: Cgroup, confined: Launcher) -> None:
     cgroup.set_limit(512 * MIB)
-    server = confined.start(*MODULE_DOOR, WSGI, **BY_MEMORY, GUNICORN_WORKER_MEMORY="100MiB")
+    server = confined.start(
+        *MODULE_DOOR, WSGI, **BY_MEMORY, GUNICORN_WORKER_MEMORY="100MiB", **EVERY_SAMPLE
+    )
     server.wait_for_workers(4)
     # A change is one between two samples: the first has been when its line is there.
     server.wait_for(" memory workers=4 ")
-    two_samples = 2 * 5.0 + 1.0
+    two_samples = 2 * 0.5 + 1.0
 
     cgroup.set_limit(1024 * MIB)
     server.wait_for("memory limit changed from 512 MiB to 1 GiB", two_samples)
