@@ -48,7 +48,7 @@ class Handled:
 
     def enter(self) -> None:
         begun, end = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self._handle, args=(begun, end))
+        thread = threading.Thread(target=self._handle, args=(begun, end), daemon=True)
         thread.start()
         begun.wait()
         self._running.append((thread, end))
