@@ -22,6 +22,7 @@ class Known(NamedTuple):
         application: What is known of the application.
         http_parser: The one that uvicorn uses in this worker class.
         worker_class: The worker class itself, once it is loaded.
+        default_address: Where the starting server listens as nobody said where; None elsewhere.
         has_uvloop: Whether uvloop can be imported.
         heartbeat_directory: Where workers keep their heartbeat file.
         heartbeat_file_system: The kind of file system there, None if unknown.
@@ -36,6 +37,7 @@ class Known(NamedTuple):
     application: Finding | None = None
     http_parser: str = HTTPTOOLS
     worker_class: type | None = None
+    default_address: str | None = None
     has_uvloop: bool = True
     heartbeat_directory: str = "/dev/shm"  # noqa: S108 - no file is made here
     heartbeat_file_system: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gunicorn_autoconf.machine.platforms import PlatformRow, grace_seconds, platform_row
+from gunicorn_autoconf.plan.address import LOOPBACK
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.pids import tasks_needed
 from gunicorn_autoconf.plan.plan import first_choice, value_before
@@ -96,6 +97,18 @@ def cpu_quota(known: Known) -> Iterator[str]:
         )
     elif hint and not (machine.container or machine.cpu.quota or known.declaration.cpus):
         yield hint  # A virtual machine whose cores are less than they seem.
+
+
+def unreachable(known: Known) -> Iterator[str]:
+    """Yield a line where only the container itself can reach the server, and nobody asked that."""
+    address = None if known.declaration.explicit("bind") else known.default_address
+    if known.machine.container and address and address.startswith(f"{LOOPBACK}:"):
+        port = address.partition(":")[2]
+        yield (
+            f"The server listens at {address}, Gunicorn's default: nothing outside of this "
+            f"container or pod reaches it. Set GUNICORN_BIND=0.0.0.0:{port}, or to {address} where "
+            "a proxy in here asks it"
+        )
 
 
 def quota_below_one_core(known: Known) -> Iterator[str]:

@@ -128,9 +128,16 @@ def replan(
         application,
         http_parser=http_parser(loaded_class),
         worker_class=loaded_class,
+        default_address=_default_address(server),
     )
     chosen = replace(chosen, remarks=remarks(known))
     return replace(loaded, declaration=declaration, application=application, plan=chosen)
+
+
+def _default_address(server: Arbiter) -> str | None:
+    bind = server.cfg.settings["bind"]
+    is_default = bind.get() == bind.default and "LISTEN_FDS" not in os.environ
+    return str(bind.get()[0]) if is_default else None
 
 
 def heed(planned: Planned, server: Arbiter, offered: Mapping[str, Any]) -> Planned:

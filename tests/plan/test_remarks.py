@@ -401,6 +401,25 @@ def test_no_workers() -> None:
     ]
 
 
+def test_container_that_only_itself_reaches() -> None:
+    def shown(on: Machine, address: str | None, **environ: str) -> dict[str, str]:
+        declaration = declare(DECLARED | environ)
+        planned = plan(on, declaration, application=WSGI)
+        return texts([*remarks(Known(on, declaration, planned, WSGI, default_address=address))])
+
+    default = "127.0.0.1:8000"
+    assert shown(POD, default) == {
+        "bind": (
+            "The server listens at 127.0.0.1:8000, Gunicorn's default: nothing outside of this "
+            "container or pod reaches it. Set GUNICORN_BIND=0.0.0.0:8000, or to 127.0.0.1:8000 "
+            "where a proxy in here asks it"
+        )
+    }
+    assert shown(POD, None) == shown(POD, "0.0.0.0:8080") == {}
+    assert shown(POD, default, GUNICORN_BIND=default) == {}
+    assert "bind" not in shown(replace(POD, container=None), default)
+
+
 def test_conf_file() -> None:
     declaration = declare(DECLARED)
     planned = plan(POD, declaration, application=WSGI)
