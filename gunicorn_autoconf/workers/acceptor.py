@@ -174,6 +174,7 @@ class Acceptor:
 
         def finish(_: Any) -> None:
             self._opening.discard(opening)
+            self._connections.opening.discard(protocol)  # Should it not have entered itself.
             with suppress(StopIteration):
                 opening.send(None)
 
@@ -186,3 +187,4 @@ class Acceptor:
             accepted.close()
         finally:
             self._connections.opening.discard(protocol)
+            self._connections.peers.open(self._connections.count)
