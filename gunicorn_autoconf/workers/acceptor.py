@@ -62,6 +62,10 @@ class Connections(set[Any]):
                 if count <= most:
                     acceptor.resume()
 
+    def remove(self, connection: Any) -> None:
+        """Do the same for a WebSocket that is closed."""
+        self.discard(connection)
+
 
 class Acceptor:
     """

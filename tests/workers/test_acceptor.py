@@ -95,3 +95,12 @@ def test_a_connection_that_never_opens_is_counted_no_more(loop: str) -> None:
     told = running.run_until_complete(told_of_a_failed_handshake())
     running.close()
     assert told[-1] == 0
+
+
+def test_websocket_that_is_closed_is_counted_no_more() -> None:
+    """By `remove`, as those of uvicorn leave."""
+    others = Others()
+    connections = Connections(others)  # type: ignore[arg-type]
+    connections.add(others)
+    connections.remove(others)
+    assert others.told == [0, 1, 0]
