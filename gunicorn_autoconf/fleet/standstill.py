@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 import mmap
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 # A crowded machine lets a thread wait for some tenths of a second.
 LATE_SECONDS = 1.0
@@ -27,12 +26,21 @@ MAIN_LOOP_SECONDS = 1.0
 MAX_STOPS = 100
 
 
+class _Stop(NamedTuple):
+    """One standstill, by the monotonic clock."""
+
+    began: float
+    ended: float
+    before_seconds: float
+    """How long the server had stood still before it."""
+
+
 class Standstill:
     """The time that one server stood still, in all its processes."""
 
     def __init__(self) -> None:
         self._seconds = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
-        self._stops: deque[tuple[float, float]] = deque(maxlen=MAX_STOPS)
+        self._stops: tuple[_Stop, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -44,14 +52,23 @@ class Standstill:
         return time.monotonic() - self._seconds[0]
 
     def running(self, at: float) -> float:
-        """Return on the clock of `now` the time *at* of the monotonic clock; in the arbiter."""
-        after = (max(0.0, ended - max(began, at)) for began, ended in self._stops)
-        return at - self.seconds + sum(after)
+        """
+        Return on the clock of `now` the time *at* of the monotonic clock; in the arbiter.
+
+        A later standstill changes nothing in it, to the last digit: who sees the same number again
+        has seen the same moment.
+        """
+        seconds = self.seconds  # Read first: another thread may note one meanwhile.
+        for stop in self._stops:
+            if at < stop.ended:
+                return min(at, stop.began) - stop.before_seconds
+        return at - seconds
 
     def step(self, due: float, now: float) -> None:
-        """Note a step at *now* that was *due* earlier; one thread of the arbiter does."""
+        """Note a step at *now* that was *due* earlier; in the arbiter."""
         if now - due > LATE_SECONDS:
-            self._stops.append((due, now))
+            # A tuple of its own: another thread may go through the one there was.
+            self._stops = (*self._stops, _Stop(due, now, self.seconds))[-MAX_STOPS:]
             self._seconds[0] += now - due
 
 
@@ -62,8 +79,8 @@ class Heartbeats:
     Its main loop, which ends workers whose heartbeat is older, may run before the patrol does. Both
     threads ask for heartbeats here, so a report and a kill go by one measure: where neither has
     asked for far longer than the main loop's second, nothing ran. An arbiter that was busy itself,
-    as with a reload, gives its workers as much time once; so it does should both threads note the
-    same standstill between two of the other's lines.
+    as with a reload, gives its workers as much time once. Where both threads note one standstill at
+    the same moment, workers get its time twice.
     """
 
     def __init__(self) -> None:
@@ -101,6 +118,8 @@ class Looks:
     def may_judge(self, now: float) -> bool:
         """Return whether the look at *now* may judge; the next one is due after the seconds."""
         before, self._before = self._before, now
+        if before is not None and now < before:
+            self._not_before = now  # The arbiter has just taken off the time that this waits for.
         is_late = before is not None and now - before > self._seconds + LATE_SECONDS
         if is_late and not self._was_late:
             self._not_before = now + LATE_SECONDS / 2

@@ -51,7 +51,7 @@ class Evidence(NamedTuple):
     throttled_seconds: float = 0.0
     """A CPU quota stopped threads: an upper bound, as it is summed over cores."""
     stopped_seconds: float = 0.0
-    """The process was stopped, or the arbiter did not run either."""
+    """The process was stopped."""
 
     @property
     def lost_seconds(self) -> float:
@@ -80,7 +80,9 @@ class Evidence(NamedTuple):
 
     def cause(self, threshold_seconds: float) -> Cause | None:
         """
-        Return what made the loop wait longer than the threshold; None where nothing alone did.
+        Return what made the loop wait longer than the threshold.
+
+        It is None where the code had most of that, but less than the threshold.
 
         >>> Evidence(0.5, computing_seconds=0.5).cause(0.25)
         <Cause.CODE: 'your code'>

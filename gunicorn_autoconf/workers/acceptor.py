@@ -62,6 +62,10 @@ class Connections(set[Any]):
                 if count <= most:
                     acceptor.resume()
 
+    def remove(self, connection: Any) -> None:
+        """Do the same for a WebSocket that is closed."""
+        self.discard(connection)
+
 
 class Acceptor:
     """
@@ -174,6 +178,7 @@ class Acceptor:
 
         def finish(_: Any) -> None:
             self._opening.discard(opening)
+            self._connections.opening.discard(protocol)  # Should it not have entered itself.
             with suppress(StopIteration):
                 opening.send(None)
 
@@ -186,3 +191,4 @@ class Acceptor:
             accepted.close()
         finally:
             self._connections.opening.discard(protocol)
+            self._connections.peers.open(self._connections.count)

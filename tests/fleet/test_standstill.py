@@ -28,6 +28,19 @@ def test_times_of_the_monotonic_clock_are_put_on_one_without_standstills() -> No
     assert [standstill.running(each) for each in at] == [90, 100, 100, 100, 105, 110, 120]
 
 
+def test_a_moment_stays_the_same_number_after_a_standstill() -> None:
+    """A watch compares stamps: another last digit would be another tick, or a new heartbeat."""
+    standstill = Standstill()
+    ticks = [1000 + number / 7 for number in range(50)]
+    before = [standstill.running(tick) for tick in ticks]
+    standstill.step(1100.3, 1159.17)
+    between = [standstill.running(1160 + tick) for tick in ticks]
+    standstill.step(2300.1, 2333.33)
+
+    assert [standstill.running(tick) for tick in ticks] == before
+    assert [standstill.running(1160 + tick) for tick in ticks] == between
+
+
 def test_gunicorns_timeout_goes_on_after_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its main loop asks once a second, for one worker after the other."""
     now = 100.0
@@ -51,6 +64,14 @@ def test_a_late_look_waits_for_the_arbiter_once() -> None:
     looks.begin(0.0)
     judged = [looks.may_judge(at) for at in (0.25, 12.5, 12.75, 13.0, 13.25)]
     assert judged == [True, False, False, True, True]
+
+
+def test_looks_judge_as_soon_as_the_arbiter_has_taken_a_standstill_off() -> None:
+    """Those before that had the time of the standstill, and must not wait for it once more."""
+    looks = Looks(0.25)
+    looks.begin(0.0)
+    judged = [looks.may_judge(at) for at in (0.25, 12.5, 0.75, 1.0)]
+    assert judged == [True, False, True, True]
 
 
 def test_looks_that_are_late_again_and_again_judge() -> None:

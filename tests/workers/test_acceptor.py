@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -71,3 +72,35 @@ def test_each_connection_is_counted_once(loop: str) -> None:
     running.close()
     assert max(told) == 8
     assert told[-1] == 0
+
+
+async def told_of_a_failed_handshake() -> list[int]:
+    """Return what the others are told of a client that speaks no TLS."""
+    others = Others()
+    connections = Connections(others)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        acceptor = Acceptor(listener, lambda: Served(connections), tls, connections)
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            await _until(lambda: 1 in others.told and not connections.opening)
+        acceptor.close()
+    return others.told
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"], indirect=True)
+def test_a_connection_that_never_opens_is_counted_no_more(loop: str) -> None:
+    running = importlib.import_module(loop).new_event_loop()
+    told = running.run_until_complete(told_of_a_failed_handshake())
+    running.close()
+    assert told[-1] == 0
+
+
+def test_websocket_that_is_closed_is_counted_no_more() -> None:
+    """By `remove`, as those of uvicorn leave."""
+    others = Others()
+    connections = Connections(others)  # type: ignore[arg-type]
+    connections.add(others)
+    connections.remove(others)
+    assert others.told == [0, 1, 0]
