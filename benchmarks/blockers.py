@@ -2,9 +2,9 @@
 
 Nineteen ways in which public reports say that an event loop was blocked. Each is a view of one
 application, run in the real server under our `UvicornWorker`; the log must name the line of the
-view and the class of its cause. Prints a table. What needs a package that is not installed
-(requests, SQLAlchemy, pandas) is left out and said so. Each blocks for
-about two seconds where nothing else runs: what other processes take must not hide it.
+view and the class of its cause. Prints a table, which names what is left out: what needs a package
+that is not installed (requests, SQLAlchemy, pandas). Each blocks for about two seconds on a quiet
+machine, or for ever, so that other processes cannot hide it.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _while_it_ended() -> None:
 
 
 def _kill_9() -> None:
-    # A child that grows slowly, on a slow machine, would be the guard's business.
+    # On a slow machine the child grows slowly, and the guard would act before the kernel.
     server = Guest(2, GUNICORN_MEMORY_GUARD="off")
     time.sleep(5)
     pid = server.get("/child/400")

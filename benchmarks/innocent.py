@@ -89,7 +89,7 @@ def main() -> int:
         server.wait()
         lines = log.read_text().splitlines()
     accusing = [
-        "\n".join(lines[number : number + 4])  # The cure and the shares, too.
+        "\n".join(lines[number : number + 4])  # With the cure and the shares.
         for number, line in enumerate(lines)
         if re.search(r"been blocked|loop was blocked|no heartbeat from", line)
     ]

@@ -4,8 +4,8 @@ Counts instructions, which other processes on the machine do not change. Each se
 serves an application that does nothing, and runs in Valgrind (Debian: `valgrind`), which counts
 from the end of the warm-up to that of the load: the application tells it. These are the
 instructions in user space. We add no system call to a request, except under GUNICORN_MAX_QUEUE, so
-our share of its CPU time is smaller than that of its instructions. Prints for each worker class
-what a request executes without this package, and what is added in each part.
+our share of its CPU time is smaller than that of its instructions. Prints for each worker class how
+many instructions a request executes with each of `PARTS`: what we add is the difference to `plain`.
 
 Time passes some 50 times faster for a server in Valgrind. What runs by a timer is therefore turned
 off, or stretched.
@@ -35,8 +35,8 @@ ROWS = {
     "UvicornWorker": (f"-k {OURS}.UvicornWorker", "asgi"),
     "UvicornWorker, asyncio": (f"-k {OURS}.UvicornWorker --asgi-loop asyncio", "asgi"),
 }
-# Each adds to the one before; the first has none of our hooks.
-WATCH, QUEUE, TIMEOUT = "--timeout 30", "GUNICORN_MAX_QUEUE", "GUNICORN_REQUEST_TIMEOUT"
+QUEUE, TIMEOUT = "GUNICORN_MAX_QUEUE", "GUNICORN_REQUEST_TIMEOUT"
+# The first has none of our hooks, though perhaps our worker class. The last two have the watchdog.
 PARTS = {
     "plain": ("--timeout 30", {}),
     "counters": ("--timeout 0", {}),

@@ -8,7 +8,7 @@ the computing time of a request as the arbiter has them, beside what the applica
 
 `auto`: each workload of `benchmarks.compare` on a server with memory to spare where nothing is
 declared. Printed are the requests per second in the first seconds, after a minute of load, the
-best of the same server with a fixed count of workers, and the counts that `auto` went to.
+best of the same server with a fixed count of workers, and the counts to which `auto` went.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def rates(
     workload: Workload, workers: int | None, seconds: tuple[int, ...]
 ) -> tuple[list[float], list[str]]:
     """
-    Return the requests per second in each part of a load, and the counts that were gone to.
+    Return the requests per second in each part of a load, and the counts to which a guard went.
 
     *workers* is None for auto.
     """

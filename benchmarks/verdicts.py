@@ -1,11 +1,10 @@
 """Is the verdict on a declared workload right? ``python -m benchmarks.verdicts``.
 
-Each workload of `benchmarks.compare` runs on a server with each declaration of its interface. For
-each the table has the requests per second, the verdict of the log, and what the verdict predicts
-would be gained beside what was measured where its advice is declared; of the prediction no more
-than so many clients can ask for counts. A verdict is a false alarm
-where its advice gains less than a quarter, and is missed where another declaration has twice the
-rate. That requests block their event loop is advice on the code: no other declaration shows it.
+Each workload of `benchmarks.compare` runs on a server with each declaration. The table shows the
+requests per second, the advice of the verdict in the log, the gain that the verdict predicts, and
+the gain that was measured with its advice declared. The prediction is cut to what the clients can
+ask for. A verdict is a false alarm if its advice gains less than a quarter, and missed if another
+declaration has twice the rate. Advice to change the code, or to set threads, is not checked.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Cell(NamedTuple):
     gain: float = 1.0
     """Predicted."""
     advice: str = ""
-    """What to declare; empty without a verdict, ``code`` or ``threads`` where it is neither."""
+    """What to declare; empty without a verdict, ``code`` where it names no workload."""
 
 
 def run(workload: Workload, declared: str, seconds: int) -> Cell:

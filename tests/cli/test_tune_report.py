@@ -352,6 +352,8 @@ def invoke(*words: str) -> tuple[int, str]:
         ([], "name the application, such as mysite.wsgi:application"),
         (["a:b", "--time", "5"], "--time='5': use at least 20 s, such as 60, 90s or 10m"),
         (["a:b", "--slo", "200"], "--slo='200': use a duration such as 200ms or 0.5s"),
+        (["a:b", "--slo", ""], "--slo='': use a duration such as 200ms or 0.5s"),
+        (["a:b", "--time", ""], "--time='': use at least 20 s, such as 60, 90s or 10m"),
         (["a:b", "--url", "orders"], "--url='orders': use [WEIGHT] [METHOD] /PATH"),
         (["a:b", "--header", "x"], "--header='x': use 'Name: value'"),
         (

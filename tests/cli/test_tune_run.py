@@ -11,7 +11,7 @@ from gunicorn_autoconf.cli.tune import run as module
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench
-from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
+from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.race import Certainty
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.run import Run, tune
@@ -54,7 +54,12 @@ def run_with(
     monkeypatch.setattr(module, "find_wrk", lambda: "/usr/bin/wrk")
     run, display = Run(budget_seconds=600.0, cores=2.0), Silent()
     bench = Bench(environ={}, load=None, first_request=Request(), kinds=[Request()])  # type: ignore[arg-type]
-    tune(bench, run, [FIELD[0]], lambda first: FIELD, display)
+
+    def find_field(first: Measured | None) -> list[Candidate]:
+        assert first is None or first.outcomes  # It says what is worth trying.
+        return FIELD
+
+    tune(bench, run, [FIELD[0]], find_field, display)
     return run, display
 
 
@@ -130,6 +135,20 @@ def test_server_that_is_too_fast_for_our_load(monkeypatch: pytest.MonkeyPatch) -
     assert set(programs[1:]) == {"/usr/bin/wrk"}
     assert display.order[:2] == [2, 2]
     assert all(each.load_cores == 0.2 for each in run.measured[FIELD[0]].outcomes)
+
+
+def test_server_that_wrk_cannot_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(bench: Bench, workers: int) -> Result:
+        if bench.wrk and workers == 2:
+            return Failure(trouble=Trouble.NO_ANSWER, text="connection broken, 9 of 9 requests")
+        return outcome(1000.0 * workers, load_cores=0.2 if bench.wrk else 0.95)
+
+    run, display = run_with(measure, monkeypatch)
+
+    assert display.order[:2] == [2, 2]
+    assert 2 not in display.order[2:]
+    assert run.standing is not None
+    assert run.standing.best == FIELD[2]
 
 
 def test_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,10 +138,12 @@ def tune(
         requests=read_requests(sources),
         clients=clients,
         is_new_connections=new_connections,
-        slo_seconds=parsed("--slo", slo, parse_duration, _SLO) if slo else None,
-        budget_seconds=parsed("--time", budget, _budget, _TIME) if budget else DEFAULT_SECONDS,
+        slo_seconds=None if slo is None else parsed("--slo", slo, parse_duration, _SLO),
+        budget_seconds=DEFAULT_SECONDS
+        if budget is None
+        else parsed("--time", budget, _budget, _TIME),
         has_threads=threads_safe,
-        current=parsed("--current", current, parse_command, _COMMAND) if current else None,
+        current=None if current is None else parsed("--current", current, parse_command, _COMMAND),
         declared=by_flag(declared),
     )
     session = prepare(asked, os.environ)

@@ -2,10 +2,9 @@
 The load process: reads jobs from standard input, sends requests, writes what it has seen.
 
 It is a process of its own, so that neither the display nor the statistics delay a request. The
-requests come first, then one `Job` after the other; the answer to a job is a `Seen`, all of them
-pickled by and for this package. A thread
-sleeps until each request of an open loop is due, as timers of event loops are a millisecond late.
-It ends with its standard input. Needs aiohttp.
+requests come first, then one `Job` after the other; the answer to a job is a `Seen`. All of them
+are pickled, by this package and for it. A thread sleeps until each request of an open loop is due,
+as timers of event loops are a millisecond late. It ends with its standard input. Needs aiohttp.
 """
 
 from __future__ import annotations
@@ -182,10 +181,10 @@ def main() -> None:
     """Do what standard input says, until it closes."""
     # Ctrl-C is for the parent, which then closes our standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    requests = receive(sys.stdin.buffer)
     loop = _new_loop()
-    send(sys.stdout.buffer, "ready")  # All that takes long to load is loaded.
     with contextlib.suppress(EOFError):
+        requests = receive(sys.stdin.buffer)
+        send(sys.stdout.buffer, "ready")  # All that takes long to load is loaded.
         while True:
             job = receive(sys.stdin.buffer)
             send(sys.stdout.buffer, loop.run_until_complete(_run(job, requests)))

@@ -27,7 +27,6 @@ _LATER_FRACTION = 0.7
 _HOPELESS_COUNT = 3
 _OWN = {Trouble.NO_START, Trouble.SLOW_START, Trouble.ERRORS}
 
-
 # What shows how far a run is: called with a candidate when its block begins, and again with what it
 # came to and with its rate within the limit.
 Display = Callable[[Candidate, Result | None, float | None], None]
@@ -117,7 +116,9 @@ class _Runner:
             result, _ = self._measure(candidate)
             if isinstance(result, Outcome):
                 self._choose_load(candidate, result)
-                return self._run.measured[candidate]
+            known = self._run.measured[candidate]
+            if known.outcomes:  # wrk may have failed where our load has not.
+                return known
         return None
 
     def _choose_load(self, candidate: Candidate, first: Outcome) -> None:
@@ -126,7 +127,7 @@ class _Runner:
         # wrk takes every status from 400 on for an error.
         is_clean = all(status < 400 for status in first.statuses)
         is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * self._run.cores
-        if program and is_clean and is_large:
+        if program and is_clean and is_large and not self._run.uses_wrk:
             self._bench = replace(self._bench, wrk=program)
             self._run.uses_wrk = True
             # What was measured does not compare with what comes now.

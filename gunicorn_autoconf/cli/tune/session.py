@@ -158,12 +158,12 @@ def run_session(
             bench,
             run,
             session.given,
-            lambda first: field or neighbours(session.given, _grounds(session, first)),
+            lambda first: field or neighbours(session.given, _grounds(session, run, first)),
             display,
         )
 
 
-def _grounds(session: Session, known: Measured | None) -> Grounds:
+def _grounds(session: Session, run: Run, known: Measured | None) -> Grounds:
     planned, cores = session.planned, session.cores
     first = known.outcomes[0] if known else None
     bounds = [_MOST_PER_CORE * math.ceil(cores) + 1]
@@ -173,7 +173,7 @@ def _grounds(session: Session, known: Measured | None) -> Grounds:
     if budget := memory_budget(planned.machine.memory, planned.declaration, measured):
         bounds.append(budget.fits)
     computing = first.cpu_seconds_per_request if first else None
-    takes = first.light.latencies.mean if first and first.light else None
+    takes = run.light.mean if run.light else None
     share = min(computing / takes, 1.0) if computing and takes else None
     return Grounds(
         cores=cores,

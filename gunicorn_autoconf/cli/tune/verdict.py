@@ -82,7 +82,8 @@ def judge(
     elif is_noisy and standing.certainty in (Certainty.CLEAR, Certainty.NO_WORSE):
         text += (
             ": the machine was too noisy. Other processes, or its own speed, made a difference of "
-            f"{noise:.0%}. {best.label} had {_times(interval)} the rate. Try again on a quiet one."
+            f"{noise:.0%}. {best.label} had {_times(interval)} the rate. Try again on a quiet "
+            "machine."
         )
     elif standing.certainty is Certainty.CLEAR:
         answer = Answer.WINNER
