@@ -50,11 +50,13 @@ def test_one_that_comes_is_seen_and_one_that_is_gone_is_not() -> None:
     assert own.connections() == [0]
 
 
-def busy(page: SharedPage, slot: int, clock: Clock, during: Callable[[], None]) -> None:
-    """Have the worker of *slot* serve one request, in which *during* is called after 0.2 s."""
+def busy(
+    page: SharedPage, slot: int, clock: Clock, during: Callable[[], None], seconds: float = 1.2
+) -> None:
+    """Have the worker of *slot* serve one request, in which *during* is called after *seconds*."""
 
     def serve() -> None:
-        clock.now += 0.2
+        clock.now += seconds
         during()
 
     Meter(page.doubles(slot, Region.COUNTERS), clock=clock).handler()(serve)()
@@ -67,8 +69,17 @@ def test_one_that_is_always_busy_has_no_room_however_few_connections_it_has() ->
     seen: list[list[int]] = []
     busy(page, 1, clock, lambda: seen.append(own.connections()))
     assert seen == [[]]
-    clock.now += 0.2
+    clock.now += 1.2
     assert own.connections() == [0]
+
+
+def test_one_that_has_just_answered_a_few_requests_keeps_its_share() -> None:
+    page, clock, (own, second) = fleet(2)
+    second.accept()
+    own.connections()
+    seen: list[list[int]] = []
+    busy(page, 1, clock, lambda: seen.append(own.connections()), seconds=0.12)
+    assert seen == [[0]]
 
 
 def test_both_busy_are_compared_by_their_connections() -> None:
