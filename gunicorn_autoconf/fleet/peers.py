@@ -2,9 +2,9 @@
 How busy the other workers are, as one worker sees it. Reads and writes the shared page.
 
 Theory of operation. A worker that accepts connections writes on its slot that it does, and how many
-it has open. It reads the same of the others, which is one load each. Who they are it looks up at most
-ten times a second; how busy they have been, over a second at least. A worker that boots, stops or has no slot
-does not count; one that was killed counts until the arbiter has taken its slot back.
+it has open. It reads the same of the others, which is one load each. Who they are it looks up at
+most ten times a second; how busy they have been, over a second at least. A worker that boots, stops
+or has no slot does not count; one that was killed counts until the arbiter has taken its slot back.
 """
 
 from __future__ import annotations
