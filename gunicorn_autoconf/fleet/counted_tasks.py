@@ -116,7 +116,7 @@ class CountedTasks(set[Any]):
 
     @property
     def are_short(self) -> bool:
-        """Whether so many end, over 1,000 a second, that each blocks for less than 1 ms."""
+        """Whether over 1,000 requests end each second: none can block the loop for long."""
         return not self._is_timed
 
     def _add_first(self, task: asyncio.Task[Any]) -> None:

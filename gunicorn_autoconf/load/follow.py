@@ -33,7 +33,7 @@ IDLE_CORES_FRACTION = 0.70
 # Each process may hold a connection to a database, and memory of its own.
 MOST_TIMES_PLANNED = 8
 UNKNOWN_DEMAND = 4
-# So many of the loops have a request each: the next one mostly finds a loop that is free.
+# With this part of the event loops busy, the next request mostly finds a free one.
 BUSY_LOOPS_FRACTION = 0.8
 # A step is judged by so much time, and has to answer so many more requests.
 JUDGE_SECONDS = 30.0

@@ -22,7 +22,7 @@ class Known(NamedTuple):
         application: What is known of the application.
         http_parser: The one that uvicorn uses in this worker class.
         worker_class: The worker class itself, once it is loaded.
-        default_address: Where the starting server listens as nobody said where; None elsewhere.
+        default_address: Where the starting server listens if that is Gunicorn's default, else None.
         has_uvloop: Whether uvloop can be imported.
         heartbeat_directory: Where workers keep their heartbeat file.
         heartbeat_file_system: The kind of file system there, None if unknown.

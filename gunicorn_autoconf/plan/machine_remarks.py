@@ -100,7 +100,7 @@ def cpu_quota(known: Known) -> Iterator[str]:
 
 
 def unreachable(known: Known) -> Iterator[str]:
-    """Yield a line where only the container itself can reach the server, and nobody asked that."""
+    """Yield a line where Gunicorn's default keeps the server from all outside its container."""
     address = None if known.declaration.explicit("bind") else known.default_address
     if known.machine.container and address and address.startswith(f"{LOOPBACK}:"):
         port = address.partition(":")[2]

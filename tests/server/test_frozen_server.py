@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 import pytest
 from harness import MODULE_DOOR, Launcher
-from patience import Patience
 
 pytestmark = [pytest.mark.server, pytest.mark.one_python]
 
@@ -79,9 +78,10 @@ def test_nothing_is_blamed_or_killed_for_a_standstill_longer_than_timeout(
         gunicorn.write("release", "")
         assert [answer().status for answer in answers] == [200, 200, 200]
 
-    patience = Patience(2.0)  # What is late would be reported within a second or two.
-    while not patience.is_over():
-        time.sleep(0.1)
+    # What is late would be reported within a second or two.
+    for _ in range(2):
+        for server in servers:
+            server.wait_for("memory workers=", since=server.mark())
     assert [server.worker_pids() for server in servers] == before
     for server in servers:
         assert not server.lines(

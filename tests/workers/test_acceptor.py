@@ -15,7 +15,7 @@ from gunicorn_autoconf.workers.acceptor import Acceptor, Connections
 
 
 class Others:
-    """The other workers: one with very many connections. Keeps what it is told."""
+    """Stands for the page: one other worker, with 1,000 connections. Keeps each own count."""
 
     def __init__(self) -> None:
         self.told = [0]
@@ -41,7 +41,7 @@ class Served(asyncio.Protocol):
 
 
 async def told_of(count: int) -> list[int]:
-    """Return what the others are told while *count* connections are accepted, then closed."""
+    """Return each count on the page while *count* connections are accepted, then closed."""
     others = Others()
     connections = Connections(others)  # type: ignore[arg-type]
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -75,7 +75,7 @@ def test_each_connection_is_counted_once(loop: str) -> None:
 
 
 async def told_of_a_failed_handshake() -> list[int]:
-    """Return what the others are told of a client that speaks no TLS."""
+    """Return each count on the page while a client comes that speaks no TLS."""
     others = Others()
     connections = Connections(others)  # type: ignore[arg-type]
     with socket.create_server(("127.0.0.1", 0)) as listener:

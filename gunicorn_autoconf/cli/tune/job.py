@@ -1,4 +1,4 @@
-"""What the load process is told to do, and what it has seen; both travel pickled."""
+"""What a load process has to do, and what it saw: one is pickled for it, the other by it."""
 
 from __future__ import annotations
 
