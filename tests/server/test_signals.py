@@ -274,14 +274,16 @@ def test_killed_worker_is_replaced(gunicorn: Launcher) -> None:
 
 
 # The first worker stays where only the fork is over: Gunicorn has not installed its handlers yet.
+# In short sleeps: Python runs a handler between two steps of the code, and a signal that comes right
+# before a sleep begins does not end it.
 FORKED = """
     from gunicorn_autoconf.conf import *
 
     def post_fork(server, worker):
         import time
         print("forked", worker.pid, flush=True)
-        if worker.age == 1:
-            time.sleep(60)
+        while worker.age == 1:
+            time.sleep(0.1)
 """
 
 
