@@ -118,7 +118,7 @@ def test_stack_goes_to_the_error_log(gunicorn: Launcher) -> None:
 
 
 def test_sigterm_while_the_application_loads(gunicorn: Launcher) -> None:
-    slow = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    slow = "import time\nprint('loading', flush=True)\nwhile True:\n    time.sleep(0.1)\n"
     gunicorn.write("app.py", slow)
     gunicorn.write("gunicorn.conf.py", HOOKS)
     server = gunicorn.start(
