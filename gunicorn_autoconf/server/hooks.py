@@ -32,7 +32,6 @@ from gunicorn_autoconf.plan.report import (
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, compose, parts_of
 from gunicorn_autoconf.server.counting import attach
-from gunicorn_autoconf.server.gil import GilWatch
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.overload import protect
 from gunicorn_autoconf.server.reading import CONF_MODULE
@@ -105,7 +104,6 @@ class ServerHooks:
         self._state: ServerState | None = None
         self._watchdog: Inside | None = None
         self._meter: Meter | None = None
-        self._gil = GilWatch()
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -197,7 +195,6 @@ class ServerHooks:
         protect(worker, self._final.declaration, self._meter, patrol)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
-        self._gil.report(worker, self._final.application)
         if self._state and self._state.patrol:
             self._watchdog = Inside(worker, self._state.patrol, self._meter)
             self._watchdog.start()
