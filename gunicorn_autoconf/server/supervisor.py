@@ -137,7 +137,8 @@ class Supervisor:
     @property
     def mode(self) -> MemoryGuard:
         """What the guard may do. To act, it must be told of each worker, and lose no connection."""
-        wanted = self._wanted_mode
+        final = self._final()
+        wanted = guard_mode(final.machine, final.declaration)
         if wanted is MemoryGuard.ACT and (self._replaced() or loses_connections(self._server)):
             return MemoryGuard.OBSERVE
         return wanted
@@ -199,7 +200,6 @@ class Supervisor:
         self.executor.advance(sample)
         self._log.stopped(self.executor.stopped)
         if not was_busy and not is_off:
-            self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
             self._follow_limit(machine)
             self._guard(sample, machine)
         return self._interval(was_busy=was_busy)
@@ -309,10 +309,6 @@ class Supervisor:
         kills = self._oom.unclaimed(now, are_well=self._relatives.are_well(pids))
         if kills:
             self._log.unclaimed(len(kills), self._relatives.gone())
-
-    @property
-    def _wanted_mode(self) -> MemoryGuard:
-        return guard_mode(self._final().machine, self._final().declaration)
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()
