@@ -16,6 +16,9 @@ from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.server.gunicorn import gunicorn_config
 from gunicorn_autoconf.server.reading import reading
 
+# Of what argparse says: "argument -w/--workers", "unrecognized arguments: --nosuch".
+_WITHOUT_VALUE = re.compile(r"[^:]*(: (--[\w-]+|-\w))?")
+
 
 class CommandLine(NamedTuple):
     """
@@ -65,8 +68,8 @@ def check_command_line(environ: Mapping[str, str]) -> None:
     Raise if Gunicorn would refuse ``GUNICORN_CMD_ARGS``.
 
     Raises:
-        AutoconfError: Gunicorn would not start with it; what it says, in one line. No value is in
-            it, as one may be a secret.
+        AutoconfError: Gunicorn would not start with it; what it says, up to the first value, as
+            that may be a secret.
     """
     text = environ.get("GUNICORN_CMD_ARGS", "")
     try:
@@ -75,26 +78,9 @@ def check_command_line(environ: Mapping[str, str]) -> None:
         message = "GUNICORN_CMD_ARGS: Gunicorn prints its help or version and ends"
         raise AutoconfError(message) from error
     except Exception as error:  # Validators raise what they like.
-        said = " ".join(_without_values(str(error), _words(text)).split())
-        raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn says: {said}") from error
-
-
-def _without_values(said: str, words: Sequence[str]) -> str:
-    """
-    Return *said* with … for what it quotes, and for each value among *words*. Options stay.
-
-    >>> _without_values("unrecognized arguments: --pw=mine or 'its'", ["--pw=mine"])
-    "unrecognized arguments: --pw=… or '…'"
-    >>> _without_values("unrecognized arguments: -zmine", ["-zmine"])
-    'unrecognized arguments: -z…'
-    """
-    said = re.sub(r"""(['"]).*\1""", r"\1…\1", said, flags=re.DOTALL)
-    split = [re.fullmatch(r"(--[^=]*=?|-\w=?|)(.*)", word, re.DOTALL) for word in words]
-    parts = [(found[1], found[2]) for found in split if found and found[2]]
-    for option, value in sorted(parts, key=lambda part: len(part[1]), reverse=True):
-        said = said.replace(option + value, f"{option}…") if option else said
-        said = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", said)
-    return said
+        found = _WITHOUT_VALUE.match(str(error))
+        said = found[0] if found else ""
+        raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn refuses it: {said}") from error
 
 
 def _is_gunicorn(argv: Sequence[str]) -> bool:
