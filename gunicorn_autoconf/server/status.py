@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.load.lines import (
@@ -92,7 +91,7 @@ class Status:
         minute, verdict, request = load.minute, load.verdict, load.request
         return {
             "schema": SCHEMA,
-            "version": _version(),
+            "version": own_version(),
             "at_seconds": round(time.time(), 3),
             "arbiter_pid": os.getpid(),
             "addresses": [str(listener) for listener in list(server.LISTENERS)],
@@ -141,9 +140,6 @@ def _text(line: str) -> str:
     return line.removeprefix(PREFIX)
 
 
-@cache
-def _version() -> str:
-    try:
-        return version("gunicorn-autoconf")
-    except PackageNotFoundError:
-        return ""
+def own_version() -> str:
+    """Return the version of this package."""
+    return str(sys.modules["gunicorn_autoconf"].__version__)
