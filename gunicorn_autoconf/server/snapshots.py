@@ -22,10 +22,9 @@ from gunicorn_autoconf.load.listeners import read_backlogs
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
-from gunicorn_autoconf.server.exits import told_to_exit
 from gunicorn_autoconf.server.load_watch import slots_per_worker
 from gunicorn_autoconf.server.pulse import Pulse
-from gunicorn_autoconf.server.status import own_version
+from gunicorn_autoconf.server.status import own_version, told_to_exit
 from gunicorn_autoconf.watchdog.quota import QuotaCounters
 from gunicorn_autoconf.watchdog.stamps import Stamps
 

@@ -31,12 +31,12 @@ from gunicorn_autoconf.memory.lines import memory_fields
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.plan.report import describe, value_text
 from gunicorn_autoconf.plan.report import render_verdict as render_plan
-from gunicorn_autoconf.server.exits import told_to_exit
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
+    from gunicorn_autoconf.memory.executor import Executor
     from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.planned import Planned
     from gunicorn_autoconf.server.supervisor import Supervisor
@@ -138,6 +138,19 @@ def _describe(final: Planned) -> dict[str, Any]:
 
 def _text(line: str) -> str:
     return line.removeprefix(PREFIX)
+
+
+def told_to_exit(server: Arbiter, executor: Executor | None) -> set[int]:
+    """
+    Return the pids of workers that are to exit: those that are too many, and the guards' own.
+
+    Gunicorn tells the oldest to exit where there are too many, as after a reload.
+    Source: gunicorn/arbiter.py, `manage_workers`.
+    """
+    workers = dict(server.WORKERS)
+    by_age = sorted(workers, key=lambda pid: workers[pid].age)
+    surplus = set(by_age[: max(len(by_age) - server.num_workers, 0)])
+    return surplus | (executor.exiting if executor else frozenset())
 
 
 def own_version() -> str:

@@ -48,7 +48,7 @@ from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_follower import LoadFollower, Room
 from gunicorn_autoconf.server.load_watch import LoadWatch
-from gunicorn_autoconf.server.own_listeners import loses_connections
+from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -137,11 +137,14 @@ class Supervisor:
     @property
     def mode(self) -> MemoryGuard:
         """What the guard may do. To act, it must be told of each worker, and lose no connection."""
-        final = self._final()
+        server, final = self._server, self._final()
         wanted = guard_mode(final.machine, final.declaration)
-        if wanted is MemoryGuard.ACT and (self._replaced() or loses_connections(self._server)):
-            return MemoryGuard.OBSERVE
-        return wanted
+        if wanted is not MemoryGuard.ACT:
+            return wanted
+        # With a listener of its own, a worker leaves there what waits, unless its class takes it.
+        family = family_of(server.worker_class)
+        loses = server.cfg.reuse_port and not (family and family.empties_queue)
+        return MemoryGuard.OBSERVE if self._replaced() or loses else wanted
 
     @property
     def load_mode(self) -> LoadGuard:
