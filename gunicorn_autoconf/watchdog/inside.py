@@ -30,8 +30,8 @@ class Inside:
             return
         stall_seconds, timeout_seconds, _, origins, request_seconds = own.thresholds
 
-        def say(level: str, text: str, fields: dict[str, object]) -> None:
-            event, shown = str(fields.pop("event_name")), f"gunicorn-autoconf: {text}"
+        def say(level: str, event: str, text: str, **fields: object) -> None:
+            shown = f"gunicorn-autoconf: {text}"
             log_event(worker.log, level, event, shown, worker=worker.pid, **fields)
 
         pools = PoolWatcher(origins, say, meter.pool_was_full if meter else None)

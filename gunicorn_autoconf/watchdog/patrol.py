@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
@@ -139,7 +140,7 @@ class Patrol:
                 request_seconds,
             ),
             read_quota=self._quota.read,
-            say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
+            say=partial(self._say, worker),
             stalled=self._stalled,
             read_beat=self._heartbeats.follow(worker.tmp),
             now=self.standstill.now(),
@@ -245,15 +246,15 @@ class Patrol:
                 extra={"event_name": "throttled", "throttled_periods": found.throttled},
             )
 
-    def _say(self, pid: int, level: str, text: str, fields: dict[str, object]) -> None:
-        """Log *text* as the worker *pid* would."""
-        log = self._server.log
+    def _say(self, worker: Worker, level: str, event: str, text: str, **fields: object) -> None:
+        """Log *text* as *worker* would."""
+        log, pid = self._server.log, worker.pid
         logger = getattr(log, "error_log", None)
         number = getattr(logging, level.upper())
         if not isinstance(logger, logging.Logger):  # a logger class of the user's
             getattr(log, level)("gunicorn-autoconf: worker %d: %s", pid, text)
         elif logger.isEnabledFor(number):
-            extra = {**fields, "worker": pid}
+            extra = {"event_name": event, "worker": pid, **fields}
             record = logger.makeRecord(
                 logger.name, number, __file__, 0, "gunicorn-autoconf: %s", (text,), None,
                 extra=extra,

@@ -23,10 +23,10 @@ from typing import Any
 
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
-from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Origins,
+    Say,
     Stack,
     ThreadStack,
     join,
@@ -120,18 +120,16 @@ class LongRequests:
         frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
         stack = trim(walk(frame))
         suspect = find_suspect([stack], self._origins)
-        is_due = self._tally.is_due(suspect.frame, now)
-        unreported = self._tally.report(suspect.frame, now) if is_due else 0
-        self._tally.count(suspect.frame, seconds, was_reported=is_due)
-        if not is_due:
+        unreported = self._tally.add(suspect.frame, now, seconds)
+        if unreported is None:
             return
         more = f"; {unreported} more here since the last report" if unreported else ""
         headline = (
             f"a request has run for {seconds:.1f} s, longer than timeout "
             f"({self._timeout_seconds:g} s), which does not end requests in this worker class{more}"
         )
-        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
-        self._say(WARNING, join([headline, *self._render(ident, request, stack)]), fields)
+        text = join([headline, *self._render(ident, request, stack)])
+        self._say("warning", "long_request", text, place=suspect.place, request_seconds=seconds)
 
     def _render(self, ident: int, request: Any, stack: Stack) -> list[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -148,8 +146,8 @@ class LongRequests:
             "interrupted: this worker accepts nothing more, finishes its other requests and is "
             "replaced"
         )
-        fields = {"event_name": "request_timeout", "request_seconds": seconds}
-        self._say(ERROR, join([headline, *self._render(ident, request, stack)]), fields)
+        text = join([headline, *self._render(ident, request, stack)])
+        self._say("error", "request_timeout", text, request_seconds=seconds)
         if hasattr(worker, "give_up"):
             worker.give_up(connection)
         else:

@@ -20,11 +20,11 @@ from types import FrameType
 from typing import Any
 
 from gunicorn_autoconf.watchdog.frames import find_request, name_of
-from gunicorn_autoconf.watchdog.say import INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Frame,
     Origins,
+    Say,
     Stack,
     ThreadStack,
     find_own,
@@ -81,7 +81,7 @@ class TaskWatcher:
         starting = [task for task in read_tasks() if not _is_set(task, phase=0)]
         if starting:
             head = f"the lifespan start-up is not complete after {seconds:.0f} s; it awaits"
-            self._report(WARNING, head, starting)
+            self._report("warning", head, starting)
 
     def _look_at_end(self, seconds: float) -> None:
         if self._has_reported_end or seconds < slow_end_seconds(self._worker.cfg.graceful_timeout):
@@ -89,7 +89,7 @@ class TaskWatcher:
         self._has_reported_end = True
         waiting = [task for task in read_tasks() if self._holds_up(task)]
         if waiting:
-            level = INFO if all(task.request for task in waiting) else WARNING
+            level = "info" if all(task.request for task in waiting) else "warning"
             self._report(
                 level, f"this worker has not exited after {seconds:.1f} s; it awaits", waiting
             )
@@ -105,7 +105,7 @@ class TaskWatcher:
         shown = [ThreadStack(t.name, add_sources(t.stack), t.request) for t in tasks]
         lines = render_threads(shown, self._origins, kind="task")
         text = join([f"{head}, innermost line first:", *lines])
-        self._say(level, text, {"event_name": "awaiting", "tasks": len(tasks)})
+        self._say(level, "awaiting", text, tasks=len(tasks))
 
 
 class _Task:

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
 from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
-from gunicorn_autoconf.watchdog.say import ERROR, INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
-from gunicorn_autoconf.watchdog.stacks import join, render_threads
+from gunicorn_autoconf.watchdog.stacks import Say, join, render_threads
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, slow_end_seconds
 
 if TYPE_CHECKING:
@@ -131,9 +130,7 @@ class WorkerWatch:
             seconds = beat - self._beat
             was_reported = self._reported_beat == self._beat and self._reported_beat is not None
             if was_reported and seconds < timeout_seconds:  # Beyond it, the worker is being ended.
-                self._say(
-                    INFO, f"heartbeat resumed after {seconds:.1f} s", {"event_name": "resumed"}
-                )
+                self._say("info", "resumed", f"heartbeat resumed after {seconds:.1f} s")
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
         if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._reported_beat:
@@ -147,7 +144,7 @@ class WorkerWatch:
         )
         threads = self._render_all(moment, patience_seconds=left_seconds / 2)
         lines = [head, *self._render_clock(), *threads]
-        self._say(ERROR, join(lines), {"event_name": "silent", "silent_seconds": silent_seconds})
+        self._say("error", "silent", join(lines), silent_seconds=silent_seconds)
 
     # The request of a sync worker
 
@@ -167,7 +164,7 @@ class WorkerWatch:
             f"{request} has run for {now - since:.1f} s, longer than GUNICORN_REQUEST_TIMEOUT "
             f"({limit_seconds:g} s): this worker is killed and replaced"
         )
-        self._say(ERROR, join([head, *threads]), {"event_name": "request_timeout"})
+        self._say("error", "request_timeout", join([head, *threads]))
         # So Gunicorn's own `timeout` takes it for aborted, too.
         self.worker.aborted = True
         setattr(self.worker, _NOTE, True)
@@ -218,13 +215,13 @@ class WorkerWatch:
         text += "; importing the application waits" if waits else "; the import computes"
         if others and not waits and not preloads:
             text += ". Cure: preload_app imports the application once for all workers"
-        level = WARNING if waits else INFO
+        level = "warning" if waits else "info"
         lines = [text, *self._render_all(self.stamps.read())]
-        self._say(level, join(lines), {"event_name": "booting", "booting_seconds": seconds})
+        self._say(level, "booting", join(lines), booting_seconds=seconds)
 
     def _look_at_end(self, moment: Moment, seconds: float) -> None:
         if self._has_reported_end or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
         self._has_reported_end = True
         lines = [f"this worker has not exited after {seconds:.1f} s", *self._render_all(moment)]
-        self._say(WARNING, join(lines), {"event_name": "ending", "ending_seconds": seconds})
+        self._say("warning", "ending", join(lines), ending_seconds=seconds)

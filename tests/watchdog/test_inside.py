@@ -163,7 +163,7 @@ def test_watchers_wait_until_the_arbiter_knows_of_a_standstill(
 def test_pool_is_reported_once_it_has_been_full_for_some_seconds() -> None:
     said: list[str] = []
     watcher = PoolWatcher(
-        find_origins(None), lambda level, text, fields: said.append(f"{level}: {text}")
+        find_origins(None), lambda level, event, text, **_: said.append(f"{level}: {text}")
     )
     done = threading.Event()
     with ThreadPoolExecutor(2, thread_name_prefix="reports") as pool:
@@ -283,7 +283,7 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
     worker = SimpleNamespace(handle_request=None)
     request = SimpleNamespace(method="GET", path="/a")
     requests = LongRequests(
-        worker, 5.0, find_origins(None), lambda level, text, fields: said.append(text)
+        worker, 5.0, find_origins(None), lambda level, event, text, **_: said.append(text)
     )
     thread = threading.Thread(target=done.wait)
     thread.start()

@@ -70,7 +70,7 @@ class Simulation:
             lambda: {
                 "cpu.stat": Throttling(0, int(self.throttled * 10), self.throttled, "cpu.stat")
             },
-            lambda level, text, fields: self.said.append((level, text)),
+            lambda level, event, text, **_: self.said.append((level, text)),
         )
         self.tick()
 

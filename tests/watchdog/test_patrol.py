@@ -20,6 +20,8 @@ from gunicorn_autoconf.watchdog.stacks import Origins
 from gunicorn_autoconf.watchdog.stamps import Stamps, State
 from gunicorn_autoconf.watchdog.watch import WorkerWatch
 
+WORKER = cast("Any", SimpleNamespace(pid=42))
+
 
 class Log:
     """Gunicorn's logger, as far as it is used here."""
@@ -60,7 +62,7 @@ def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
 
 
 def test_line_has_the_pid_of_its_worker(caplog: pytest.LogCaptureFixture) -> None:
-    make_patrol(Log())._say(42, "warning", "it is late", {"event_name": "stall"})
+    make_patrol(Log())._say(WORKER, "warning", "stall", "it is late")
 
     (record,) = caplog.records
     assert record.process == 42
@@ -70,7 +72,7 @@ def test_line_has_the_pid_of_its_worker(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_line_names_its_worker_where_the_logger_is_the_users_own() -> None:
     plain = Plain()
-    make_patrol(plain)._say(42, "warning", "it is late", {})
+    make_patrol(plain)._say(WORKER, "warning", "stall", "it is late")
 
     assert plain.said == ["gunicorn-autoconf: worker 42: it is late"]
 
@@ -166,7 +168,7 @@ def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.Monkey
         cast("Any", SimpleNamespace(ask_all=lambda *_, **__: [], is_waiting=False)),
         Thresholds(0.0, 0.0, 30.0, Origins()),
         read_quota=dict,
-        say=lambda level, text, fields: said.append(text.splitlines()[0].partition(";")[0]),
+        say=lambda level, event, text, **_: said.append(text.splitlines()[0].partition(";")[0]),
         read_beat=lambda: (0.0, 0.0),
         now=patrol.standstill.now(),
     )
