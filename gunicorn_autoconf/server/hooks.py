@@ -45,7 +45,7 @@ from gunicorn_autoconf.server.replan import (
 )
 from gunicorn_autoconf.server.shared_imports import import_for_workers
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
-from gunicorn_autoconf.watchdog.inside import Inside
+from gunicorn_autoconf.watchdog.inside import watch_inside
 from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.server.planned import Planned
+    from gunicorn_autoconf.watchdog.ticker import Ticker
 
 # As for a configuration that Gunicorn refuses.
 REFUSED = 1
@@ -102,7 +103,7 @@ class ServerHooks:
         self._offered = {} if offered is None else offered
         self._timing = timing
         self._state: ServerState | None = None
-        self._watchdog: Inside | None = None
+        self._watchdog: Ticker | None = None
         self._meter: Meter | None = None
 
     def by_name(self) -> dict[str, Hook]:
@@ -196,8 +197,7 @@ class ServerHooks:
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
         if self._state and self._state.patrol:
-            self._watchdog = Inside(worker, self._state.patrol, self._meter)
-            self._watchdog.start()
+            self._watchdog = watch_inside(worker, self._state.patrol, self._meter)
 
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
@@ -232,7 +232,7 @@ class ServerHooks:
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
-            self._watchdog.leave()
+            self._watchdog.stop()
 
     @property
     def _final(self) -> Planned:

@@ -65,17 +65,7 @@ class _Stall:
 
 
 class LoopWatch:
-    """
-    The watch over the event loop of one worker.
-
-    Args:
-        stamps: What the worker writes on the shared page.
-        pipe: How it is asked.
-        thresholds: What it is measured by.
-        read_quota: Reads what the CPU quotas have done.
-        say: Logs under the worker's pid.
-        stalled: Called once for each stall that the code has caused.
-    """
+    """The watch over the event loop of one worker; see `WorkerWatch` for what it is given."""
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,

@@ -23,9 +23,9 @@ from typing import Any
 
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
+from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
-    Origins,
     Say,
     Stack,
     ThreadStack,
@@ -53,33 +53,16 @@ def stamp_requests(worker: Any, stamps: Stamps) -> None:
 
 
 class LongRequests:
-    """
-    Reports requests of a threaded *worker* that have run for longer than its `timeout`.
+    """Reports requests of a threaded *worker* that exceed its *limits*, by *clock*."""
 
-    Args:
-        worker: The worker.
-        timeout_seconds: Its `timeout`; 0 for no reports.
-        origins: Which code is the user's own.
-        say: Logs a text with a level.
-        limit_seconds: How long a request may run before the worker is replaced; 0 for no limit.
-        clock: By what a request runs; it leaves out the time in which the server stood still.
-    """
-
-    def __init__(  # noqa: PLR0913
-        self,
-        worker: Any,
-        timeout_seconds: float,
-        origins: Origins,
-        say: Say,
-        *,
-        limit_seconds: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+    def __init__(
+        self, worker: Any, limits: Thresholds, say: Say, clock: Callable[[], float]
     ) -> None:
         self._worker = worker
-        self._timeout_seconds = timeout_seconds or math.inf
-        self._limit_seconds = limit_seconds or math.inf
+        self._timeout_seconds = limits.timeout_seconds or math.inf
+        self._limit_seconds = limits.request_seconds or math.inf
         self._clock = clock
-        self._origins = origins
+        self._origins = limits.origins
         self._say = say
         self._running: dict[int, tuple[float, Any, Any]] = {}
         """By thread: since when, the request, its connection. A class would cost as much again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import gunicorn_autoconf
 from gunicorn_autoconf.watchdog import ticker as ticker_module
 from gunicorn_autoconf.watchdog.frames import find_request, read_threads
 from gunicorn_autoconf.watchdog.listener import Listener
+from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.pools import PoolWatcher, render_places
 from gunicorn_autoconf.watchdog.requests import LongRequests
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
@@ -282,8 +284,9 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
     done, said = threading.Event(), list[str]()
     worker = SimpleNamespace(handle_request=None)
     request = SimpleNamespace(method="GET", path="/a")
+    limits = Thresholds(0.25, 5.0, 30.0, find_origins(None))
     requests = LongRequests(
-        worker, 5.0, find_origins(None), lambda level, event, text, **_: said.append(text)
+        worker, limits, lambda level, event, text, **_: said.append(text), time.monotonic
     )
     thread = threading.Thread(target=done.wait)
     thread.start()
