@@ -30,7 +30,7 @@ from gunicorn_autoconf.plan.report import (
     verdict_line,
 )
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
-from gunicorn_autoconf.server.compose import Hook, compose, parts_of
+from gunicorn_autoconf.server.compose import Hook, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.overload import protect
@@ -186,8 +186,6 @@ class ServerHooks:
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
         """Start counting requests and watching; log the worker's memory once it can serve."""
-        if not self._state:  # No hook of ours ran in the arbiter.
-            self._check_interface(worker)
         records = self._state.records if self._state else None
         self._meter = records.meter(worker) if records else None
         if records and hasattr(worker, "peers"):  # A class of ours, which spreads connections.
@@ -249,9 +247,6 @@ class ServerHooks:
         replaced = self._log_replaced(server, state)
         if "on_starting" in replaced:
             state.replanned(self._loaded, heed(self._loaded, server, self._offered))
-        if "pre_fork" in replaced:
-            theirs = server.cfg.settings["pre_fork"].get()
-            server.cfg.set("pre_fork", compose(self._check_next, theirs))
         return state
 
     def _log_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
@@ -262,10 +257,6 @@ class ServerHooks:
             server.log.warning("gunicorn-autoconf: %s", line)
         state.replaced = replaced
         return replaced
-
-    def _check_next(self, server: Arbiter, worker: Worker) -> None:
-        """Run before a user's own `pre_fork`, for a check that must not depend on ours."""
-        check_at_load(worker, self._check_interface)
 
     def _ready(self, worker: Worker, what: str) -> None:
         """Tell that *worker* can serve, and what it took until then. Never raises."""
