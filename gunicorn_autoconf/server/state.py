@@ -113,10 +113,9 @@ class ServerState:
         self.patrol = Patrol(
             server,
             self.records,
-            lambda: self.final.declaration.stall_warning_seconds,
+            lambda: self.final.declaration,
             self.final.root,
             quota_seconds=self._timing.quota_seconds,
-            request_seconds=lambda: self.final.declaration.request_timeout_seconds,
             stalled=self._stalled,
         )
         self.patrol.start()

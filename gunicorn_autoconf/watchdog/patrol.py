@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
+    from gunicorn_autoconf.plan.declaration import Declaration
 
 # How often workers are looked at in a threshold, and at most while nothing is late.
 LOOKS_PER_THRESHOLD = 4
@@ -52,31 +53,24 @@ class Patrol:
     """
     Looks at the workers of one arbiter.
 
-    Args:
-        server: The arbiter.
-        records: Knows the slot of each worker.
-        stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
-        request_seconds: Returns how long one request may run, likewise; 0 for no limit.
-        root: Where /proc and /sys are found.
-        quota_seconds: Over how long the quotas' work is summed; a minute, except in a test.
-        stalled: Called once for each time that code has blocked an event loop.
+    *declaration* returns what the operator declared, as it now is. The quotas' work is summed over
+    *quota_seconds*, a minute except in a test. *stalled* is called once for each time that code has
+    blocked an event loop.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs to know of the server
         self,
         server: Arbiter,
         records: WorkerRecords,
-        stall_seconds: Callable[[], float],
+        declaration: Callable[[], Declaration],
         root: str,
         *,
         quota_seconds: float,
-        request_seconds: Callable[[], float] = lambda: 0.0,
         stalled: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._records = records
-        self._read_stall_seconds = stall_seconds
-        self._read_request_seconds = request_seconds
+        self._declaration = declaration
         self._stalled = stalled
         self._quota_seconds = quota_seconds
         self._watches: dict[int, WorkerWatch] = {}
@@ -97,9 +91,8 @@ class Patrol:
         self._has_skipped = False
 
     @property
-    def stall_seconds(self) -> float:
-        """For how long an event loop may be blocked; 0 for off."""
-        return self._read_stall_seconds()
+    def _stall_seconds(self) -> float:
+        return self._declaration().stall_warning_seconds
 
     def start(self) -> None:
         """Take care of each fork from now on."""
@@ -120,8 +113,8 @@ class Patrol:
         numbers = self._records.doubles(worker, Region.STAMPS)
         line = self._records.raw(worker, Region.REQUEST_LINE)
         self._forking = None
-        request_seconds = self._read_request_seconds()
-        is_off = max(self.stall_seconds, timeout_seconds, request_seconds) <= 0
+        request_seconds = self._declaration().request_timeout_seconds
+        is_off = max(self._stall_seconds, timeout_seconds, request_seconds) <= 0
         if numbers is None or line is None or is_off:
             return
         try:
@@ -133,7 +126,7 @@ class Patrol:
             Stamps(numbers, line, self.standstill.running),
             pipe,
             Thresholds(
-                self.stall_seconds,
+                self._stall_seconds,
                 timeout_seconds,
                 float(worker.cfg.graceful_timeout),
                 find_origins(getattr(worker.app, "app_uri", None)),
@@ -183,7 +176,7 @@ class Patrol:
         self._has_skipped = not self._has_skipped and now - due > period / 2
         try:
             skipped, looked = self._has_skipped, self.standstill.running(now)
-            seconds = tick_seconds(self.stall_seconds) if skipped else self._look(looked)
+            seconds = tick_seconds(self._stall_seconds) if skipped else self._look(looked)
         except Exception:
             if stopping.is_set():
                 return 0.0  # A fork or an end did not wait: what was looked at may be gone.
@@ -194,7 +187,7 @@ class Patrol:
 
     @property
     def _period(self) -> float:
-        wanted = self.stall_seconds / LOOKS_PER_THRESHOLD or LONGEST_SECONDS
+        wanted = self._stall_seconds / LOOKS_PER_THRESHOLD or LONGEST_SECONDS
         return min(max(wanted, SHORTEST_SECONDS), LONGEST_SECONDS)
 
     def _look(self, now: float) -> float:

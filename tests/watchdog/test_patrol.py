@@ -13,6 +13,7 @@ from interruptions import Interruption
 
 from gunicorn_autoconf.fleet import standstill as standstill_module
 from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.watchdog import patrol as patrol_module
 from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.patrol import Patrol
@@ -46,7 +47,7 @@ class Plain:
 def make_patrol(log: Any, **settings: Any) -> Patrol:
     cfg = SimpleNamespace(**{"reuse_port": False, "preload_app": False, **settings})
     server = SimpleNamespace(log=log, cfg=cfg, LISTENERS=["one"], WORKERS={})
-    return Patrol(cast("Any", server), WorkerRecords(), lambda: 0.25, "/", quota_seconds=60.0)
+    return Patrol(cast("Any", server), WorkerRecords(), Declaration, "/", quota_seconds=60.0)
 
 
 def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
