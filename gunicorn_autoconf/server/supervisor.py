@@ -73,7 +73,7 @@ class Supervisor:
         server: Arbiter,
         final: Callable[[], Planned],
         records: WorkerRecords,
-        oom: ServerOom,
+        oom: ServerOom | None,
         replaced: Callable[[], Sequence[str]],
         *,
         load: LoadWatch | None = None,
@@ -285,27 +285,27 @@ class Supervisor:
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
         self.is_complete = self._log.ready(sample)
-        if self._log.memory(sample, interval_seconds, budget, beside):
-            self._log_slowdown(sample.at_seconds)
+        if self._log.memory(sample, interval_seconds, budget, beside) and self._oom:
+            self._log_slowdown(self._oom, sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)
         self.log_kills(machine)
 
-    def _log_slowdown(self, now: float) -> None:
+    def _log_slowdown(self, oom: ServerOom, now: float) -> None:
         """Log whether want of memory has slowed the server down since the last such look."""
-        text = self._oom.pressure()
-        events = tuple(level.highs or 0 for level in self._oom.read())
+        text = oom.pressure()
+        events = tuple(level.highs or 0 for level in oom.read())
         try:
             pressure = parse_pressure(text) if text else None
         except MalformedFileError:
             pressure = None
         before, self._held = self._held, Held(now, events, pressure)
-        if before and (slow := slowdown(before, self._held, self._oom.highs())):
+        if before and (slow := slowdown(before, self._held, oom.highs())):
             self._log.slowdown(slow)
 
     def _log_unclaimed(self, now: float) -> None:
         """Log OOM kills of processes that were no workers."""
         # Without our child_exit it is not known which of the killed processes were workers.
-        if not self._oom.has_counter or "child_exit" in self._replaced():
+        if self._oom is None or "child_exit" in self._replaced():
             return
         pids = tuple(self._server.WORKERS)
         self._relatives.look(pids, now=self._oom.has_unclaimed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from signal import SIGTTIN, SIGTTOU
 from typing import Any
 
@@ -41,10 +42,10 @@ class TestReplacedHooks:
         self, replaced: tuple[str, ...], lines: int
     ) -> None:
         """Without our child_exit a worker that was killed would be no worker."""
-        fleet = leaking(replaced=replaced)
         kills = [1]
-        fleet.unclaimed_kills = lambda: kills.pop() if kills else 0
-        fleet.run(10)
+        fleet = leaking(replaced=replaced, unclaimed_kills=lambda: kills.pop() if kills else 0).run(
+            10
+        )
         told = [
             line
             for line in fleet.arbiter.log.lines
@@ -130,15 +131,17 @@ def test_step_whose_place_another_thread_took_does_nothing() -> None:
 
 def test_reload_that_does_not_wait_harms_nobody() -> None:
     """A step is held up for longer than a reload waits."""
-    fleet = leaking().run(10)
+    reloads: list[Callable[[], None]] = []
 
-    def reload() -> int:
-        fleet.supervisor.reloaded()
+    def kills() -> int:
+        while reloads:
+            reloads.pop()()
         return 0
 
-    fleet.unclaimed_kills = reload
+    fleet = leaking(unclaimed_kills=kills).run(10)
+    reloads.append(fleet.supervisor.reloaded)
     assert fleet.supervisor.step(threading.Event()) > 0
-    fleet.unclaimed_kills = lambda: 0
+    assert not reloads
     fleet.run(300)
     assert fleet.last_count == 3
     assert fleet.mistakes == []
