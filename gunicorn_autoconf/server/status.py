@@ -31,6 +31,7 @@ from gunicorn_autoconf.memory.lines import memory_fields
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.plan.report import describe, value_text
 from gunicorn_autoconf.plan.report import render_verdict as render_plan
+from gunicorn_autoconf.server.load_watch import slots_per_worker
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -97,7 +98,7 @@ class Status:
             "addresses": [str(listener) for listener in list(server.LISTENERS)],
             "worker_class": value_text("worker_class", server.cfg.worker_class_str),
             "threads": server.cfg.threads,
-            "slots_per_worker": load.slots_per_worker,
+            "slots_per_worker": slots_per_worker(server),
             "target_workers": server.num_workers,
             "exiting_pids": sorted(told_to_exit(server, supervisor.executor)),
             "guards": {"memory": supervisor.mode.value, "load": supervisor.load_mode.value},
