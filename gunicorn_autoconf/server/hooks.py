@@ -59,9 +59,6 @@ if TYPE_CHECKING:
 # As for a configuration that Gunicorn refuses.
 REFUSED = 1
 
-# Those which run first in an arbiter, one of them at least before its first fork.
-_FIRST_HOOKS = ("on_starting", "when_ready", "pre_fork")
-
 
 def _harmless(hook: Hook) -> Hook:
     """Make *hook* log what it raises: a server that runs is never stopped by us."""
@@ -200,11 +197,8 @@ class ServerHooks:
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
         """Tell an operator's change of the count from our own."""
-        if state := state_of(server):
-            self._state = state
+        if state := state_of(server):  # None where Gunicorn sets the count for the first time.
             state.count_changed(new_value, old_value)
-        elif not any(_runs_ours(server, name) for name in _FIRST_HOOKS):
-            self._begin(server)
 
     @_harmless
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
