@@ -130,10 +130,7 @@ class RefusalLog:
     """
     Logs once a minute how many requests were refused; in the arbiter, by one thread.
 
-    Args:
-        server: The arbiter.
-        records: Knows what its workers count.
-        max_seconds: Returns how long a request may wait, as the plan now has it.
+    *max_seconds* returns how long a request may wait, as the plan now has it.
     """
 
     def __init__(

@@ -30,13 +30,12 @@ from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.plan.workload import MemoryGuard
-from gunicorn_autoconf.server.end_queue import End, EndQueue
+from gunicorn_autoconf.server.end_queue import End, EndQueue, wait_status
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.oom_score import add_points, points_of_arbiter
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread, Stopping
-from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import Ended
     from gunicorn_autoconf.fleet.sample import WorkerSample
     from gunicorn_autoconf.machine.facts import MemorySupply
+    from gunicorn_autoconf.server.end_queue import WaitStatus
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.supervisor import Supervisor
-    from gunicorn_autoconf.server.wait_status import WaitStatus
 
 # The level and the event of each line.
 _RECORDS = {

@@ -51,16 +51,9 @@ class WorkerWatch:
     """
     The watch over one worker, by a clock that leaves out the time in which the server stood still.
 
-    Args:
-        worker: Gunicorn's object.
-        stamps: What it writes on the shared page.
-        pipe: How it is asked.
-        thresholds: What it is measured by.
-        read_quota: Reads what the CPU quotas have done.
-        say: Logs under the worker's pid.
-        stalled: Called once for each time that code has blocked its loop.
-        read_beat: Returns when the last heartbeat came, and for how long none has.
-        now: When it is forked.
+    It was forked at *now*. *read_beat* returns when the last heartbeat came, and for how long none
+    has; *read_quota* what the CPU quotas have done. *say* logs under the worker's pid. *stalled* is
+    called once for each time that code has blocked the loop.
     """
 
     def __init__(  # noqa: PLR0913
