@@ -281,7 +281,8 @@ class ServerHooks:
 
     @_harmless
     def _check_interface(self, worker: Worker) -> None:
-        check_interface(worker, self._final.declaration, self._state)
+        if self._state:
+            check_interface(worker, self._state)
 
 
 def _detail_level() -> str:
