@@ -152,23 +152,12 @@ class Listener:
             url = site.open(cfg.uid, cfg.gid)
         except OSError as error:
             site.retry_at = now + RETRY_SECONDS
-            if site.has_complained:
-                return
-            site.has_complained = True
-            if self._server.master_pid:
-                self._server.log.info(
-                    "gunicorn-autoconf: serving %s at %s as soon as the old arbiter exits",
-                    paths,
-                    site.address,
-                )
-                return
-            log_event(
-                self._server.log,
-                "warning",
-                "not_served",
-                f"gunicorn-autoconf: cannot serve {paths} at {site.address}: {_reason(error)}; "
-                "retrying",
-            )
+            # At an upgrade the old arbiter has the address until it exits.
+            if not (site.has_complained or self._server.master_pid):
+                site.has_complained = True
+                reason = f"cannot serve {paths} at {site.address}: {_reason(error)}; retrying"
+                text = f"gunicorn-autoconf: {reason}"
+                log_event(self._server.log, "warning", "not_served", text)
             return
         text = f"gunicorn-autoconf: serving {paths} at {url}"
         log_event(self._server.log, "info", "served", text, url=url)
