@@ -47,7 +47,6 @@ from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_follower import LoadFollower, Room
-from gunicorn_autoconf.server.load_watch import LoadWatch
 from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.plan.budget import MemoryBudget
+    from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
 
@@ -76,7 +76,7 @@ class Supervisor:
         oom: ServerOom | None,
         replaced: Callable[[], Sequence[str]],
         *,
-        load: LoadWatch | None = None,
+        load: LoadWatch,
         timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
@@ -93,7 +93,7 @@ class Supervisor:
         self._replaced = replaced
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
-        self._load = load or LoadWatch(server, final, records)
+        self._load = load
         self._follower = LoadFollower(server, final, self._load, replaced)
         self._history = History()
         self._ends = Ends()

@@ -46,11 +46,8 @@ _BETWEEN = frozenset(
         "anext_awaitable",
     }
 )
-# The objects that run an application's lifespan, and the events that end its two phases.
-_LIFESPANS = {
-    "LifespanOn": ("startup_event", "shutdown_event"),
-    "LifespanManager": ("_startup_complete", "_shutdown_complete"),
-}
+# The objects that run an application's lifespan, and the events that end its start-up.
+_LIFESPANS = {"LifespanOn": "startup_event", "LifespanManager": "_startup_complete"}
 _SERVERS = ("/uvicorn/", "/gunicorn/")
 
 
@@ -78,7 +75,7 @@ class TaskWatcher:
             self._look_at_start(now - self._began_at)
 
     def _look_at_start(self, seconds: float) -> None:
-        starting = [task for task in read_tasks() if not _is_set(task, phase=0)]
+        starting = [task for task in read_tasks() if _starts(task)]
         if starting:
             head = f"the lifespan start-up is not complete after {seconds:.0f} s; it awaits"
             self._report("warning", head, starting)
@@ -165,12 +162,10 @@ def _behind(awaitable: Any) -> Any:
     return next(found, None)
 
 
-def _is_set(task: _Task, *, phase: int) -> bool:
-    """Return whether a phase of the lifespan that *task* runs is over; True for other tasks."""
-    if task.lifespan is None:
-        return True
-    event = getattr(task.lifespan, _LIFESPANS[type(task.lifespan).__name__][phase], None)
-    return event is None or event.is_set()
+def _starts(task: _Task) -> bool:
+    """Return whether *task* runs a lifespan whose start-up is not complete."""
+    event = getattr(task.lifespan, _LIFESPANS.get(type(task.lifespan).__name__, ""), None)
+    return event is not None and not event.is_set()
 
 
 def _uvicorn_leaves() -> bool:
