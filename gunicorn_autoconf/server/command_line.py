@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from gunicorn_autoconf.errors import AutoconfError
@@ -44,11 +44,12 @@ def read_command_line(argv: Sequence[str] | None, environ: Mapping[str, str]) ->
     now = reading() if argv is None else None
     if now:
         target = now.target
-        options, from_environ = (_taken(_given(one)) for one in (now.options, now.cmd_args))
+        given = now.options, now.cmd_args
+        options, from_environ = (_attempt(_validated, _given(one)) for one in given)
     else:
         argv = sys.argv if argv is None else argv
-        options = _parse(argv[1:]) if _is_gunicorn(argv) else {}
-        from_environ = _parse(_words(environ.get("GUNICORN_CMD_ARGS", "")))
+        options = _attempt(_parsed, argv[1:]) if _is_gunicorn(argv) else {}
+        from_environ = _attempt(_parsed_words, environ.get("GUNICORN_CMD_ARGS", ""))
         target = next(iter(options.get("args", ())), None)
     options.pop("args", None)
     from_environ.pop("args", None)  # Gunicorn ignores an application that is named there.
@@ -71,9 +72,8 @@ def check_command_line(environ: Mapping[str, str]) -> None:
         AutoconfError: Gunicorn would not start with it; what it says, up to the first value, as
             that may be a secret.
     """
-    text = environ.get("GUNICORN_CMD_ARGS", "")
     try:
-        _parsed(shlex.split(text))
+        _parsed_words(environ.get("GUNICORN_CMD_ARGS", ""))
     except SystemExit as error:
         message = "GUNICORN_CMD_ARGS: Gunicorn prints its help or version and ends"
         raise AutoconfError(message) from error
@@ -90,23 +90,20 @@ def _is_gunicorn(argv: Sequence[str]) -> bool:
     )
 
 
-def _words(text: str) -> list[str]:
+def _attempt(read: Callable[[Any], dict[str, Any]], given: Any) -> dict[str, Any]:
+    """What *read* makes of *given*; nothing where Gunicorn, which reads the same, refuses it."""
     try:
-        return shlex.split(text)
-    except ValueError:  # An open quote: Gunicorn stops on it by itself.
-        return []
-
-
-def _parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """What Gunicorn's parser makes of *arguments*: the options given, and ``args``."""
-    try:
-        return _parsed(arguments)
-    except (Exception, SystemExit):  # Gunicorn reads the same words and says what is wrong.
+        return read(given)
+    except (Exception, SystemExit):
         return {}
 
 
+def _parsed_words(text: str) -> dict[str, Any]:
+    return _parsed(shlex.split(text))
+
+
 def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
-    """As `_parse`; raises what Gunicorn raises."""
+    """What Gunicorn's parser makes of *arguments*: the options given, and ``args``."""
     if not arguments:
         return {}
     parser = gunicorn_config().Config().parser()
@@ -121,14 +118,6 @@ def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _taken(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What Gunicorn makes of the options *given*; nothing where it would refuse one."""
-    try:
-        return _validated(given)
-    except Exception:  # Gunicorn validates the same values and says what is wrong.
-        return {}
 
 
 def _validated(given: Mapping[str, Any]) -> dict[str, Any]:
