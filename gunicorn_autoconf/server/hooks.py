@@ -197,8 +197,9 @@ class ServerHooks:
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
         """Tell an operator's change of the count from our own."""
-        if state := state_of(server):  # None where Gunicorn sets the count for the first time.
-            state.count_changed(new_value, old_value)
+        state = state_of(server)  # None where Gunicorn sets the count for the first time.
+        if state and state.supervisor:
+            state.supervisor.executor.count_changed(new_value, old_value)
 
     @_harmless
     def child_exit(self, server: Arbiter, worker: Worker) -> None:

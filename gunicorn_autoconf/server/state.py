@@ -263,11 +263,6 @@ class ServerState:
 
             log_killed(server)
 
-    def count_changed(self, new: int, old: int | None) -> None:
-        """Hear of a change of the worker count."""
-        if self.supervisor:
-            self.supervisor.executor.count_changed(new, old)
-
     def ended(self, server: Arbiter, worker: Worker, *, reports_end: bool) -> None:
         """
         Take note that a worker is gone, and log why.
