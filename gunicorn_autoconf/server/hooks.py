@@ -197,7 +197,8 @@ class ServerHooks:
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
         """Tell an operator's change of the count from our own."""
-        state = state_of(server)  # None where Gunicorn sets the count for the first time.
+        # None where Gunicorn sets the count for the first time.
+        self._state = state = state_of(server)
         if state and state.supervisor:
             state.supervisor.executor.count_changed(new_value, old_value)
 

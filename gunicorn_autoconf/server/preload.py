@@ -71,8 +71,11 @@ def _native_threads() -> Iterator[str]:
 
 def _sockets(server: Arbiter) -> Iterator[str]:
     """Describe the sockets that have an address: the pair by which a loop wakes itself has none."""
-    others = {int(name) for name in os.listdir(_DESCRIPTORS)} - _sockets_of_the_server(server)
-    for number in sorted(others):
+    try:
+        names = os.listdir(_DESCRIPTORS)
+    except OSError:  # No /proc.
+        return
+    for number in sorted({int(name) for name in names} - _sockets_of_the_server(server)):
         with suppress(OSError):  # The one by which the folder was read.
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
