@@ -147,9 +147,7 @@ def tune(
         declared=by_flag(declared),
     )
     session = prepare(asked, os.environ)
-    run = Run(
-        budget_seconds=asked.budget_seconds, slo_seconds=asked.slo_seconds, cores=session.cores
-    )
+    run = Run(budget_seconds=asked.budget_seconds, slo_seconds=asked.slo_seconds)
     with end_signals_raise(), showing(asked.budget_seconds) as display:
         run_session(session, run, display)
     report = conclude(session, run)

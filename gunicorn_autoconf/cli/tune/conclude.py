@@ -99,11 +99,6 @@ def _notes(
     session: Session, run: Run, rows: list[Row], noise: float, varied: float
 ) -> Iterator[str]:
     yield from session.asked.requests.notes
-    if run.uses_wrk:
-        yield (
-            "the server answers faster than the load process can ask: wrk measured the capacity, "
-            "and latency under load was not looked at"
-        )
     if run.is_interrupted:
         yield "the run was interrupted: this is what was known by then"
     if noise > NOISY_FRACTION:

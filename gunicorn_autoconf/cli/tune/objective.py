@@ -43,8 +43,6 @@ def fraction_within(steps: Sequence[Step], slo_seconds: float, light_seconds: fl
 
     *light_seconds* is the 99th percentile under a light load, the lower end of the curve.
     """
-    if not steps:
-        return LOADS[-1]
     # A load with more than a bad answer in a hundred has no 99th percentile: it is endless.
     points = [(0.0, light_seconds)] + [
         (step.fraction, step.p99_seconds or math.inf) for step in steps

@@ -147,7 +147,6 @@ def run_session(
             environ=session.environ,
             load=load,
             first_request=asked.requests.first,
-            kinds=asked.requests.kinds,
             clients=asked.clients,
             is_new_connections=asked.is_new_connections,
             server_cpus=session.server_cpus,
