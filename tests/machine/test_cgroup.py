@@ -28,7 +28,8 @@ from gunicorn_autoconf.machine.cgroup_tree import (
     parse_proc_cgroup,
 )
 from gunicorn_autoconf.machine.detect import detect_machine, find_file_system
-from gunicorn_autoconf.machine.host import MAX_FILE_BYTES, Host
+from gunicorn_autoconf.machine.file import MAX_FILE_BYTES
+from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.machine.kernel_files import (
     parse_cfs_period,
     parse_cfs_quota,
