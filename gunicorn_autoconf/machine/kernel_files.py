@@ -66,18 +66,20 @@ def parse_cfs_period(text: str) -> int:
     return period_us
 
 
-def parse_memory_max(text: str) -> int | None:
+def parse_max(text: str) -> int | None:
     """
-    Return a memory limit in bytes, or None when there is no limit.
+    Return a limit, or None when there is no limit.
 
-    *text* is a whole cgroup v2 ``memory.max`` or ``memory.high`` file: a number or ``max``.
+    *text* is a whole ``memory.max`` or ``memory.high`` file of cgroup v2, in bytes, or a
+    ``pids.max`` of either version, in processes and threads: a number or ``max``.
 
-    >>> parse_memory_max("max")
+    >>> parse_max("64"), parse_max("max")
+    (64, None)
 
     Source:
-        Linux, admin-guide/cgroup-v2.rst, "Memory Interface Files".
+        Linux, admin-guide/cgroup-v2.rst, "Memory Interface Files" and "PID Interface Files".
     """
-    return None if text.strip() == "max" else _parse_size(text, "a number of bytes or 'max'")
+    return None if text.strip() == "max" else _parse_size(text, "a number or 'max'")
 
 
 def parse_memory_limit(text: str) -> int | None:
@@ -95,21 +97,6 @@ def parse_memory_limit(text: str) -> int | None:
         Linux, admin-guide/cgroup-v1/memory.rst; include/linux/page_counter.h, PAGE_COUNTER_MAX.
     """
     return _below_unlimited(_parse_integer(text, "a number of bytes"))
-
-
-def parse_pids_max(text: str) -> int | None:
-    """
-    Return how many processes and threads a cgroup may hold, or None when there is no limit.
-
-    *text* is a whole ``pids.max`` file, the same at cgroup v1 and v2: a number or ``max``.
-
-    >>> parse_pids_max("64")
-    64
-
-    Source:
-        Linux, admin-guide/cgroup-v2.rst, "PID Interface Files".
-    """
-    return None if text.strip() == "max" else _parse_size(text, "a number or 'max'")
 
 
 def parse_cpuinfo(text: str) -> int:

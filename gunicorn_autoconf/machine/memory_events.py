@@ -13,8 +13,8 @@ from gunicorn_autoconf.errors import MalformedFileError
 from gunicorn_autoconf.machine.cgroup_tree import Hierarchy
 from gunicorn_autoconf.machine.file import read_text
 from gunicorn_autoconf.machine.kernel_files import (
+    parse_max,
     parse_memory_limit,
-    parse_memory_max,
     parse_memory_stat,
     parse_memory_usage,
 )
@@ -93,11 +93,11 @@ class MemoryEvents:
         """Return the limit of *level* that an OOM kill enforces; None where it has none."""
         if self._place.version == 1:
             return self._number(level, "memory.limit_in_bytes", parse_memory_limit)
-        return self._number(level, "memory.max", parse_memory_max)
+        return self._number(level, "memory.max", parse_max)
 
     def high_bytes(self, level: int) -> int | None:
         """Return the limit of *level* above which processes are slowed down; None for none."""
-        return self._number(level, "memory.high", parse_memory_max)
+        return self._number(level, "memory.high", parse_max)
 
     def usage_bytes(self, level: int) -> int | None:
         """Return what is used at *level*, page cache included."""
