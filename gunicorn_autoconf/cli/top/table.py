@@ -8,10 +8,10 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from gunicorn_autoconf.cli.inside import Phase
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.view import MAX_POINTS, Row, View
 from gunicorn_autoconf.fleet.sample import GROWN_BYTES, GROWN_FRACTION
+from gunicorn_autoconf.metrics.snapshot import State
 from gunicorn_autoconf.units import MIB
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -31,8 +31,8 @@ _STATES = {
     "tracing-stop": "trace",
 }
 # What matters more than what the kernel has a worker do at the moment.
-_PHASES = {Phase.BOOTING: "boot", Phase.DRAINING: "drain"}
-_STYLES = {Phase.BOOTING: "bold cyan", Phase.DRAINING: "bold magenta"}
+_PHASES = {State.BOOTING: "boot", State.DRAINING: "drain"}
+_STYLES = {State.BOOTING: "bold cyan", State.DRAINING: "bold magenta"}
 _GROWN = "bold yellow"
 
 
