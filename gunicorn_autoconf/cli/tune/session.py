@@ -181,7 +181,7 @@ def _grounds(session: Session, run: Run, known: Measured | None) -> Grounds:
         most_workers=max(min(bounds), 1),
         most_slots=planned.declaration.max_concurrency,
         compute_fraction=share,
-        bound=bound_of(known, cores, takes or 0.0) if known else None,
+        bound=bound_of(known.candidate, first, cores, takes or 0.0) if known and first else None,
         has_native_asgi=_has_native_asgi(),
     )
 
