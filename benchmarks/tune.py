@@ -214,7 +214,7 @@ def against_itself(options: argparse.Namespace) -> None:
             application=workload.application,
             requests=read_requests(sources),
             budget_seconds=options.time,
-            declared={"--interface": workload.interface},
+            declared={"interface": workload.interface},
         )
         session = prepare_tune(asked, environment(Path(name)) | dict(workload.environ))
         plan = session.given[0]

@@ -13,7 +13,7 @@ from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.objective import LOADS, rate_within
 from gunicorn_autoconf.cli.tune.outcome import Outcome, Step
 from gunicorn_autoconf.cli.tune.race import Certainty, Race, affordable
-from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Ratio
+from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, intervals
 from gunicorn_autoconf.cli.tune.verdict import Answer, Verdict, judge
 
 pytestmark = pytest.mark.one_python
@@ -192,12 +192,12 @@ def test_field_fits_the_time() -> None:
 
 def test_interval_of_few_pairs_is_wide() -> None:
     """As Student's t has it; literals from its table: 12.71 and 4.303 at 95 %."""
-    two = Ratio([(100.0, 100.0), (110.0, 100.0)])
-    many = Ratio([(100.0, 100.0), (110.0, 100.0)] * 10)
+    two = [(100.0, 100.0), (110.0, 100.0)]
+    many = two * 10
 
-    low, middle, high = two.interval(LIKELY)
+    low, middle, high = intervals(two)[LIKELY]
     assert middle == pytest.approx(math.sqrt(1.1))
     assert low < 0.6
     assert high > 1.8
-    assert many.interval(LIKELY).low > 1.02
-    assert many.interval(SURE).low < many.interval(LIKELY).low
+    assert intervals(many)[LIKELY].low > 1.02
+    assert intervals(many)[SURE].low < intervals(many)[LIKELY].low

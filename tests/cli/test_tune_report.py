@@ -79,7 +79,7 @@ def session() -> Session:
     asked = Asked(
         application="gunicorn_autoconf.demo:app",
         requests=Requests(kinds=[Request(weight=3), Request(target="/<b>")], first=Request()),
-        declared={"--cpus": "2", "--memory": "1GiB", "--interface": "wsgi"},
+        declared={"cpus": "2", "memory": "1GiB", "interface": "wsgi"},
     )
     return prepare(asked, {"PATH": os.environ["PATH"]})
 
@@ -361,7 +361,7 @@ def test_what_runs_now_is_read_by_gunicorn_itself(
         application=None,
         requests=Requests(kinds=[Request()], first=Request()),
         current=parse_command("DEBUG=1 gunicorn --preload"),
-        declared={"--cpus": "2", "--memory": "4GiB"},
+        declared={"cpus": "2", "memory": "4GiB"},
     )
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -9,7 +9,7 @@ from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.model import bound_of, describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import drift
 from gunicorn_autoconf.cli.tune.outcome import Measured, Outcome, typical
-from gunicorn_autoconf.cli.tune.ratio import LIKELY, Interval, Ratio
+from gunicorn_autoconf.cli.tune.ratio import LIKELY, Interval, intervals
 from gunicorn_autoconf.cli.tune.report import Report, Row
 from gunicorn_autoconf.cli.tune.run import Run
 from gunicorn_autoconf.cli.tune.session import Session
@@ -81,7 +81,7 @@ def _ratio(run: Run, known: Measured, best: Measured | None) -> Interval | None:
     if run.race is None or best in (None, known) or not run.race.has(known.candidate):
         return None
     pairs = run.race.pairs(known.candidate, best.candidate)
-    return Ratio(pairs).interval(LIKELY) if pairs else None
+    return intervals(pairs)[LIKELY] if pairs else None
 
 
 def _compute_seconds(outcomes: list[Outcome]) -> float | None:
