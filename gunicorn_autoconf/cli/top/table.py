@@ -110,17 +110,11 @@ def _growth(row: Row) -> Text:
 
 def _latency(row: Row) -> str:
     seconds = row.work.request_seconds if row.work else None
-    if seconds is None:
-        return "-"
-    milliseconds = seconds * 1e3
-    return f"{milliseconds:.0f}" if milliseconds >= 9.95 else f"{milliseconds:.1f}"
+    return "-" if seconds is None else _short(seconds * 1e3)
 
 
-def _rate(row: Row) -> str:
-    rate = row.work.rate if row.work else None
-    if rate is None:
-        return "-"
-    return f"{rate:.0f}" if rate >= 9.95 else f"{rate:.1f}"
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
 def _busy(row: Row) -> str:
@@ -172,7 +166,13 @@ _COLUMNS = (
     _Column("STATE", 5, _state),
     _Column("CPU %", 6, _plain(lambda row: percent(row.cpu_percent)), "cpu"),
     _Column("BUSY %", 7, _plain(_busy), "busy", is_inside=True),
-    _Column("REQ/S", 6, _plain(_rate), "served", is_inside=True),
+    _Column(
+        "REQ/S",
+        6,
+        _plain(lambda row: _short(row.work.rate) if row.work else "-"),
+        "served",
+        is_inside=True,
+    ),
     _Column("MS", 6, _plain(_latency), "latency", is_inside=True),
     _Column("RSS MiB", 7, _plain(lambda row: _mib(row.now.memory.rss_bytes)), is_spare=True),
     _Column("PSS MiB", 7, _plain(lambda row: _mib(row.now.memory.pss_bytes)), is_spare=True),
