@@ -92,7 +92,7 @@ class Reserve(NamedTuple):
 
     def __str__(self) -> str:
         """As `parse_reserve` reads it."""
-        return f"{self.fraction * 100:g}%" if self.fraction else format_bytes(self.fixed_bytes)
+        return f"{self.fraction * 100:.10g}%" if self.fraction else format_bytes(self.fixed_bytes)
 
 
 def parse_reserve(text: str) -> Reserve:

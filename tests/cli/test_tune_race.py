@@ -10,7 +10,7 @@ import pytest
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
-from gunicorn_autoconf.cli.tune.objective import LOADS, rate_within
+from gunicorn_autoconf.cli.tune.objective import LOADS, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Outcome, Step
 from gunicorn_autoconf.cli.tune.race import Certainty, Race, affordable
 from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, intervals
@@ -20,6 +20,10 @@ pytestmark = pytest.mark.one_python
 
 BLOCK_SECONDS = 8.0
 MIB = 1024 * 1024
+
+
+def rate(outcome: Outcome) -> float:
+    return outcome.capacity * fraction_within(outcome.steps, 0.080, 0.022)
 
 
 class Simulated:
@@ -67,7 +71,7 @@ class Simulated:
         left = seconds
         while (candidate := race.next(left)) is not None:
             outcome = self.block(candidate)
-            score = rate_within(outcome, slo_seconds=0.080, light_seconds=0.022)
+            score = rate(outcome)
             race.record(candidate, score, BLOCK_SECONDS, outcome.memory_bytes)
             left -= BLOCK_SECONDS
         assert left >= 0
@@ -113,7 +117,7 @@ def test_choice_is_close_to_the_best(noise: float, count: int) -> None:
         assert best is not None
         # What is best has its queue in it, too.
         true = {
-            each: rate_within(Simulated(capacities, noise=1e-9, seed=0).block(each), 0.080, 0.022)
+            each: rate(Simulated(capacities, noise=1e-9, seed=0).block(each))
             for each in race.capacities
         }
         good += true[best] >= 0.95 * max(true.values())

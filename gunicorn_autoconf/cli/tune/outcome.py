@@ -116,9 +116,6 @@ def typical(outcomes: Sequence[Outcome]) -> Outcome:
     def median(name: str) -> float:
         return float(statistics.median(getattr(each, name) for each in outcomes))
 
-    statuses = Counter[int]()
-    for each in outcomes:
-        statuses.update(each.statuses)
     return Outcome(
         capacity=median("capacity"),
         clients=max(each.clients for each in outcomes),
@@ -129,7 +126,7 @@ def typical(outcomes: Sequence[Outcome]) -> Outcome:
         boot_seconds=median("boot_seconds"),
         disturbed_fraction=median("disturbed_fraction"),
         is_load_bound=median("is_load_bound") > 0.5,  # in most of them
-        statuses=statuses,
+        statuses=sum((Counter(each.statuses) for each in outcomes), Counter[int]()),
     )
 
 

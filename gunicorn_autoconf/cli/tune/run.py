@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench, measure
-from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
+from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Result, Trouble
 from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
 from gunicorn_autoconf.units import format_latency
@@ -156,7 +156,8 @@ class _Runner:
                 run.light = result.light.latencies if result.light else Latencies()
                 run.slo_seconds = run.slo_seconds or default_slo(run.light)
             assert run.slo_seconds
-            score = rate_within(result, run.slo_seconds, run.light.quantile(0.99) or 0.0)
+            light = run.light.quantile(0.99) or 0.0
+            score = result.capacity * fraction_within(result.steps, run.slo_seconds, light)
             self._clients[candidate] = result.clients
             if score > 0:
                 known.outcomes.append(result)
