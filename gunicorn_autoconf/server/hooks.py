@@ -32,6 +32,7 @@ from gunicorn_autoconf.plan.report import (
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
 from gunicorn_autoconf.server.compose import Hook, parts_of
 from gunicorn_autoconf.server.counting import attach
+from gunicorn_autoconf.server.gil import GilWatch
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
 from gunicorn_autoconf.server.overload import protect
 from gunicorn_autoconf.server.reading import CONF_MODULE
@@ -102,6 +103,7 @@ class ServerHooks:
         self._state: ServerState | None = None
         self._watchdog: Ticker | None = None
         self._meter: Meter | None = None
+        self._gil = GilWatch()
 
     def by_name(self) -> dict[str, Hook]:
         """The hooks by the names of Gunicorn's settings."""
@@ -191,6 +193,7 @@ class ServerHooks:
         protect(worker, self._final.declaration, self._meter, patrol)
         if not attach(worker, self._meter, lambda: self._ready(worker, "ready")):
             self._ready(worker, "booted")
+        self._gil.report(worker, self._final.application)
         if self._state and self._state.patrol:
             self._watchdog = watch_inside(worker, self._state.patrol, self._meter)
 
