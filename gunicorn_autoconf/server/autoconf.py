@@ -28,6 +28,7 @@ from gunicorn_autoconf.server.replan import (
     search_path,
 )
 from gunicorn_autoconf.server.requirements import check_requirements, load_hook
+from gunicorn_autoconf.server.worker_class import check_what_is_written
 
 if TYPE_CHECKING:
     from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard, Workload
@@ -168,6 +169,7 @@ def _build(
     )
     check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
     record_writes()
+    check_what_is_written()
     machine = detect_machine(root, environ=environ)
     application = find_application(command_line.target, declaration)
     return Autoconf(

@@ -1,15 +1,21 @@
-"""Refuses a worker class that the installed Gunicorn does not have, where it is declared.
+"""Refuses a worker class that the installed Gunicorn does not have, wherever it is written.
 
 Imports classes of Gunicorn's, of Uvicorn's and of this package, never one of the user's.
 """
 
 from __future__ import annotations
 
+import functools
+import sys
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.declaration import Explicit
+from gunicorn_autoconf.server.gunicorn import default_setting, running_arbiter
+from gunicorn_autoconf.server.provenance import source_of
+from gunicorn_autoconf.server.reading import frames, is_reading_conf_file, reading
 from gunicorn_autoconf.worker_classes import GTHREAD, SYNC, UVICORN
 
 # How alike two names are for one to be a slip of the other: gthreads and gthread are (0.93),
@@ -21,6 +27,12 @@ _SERVERS = ("gunicorn", "gunicorn_autoconf", "uvicorn", "uvicorn_worker")
 
 # Those that the plan chooses need no look.
 _ALWAYS_THERE = frozenset({SYNC, GTHREAD, UVICORN})
+
+# Every value comes through these, from each source.
+_SETTERS = frozenset({"gunicorn.config", "gunicorn_autoconf.server.provenance", __name__})
+
+_SETTING = "worker_class"
+_NAME = "gunicorn_autoconf_checks"
 
 
 def check_worker_class(explicit: Explicit) -> None:
@@ -35,6 +47,28 @@ def check_worker_class(explicit: Explicit) -> None:
         if name == "GUNICORN_CMD_ARGS":
             shown = f"--worker-class {shown}"
         raise DeclarationError(name, shown, remedy)
+
+
+def check_what_is_written() -> None:
+    """
+    Have Gunicorn refuse a wrong class from now on, from each source, in one line.
+
+    By itself it would do so in a traceback, before it calls any hook. A server that reloads keeps
+    the class that it has.
+    """
+    setting_class: Any = type(default_setting(_SETTING))
+    take = setting_class.validator
+    if hasattr(take, _NAME):
+        return
+
+    @functools.wraps(take)
+    def check_and_take(value: object) -> Any:
+        taken = take(value)
+        remedy = None if _is_asked_by_us() or _is_overruled() else remedy_for(taken)
+        return taken if remedy is None else _refuse(taken, remedy)
+
+    setattr(check_and_take, _NAME, True)
+    setting_class.validator = staticmethod(check_and_take)
 
 
 def remedy_for(value: object) -> str | None:
@@ -71,3 +105,30 @@ def alike(text: str, names: Iterable[str]) -> str | None:
 
 def _nearest(text: str, aliases: Iterable[str]) -> str | None:
     return UVICORN if "uvicorn" in text.lower() else alike(text, aliases)
+
+
+def _is_asked_by_us() -> bool:
+    """Whether this package validates a value, which it refuses itself with a better source."""
+    outside = (frame for frame in frames() if frame.f_globals.get("__name__") not in _SETTERS)
+    package = __name__.partition(".")[0]
+    return str(next(outside).f_globals.get("__name__")).startswith(f"{package}.")
+
+
+def _is_overruled() -> bool:
+    """Whether an option, set after the file that is read now, will replace what is written."""
+    given = reading()
+    return given is not None and any(
+        options.get(_SETTING) is not None for options in (given.options, given.cmd_args)
+    )
+
+
+def _refuse(value: str, remedy: str) -> Any:
+    """End the start in one line; return the class that holds where a server runs."""
+    source = source_of(default_setting(_SETTING), sys._getframe(2))  # noqa: SLF001 - see there
+    error = DeclarationError(f"{source}: {_SETTING}", value, remedy)
+    if server := running_arbiter():
+        server.log.error("gunicorn-autoconf keeps the worker class: %s", error)
+        return server.cfg.settings[_SETTING].get()
+    if reading() or is_reading_conf_file():
+        sys.exit(f"Error: {error}")
+    raise error
