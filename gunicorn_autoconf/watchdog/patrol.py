@@ -116,6 +116,8 @@ class Patrol:
     def forking(self, worker: Worker) -> None:
         """Prepare to watch *worker*, which is about to be forked."""
         timeout_seconds = float(worker.cfg.timeout)
+        # Without `timeout` nothing asks for heartbeats regularly, and no gap would mean anything.
+        read_beat = self._heartbeats.follow(worker.tmp) if timeout_seconds > 0 else None
         numbers = self._records.doubles(worker, Region.STAMPS)
         line = self._records.raw(worker, Region.REQUEST_LINE)
         self._forking = None
@@ -141,7 +143,7 @@ class Patrol:
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
             stalled=self._stalled,
-            read_beat=self._heartbeats.follow(worker.tmp),
+            read_beat=read_beat,
             now=self.standstill.now(),
         )
 

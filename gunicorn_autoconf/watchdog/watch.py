@@ -60,7 +60,8 @@ class WorkerWatch:
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
         stalled: Called once for each time that code has blocked its loop.
-        read_beat: Returns when the last heartbeat came, and for how long none has.
+        read_beat: Returns when the last heartbeat came, and for how long none has; None for no
+            `timeout`.
         now: When it is forked.
     """
 
@@ -74,7 +75,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
-        read_beat: Callable[[], tuple[float, float]],
+        read_beat: Callable[[], tuple[float, float]] | None,
         now: float,
     ) -> None:
         self.worker = worker
@@ -98,8 +99,8 @@ class WorkerWatch:
         if moment.has(State.LOADED):
             if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
-            if self.thresholds.timeout_seconds > 0:
-                self._look_at_heartbeat(moment)
+            if self._read_beat:
+                self._look_at_heartbeat(moment, self._read_beat)
             if self.thresholds.request_seconds > 0:
                 self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
@@ -121,9 +122,11 @@ class WorkerWatch:
 
     # The heartbeat
 
-    def _look_at_heartbeat(self, moment: Moment) -> None:
+    def _look_at_heartbeat(
+        self, moment: Moment, read_beat: Callable[[], tuple[float, float]]
+    ) -> None:
         try:
-            beat, silent_seconds = self._read_beat()
+            beat, silent_seconds = read_beat()
         except (OSError, ValueError):  # closed: the worker is gone
             return
         timeout_seconds = self.thresholds.timeout_seconds
