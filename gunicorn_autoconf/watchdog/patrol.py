@@ -180,6 +180,7 @@ class Patrol:
         """
         now, due, period = time.monotonic(), max(self._due, began_at), self._period
         self.standstill.step(due, now)
+        self._heartbeats.step()
         # What kept this thread may have kept the workers: they get time for one tick.
         self._has_skipped = not self._has_skipped and now - due > period / 2
         try:
