@@ -46,7 +46,9 @@ class Standstill:
     def __init__(self) -> None:
         self._seconds = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
         self._stops: tuple[_Stop, ...] = ()
+        # In this thread it has waited before; the others are yet to be started.
         self._thread = threading.local()
+        self._thread.queued_seconds = read_queued_seconds()
 
     @property
     def seconds(self) -> float:
