@@ -156,8 +156,8 @@ class StackPipe:
                 for tid, clock in before.items()
                 if clock and (now := read_clock(pid, tid))
             }
-            # After the clocks, as in `read`. What has no name is late: it is the native answer to an
-            # earlier question.
+            # After the clocks, as in `read`. What has no name is late: the native answer to a
+            # question before this one.
             if threads := [thread for thread in parse_answer(self._take()) if thread.name]:
                 return threads
             if pid not in asked:
