@@ -43,6 +43,18 @@ def read_reaped_cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def read_queued_seconds() -> float:
+    """
+    Return for how long the calling thread has been ready to run and not on a CPU.
+
+    It is 0 where the kernel does not tell.
+    """
+    try:
+        return parse_schedstat(read_text("/proc/thread-self/schedstat"))[1]
+    except (OSError, ValueError):
+        return 0.0
+
+
 def parse_schedstat(text: str) -> tuple[float, float, int]:
     """
     Return for how many seconds a thread was on a CPU, and ready but not on one; how often it ran.

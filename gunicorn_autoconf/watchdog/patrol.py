@@ -110,6 +110,8 @@ class Patrol:
     def forking(self, worker: Worker) -> None:
         """Prepare to watch *worker*, which is about to be forked."""
         timeout_seconds = float(worker.cfg.timeout)
+        # Without `timeout` nothing asks for heartbeats regularly, and no gap would mean anything.
+        read_beat = self._heartbeats.follow(worker.tmp) if timeout_seconds > 0 else None
         numbers = self._records.doubles(worker, Region.STAMPS)
         line = self._records.raw(worker, Region.REQUEST_LINE)
         self._forking = None
@@ -135,7 +137,7 @@ class Patrol:
             read_quota=self._quota.read,
             say=partial(self._say, worker),
             stalled=self._stalled,
-            read_beat=self._heartbeats.follow(worker.tmp),
+            read_beat=read_beat,
             now=self.standstill.now(),
         )
 
@@ -172,6 +174,7 @@ class Patrol:
         """
         now, due, period = time.monotonic(), max(self._due, began_at), self._period
         self.standstill.step(due, now)
+        self._heartbeats.step()
         # What kept this thread may have kept the workers: they get time for one tick.
         self._has_skipped = not self._has_skipped and now - due > period / 2
         try:

@@ -64,7 +64,7 @@ class LongRequests:
         self._clock = clock
         self._origins = limits.origins
         self._say = say
-        self._running: dict[int, tuple[float, Any, Any]] = {}
+        self._running: dict[int, list[Any]] = {}
         """By thread: since when, the request, its connection. A class would cost as much again."""
         self._reported: set[tuple[int, float]] = set()
         self._given_up: set[tuple[int, float]] = set()
@@ -77,7 +77,7 @@ class LongRequests:
 
         def handle_request(request: Any, connection: Any, *rest: Any) -> Any:
             ident = get_ident()
-            running[ident] = clock(), request, connection
+            running[ident] = [clock(), request, connection]
             try:
                 return original(request, connection, *rest)
             finally:
@@ -88,6 +88,9 @@ class LongRequests:
     def __call__(self, now: float) -> None:
         """Look at the requests that run; *now* is by the same clock."""
         running = self._running.copy()
+        for entry in running.values():
+            # One that came after a standstill, before the arbiter had taken that off the clock.
+            entry[0] = min(entry[0], now)
         self._reported &= {(ident, since) for ident, (since, _, _) in running.items()}
         for ident, (since, request, connection) in running.items():
             key = ident, since

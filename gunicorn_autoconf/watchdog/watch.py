@@ -52,8 +52,9 @@ class WorkerWatch:
     The watch over one worker, by a clock that leaves out the time in which the server stood still.
 
     It was forked at *now*. *read_beat* returns when the last heartbeat came, and for how long none
-    has; *read_quota* what the CPU quotas have done. *say* logs under the worker's pid. *stalled* is
-    called once for each time that code has blocked the loop.
+    has, and is None where there is no `timeout`; *read_quota* what the CPU quotas have done. *say*
+    logs under the worker's pid. *stalled* is called once for each time that code has blocked the
+    loop.
     """
 
     def __init__(  # noqa: PLR0913
@@ -66,7 +67,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
-        read_beat: Callable[[], tuple[float, float]],
+        read_beat: Callable[[], tuple[float, float]] | None,
         now: float,
     ) -> None:
         self.worker = worker
@@ -90,8 +91,8 @@ class WorkerWatch:
         if moment.has(State.LOADED):
             if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
-            if self.thresholds.timeout_seconds > 0:
-                self._look_at_heartbeat(moment)
+            if self._read_beat:
+                self._look_at_heartbeat(moment, self._read_beat)
             if self.thresholds.request_seconds > 0:
                 self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
@@ -113,9 +114,11 @@ class WorkerWatch:
 
     # The heartbeat
 
-    def _look_at_heartbeat(self, moment: Moment) -> None:
+    def _look_at_heartbeat(
+        self, moment: Moment, read_beat: Callable[[], tuple[float, float]]
+    ) -> None:
         try:
-            beat, silent_seconds = self._read_beat()
+            beat, silent_seconds = read_beat()
         except (OSError, ValueError):  # closed: the worker is gone
             return
         timeout_seconds = self.thresholds.timeout_seconds

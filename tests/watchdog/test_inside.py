@@ -305,6 +305,29 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
     assert third == first
 
 
+def test_a_long_request_that_came_before_the_standstill_was_known() -> None:
+    """Its thread may run before the arbiter takes the standstill off the clock."""
+    now, said = 3700.0, list[str]()
+    worker = SimpleNamespace(pid=1, alive=True)
+
+    def serve(request: Any, connection: Any) -> None:
+        nonlocal now
+        for now in (100.0, 103.0, 105.0):  # The arbiter has noted an hour.
+            requests(now)
+
+    worker.handle_request = serve
+    requests = LongRequests(
+        worker,
+        5.0,
+        find_origins(None),
+        lambda level, text, fields: said.append(text.partition(",")[0]),
+        clock=lambda: now,
+    )
+    worker.handle_request(SimpleNamespace(method="GET", path="/"), None)
+
+    assert said == ["a request has run for 5.0 s"]
+
+
 def test_applications_package_is_its_own() -> None:
     """Wherever it is installed; of our own package only the demo is."""
     from hypothesis import strategies

@@ -155,6 +155,29 @@ def test_a_pause_of_our_own_is_no_standstill(monkeypatch: pytest.MonkeyPatch) ->
     assert stood == [0.0, 0.0, 11.9]
 
 
+@pytest.mark.parametrize(
+    ("is_watched", "timeout", "ages"), [(False, 30, [1.0, 2.0, 3.0]), (True, 0, [1.0, 62.0, 63.0])]
+)
+def test_age_of_a_heartbeat_around_a_standstill(
+    monkeypatch: pytest.MonkeyPatch, *, is_watched: bool, timeout: int, ages: list[float]
+) -> None:
+    """Gunicorn measures its `timeout` by it; without one, only its control interface asks."""
+    now, seen, patrol = 100.0, list[float](), make_patrol(Log())
+    monkeypatch.setattr(standstill_module, "time", SimpleNamespace(monotonic=lambda: now))
+    tmp = SimpleNamespace(last_update=lambda: 100.0)
+    cfg = SimpleNamespace(timeout=timeout, graceful_timeout=30)
+    worker = cast("Any", SimpleNamespace(cfg=cfg, tmp=tmp, app=None, age=1))
+    if is_watched:
+        patrol._records.forking(worker)
+    patrol.forking(worker)
+    for now in (101.0, 162.0, 163.0):
+        seen.append(now - tmp.last_update())
+    patrol._forked()
+    assert (patrol._watches != {}) == is_watched
+    patrol.stop()
+    assert seen == ages
+
+
 def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     clock = SimpleNamespace(monotonic=lambda: now)
@@ -170,7 +193,7 @@ def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.Monkey
         Thresholds(0.0, 0.0, 30.0, Origins()),
         read_quota=dict,
         say=lambda level, event, text, **_: said.append(text.splitlines()[0].partition(";")[0]),
-        read_beat=lambda: (0.0, 0.0),
+        read_beat=None,
         now=patrol.standstill.now(),
     )
     patrol._server.WORKERS[os.getpid()] = cast("Any", worker)
