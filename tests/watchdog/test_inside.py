@@ -318,9 +318,8 @@ def test_a_long_request_that_came_before_the_standstill_was_known() -> None:
     worker.handle_request = serve
     requests = LongRequests(
         worker,
-        5.0,
-        find_origins(None),
-        lambda level, text, fields: said.append(text.partition(",")[0]),
+        Thresholds(0.25, 5.0, 30.0, find_origins(None)),
+        lambda level, event, text, **_: said.append(text.partition(",")[0]),
         clock=lambda: now,
     )
     worker.handle_request(SimpleNamespace(method="GET", path="/"), None)
