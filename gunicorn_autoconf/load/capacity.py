@@ -121,6 +121,8 @@ class Load:
         backlogs: How many connections waited to be accepted, on average, at each listening socket.
         queue_seconds: How long a request waited since a proxy got it, by ``X-Request-Start``.
         queued: How many requests had such a header.
+        present: How many requests and connections that wait there were, at each reading.
+        durations: How many of the requests took how long, by `DURATIONS_SECONDS`.
         bound_by: What the server would need more of.
     """
 
@@ -143,6 +145,8 @@ class Load:
     backlogs: tuple[Backlog, ...]
     queue_seconds: float | None
     queued: int
+    present: tuple[float, ...]
+    durations: tuple[int, ...]
     bound_by: Bound = Bound.NOTHING
 
     @property
@@ -247,6 +251,8 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         backlogs=tuple(_backlogs(readings)),
         queue_seconds=_each(all_did.queue_seconds, all_did.queued),
         queued=all_did.queued,
+        present=tuple(map(_present, readings)),
+        durations=all_did.durations,
     )
     return replace(load, bound_by=_bound(load, supply))
 
@@ -288,6 +294,11 @@ def _backlogs(readings: Sequence[Reading]) -> Iterator[Backlog]:
             if backlog.address == address and backlog.waiting is not None
         ]
         yield Backlog(address, _mean(seen) if seen else None)
+
+
+def _present(reading: Reading) -> float:
+    waiting = sum(backlog.waiting or 0.0 for backlog in reading.backlogs)
+    return sum(worker.in_flight for worker in reading.workers.values()) + waiting
 
 
 def _bound(load: Load, supply: Supply) -> Bound:

@@ -21,6 +21,7 @@ from collections import deque
 from enum import Enum
 from typing import NamedTuple
 
+from gunicorn_autoconf.fleet.counters import DURATIONS_SECONDS
 from gunicorn_autoconf.load.capacity import Bound, Load
 
 CHANGE_SECONDS = 60.0
@@ -35,6 +36,10 @@ MOST_TIMES_PLANNED = 8
 UNKNOWN_DEMAND = 4
 # With this part of the event loops busy, the next request mostly finds a free one.
 BUSY_LOOPS_FRACTION = 0.8
+# Where loops are busy for less than this, they do all that is asked, if late.
+FULL_LOOPS_FRACTION = 0.97
+# Clients that wait for their answers before they ask again keep the number of requests as it is.
+STEADY_FRACTION = 0.25
 # A step is judged by so much time, and has to answer so many more requests.
 JUDGE_SECONDS = 30.0
 LEAST_RISE = 1.10
@@ -189,13 +194,33 @@ class Follow:
 
 def demand(load: Load) -> int:
     """Return how many workers serve all requests that run and wait, where all are busy."""
-    present = load.busy_slots + (load.waiting or 0.0)
     if load.loop_fraction is not None and load.bound_by is Bound.LOOP:
-        # A loop goes on accepting: what it has accepted waits until it is blocked no more.
-        return max(math.ceil(present / BUSY_LOOPS_FRACTION), 2 * load.workers)
+        return _loops(load, load.loop_fraction)
+    present = load.busy_slots + (load.waiting or 0.0)
     if not load.waiting or load.slots is None:
         return load.workers * UNKNOWN_DEMAND
     return max(math.ceil(present / load.slots * load.workers), load.workers + 1)
+
+
+def _loops(load: Load, loop_fraction: float) -> int:
+    """
+    Return how many loops do what is asked of those there are.
+
+    Loops go on accepting. What they have accepted waits until they are blocked no more: after each
+    block many do, though a loop or two more would be enough.
+    """
+    piled_up = max(load.present[-1] - load.present[0], 0.0)
+    asked = load.busy_workers * (1.0 + piled_up / max(load.requests, 1))
+    wanted = max(math.ceil(asked / BUSY_LOOPS_FRACTION), load.workers + 1)
+    if loop_fraction < FULL_LOOPS_FRACTION:
+        return wanted
+    # A stream is a request, too, and asks for next to nothing: it does not end in this time.
+    counted = zip(load.durations, DURATIONS_SECONDS, strict=False)
+    passing = sum(count * seconds for count, seconds in counted) / load.seconds
+    present = min(load.busy_slots, passing) + (load.waiting or 0.0)
+    if max(load.present) - min(load.present) <= present * STEADY_FRACTION:
+        wanted = max(wanted, math.ceil(present / BUSY_LOOPS_FRACTION), 2 * load.workers)
+    return wanted
 
 
 def most_by_cores(load: Load) -> int:
