@@ -137,7 +137,7 @@ def fleet(asked: Asked, **more: Any) -> LoopFleet:
     return LoopFleet([plateau(30, 45, 10)], asked=asked, **given)
 
 
-def most(seen: LoopFleet) -> int:
+def most(seen: Fleet) -> int:
     return max(count for _, count in seen.counts)
 
 

@@ -97,6 +97,7 @@ CELLS = [
     for declared in DECLARED[interface]
 ]
 CLIENTS = 200
+LOOPS: dict[str, Any] = {"slots": None, "has_loop": True}
 POOL_THREADS = 40
 
 
@@ -129,8 +130,8 @@ def loads(work: Work, shape: Shape, share: float, crowded: float, noise: random.
         takes = CLIENTS / rate  # They wait for each other in the worker.
     more: dict[str, Any] = {}
     if slots is None:
-        # Busy is a loop also while it waits for a core.
-        blocking = (whole if work.blocks else work.computing) + delay
+        # A loop that waits for a core is not busy.
+        blocking = whole if work.blocks else work.computing
         more["loop"] = min(rate * blocking / shape.workers, 1.0)
         is_full = work.pool and share == 1 and shape.workers * pool < CLIENTS
         more["pool"] = 0.97 if is_full else 0.0
@@ -252,6 +253,19 @@ def test_crowded_machine_makes_computing_no_waiting() -> None:
 
     assert request is not None
     assert request.computing_seconds / request.whole_seconds == pytest.approx(0.98, abs=0.02)
+
+
+def test_loops_that_are_blocked_for_as_long_as_they_wait_for_a_core() -> None:
+    """Of a second each is blocked for 300 ms, and its worker waits 300 ms for a core."""
+    evidence = Evidence()
+    evidence.add(minute(rate=30, request=0.15, computing=0.001, delay=0.05, loop=0.3, **LOOPS))
+    request = evidence.request()
+    assert request is not None
+    assert request.blocking_seconds == pytest.approx(0.05)
+    found = judge(request, Serving(ASGI, 2, 5, None))
+    assert found is not None
+    assert found.cause is Cause.BLOCKS
+    assert found.now_per_second == pytest.approx(100)
 
 
 def test_evidence_follows_what_requests_become() -> None:
