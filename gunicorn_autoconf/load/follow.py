@@ -9,7 +9,8 @@ minute:
 1. A step that did not raise the rate is taken back, and not tried again for an hour.
 2. Where all workers are busy while cores are idle, there are to be as many as requests ask for: as
    many as serve those that run and those that wait, or four times as many where it is not known how
-   many wait. Not more than keep all cores busy, than eight times the plan, or than fit.
+   many wait; of event loops, as many as do what is asked of them. Not more than keep all cores
+   busy, than eight times the plan, or than fit.
 3. Where in ten minutes one worker less would have had work for at most 60 % of its time, there is
    one less, down to the plan.
 """
