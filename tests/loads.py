@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gunicorn_autoconf.fleet.counters import Counters
+from gunicorn_autoconf.fleet.counters import DURATIONS, Counters, duration_of
 from gunicorn_autoconf.load.capacity import Backlog, Load, Reading, Supply, measure
 
 HTTP = "http://127.0.0.1:8000"
@@ -22,17 +22,25 @@ def minute(
     delay: float = 0.0,
     loop: float = 0.0,
     pool: float = 0.0,
+    streams: float = 0,
     **supply: Any,
 ) -> Load:
-    """The load of a minute in which all workers do the same; times of a request in seconds."""
+    """
+    The load of a minute in which all workers do the same; times of a request in seconds.
+
+    As many *streams* are open all the time, and are requests that never end.
+    """
     requests = round(rate * 60 / workers)
+    durations = [0] * DURATIONS
+    durations[duration_of(request)] = requests
     done = Counters(
         requests=requests,
         busy_seconds=min(requests * request, 60.0),
-        slot_seconds=requests * request,
+        slot_seconds=requests * request + streams * 60 / workers,
         cpu_seconds=requests * computing,
         loop_seconds=loop * 60,
         pool_seconds=pool * 60,
+        durations=tuple(durations),
     )
     readings = [
         Reading(

@@ -7,7 +7,7 @@ queueing theory: the rate, the time of a request W, the computing time of a requ
 | bound | when |
 |---|---|
 | cores | workers use 90 % of the cores; or are full, and wait for a core half as long as they run |
-| loop | workers compute for 85 % of the time, or their event loops are blocked for as long |
+| loop | workers, one core each, compute for 85 % of the time, or event loops are blocked so long |
 | one loop | one worker's loop is as busy or blocked, and the others are not |
 | slots | 85 % of the slots are busy, or 60 % of them while connections wait; or pools are full |
 | memory, database | as slots or loop, where memory or ``GUNICORN_MAX_CONCURRENCY`` allows no more |
@@ -45,11 +45,10 @@ class Bound(str, Enum):
 
 
 class Backlog(NamedTuple):
-    """The connections that no worker has accepted yet, at one listening socket."""
+    """The connections that no worker has accepted yet, at one socket; None for a Unix socket."""
 
     address: str
     waiting: float | None
-    """None where the kernel does not tell: a Unix socket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +70,12 @@ class Reading:
     workers: Mapping[int, Counters]
     delayed_seconds: Mapping[int, float] = field(default_factory=dict)
     backlogs: tuple[Backlog, ...] = ()
+
+    @property
+    def present(self) -> float:
+        """How many requests and connections that wait there are."""
+        waiting = sum(backlog.waiting or 0.0 for backlog in self.backlogs)
+        return sum(worker.in_flight for worker in self.workers.values()) + waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +126,8 @@ class Load:
         backlogs: How many connections waited to be accepted, on average, at each listening socket.
         queue_seconds: How long a request waited since a proxy got it, by ``X-Request-Start``.
         queued: How many requests had such a header.
+        present: How many requests and connections that wait there were, at each reading.
+        durations: How many of the requests took how long, by `DURATIONS_SECONDS`.
         bound_by: What the server would need more of.
     """
 
@@ -143,6 +150,8 @@ class Load:
     backlogs: tuple[Backlog, ...]
     queue_seconds: float | None
     queued: int
+    present: tuple[float, ...]
+    durations: tuple[int, ...]
     bound_by: Bound = Bound.NOTHING
 
     @property
@@ -173,14 +182,16 @@ class Load:
         return mean is not None and mean < LOOP_FRACTION <= self.busiest_fraction
 
     @property
+    def held_fraction(self) -> float:
+        """For which share of the time a worker computed, or could have and waited for a core."""
+        computing, delay = self.computing_seconds, self.delay_seconds or 0.0
+        return self.process_fraction * (1 + delay / computing) if computing else 0.0
+
+    @property
     def is_crowded(self) -> bool:
-        """Whether requests mostly compute or wait for a core, and wait for a good part of that."""
-        computing, delay, whole = self.computing_seconds, self.delay_seconds, self.request_seconds
-        if not (computing and delay and whole) or delay < computing * CROWDED_FRACTION:
-            return False
-        if self.loop_fraction is None:
-            return computing + delay >= whole * CROWDED_FRACTION
-        return self.process_fraction * (1 + delay / computing) >= CROWDED_FRACTION
+        """Whether workers mostly compute or wait for a core, and wait for a good part of that."""
+        is_late = (self.delay_seconds or 0) >= (self.computing_seconds or 0) * CROWDED_FRACTION
+        return is_late and self.held_fraction >= CROWDED_FRACTION
 
     @property
     def waiting(self) -> float | None:
@@ -219,7 +230,6 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         max(worker.did.loop_seconds / worker.seconds, share)
         for worker, share in zip(workers, shares, strict=True)
     ]
-    pools = [worker.did.pool_seconds / worker.seconds for worker in workers]
     load = Load(
         seconds=seconds,
         workers=supply.workers,
@@ -234,7 +244,7 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         cores=supply.cores,
         cores_used=seen.cpu_seconds / seconds,
         loop_fraction=_mean(loops) if supply.has_loop and loops else None,
-        pool_fraction=_mean(pools),
+        pool_fraction=_mean([worker.did.pool_seconds / worker.seconds for worker in workers]),
         process_fraction=_mean(shares),
         busiest_fraction=max(
             (
@@ -247,6 +257,8 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         backlogs=tuple(_backlogs(readings)),
         queue_seconds=_each(all_did.queue_seconds, all_did.queued),
         queued=all_did.queued,
+        present=tuple(reading.present for reading in readings),
+        durations=all_did.durations,
     )
     return replace(load, bound_by=_bound(load, supply))
 
@@ -291,14 +303,13 @@ def _backlogs(readings: Sequence[Reading]) -> Iterator[Backlog]:
 
 
 def _bound(load: Load, supply: Supply) -> Bound:
-    # With threads, too, one process computes on one core only.
     is_short_of_processes = max(load.loop_fraction or 0, load.process_fraction) >= LOOP_FRACTION
     busy = load.busy_fraction or 0
-    is_short_of_slots = max(busy, load.pool_fraction) >= SLOTS_FRACTION or (
-        busy >= WAITED_FOR_FRACTION and (load.waiting or 0) >= 1
-    )
+    is_waited_for = busy >= WAITED_FOR_FRACTION and (load.waiting or 0) >= 1
+    is_short_of_slots = max(busy, load.pool_fraction) >= SLOTS_FRACTION or is_waited_for
     is_full = is_short_of_processes or is_short_of_slots
-    if load.cores_fraction >= CORES_FRACTION or (is_full and load.is_crowded):
+    is_held = is_full or load.held_fraction >= LOOP_FRACTION
+    if load.cores_fraction >= CORES_FRACTION or (is_held and load.is_crowded):
         return Bound.CORES
     if not is_full:
         return Bound.ONE_LOOP if load.is_uneven else Bound.NOTHING

@@ -73,8 +73,7 @@ class Evidence:
         self._requests += load.requests
         self._cpu_seconds += load.requests * computing
         if load.loop_fraction is not None:
-            delayed_seconds = load.requests * (load.delay_seconds or 0.0)
-            busy_seconds = load.loop_fraction * load.workers * load.seconds - delayed_seconds
+            busy_seconds = load.loop_fraction * load.workers * load.seconds
             self._loop_seconds += max(busy_seconds, load.requests * computing)
         if load.pool_fraction >= SLOTS_FRACTION:
             self._full += load.requests
@@ -109,13 +108,13 @@ def _met_seconds(load: Load, computing: float) -> float:
     """
     Return how long a request waited for others of its process to compute.
 
-    One that computes and waits for a core keeps the others from computing as well, and all
-    processes wait where the cores are busy. It cannot wait for more of the others than there were.
+    One that computes and waits for a core keeps the others from computing as well. How long
+    processes wait for cores is measured; where the kernel does not tell, they wait as these are
+    busy. A request cannot wait for more of the others than there were.
     """
-    turn_seconds = computing + (load.delay_seconds or 0.0)
-    held = load.process_fraction * turn_seconds / computing if computing else 0.0
-    busy = max(held, load.cores_fraction)
+    turn_seconds, busy = computing + (load.delay_seconds or 0.0), load.held_fraction
+    is_full = max(busy, load.cores_fraction) > FULL_FRACTION
+    if load.delay_seconds is None:
+        busy = max(busy, load.cores_fraction)
     others = max((load.concurrency or 1.0) - 1.0, 0.0)
-    if busy <= FULL_FRACTION:
-        others = min(busy / (1.0 - busy), others)
-    return turn_seconds * others
+    return turn_seconds * (others if is_full else min(busy / (1.0 - busy), others))

@@ -9,7 +9,8 @@ minute:
 1. A step that did not raise the rate is taken back, and not tried again for an hour.
 2. Where all workers are busy while cores are idle, there are to be as many as requests ask for: as
    many as serve those that run and those that wait, or four times as many where it is not known how
-   many wait. Not more than keep all cores busy, than eight times the plan, or than fit.
+   many wait; of event loops, as many as do what is asked of them. Not more than keep all cores
+   busy, than eight times the plan, or than fit.
 3. Where in ten minutes one worker less would have had work for at most 60 % of its time, there is
    one less, down to the plan.
 """
@@ -21,6 +22,7 @@ from collections import deque
 from enum import Enum
 from typing import NamedTuple
 
+from gunicorn_autoconf.fleet.counters import DURATIONS_SECONDS
 from gunicorn_autoconf.load.capacity import Bound, Load
 
 CHANGE_SECONDS = 60.0
@@ -35,6 +37,14 @@ MOST_TIMES_PLANNED = 8
 UNKNOWN_DEMAND = 4
 # With this part of the event loops busy, the next request mostly finds a free one.
 BUSY_LOOPS_FRACTION = 0.8
+# Where loops are busy for less than this, they do all that is asked, if late. Requests that block
+# now and then keep them busy for ten seconds by chance.
+FULL_LOOPS_FRACTION = 0.97
+RISE_SECONDS = 30.0
+# Clients that wait for their answers before they ask again keep the number of requests as it is.
+STEADY_FRACTION = 0.25
+# Of requests that keep a loop busy for less, one loop more answers 20 and more a second.
+LONG_SECONDS = 0.05
 # A step is judged by so much time, and has to answer so many more requests.
 JUDGE_SECONDS = 30.0
 LEAST_RISE = 1.10
@@ -173,8 +183,14 @@ class Follow:
         asked = min(demand(lately), most_by_cores(lately), MOST_TIMES_PLANNED * limits.planned)
         if now_seconds < self._held_until_seconds:
             asked = min(asked, self._held_workers)
-        is_early = now_seconds - self._full_since_seconds < GUESS_SECONDS
-        if limits.is_guess and is_early and limits.most < asked:
+        full_seconds = now_seconds - self._full_since_seconds
+        if limits.is_guess and full_seconds < GUESS_SECONDS and limits.most < asked:
+            return limits.workers
+        if (
+            lately.bound_by is Bound.LOOP
+            and full_seconds < RISE_SECONDS
+            and not is_saturated(lately)
+        ):
             return limits.workers
         return min(asked, limits.most)
 
@@ -189,13 +205,49 @@ class Follow:
 
 def demand(load: Load) -> int:
     """Return how many workers serve all requests that run and wait, where all are busy."""
-    present = load.busy_slots + (load.waiting or 0.0)
     if load.loop_fraction is not None and load.bound_by is Bound.LOOP:
-        # A loop goes on accepting: what it has accepted waits until it is blocked no more.
-        return max(math.ceil(present / BUSY_LOOPS_FRACTION), 2 * load.workers)
+        return _loops(load)
+    present = load.busy_slots + (load.waiting or 0.0)
     if not load.waiting or load.slots is None:
         return load.workers * UNKNOWN_DEMAND
     return max(math.ceil(present / load.slots * load.workers), load.workers + 1)
+
+
+def _loops(load: Load) -> int:
+    """
+    Return how many loops do what is asked of those there are.
+
+    Loops go on accepting. What they have accepted waits until they are blocked no more: after each
+    block many do, though a loop or two more would be enough.
+    """
+    if is_saturated(load):
+        return max(math.ceil(passing(load) / BUSY_LOOPS_FRACTION), 2 * load.workers)
+    piled_up = max(load.present[-1] - load.present[0], 0.0)
+    asked = load.busy_workers * (1.0 + piled_up / max(load.requests, 1))
+    return max(math.ceil(asked / BUSY_LOOPS_FRACTION), load.workers + 1)
+
+
+def is_saturated(load: Load) -> bool:
+    """
+    Whether each request present could do with a loop of its own.
+
+    It blocks for long, loops are full, and nothing piles up: clients wait for their answers.
+    """
+    blocking_seconds = load.busy_workers * load.seconds / max(load.requests, 1)
+    is_full = (load.loop_fraction or 0.0) >= FULL_LOOPS_FRACTION
+    is_steady = max(load.present) - min(load.present) <= STEADY_FRACTION * passing(load)
+    return blocking_seconds >= LONG_SECONDS and is_full and is_steady
+
+
+def passing(load: Load) -> float:
+    """
+    Return how many requests ran and waited at most, without those that stay for more than 10 s.
+
+    A stream is a request, too; it stays, and asks a loop for next to nothing.
+    """
+    counted = zip(load.durations, DURATIONS_SECONDS, strict=False)
+    ended = sum(count * seconds for count, seconds in counted) / load.seconds
+    return min(load.busy_slots, ended) + (load.waiting or 0.0)
 
 
 def most_by_cores(load: Load) -> int:

@@ -91,7 +91,7 @@ def render_verdict(verdict: Verdict) -> str:
     request, serving = verdict.request, verdict.serving
     whole, computing = request.whole_seconds, request.computing_seconds
     could = f"{_two_digits(verdict.could_per_second)}/s"
-    most = f"{plural(serving.cores, 'core')} could {could}"
+    most = f"{plural(serving.cores, 'core')} up to {could}"
     now = f"{_two_digits(verdict.now_per_second)}/s"
     if verdict.cause is VerdictCause.BLOCKS:
         blocking = render_duration(request.blocking_seconds or 0.0)
@@ -104,12 +104,12 @@ def render_verdict(verdict: Verdict) -> str:
         return (
             f"{PREFIX}requests wait for a thread of a pool and compute for "
             f"{render_duration(computing)}: {serving.pool_threads} "
-            f"threads can answer {now}, more could {could}; {_remedy(verdict)}"
+            f"threads can answer {now}, more up to {could}; {_remedy(verdict)}"
         )
     slots = serving.workers * (serving.slots or 1)
     each = "" if serving.slots == 1 else f", {slots} requests at once,"
     if not verdict.is_cores:
-        most = f"more threads could {could}"
+        most = f"more threads up to {could}"
     return (
         f"{PREFIX}requests compute {render_duration(computing)} of their {render_duration(whole)}: "
         f"{plural(serving.workers, 'worker')}{each} can answer {now}, {most}; "

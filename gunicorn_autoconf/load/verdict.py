@@ -73,7 +73,7 @@ class Verdict:
         request: What the requests were measured to be.
         serving: How they are served.
         now_per_second: How many requests that can answer.
-        could_per_second: How many could be answered.
+        could_per_second: How many could be answered at most, if clients ask for as many.
         is_cores: Whether it is the cores that bound that.
     """
 

@@ -158,7 +158,8 @@ class Ticker:
         # Ticks that come at any time find the loop busy as often as it is.
         code_seconds = late_seconds - queued_seconds
         if code_seconds > TIMER_SECONDS:
-            self.count_busy(now - self._ticked_at)
+            # What it waited for a CPU meanwhile is not the code's.
+            self.count_busy(max(now - self._ticked_at - queued_seconds, 0.0))
         self._ticked_at = now
         is_late = late_seconds < self._stall_seconds
         is_late = is_late and code_seconds >= LATE_FRACTION * self._stall_seconds

@@ -43,7 +43,7 @@ STATUS: dict[str, Any] = {
     },
     "verdict": {
         "text": "requests compute 3.0 ms of their 104 ms: 2 workers, 8 requests at once, can "
-        "answer 77/s, 2 cores could 660/s; set GUNICORN_WORKLOAD=io if your code is thread-safe"
+        "answer 77/s, 2 cores up to 660/s; set GUNICORN_WORKLOAD=io if your code is thread-safe"
     },
 }
 
@@ -177,7 +177,7 @@ def test_eighty_columns() -> None:
         "",
         "load 46/s, 104 ms each, 7 of 8 slots busy: bound by slots",
         "requests compute 3.0 ms of their 104 ms: 2 workers, 8 requests at once, can",
-        "answer 77/s, 2 cores could 660/s; set GUNICORN_WORKLOAD=io if your code is",
+        "answer 77/s, 2 cores up to 660/s; set GUNICORN_WORKLOAD=io if your code is",
         "thread-safe",
         "",
         "    PID    AGE STATE  CPU %  BUSY %  REQ/S     MS USS MiB▼  GROWTH MEMORY",

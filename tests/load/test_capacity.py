@@ -131,6 +131,17 @@ def test_line_without_a_request() -> None:
         ({"rate": 100, "request": 0.012, "computing": 0.010}, Bound.NOTHING),
         # Others use the machine: the workers are busy, and mostly wait for a core.
         ({"rate": 90, "request": 0.055, "computing": 0.010, "delay": 0.040}, Bound.CORES),
+        # The same of event loops; and of loops that mostly wait for nothing.
+        (
+            {"rate": 150, "request": 0.08, "computing": 0.010, "delay": 0.020, "loop": 0.3}
+            | {"slots": None, "has_loop": True},
+            Bound.CORES,
+        ),
+        (
+            {"rate": 100, "request": 0.08, "computing": 0.010, "delay": 0.020, "loop": 0.2}
+            | {"slots": None, "has_loop": True},
+            Bound.NOTHING,
+        ),
         # Requests wait for something else, and a little for a core.
         ({"rate": 46, "request": 0.104, "computing": 0.003, "delay": 0.004}, Bound.SLOTS),
         # Nothing that we could add.

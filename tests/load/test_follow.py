@@ -70,10 +70,47 @@ BLOCKED: dict[str, Any] = {
         (minute(**BLOCKED, slots=None, waiting=4), Bound.LOOP, 45),
         (minute(**BLOCKED, slots=1000), Bound.LOOP, 40),
         (minute(**BLOCKED | {"request": 0.1}, slots=None), Bound.LOOP, 10),
+        # 200 streams are no more than 48 a second of at most a second each.
+        (minute(**BLOCKED, slots=None, streams=200), Bound.LOOP, 60),
+        (minute(**BLOCKED | {"request": 0.1}, slots=None, streams=200), Bound.LOOP, 10),
+        # Loops that do all that is asked, if late, whatever waits for them.
+        (minute(**BLOCKED | {"loop": 0.9}, slots=None, streams=200), Bound.LOOP, 6),
         # How many a full thread pool serves at once is not known.
         (minute(**BLOCKED | {"loop": 0.1}, slots=None, pool=0.95), Bound.SLOTS, 20),
     ],
-    ids=["waiting", "unknown", "loops", "backlog", "greenlets", "few", "pool"],
+    ids=[
+        "waiting",
+        "unknown",
+        "loops",
+        "backlog",
+        "greenlets",
+        "few",
+        "streams",
+        "few-and-streams",
+        "late",
+        "pool",
+    ],
 )
 def test_demand(load: Load, bound: Bound, wanted: int) -> None:
     assert (load.bound_by, demand(load)) == (bound, wanted)
+
+
+STREAMS: dict[str, Any] = {"rate": 20, "request": 0.01, "computing": 0.002, "streams": 200}
+
+
+def test_streams_that_idle_are_no_load() -> None:
+    """Two hundred on five event loops, or on greenlets that hold a thousand each."""
+    loops = minute(**STREAMS, slots=None, has_loop=True)
+    greenlets = minute(**STREAMS, slots=1000, has_loop=True)
+
+    assert loops.bound_by is greenlets.bound_by is Bound.NOTHING
+    assert loops.busy_workers == pytest.approx(0.04)
+    assert greenlets.busy_workers == pytest.approx(0.2, rel=0.01)
+
+
+def test_streams_that_hold_a_thread_each_are_load() -> None:
+    """Nothing else is answered by two workers of 100 threads."""
+    threads = minute(**STREAMS, workers=2, slots=100)
+
+    assert threads.busy_fraction == pytest.approx(1.0, abs=0.01)
+    assert threads.bound_by is Bound.SLOTS

@@ -126,6 +126,20 @@ def test_ticks_that_are_late_for_want_of_a_cpu_are_no_stall(
     assert ages == {0.0}
 
 
+def test_loop_is_busy_less_what_it_waits_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of each turn of 250 ms."""
+    loop = Loop(monkeypatch)
+    queued = loop.ticker._queued_seconds = 0.0
+    monkeypatch.setattr(loop.ticker, "_read_clocks", lambda: (0.0, queued))
+    busy: list[float] = []
+    loop.ticker.count_busy = busy.append
+    for _ in range(4):
+        queued += 0.125
+        loop.turn(0.25)
+
+    assert busy == [0.125] * 4
+
+
 def test_loop_that_is_on_time_is_stamped_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = Loop(monkeypatch)
 
