@@ -32,6 +32,7 @@ ROWS = {
     "gthread": ("-k gthread --threads 8", "wsgi"),
     "ThreadWorker": (f"-k {OURS}.ThreadWorker --threads 8", "wsgi"),
     "asgi": ("-k asgi --asgi-loop uvloop", "asgi"),
+    "uvicorn-worker": ("-k uvicorn_worker.UvicornWorker", "asgi"),
     "UvicornWorker": (f"-k {OURS}.UvicornWorker", "asgi"),
     "UvicornWorker, asyncio": (f"-k {OURS}.UvicornWorker --asgi-loop asyncio", "asgi"),
 }
@@ -57,7 +58,7 @@ from gunicorn_autoconf.conf import *
 # Valgrind's "client request" is a sequence of instructions that do nothing elsewhere: the bytes are
 # include/valgrind.h, VALGRIND_DO_CLIENT_REQUEST_EXPR for amd64, the numbers callgrind.h's.
 APPLICATION = """
-import ctypes, mmap
+import ctypes, gc, mmap
 
 CODE = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 CODE.write(bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3"))
@@ -68,6 +69,8 @@ ON_PATH = {path: (ctypes.c_long * 6)(BASE + n) for n, path in ((4, "/start"), (5
 
 def look(path):
     if path in ON_PATH:
+        if path == "/start":
+            gc.collect()  # Else one server has a full collection more than another.
         ask(ctypes.addressof(ON_PATH[path]))
 
 def wsgi(environ, start_response):
