@@ -249,11 +249,16 @@ class CountedTasks(set[Any]):
         self._extra_seconds += (len(self) - self._sockets - 1) * seconds
         self._numbers[EXTRA_SECONDS] = self._extra_seconds
 
-    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
-        numbers = self._numbers
+    def show_ended(self) -> None:
+        """Store what has ended since the last sample."""
         if not self._is_timed:
             self._settle()
-            numbers[BUSY_SECONDS] = self._busy_seconds
+            self._numbers[BUSY_SECONDS] = self._busy_seconds
+            self._numbers[FINISHED] = self._finished
+
+    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        numbers = self._numbers
+        self.show_ended()
         ended, self._sampled = self._finished - self._sampled, self._finished
         self._is_timed = ended <= TIMED_REQUESTS
         running = len(self) - self._sockets

@@ -84,4 +84,5 @@ class JoinedWrites:
                 self._write(head)
 
     def __getattr__(self, name: str) -> Any:
+        """Hand on what is asked, after what is held."""
         return getattr(self.alone(), name)
