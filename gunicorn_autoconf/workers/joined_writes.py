@@ -35,6 +35,8 @@ def join_writes(config: Any) -> None:
 def _joining(base: Any) -> Any:
     class Joining(base):  # type: ignore[misc]
         __module__, __qualname__ = base.__module__, base.__qualname__
+        loop: asyncio.AbstractEventLoop
+        transport: Any
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(JoinedWrites(transport, self.loop))

@@ -55,7 +55,7 @@ def responses(
     """Return what uvicorn writes for *request*, with `|` for a head, and whether it then closes."""
 
     async def serve() -> Transport:
-        config = Config(app, http=http, lifespan="off", log_config=None)  # type: ignore[arg-type]
+        config = Config(app, http=http, lifespan="off", log_config=None)
         join_writes(config)
         config.load()
         make: Any = config.http_protocol_class
@@ -147,7 +147,7 @@ def test_class_of_connections_that_is_not_uvicorns_is_left_alone() -> None:
     class Own(asyncio.Protocol):
         pass
 
-    config = Config(lambda: None, http=Own, log_config=None)  # type: ignore[arg-type]
+    config = Config(lambda: None, http=Own, log_config=None)
     join_writes(config)
     config.load()
     assert config.http_protocol_class is Own
