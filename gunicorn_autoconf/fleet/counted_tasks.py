@@ -15,8 +15,13 @@ function in each:
 `_sample` runs some times a second while there are requests, and chooses between the last two. A
 busy time begins and ends exactly in all of them. What is estimated in the last is the time of
 requests beyond the first: as many as run at a sample are taken to have run in all of the busy time
-since the one before that found any. Until the next sample the page then shows as many in flight as
-there were at this one.
+since the one before that found any.
+
+Requests that are sampled take some 20 us and come one after the other, so each is idle, then busy:
+`_short` makes the functions for these two changes. They keep their numbers in variables, which cost
+less than attributes, until `_settle` takes them over at the next sample. On the page they store
+only since when a request runs, or that none does (`IDLE`): there the sums are up to one sample old,
+and as many are in flight as at that sample, or one.
 
 How long a request took is known of each while they are timed. While they are sampled one in each
 sample is timed, and stands for all that ended since the one before. It is not the first to begin
@@ -40,6 +45,7 @@ from gunicorn_autoconf.fleet.counters import (
     DURATIONS_AT,
     EXTRA_SECONDS,
     FINISHED,
+    IDLE,
     STARTED,
     WEBSOCKETS,
     duration_of,
@@ -78,12 +84,17 @@ class CountedTasks(set[Any]):
         "_duration",
         "_extra_seconds",
         "_finished",
+        "_first",
         "_is_sampling",
         "_is_timed",
         "_numbers",
         "_sampled",
         "_set_add",
         "_set_discard",
+        "_settle",
+        "_short_began",
+        "_short_begin",
+        "_short_discard",
         "_skipped",
         "_sockets",
         "_summed_seconds",
@@ -111,7 +122,10 @@ class CountedTasks(set[Any]):
         """While they are sampled: how many begin before the one that is timed."""
         self._add_next: Change = self._add_timed
         """What adds a request beside others."""
-        self.add: Change = self._add_first
+        self._short_begin, self._short_discard, self._short_began, self._settle = self._short()
+        self._first: Change = self._add_first
+        """What adds a request where none runs."""
+        self.add: Change = self._first
         self.discard: Change = self._discard_timed
 
     @property
@@ -119,14 +133,63 @@ class CountedTasks(set[Any]):
         """Whether over 1,000 requests end each second: none can block the loop for long."""
         return not self._is_timed
 
+    def _short(self) -> tuple[Change, Change, Callable[[float], None], Callable[[], None]]:
+        """
+        Return what counts sampled requests: the beginning and the end.
+
+        And what says since when the set is busy, and what takes over what they have counted.
+        """
+        numbers, clock, set_add, set_discard = (
+            self._numbers,
+            self._clock,
+            self._set_add,
+            self._set_discard,
+        )
+        ended = busy_seconds = began = 0.0
+
+        def begin(task: Any) -> None:
+            nonlocal began
+            numbers[CHANGED_AT_SECONDS] = began = clock()
+            set_add(task)
+            self.add = set_add
+
+        def discard(task: Any) -> None:
+            nonlocal ended, busy_seconds
+            set_discard(task)
+            ended += 1.0
+            if len(self) == self._sockets:
+                self.add = self._first
+                busy_seconds += clock() - began
+                numbers[CHANGED_AT_SECONDS] = IDLE
+
+        def busy_since(seconds: float) -> None:
+            nonlocal began
+            began = seconds
+
+        def settle() -> None:
+            nonlocal ended, busy_seconds
+            self._finished += ended
+            self._busy_seconds += busy_seconds
+            self._changed_at = began
+            ended = busy_seconds = 0.0
+
+        return begin, discard, busy_since, settle
+
+    def _begin_next(self, task: asyncio.Task[Any]) -> None:
+        """Begin the first busy times after a sample."""
+        self._short_begin(task)
+        self._numbers[STARTED] = self._finished + 1.0
+        if self._add_next is self._set_add:
+            self._first = self._short_begin
+        else:
+            self.add = self._add_next
+            self._choose(task)
+
     def _add_first(self, task: asyncio.Task[Any]) -> None:
         self._numbers[CHANGED_AT_SECONDS] = self._changed_at = self._clock()
         self._set_add(task)
         self.add = self._add_next
-        if self._is_timed:
-            self._began[task] = self._changed_at
-        elif self.add is not self._set_add:
-            self._choose(task)
+        self._began[task] = self._changed_at
         self._numbers[STARTED] = self._finished + 1.0
         if not self._is_sampling:
             self._is_sampling = True
@@ -168,15 +231,8 @@ class CountedTasks(set[Any]):
             self._counted += 1.0
             self._numbers[self._duration] += 1.0
 
-    def _discard_sampled(self, task: asyncio.Task[Any]) -> None:
-        self._set_discard(task)
-        self._finished += 1.0
-        if len(self) == self._sockets:
-            self._end()
-
     def _end(self) -> None:
-        self.add = self._add_first
-        self._numbers[FINISHED] = self._finished
+        self.add = self._first
         self._busy_seconds += self._clock() - self._changed_at
         self._numbers[BUSY_SECONDS] = self._busy_seconds
 
@@ -193,24 +249,36 @@ class CountedTasks(set[Any]):
         self._extra_seconds += (len(self) - self._sockets - 1) * seconds
         self._numbers[EXTRA_SECONDS] = self._extra_seconds
 
+    def show_ended(self) -> None:
+        """Store what has ended since the last sample."""
+        if not self._is_timed:
+            self._settle()
+            self._numbers[BUSY_SECONDS] = self._busy_seconds
+            self._numbers[FINISHED] = self._finished
+
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        numbers = self._numbers
+        self.show_ended()
         ended, self._sampled = self._finished - self._sampled, self._finished
         self._is_timed = ended <= TIMED_REQUESTS
         running = len(self) - self._sockets
         if self._is_timed:
             self.discard, self._add_next = self._discard_timed, self._add_timed
+            self._first = self._add_first
             if left := self._finished - self._counted:  # The last that were sampled.
                 self._counted = self._finished
-                self._numbers[self._duration] += left
+                numbers[self._duration] += left
         else:
-            self.discard, self._add_next = self._discard_sampled, self._add_chosen
+            self.discard, self._add_next = self._short_discard, self._add_chosen
+            self._first = self._begin_next
             most = max(min(running, int(ended)), TIMED_REQUESTS)
             self._skipped = random.randrange(most)  # noqa: S311 - no secret
         if running > 0:
             self._sum_up()
-            self._numbers[FINISHED] = self._finished
-            self._numbers[STARTED] = self._finished + running
-            self.add = self._add_next
+        self._short_began(self._changed_at)
+        numbers[FINISHED] = self._finished
+        numbers[STARTED] = self._finished + running
+        self.add = self._add_next if running > 0 else self._first
         self._is_sampling = running > 0 or ended > 0
         if self._is_sampling:
             loop.call_later(SAMPLE_SECONDS, self._sample, loop)

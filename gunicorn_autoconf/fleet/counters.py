@@ -25,6 +25,9 @@ POOL_SECONDS = 11
 # The first of as many numbers as there are `DURATIONS`: the requests that took as long.
 DURATIONS_AT = 12
 
+# In the place of the time of the last change: no request runs, whatever was started.
+IDLE = -1.0
+
 # The upper bounds by which requests are counted by how long they took. The default of Prometheus'
 # own client: client_golang, prometheus/histogram.go, DefBuckets.
 DURATIONS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -127,7 +130,8 @@ def parse_counters(numbers: Sequence[float], now_seconds: float) -> Counters | N
     changed_at = numbers[CHANGED_AT_SECONDS]
     if not changed_at:
         return None
-    requests = max(int(numbers[STARTED] - numbers[FINISHED]), 0)
+    is_idle = changed_at == IDLE
+    requests = 0 if is_idle else max(int(numbers[STARTED] - numbers[FINISHED]), 0)
     since = max(now_seconds - changed_at, 0.0)
     return Counters(
         requests=int(numbers[FINISHED]),

@@ -13,9 +13,9 @@ Last, one more is counted among those that took as long: 0.07 us. Of a single re
 beginning is kept, where Python keeps what a call is about.
 
 Threads keep one such change apart from the next by a lock of the process; an event loop needs none.
-What runs here runs for every request of the server, which is why it is written twice, and in one
-function each time: a call of another one is a tenth of what all this may cost. `CountedTasks` is
-how uvicorn's requests are counted.
+What runs here runs for every request of the server, which is why it is written three times, and in
+one function each time: a call of another one is a tenth of what all this may cost. `CountedTasks`
+is how uvicorn's requests are counted.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ from gunicorn_autoconf.fleet.counters import (
     WEBSOCKETS,
 )
 
+SHORTEST_SECONDS = DURATIONS_SECONDS[0]
+
 App = Callable[[Any, Any, Any], Awaitable[Any]]
 Handler = Callable[..., Any]
 
@@ -64,11 +66,16 @@ class Meter:
         self._numbers = numbers
         self._clock = clock
         self._lock = Lock()
+        self._tasks: CountedTasks | None = None
 
-    def handler(self) -> Callable[[Handler], Handler]:
-        """Return what makes of a function one of which each call is a request, in any thread."""
+    def handler(self, *, is_alone: bool = False) -> Callable[[Handler], Handler]:
+        """
+        Return what makes of a function one of which each call is a request, in any thread.
+
+        Where *is_alone* there is one request at a time.
+        """
         self._begin()
-        return _handler(self._numbers, self._clock)
+        return (_alone if is_alone else _handler)(self._numbers, self._clock)
 
     def calls(self, app: App, other: App) -> App:
         """Return what counts the calls of *app* for HTTP requests, and hands others to *other*."""
@@ -77,7 +84,8 @@ class Meter:
 
     def tasks(self) -> CountedTasks:
         """Return what counts the requests that uvicorn serves, in the place of its set of tasks."""
-        return CountedTasks(self._numbers, self._clock)
+        self._tasks = CountedTasks(self._numbers, self._clock)
+        return self._tasks
 
     def websocket(self, change: int) -> None:
         """Count a WebSocket that opens (1) or is closed (-1); its time is no request's."""
@@ -101,7 +109,9 @@ class Meter:
         self._add(POOL_SECONDS, seconds)
 
     def exiting(self) -> None:
-        """Note the CPU time at the end: the arbiter can read it of living processes only."""
+        """Note the last numbers, and the CPU time, which the arbiter reads of the living only."""
+        if self._tasks is not None:
+            self._tasks.show_ended()
         self._numbers[CPU_SECONDS] = time.process_time()
 
     def _begin(self) -> None:
@@ -110,6 +120,28 @@ class Meter:
     def _add(self, index: int, change: float) -> None:
         with self._lock:
             self._numbers[index] += change
+
+
+def _alone(numbers: memoryview[float], clock: Callable[[], float]) -> Callable[[Handler], Handler]:
+    finished = busy_seconds = 0.0
+
+    def count(handle: Handler) -> Handler:
+        def handle_counted(*args: Any) -> Any:
+            nonlocal finished, busy_seconds
+            numbers[CHANGED_AT_SECONDS] = began = clock()
+            numbers[STARTED] = finished = finished + 1.0
+            try:
+                return handle(*args)
+            finally:
+                numbers[FINISHED] = finished
+                seconds = clock() - began
+                numbers[BUSY_SECONDS] = busy_seconds = busy_seconds + seconds
+                place = bisect_left(DURATIONS_SECONDS, seconds) if seconds > SHORTEST_SECONDS else 0
+                numbers[DURATIONS_AT + place] += 1.0
+
+        return handle_counted
+
+    return count
 
 
 def _handler(
@@ -150,7 +182,12 @@ def _handler(
                     numbers[EXTRA_SECONDS] = extra_seconds
                     changed_at = now
                     numbers[FINISHED] = finished
-                numbers[DURATIONS_AT + bisect_left(DURATIONS_SECONDS, now - began)] += 1.0
+                place = (
+                    bisect_left(DURATIONS_SECONDS, now - began)
+                    if now - began > SHORTEST_SECONDS
+                    else 0
+                )
+                numbers[DURATIONS_AT + place] += 1.0
                 release()
 
         return handle_counted
@@ -189,6 +226,9 @@ def _calls(numbers: memoryview[float], clock: Callable[[], float], app: App, oth
                 numbers[EXTRA_SECONDS] = extra_seconds
                 changed_at = now
                 numbers[FINISHED] = finished
-            numbers[DURATIONS_AT + bisect_left(DURATIONS_SECONDS, now - began)] += 1.0
+            place = (
+                bisect_left(DURATIONS_SECONDS, now - began) if now - began > SHORTEST_SECONDS else 0
+            )
+            numbers[DURATIONS_AT + place] += 1.0
 
     return call_counted

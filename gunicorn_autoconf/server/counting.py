@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_autoconf.load.queue import WSGI_HEADER
+from gunicorn_autoconf.load.queue import ASGI_HEADER, WSGI_HEADER
 from gunicorn_autoconf.server.counting_uvicorn import attach_uvicorn
-from gunicorn_autoconf.server.wait import count_wait, wait_counter
+from gunicorn_autoconf.server.wait import wait_counter
 from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 
 if TYPE_CHECKING:
@@ -50,17 +50,18 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
     # gevent's pywsgi server has handlers of its own.
     has_handlers = getattr(worker, "server_class", None) is None
     if meter and has_handlers and family and counted_by is CountedBy.HANDLER:
-        _count_wsgi(worker, meter, threaded=family.slots is Slots.THREADS)
+        _count_wsgi(worker, meter, family.slots)
     return False
 
 
-def _count_wsgi(worker: Worker, meter: Meter, *, threaded: bool) -> None:
-    count, waited = meter.handler(), wait_counter(worker, meter)
+def _count_wsgi(worker: Worker, meter: Meter, slots: Slots) -> None:
+    count, waited = meter.handler(is_alone=slots is Slots.ONE), wait_counter(worker, meter)
+    # The others' first argument is the listening socket.
+    place = 0 if slots is Slots.THREADS else 1
 
     def looking(handle: Handler) -> Handler:
         def look_and_handle(*args: Any) -> Any:
-            # The others' first argument is the listening socket.
-            request = args[0] if threaded else args[1]
+            request = args[place]
             for name, value in request.headers:
                 if name == WSGI_HEADER:
                     waited(value, request.peer_addr)
@@ -91,9 +92,13 @@ def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifesp
     counted, waited = meter.calls(app, call_other), wait_counter(worker, meter)
 
     # Not a coroutine of its own: that would cost a request as much as all the counting does.
+    # `count_wait` is written out for the same reason.
     def call(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
         if scope["type"] == "http":
-            count_wait(scope, waited)
+            for name, value in scope["headers"]:
+                if name == ASGI_HEADER:
+                    waited(value.decode("latin-1"), scope.get("client"))
+                    break
         return counted(scope, receive, send)
 
     return call

@@ -23,6 +23,7 @@ from gunicorn_autoconf.events import complete_log
 from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.server.leftovers import log_tasks
 from gunicorn_autoconf.workers.ending import END_SECONDS, limit_the_end
+from gunicorn_autoconf.workers.joined_writes import join_writes
 from gunicorn_autoconf.workers.uvicorn_server import Server
 
 # Settings that have another name, and the same values, in uvicorn.
@@ -80,6 +81,7 @@ class UvicornWorker(uvicorn_worker.UvicornWorker):  # type: ignore[misc]
         complete_log(kwargs["log"] if "log" in kwargs else args[6])
         self.CONFIG_KWARGS = {**uvicorn_options(cfg), **self.CONFIG_KWARGS}
         super().__init__(*args, **kwargs)
+        join_writes(self.config)
         self.server: Server | None = None
         self._status = 0
 

@@ -187,6 +187,48 @@ def test_many_requests_side_by_side() -> None:
     assert counters.slot_seconds == pytest.approx(48.0, rel=0.05)
 
 
+def test_page_between_two_samples_of_many_requests() -> None:
+    """It shows at once whether a request runs, and never too much; the sums are those before."""
+    loop = Loop()
+    loop.serve_many()
+    loop.wait(0.001)
+    for number in range(30, 90):
+        loop.begin()
+        loop.block(0.0001)
+        assert (loop.read().requests, loop.read().in_flight) == (30, 1)
+        loop.seen.clear()
+        loop.end()
+        assert loop.read().in_flight == 0
+        busy_seconds = 0.015 + (number - 29) * 0.0001
+        assert all(each.busy_seconds <= busy_seconds + 1e-9 for each in loop.seen)
+    loop.begin()
+    loop.block(30)
+    assert seen(loop.read()) == (30, 1, 30.015, 30.015)
+    loop.end()
+    loop.tasks.show_ended()
+    assert seen(loop.read()) == (91, 0, 30.021, 30.021)
+
+
+def test_one_request_after_many_at_once() -> None:
+    """It is one, not as many as the last sample found."""
+    loop = Loop()
+    loop.serve_many()
+    loop.wait(0.001)
+    loop.serve_many()
+    for _ in range(8):
+        loop.begin()
+    loop.wait(0.02)
+    assert loop.read().in_flight == 8
+    for _ in range(8):
+        loop.end()
+    loop.begin()
+    loop.block(30)
+    before = loop.read().slot_seconds
+    loop.block(1)
+    assert loop.read().in_flight == 1
+    assert loop.read().slot_seconds == pytest.approx(before + 1)
+
+
 def test_one_long_request_beside_many_short_ones() -> None:
     """The ends that come after the last sample of a busy time are seen with the next one."""
     loop = Loop()
