@@ -291,6 +291,8 @@ class Fleet:
     """What the host has and what is in use of it."""
     replaced: tuple[str, ...] = ()
     """Our hooks that the user's own stand in the place of."""
+    unclaimed_kills: Callable[[], int] | None = None
+    """How many kills are new; None where the kernel counts none."""
 
     now: float = 0
     actions: list[tuple[float, Action]] = field(default_factory=list)
@@ -315,12 +317,11 @@ class Fleet:
             plan=plan(self.machine(0), declaration, application=WSGI),
         )
         records: Any = SimpleNamespace(known=self.known, seen=self._seen, tally=self.tally)
-        # A test may put others in the place of these two.
+        # A test may put another in its place.
         self.look: Callable[[], None] = lambda: None
         """Called in the middle of each step."""
-        self.unclaimed_kills: Callable[[], int] | None = None
-        """How many kills are new; as long as nobody asks, the kernel counts none."""
-        kills: Any = Kills(self)
+        # Where the kernel counts, each step looks for relatives of the workers in the real /proc.
+        kills: Any = Kills(self.unclaimed_kills) if self.unclaimed_kills else None
         self.arbiter.executor = WatchedExecutor(self)
         self.supervisor = Supervisor(
             self.arbiter,
@@ -568,17 +569,11 @@ class Kills:
 
     has_unclaimed = False
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    @property
-    def has_counter(self) -> bool:
-        # Where there is one, each step looks for relatives of the workers in the real /proc.
-        return self._fleet.unclaimed_kills is not None
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
 
     def unclaimed(self, now: float, *, are_well: bool | None) -> list[None]:
-        count = self._fleet.unclaimed_kills
-        return [None] * (count() if count else 0)
+        return [None] * self._count()
 
     def read(self) -> tuple[()]:
         return ()

@@ -1,22 +1,27 @@
 """
-How long the whole server stood still, as in a frozen container. Shares memory, reads a clock.
+How long the whole server stood still, as in a frozen container. Shares memory, reads clocks.
 
 Theory of operation. The arbiter's patrol steps some times a second and runs no code of the
 application. A step that comes more than `LATE_SECONDS` late means that nothing ran: the container
-was frozen, the virtual machine suspended, all processes stopped. The patrol alone adds that time to
-one number, which the workers inherit and read. `now` is a clock that leaves it out; every limit and
-every report goes by it. A worker may run before the patrol does: one that looks later than it meant
-to looks once more before it judges (`Looks`). The arbiter need not: it also knows when it stood
-still, so `running` puts any time that a process has stamped on that clock.
+was frozen, the virtual machine suspended, all processes stopped. A step may also be late because
+its thread waited for a CPU. A stopped thread does not wait for one, and the kernel counts such
+waits, so they are no standstill. The patrol alone adds the time of a standstill to one number,
+which the workers inherit and read. `now` is a clock that leaves it out; every limit and every
+report goes by it. A worker may run before the patrol does: one that looks later than it meant to
+looks once more before it judges (`Looks`). The arbiter need not: it also knows when it stood still,
+so `running` puts any time that a process has stamped on that clock.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from gunicorn_autoconf.machine.process_cpu import read_queued_seconds
 
 # A crowded machine lets a thread wait for some tenths of a second.
 LATE_SECONDS = 1.0
@@ -41,6 +46,9 @@ class Standstill:
     def __init__(self) -> None:
         self._seconds = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
         self._stops: tuple[_Stop, ...] = ()
+        # In this thread it has waited before; the others are yet to be started.
+        self._thread = threading.local()
+        self._thread.queued_seconds = read_queued_seconds()
 
     @property
     def seconds(self) -> float:
@@ -66,7 +74,9 @@ class Standstill:
 
     def step(self, due: float, now: float) -> None:
         """Note a step at *now* that was *due* earlier; in the arbiter."""
-        if now - due > LATE_SECONDS:
+        before, queued = getattr(self._thread, "queued_seconds", 0.0), read_queued_seconds()
+        self._thread.queued_seconds = queued
+        if now - due - (queued - before) > LATE_SECONDS:
             # A tuple of its own: another thread may go through the one there was.
             self._stops = (*self._stops, _Stop(due, now, self.seconds))[-MAX_STOPS:]
             self._seconds[0] += now - due
@@ -77,10 +87,10 @@ class Heartbeats:
     Has Gunicorn measure its `timeout` without the time in which the server stood still.
 
     Its main loop, which ends workers whose heartbeat is older, may run before the patrol does. Both
-    threads ask for heartbeats here, so a report and a kill go by one measure: where neither has
-    asked for far longer than the main loop's second, nothing ran. An arbiter that was busy itself,
-    as with a reload, gives its workers as much time once. Where both threads note one standstill at
-    the same moment, workers get its time twice.
+    threads step here, so a report and a kill go by one measure: where neither has for far longer
+    than the main loop's second, nothing ran. An arbiter that was busy itself, as with a reload,
+    gives its workers as much time once. Where both threads note one standstill at the same moment,
+    workers get its time twice.
     """
 
     def __init__(self) -> None:
@@ -92,15 +102,19 @@ class Heartbeats:
         read_beat: Callable[[], float] = tmp.last_update
 
         def read() -> tuple[float, float]:
-            self._step()
             beat = self._standstill.running(read_beat())
             return beat, self._standstill.now() - beat
 
-        tmp.last_update = lambda: time.monotonic() - read()[1]
-        self._step()
+        def last_update() -> float:
+            self.step()
+            return time.monotonic() - read()[1]
+
+        tmp.last_update = last_update
+        self.step()
         return read
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Note that the arbiter runs; in either thread, before heartbeats are read."""
         now = time.monotonic()
         self._standstill.step(self._due, now)
         self._due = now + MAIN_LOOP_SECONDS

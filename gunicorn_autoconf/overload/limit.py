@@ -133,6 +133,8 @@ class TimeLimit:
 
     def _judge(self, now: float) -> None:
         for task, request in list(self._running.items()):
+            # One that came after a standstill, before the arbiter had taken that off the clock.
+            request[_SINCE] = min(request[_SINCE], now)
             seconds = now - request[_SINCE]
             if seconds < self._seconds or request[_RESPONSE].response_complete:
                 continue

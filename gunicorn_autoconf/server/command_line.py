@@ -8,13 +8,16 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.server.gunicorn import gunicorn_config
 from gunicorn_autoconf.server.reading import reading
+
+# Of what argparse says: "argument -w/--workers", "unrecognized arguments: --nosuch".
+_WITHOUT_VALUE = re.compile(r"[^:]*(: (--[\w-]+|-\w))?")
 
 
 class CommandLine(NamedTuple):
@@ -41,11 +44,12 @@ def read_command_line(argv: Sequence[str] | None, environ: Mapping[str, str]) ->
     now = reading() if argv is None else None
     if now:
         target = now.target
-        options, from_environ = (_taken(_given(one)) for one in (now.options, now.cmd_args))
+        given = now.options, now.cmd_args
+        options, from_environ = (_attempt(_validated, _given(one)) for one in given)
     else:
         argv = sys.argv if argv is None else argv
-        options = _parse(argv[1:]) if _is_gunicorn(argv) else {}
-        from_environ = _parse(_words(environ.get("GUNICORN_CMD_ARGS", "")))
+        options = _attempt(_parsed, argv[1:]) if _is_gunicorn(argv) else {}
+        from_environ = _attempt(_parsed_words, environ.get("GUNICORN_CMD_ARGS", ""))
         target = next(iter(options.get("args", ())), None)
     options.pop("args", None)
     from_environ.pop("args", None)  # Gunicorn ignores an application that is named there.
@@ -65,36 +69,18 @@ def check_command_line(environ: Mapping[str, str]) -> None:
     Raise if Gunicorn would refuse ``GUNICORN_CMD_ARGS``.
 
     Raises:
-        AutoconfError: Gunicorn would not start with it; what it says, in one line. No value is in
-            it, as one may be a secret.
+        AutoconfError: Gunicorn would not start with it; what it says, up to the first value, as
+            that may be a secret.
     """
-    text = environ.get("GUNICORN_CMD_ARGS", "")
     try:
-        _parsed(shlex.split(text))
+        _parsed_words(environ.get("GUNICORN_CMD_ARGS", ""))
     except SystemExit as error:
         message = "GUNICORN_CMD_ARGS: Gunicorn prints its help or version and ends"
         raise AutoconfError(message) from error
     except Exception as error:  # Validators raise what they like.
-        said = " ".join(_without_values(str(error), _words(text)).split())
-        raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn says: {said}") from error
-
-
-def _without_values(said: str, words: Sequence[str]) -> str:
-    """
-    Return *said* with … for what it quotes, and for each value among *words*. Options stay.
-
-    >>> _without_values("unrecognized arguments: --pw=mine or 'its'", ["--pw=mine"])
-    "unrecognized arguments: --pw=… or '…'"
-    >>> _without_values("unrecognized arguments: -zmine", ["-zmine"])
-    'unrecognized arguments: -z…'
-    """
-    said = re.sub(r"""(['"]).*\1""", r"\1…\1", said, flags=re.DOTALL)
-    split = [re.fullmatch(r"(--[^=]*=?|-\w=?|)(.*)", word, re.DOTALL) for word in words]
-    parts = [(found[1], found[2]) for found in split if found and found[2]]
-    for option, value in sorted(parts, key=lambda part: len(part[1]), reverse=True):
-        said = said.replace(option + value, f"{option}…") if option else said
-        said = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", said)
-    return said
+        found = _WITHOUT_VALUE.match(str(error))
+        said = found[0] if found else ""
+        raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn refuses it: {said}") from error
 
 
 def _is_gunicorn(argv: Sequence[str]) -> bool:
@@ -104,23 +90,20 @@ def _is_gunicorn(argv: Sequence[str]) -> bool:
     )
 
 
-def _words(text: str) -> list[str]:
+def _attempt(read: Callable[[Any], dict[str, Any]], given: Any) -> dict[str, Any]:
+    """What *read* makes of *given*; nothing where Gunicorn, which reads the same, refuses it."""
     try:
-        return shlex.split(text)
-    except ValueError:  # An open quote: Gunicorn stops on it by itself.
-        return []
-
-
-def _parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """What Gunicorn's parser makes of *arguments*: the options given, and ``args``."""
-    try:
-        return _parsed(arguments)
-    except (Exception, SystemExit):  # Gunicorn reads the same words and says what is wrong.
+        return read(given)
+    except (Exception, SystemExit):
         return {}
 
 
+def _parsed_words(text: str) -> dict[str, Any]:
+    return _parsed(shlex.split(text))
+
+
 def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
-    """As `_parse`; raises what Gunicorn raises."""
+    """What Gunicorn's parser makes of *arguments*: the options given, and ``args``."""
     if not arguments:
         return {}
     parser = gunicorn_config().Config().parser()
@@ -135,14 +118,6 @@ def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _taken(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What Gunicorn makes of the options *given*; nothing where it would refuse one."""
-    try:
-        return _validated(given)
-    except Exception:  # Gunicorn validates the same values and says what is wrong.
-        return {}
 
 
 def _validated(given: Mapping[str, Any]) -> dict[str, Any]:

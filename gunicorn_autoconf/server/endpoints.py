@@ -24,7 +24,6 @@ from gunicorn_autoconf.server.answers import Answer, Route
 from gunicorn_autoconf.server.health import livez, readyz
 from gunicorn_autoconf.server.listener import Listener
 from gunicorn_autoconf.server.paused_thread import PausedThread
-from gunicorn_autoconf.server.pulse import ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -94,7 +93,7 @@ class Endpoints:
 
     def _answer_livez(self, _accept: str) -> Answer:
         pulse = self._snapshots.pulse
-        return livez(pulse.silent_seconds, ALIVE_SECONDS, is_stopping=pulse.is_stopping)
+        return livez(pulse.silent_seconds, is_stopping=pulse.is_stopping)
 
     def _answer_readyz(self, _accept: str) -> Answer:
         pulse = self._snapshots.pulse

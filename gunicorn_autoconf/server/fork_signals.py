@@ -47,9 +47,7 @@ class ForkSignals:
         self._reopen_logs = reopen_logs
         around_forks(self._block, self._restore, self._reset_in_child)
 
-    def worker_follows(
-        self, report_end: Callable[[], None], begin: Callable[[], None] = lambda: None
-    ) -> None:
+    def worker_follows(self, report_end: Callable[[], None], begin: Callable[[], None]) -> None:
         """
         Say that the next fork is that of a worker.
 

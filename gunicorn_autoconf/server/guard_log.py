@@ -132,18 +132,6 @@ class GuardLog:
             text = render_stopped(*stopped)
             log_event(self._log, "warning", "growth_stopped", text, **stopped._asdict())
 
-    def replaced(self, hooks: Sequence[str], *, matters: bool) -> None:
-        """Log why the guard only observes; it *matters* where the guard would act."""
-        if self._is_news("replaced", tuple(hooks)) and hooks and matters:
-            names = " and ".join(hooks)
-            log_event(
-                self._log,
-                "warning",
-                "guard_observes",
-                f"gunicorn-autoconf: the guard only observes, as your own {names} replaced ours",
-                hooks=names,
-            )
-
     def stood_down(self, count: int) -> None:
         """Log that an operator set the count."""
         if self._is_news("stood down", True):

@@ -30,7 +30,7 @@ from gunicorn_autoconf.plan.report import (
     verdict_line,
 )
 from gunicorn_autoconf.plan.steps import PLANNED_SETTINGS
-from gunicorn_autoconf.server.compose import Hook, compose, parts_of
+from gunicorn_autoconf.server.compose import Hook, parts_of
 from gunicorn_autoconf.server.counting import attach
 from gunicorn_autoconf.server.gil import GilWatch
 from gunicorn_autoconf.server.mismatch import check_at_load, check_interface
@@ -46,7 +46,7 @@ from gunicorn_autoconf.server.replan import (
 )
 from gunicorn_autoconf.server.shared_imports import import_for_workers
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
-from gunicorn_autoconf.watchdog.inside import Inside
+from gunicorn_autoconf.watchdog.inside import watch_inside
 from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
@@ -55,12 +55,10 @@ if TYPE_CHECKING:
 
     from gunicorn_autoconf.fleet.meter import Meter
     from gunicorn_autoconf.server.planned import Planned
+    from gunicorn_autoconf.watchdog.ticker import Ticker
 
 # As for a configuration that Gunicorn refuses.
 REFUSED = 1
-
-# Those which run first in an arbiter, one of them at least before its first fork.
-_FIRST_HOOKS = ("on_starting", "when_ready", "pre_fork")
 
 
 def _harmless(hook: Hook) -> Hook:
@@ -103,7 +101,7 @@ class ServerHooks:
         self._offered = {} if offered is None else offered
         self._timing = timing
         self._state: ServerState | None = None
-        self._watchdog: Inside | None = None
+        self._watchdog: Ticker | None = None
         self._meter: Meter | None = None
         self._gil = GilWatch()
 
@@ -187,8 +185,6 @@ class ServerHooks:
     @_harmless
     def post_worker_init(self, worker: Worker) -> None:
         """Start counting requests and watching; log the worker's memory once it can serve."""
-        if not self._state:  # No hook of ours ran in the arbiter.
-            self._check_interface(worker)
         records = self._state.records if self._state else None
         self._meter = records.meter(worker) if records else None
         if records and hasattr(worker, "peers"):  # A class of ours, which spreads connections.
@@ -199,17 +195,15 @@ class ServerHooks:
             self._ready(worker, "booted")
         self._gil.report(worker, self._final.application)
         if self._state and self._state.patrol:
-            self._watchdog = Inside(worker, self._state.patrol, self._meter)
-            self._watchdog.start()
+            self._watchdog = watch_inside(worker, self._state.patrol, self._meter)
 
     @_harmless
     def nworkers_changed(self, server: Arbiter, new_value: int, old_value: int | None) -> None:
         """Tell an operator's change of the count from our own."""
-        if state := state_of(server):
-            self._state = state
-            state.count_changed(new_value, old_value)
-        elif not any(_runs_ours(server, name) for name in _FIRST_HOOKS):
-            self._begin(server)
+        # None where Gunicorn sets the count for the first time.
+        self._state = state = state_of(server)
+        if state and state.supervisor:
+            state.supervisor.executor.count_changed(new_value, old_value)
 
     @_harmless
     def child_exit(self, server: Arbiter, worker: Worker) -> None:
@@ -235,7 +229,7 @@ class ServerHooks:
         if self._state:
             self._state.exiting(worker)
         if self._watchdog:
-            self._watchdog.leave()
+            self._watchdog.stop()
 
     @property
     def _final(self) -> Planned:
@@ -252,9 +246,6 @@ class ServerHooks:
         replaced = self._log_replaced(server, state)
         if "on_starting" in replaced:
             state.replanned(self._loaded, heed(self._loaded, server, self._offered))
-        if "pre_fork" in replaced:
-            theirs = server.cfg.settings["pre_fork"].get()
-            server.cfg.set("pre_fork", compose(self._check_next, theirs))
         return state
 
     def _log_replaced(self, server: Arbiter, state: ServerState) -> tuple[str, ...]:
@@ -265,10 +256,6 @@ class ServerHooks:
             server.log.warning("gunicorn-autoconf: %s", line)
         state.replaced = replaced
         return replaced
-
-    def _check_next(self, server: Arbiter, worker: Worker) -> None:
-        """Run before a user's own `pre_fork`, for a check that must not depend on ours."""
-        check_at_load(worker, self._check_interface)
 
     def _ready(self, worker: Worker, what: str) -> None:
         """Tell that *worker* can serve, and what it took until then. Never raises."""
@@ -299,7 +286,8 @@ class ServerHooks:
 
     @_harmless
     def _check_interface(self, worker: Worker) -> None:
-        check_interface(worker, self._final.declaration, self._state)
+        if self._state:
+            check_interface(worker, self._state)
 
 
 def _detail_level() -> str:

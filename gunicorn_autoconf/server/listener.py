@@ -41,7 +41,7 @@ from gunicorn_autoconf.server.answers import (
     route_for,
 )
 from gunicorn_autoconf.server.paused_thread import PausedThread
-from gunicorn_autoconf.server.place import close_place, inode_of, open_place, url_of
+from gunicorn_autoconf.server.place import Place
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -149,36 +149,18 @@ class Listener:
         cfg = self._server.cfg
         paths = ", ".join(sorted(site.routes))
         try:
-            site.open(cfg.uid, cfg.gid)
+            url = site.open(cfg.uid, cfg.gid)
         except OSError as error:
             site.retry_at = now + RETRY_SECONDS
-            if site.has_complained:
-                return
-            site.has_complained = True
-            if self._server.master_pid:
-                self._server.log.info(
-                    "gunicorn-autoconf: serving %s at %s as soon as the old arbiter exits",
-                    paths,
-                    site.address,
-                )
-                return
-            log_event(
-                self._server.log,
-                "warning",
-                "not_served",
-                f"gunicorn-autoconf: cannot serve {paths} at {site.address}: {_reason(error)}; "
-                "retrying",
-            )
+            # At an upgrade the old arbiter has the address until it exits.
+            if not (site.has_complained or self._server.master_pid):
+                site.has_complained = True
+                reason = f"cannot serve {paths} at {site.address}: {_reason(error)}; retrying"
+                text = f"gunicorn-autoconf: {reason}"
+                log_event(self._server.log, "warning", "not_served", text)
             return
-        assert site.listening is not None
-        url = url_of(site.address, site.listening)
-        log_event(
-            self._server.log,
-            "info",
-            "served",
-            f"gunicorn-autoconf: serving {paths} at {url}",
-            url=url,
-        )
+        text = f"gunicorn-autoconf: serving {paths} at {url}"
+        log_event(self._server.log, "info", "served", text, url=url)
 
     def _accept(self, site: _Site) -> None:
         assert site.listening is not None
@@ -218,24 +200,14 @@ class Listener:
             os.close(self._wake_write)
 
 
-class _Site:
+class _Site(Place):
     """One address and what is served there."""
 
     def __init__(self, address: Listening) -> None:
-        self.address = address
+        super().__init__(address)
         self.routes: Routes = {}
-        self.listening: socket.socket | None = None
         self.retry_at = 0.0
         self.has_complained = False
-        self._inode: int | None = None
-
-    def open(self, uid: int, gid: int) -> None:
-        self.listening = open_place(self.address, uid, gid)
-        self._inode = inode_of(self.address)
-
-    def close(self) -> None:
-        if self.listening:
-            close_place(self.address, self.listening, self._inode)
 
 
 class _Client:

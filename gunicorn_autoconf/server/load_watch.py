@@ -105,16 +105,6 @@ class LoadWatch:
         """The mean request; None as long as too few are known."""
         return self._evidence.request()
 
-    @property
-    def slots_per_worker(self) -> int | None:
-        """How many requests one worker serves at once; None where nothing bounds them."""
-        return slots_per_worker(self._server)
-
-    @property
-    def _slots(self) -> Slots:
-        family = family_of(self._server.worker_class)
-        return family.slots if family else Slots.UNBOUNDED
-
     def begin_again(self) -> None:
         """Forget what was measured of the workers that a reload replaces."""
         self._window = Window()
@@ -200,13 +190,15 @@ class LoadWatch:
         )
 
     def _supply(self) -> Supply:
-        final, workers, each = self._final(), self._server.num_workers, self.slots_per_worker
+        final, server = self._final(), self._server
+        workers, each = server.num_workers, slots_per_worker(server)
+        family = family_of(server.worker_class)
         most = final.declaration.max_concurrency
         return Supply(
             cores=final.declaration.cpus or final.machine.cpu.cores,
             workers=workers,
             slots=each,
-            has_loop=self._slots in (Slots.GREENLETS, Slots.UNBOUNDED),
+            has_loop=not family or family.slots in (Slots.GREENLETS, Slots.UNBOUNDED),
             memory_forbids=self.memory_forbids,
             database_forbids=most is not None and (workers + 1) * (each or 1) > most,
         )

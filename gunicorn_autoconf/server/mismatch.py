@@ -12,7 +12,6 @@ from gunicorn_autoconf.worker_classes import Interface, family_of
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.plan.declaration import Declaration
     from gunicorn_autoconf.server.state import ServerState
 
 # The exit status by which a worker tells the arbiter to give up, not to fork another one.
@@ -35,19 +34,18 @@ def check_at_load(worker: Worker, check: Callable[[Worker], None]) -> None:
     worker.load_wsgi = load_and_check
 
 
-def check_interface(worker: Worker, declaration: Declaration, state: ServerState | None) -> None:
+def check_interface(worker: Worker, state: ServerState) -> None:
     """End the start where application and worker class do not speak the same."""
     speaks, serves = interface_of(worker.app.callable), _served_by(worker)
     if speaks is None or serves is None or speaks is serves:
         return
     # Only a start may end here; a server that has run goes on, whatever was deployed since.
-    reloaded = worker.cfg.reload or (state is not None and state.has_reloaded)
+    reloaded = worker.cfg.reload or state.has_reloaded
     starting = not reloaded and worker.age <= worker.cfg.workers
-    records = state.records if starting and state else None
     # One line, not one a worker; and Gunicorn stumbles over a second worker that gives up.
-    if records and worker.age > 1 and records.wait_for_end(worker):
+    if starting and worker.age > 1 and state.records.wait_for_end(worker):
         sys.exit(0)
-    explicit = declaration.explicit("worker_class")
+    explicit = state.final.declaration.explicit("worker_class")
     worker.log.critical(
         "gunicorn-autoconf: the application is %s, but %s serves %s: %s",
         speaks.value.upper(),
@@ -57,9 +55,8 @@ def check_interface(worker: Worker, declaration: Declaration, state: ServerState
         if explicit
         else f"set GUNICORN_INTERFACE={speaks.value}",
     )
-    if records:
-        records.end_start(worker)
     if starting:
+        state.records.end_start(worker)
         sys.exit(APP_LOAD_ERROR)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.machine.memory_events import NO_EVENTS, Events, MemoryEvents
+from gunicorn_autoconf.machine.memory_events import Events, MemoryEvents
 from gunicorn_autoconf.memory.beside import is_worth_showing
 from gunicorn_autoconf.memory.oom import Kill, OomWatch, explains
 from gunicorn_autoconf.memory.oom_lines import Doubt, OomKill
@@ -31,32 +31,27 @@ class ServerOom:
 
     def __init__(
         self,
-        events: MemoryEvents | None,
+        events: MemoryEvents,
         before: Sequence[Events],
         timing: Timing = DEFAULT,
     ) -> None:
-        """Count by *events*, which were at *before* when the server started; None without any."""
+        """Count by *events*, which were at *before* when the server started."""
         self._events = events
-        self._watch = OomWatch(self.read, self._own, timing, before=before)
-
-    @property
-    def has_counter(self) -> bool:
-        """Whether the kernel counts kills."""
-        return self._watch.has_counter
+        self._watch = OomWatch(
+            self.read, lambda now: events.oom_kills(tuple(now)), timing, before=before
+        )
 
     def read(self) -> Sequence[Events]:
         """Return the counters of each level, the leaf first."""
-        return self._events.read() if self._events else (NO_EVENTS,)
+        return self._events.read()
 
     def pressure(self) -> str | None:
         """Return the text of ``memory.pressure``; None where there is none."""
-        return self._events.pressure() if self._events else None
+        return self._events.pressure()
 
     def highs(self) -> tuple[High, ...]:
         """Return the memory.high of each level."""
         events = self._events
-        if events is None:
-            return ()
         levels = range(len(events.read()))
         return tuple(High(events.directory(each), events.high_bytes(each)) for each in levels)
 
@@ -67,7 +62,7 @@ class ServerOom:
         A `Doubt` where there was a kill, but hardly this worker's: that kill stays unclaimed.
         """
         kill = self._watch.peek(now)
-        if kill is None or self._events is None:
+        if kill is None:
             return None
         if self._watch.is_alone and (doubt := self._doubt(kill)):
             return doubt
@@ -83,13 +78,10 @@ class ServerOom:
         """Whether a kill waits to be laid to a process."""
         return self._watch.has_unclaimed
 
-    def _own(self, events: Sequence[Events]) -> int | None:
-        return self._events.oom_kills(tuple(events)) if self._events else None
-
     def _doubt(self, kill: Kill) -> Doubt | None:
         """Return why the worker was hardly what was killed; None where it may have been."""
         events = self._events
-        if events is None or kill.level is None:
+        if kill.level is None:
             return None
         limit_bytes, left_bytes = events.limit_bytes(kill.level), events.usage_bytes(kill.level)
         # No child that was reaped so far, nor one of theirs, has ever used more.
@@ -102,8 +94,6 @@ class ServerOom:
 
     def _known(self, kill: Kill, memory: MemorySupply, workers: int) -> OomKill:
         events = self._events
-        if events is None:
-            return OomKill(workers)
         known = OomKill(workers, shared_counter=events.counter if events.is_shared else None)
         if kill.level is not None:
             limit_bytes = events.limit_bytes(kill.level)

@@ -71,13 +71,11 @@ def _limit_asgi(worker: Worker, limit_seconds: float, clock: Callable[[], float]
     def report(task: Any, scope: Any, seconds: float) -> None:
         stack, now = read_task(task), time.monotonic()
         place = find_suspect([stack.stack], origins).frame
-        is_due = tally.is_due(place, now)
-        more = tally.report(place, now) if is_due else 0
-        tally.count(place, seconds, was_reported=is_due)
-        if is_due:
+        unreported = tally.add(place, now, seconds)
+        if unreported is not None:
             shown = stack._replace(stack=add_sources(stack.stack))
-            unreported = f"; {more} more here since the last report" if more else ""
-            head = f"{describe(scope, seconds)}: it is cancelled{unreported}. It was at"
+            more = f"; {unreported} more here since the last report" if unreported else ""
+            head = f"{describe(scope, seconds)}: it is cancelled{more}. It was at"
             text = join([head, *render_threads([shown], origins, kind="task")])
             log_event(worker.log, "error", "request_timeout", text)
 
@@ -132,10 +130,7 @@ class RefusalLog:
     """
     Logs once a minute how many requests were refused; in the arbiter, by one thread.
 
-    Args:
-        server: The arbiter.
-        records: Knows what its workers count.
-        max_seconds: Returns how long a request may wait, as the plan now has it.
+    *max_seconds* returns how long a request may wait, as the plan now has it.
     """
 
     def __init__(

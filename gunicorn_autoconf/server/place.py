@@ -15,28 +15,55 @@ BACKLOG = 16
 SOCKET_MODE = 0o660
 
 
-def open_place(address: Listening, uid: int = -1, gid: int = -1) -> socket.socket:
-    """
-    Return a socket that listens at *address*, which no program inherits.
+class Place:
+    """One address, and the socket that listens there once it is open."""
 
-    A Unix socket is given to *uid* and *gid*, as Gunicorn does it with its own; one that a dead
-    server has left is replaced.
+    def __init__(self, address: Listening) -> None:
+        self.address = address
+        self.listening: socket.socket | None = None
+        self._inode: int | None = None
 
-    Raises:
-        OSError: Another process listens there, or it is not allowed.
-    """
-    if isinstance(address, Tcp):
-        listening = socket.create_server(
-            address,
-            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
-            backlog=BACKLOG,
-            # All interfaces are those of IPv4, too.
-            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
-        )
-    else:
-        listening = _open_unix(address.path, uid, gid)
-    listening.setblocking(False)
-    return listening
+    def open(self, uid: int = -1, gid: int = -1) -> str:
+        """
+        Listen, by a socket that no program inherits; return where a client finds it.
+
+        A Unix socket is given to *uid* and *gid*, as Gunicorn does it with its own; one that a dead
+        server has left is replaced.
+
+        Raises:
+            OSError: Another process listens there, or it is not allowed.
+        """
+        address = self.address
+        if isinstance(address, UnixSocket):
+            listening, url = _open_unix(address.path, uid, gid), str(address)
+            self._inode = os.stat(address.path).st_ino
+        else:
+            listening = _open_tcp(address)
+            # The port may be one that the kernel has chosen.
+            url = f"http://{address._replace(port=listening.getsockname()[1])}"
+        listening.setblocking(False)
+        self.listening = listening
+        return url
+
+    def close(self) -> None:
+        """Close the socket; remove the path of a Unix socket, unless it is another's by now."""
+        if self.listening is None:
+            return
+        self.listening.close()
+        if isinstance(self.address, UnixSocket):
+            with suppress(OSError):
+                if os.stat(self.address.path).st_ino == self._inode:
+                    os.unlink(self.address.path)
+
+
+def _open_tcp(address: Tcp) -> socket.socket:
+    return socket.create_server(
+        address,
+        family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
+        backlog=BACKLOG,
+        # All interfaces are those of IPv4, too.
+        dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
+    )
 
 
 def _open_unix(path: str, uid: int, gid: int) -> socket.socket:
@@ -64,24 +91,3 @@ def _remove_dead(path: str) -> None:
             client.setblocking(False)
             if client.connect_ex(path) == errno.ECONNREFUSED:
                 os.unlink(path)
-
-
-def close_place(address: Listening, listening: socket.socket, inode: int | None) -> None:
-    """Close a socket; remove the path of a Unix socket, unless another has taken its place."""
-    listening.close()
-    if isinstance(address, UnixSocket):
-        with suppress(OSError):
-            if os.stat(address.path).st_ino == inode:
-                os.unlink(address.path)
-
-
-def inode_of(address: Listening) -> int | None:
-    """Return which file the path of a Unix socket is now."""
-    return os.stat(address.path).st_ino if isinstance(address, UnixSocket) else None
-
-
-def url_of(address: Listening, listening: socket.socket) -> str:
-    """Return where a client finds it, the port that the kernel chose included."""
-    if isinstance(address, UnixSocket):
-        return str(address)
-    return f"http://{address._replace(port=listening.getsockname()[1])}"

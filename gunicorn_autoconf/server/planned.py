@@ -13,17 +13,7 @@ from gunicorn_autoconf.plan.plan import Plan, Remark, Severity, warnings_of
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """
-    The plan for one server and everything that it rests on.
-
-    Attributes:
-        machine: What the kernel grants.
-        declaration: What the operator declared.
-        application: What is known of the application; None where none is named.
-        plan: The settings with their reasons.
-        root: The directory under which ``/proc`` and ``/sys`` were read.
-        environ: The environment that was read.
-    """
+    """The plan for one server and all that it rests on; `Autoconf` says what each part is."""
 
     machine: Machine
     declaration: Declaration

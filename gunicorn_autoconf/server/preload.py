@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
+import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
 _TASKS = "/proc/self/task"
+_DESCRIPTORS = "/dev/fd"
 
 
 def freeze_preloaded(server: Arbiter) -> None:
@@ -68,19 +70,21 @@ def _native_threads() -> Iterator[str]:
 
 
 def _sockets(server: Arbiter) -> Iterator[str]:
-    import psutil  # Only with preload_app: it takes 12 ms.
-
-    process = psutil.Process()
-    connections = getattr(process, "net_connections", None) or process.connections
+    """Describe the sockets that have an address: the pair by which a loop wakes itself has none."""
     try:
-        found = connections(kind="all")
-    except (psutil.Error, OSError):
+        names = os.listdir(_DESCRIPTORS)
+    except OSError:  # No /proc.
         return
-    expected = _sockets_of_the_server(server) | _sockets_of_idle_loops()
-    for connection in found:
-        if connection.fd not in expected:
-            ends = [_address(end) for end in (connection.laddr, connection.raddr) if end]
-            yield f"an open socket ({' to '.join(ends) or 'unnamed'}, fd {connection.fd})"
+    for number in sorted({int(name) for name in names} - _sockets_of_the_server(server)):
+        with suppress(OSError):  # The one by which the folder was read.
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as found:
+                ends = [_address(found.getsockname())]
+                with suppress(OSError):  # It is not connected.
+                    ends.append(_address(found.getpeername()))
+            if any(ends):
+                yield f"an open socket ({' to '.join(filter(None, ends))}, fd {number})"
 
 
 def _sockets_of_the_server(server: Arbiter) -> set[int]:
@@ -104,29 +108,8 @@ def _sockets_of_the_server(server: Arbiter) -> set[int]:
     }
 
 
-def _sockets_of_idle_loops() -> set[int]:
-    """
-    The pair by which an event loop wakes itself up: nothing is on it while the loop does not run.
-
-    One that runs is told of as a thread.
-    """
-    if "asyncio" not in sys.modules:
-        return set()
-    from asyncio.selector_events import BaseSelectorEventLoop
-
-    # By type(): what is asked for its __class__ may be a proxy that does something then.
-    loops: list[Any] = [
-        each for each in gc.get_objects() if issubclass(type(each), BaseSelectorEventLoop)
-    ]
-    pairs = [
-        getattr(loop, name, None)
-        for loop in loops
-        if not loop.is_running()
-        for name in ("_ssock", "_csock")
-    ]
-    return {end.fileno() for end in pairs if end is not None}
-
-
-def _address(end: object) -> str:
-    """An end of a socket as people write it: host:port, or the path of a Unix socket."""
-    return f"{end[0]}:{end[1]}" if isinstance(end, tuple) else str(end)
+def _address(end: Any) -> str:
+    """An end of a socket as people write it: host:port, or the path of a Unix socket; or empty."""
+    if isinstance(end, tuple):
+        return f"{end[0]}:{end[1]}" if end[1] else ""
+    return os.fsdecode(end)

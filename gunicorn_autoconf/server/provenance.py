@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from gunicorn_autoconf.plan.declaration import Explicit
 from gunicorn_autoconf.server.gunicorn import default_setting, gunicorn_config
-from gunicorn_autoconf.server.reading import code_of, location_in, parsed_in
+from gunicorn_autoconf.server.reading import code_of, parsed_in
 
 # Under this name a setting remembers its last `Write`, and its method that it is ours.
 _NAME = "gunicorn_autoconf_write"
@@ -148,7 +148,7 @@ def source_of(setting: Any, caller: FrameType) -> str:
     frame: FrameType | None = caller
     while frame:
         if frame.f_code is in_file:
-            return _shown(location_in(frame.f_locals))
+            return _shown(str(frame.f_locals.get("location")))
         if frame.f_code is in_application:
             given = parsed_in(frame.f_locals)
             if given.options.get(setting.name) is not None:

@@ -15,10 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
-# With `preload_app` a reload imports the application in the main loop, and imports of 290 s were
-# seen. To wait that long costs little: workers go on to serve without the arbiter.
-ALIVE_SECONDS = 300.0
-
 
 class Pulse:
     """The main loop of one arbiter."""

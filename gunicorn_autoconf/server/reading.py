@@ -65,11 +65,6 @@ def parsed_in(names: Mapping[str, Any]) -> Reading:
     )
 
 
-def location_in(names: Mapping[str, Any]) -> str:
-    """Return what Gunicorn reads, as its ``-c`` takes it, from the *names* of the method."""
-    return str(names.get("location"))
-
-
 def is_reading_conf_file() -> bool:
     """Return whether Gunicorn is executing a configuration file, which it calls ``__config__``."""
     return any(frame.f_globals.get("__name__") == "__config__" for frame in frames())

@@ -27,7 +27,10 @@ LOST: Mapping[str, Lost] = MappingProxyType(
             ("no memory guard", "no memory lines", "no watchdog", "no metrics", "no health answers")
         ),
         "on_reload": Lost(("no new plan on reload",), stops_guard=True),
-        "pre_fork": Lost(("no memory sizes of workers", "no watchdog"), stops_guard=True),
+        "pre_fork": Lost(
+            ("no memory sizes of workers", "no watchdog", "no check of the worker class"),
+            stops_guard=True,
+        ),
         "post_worker_init": Lost(
             ("no line for a worker that has booted", "no watchdog"), stops_guard=True
         ),

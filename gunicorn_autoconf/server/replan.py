@@ -128,16 +128,16 @@ def replan(
         application,
         http_parser=http_parser(loaded_class),
         worker_class=loaded_class,
-        default_address=_default_address(server),
+        default_address=_default_address(server, offered),
     )
     chosen = replace(chosen, remarks=remarks(known))
     return replace(loaded, declaration=declaration, application=application, plan=chosen)
 
 
-def _default_address(server: Arbiter) -> str | None:
-    bind = server.cfg.settings["bind"]
-    is_default = bind.get() == bind.default and "LISTEN_FDS" not in os.environ
-    return str(bind.get()[0]) if is_default else None
+def _default_address(server: Arbiter, offered: Mapping[str, Any]) -> str | None:
+    # By who set it: you may have written Gunicorn's own default.
+    is_set = set_by_operator(server.cfg, offered, ["bind"]) or "LISTEN_FDS" in os.environ
+    return None if is_set else str(server.cfg.bind[0])
 
 
 def heed(planned: Planned, server: Arbiter, offered: Mapping[str, Any]) -> Planned:

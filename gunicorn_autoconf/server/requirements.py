@@ -133,17 +133,8 @@ def _arity_of_named(text: str) -> int | None:
 
 def _is_taken(setting: Any, arity: int) -> bool:
     """Whether Gunicorn takes a function of so many arguments for this hook."""
-
-    def stub() -> None: ...
-
-    kind = inspect.Parameter.POSITIONAL_ONLY
-    rows = [inspect.Parameter(f"argument_{number}", kind) for number in range(arity)]
-    stub.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]
-    try:
-        setting.validator(stub)
-    except Exception:  # Validators raise what they like.
-        return False
-    return True
+    wanted = arity_of(setting.get())
+    return arity == wanted or (setting.name == "post_request" and 2 <= arity < wanted)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Protocol
 
 from gunicorn_autoconf.fleet.shared_page import Region
@@ -23,9 +22,9 @@ from gunicorn_autoconf.load.listeners import read_backlogs
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
-from gunicorn_autoconf.server.exits import told_to_exit
 from gunicorn_autoconf.server.load_watch import slots_per_worker
 from gunicorn_autoconf.server.pulse import Pulse
+from gunicorn_autoconf.server.status import own_version, told_to_exit
 from gunicorn_autoconf.watchdog.quota import QuotaCounters
 from gunicorn_autoconf.watchdog.stamps import Stamps
 
@@ -113,7 +112,7 @@ class Snapshots:
                 for path, done in self._quota.read().items()
             },
             labels={
-                "version": self._version,
+                "version": own_version(),
                 "worker_class": server.cfg.worker_class_str,
                 "workload": final.plan.workload.value,
                 "interface": final.plan.interface.value,
@@ -145,10 +144,3 @@ class Snapshots:
     @cached_property
     def _quota(self) -> QuotaCounters:
         return QuotaCounters(self._known.final.root)
-
-    @cached_property
-    def _version(self) -> str:
-        try:
-            return version("gunicorn-autoconf")
-        except PackageNotFoundError:
-            return ""

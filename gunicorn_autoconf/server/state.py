@@ -25,18 +25,17 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
 from gunicorn_autoconf.fleet.records import WorkerRecords
-from gunicorn_autoconf.machine.memory_events import NO_EVENTS, find_memory_events
+from gunicorn_autoconf.machine.memory_events import find_memory_events
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.plan.workload import MemoryGuard
-from gunicorn_autoconf.server.end_queue import End, EndQueue
+from gunicorn_autoconf.server.end_queue import End, EndQueue, wait_status
 from gunicorn_autoconf.server.fork_signals import ForkSignals
 from gunicorn_autoconf.server.leftovers import end_children_at_exit
 from gunicorn_autoconf.server.oom_score import add_points, points_of_arbiter
 from gunicorn_autoconf.server.overload import RefusalLog
 from gunicorn_autoconf.server.paused_thread import PausedThread, Stopping
-from gunicorn_autoconf.server.wait_status import wait_status
 from gunicorn_autoconf.watchdog.patrol import Patrol
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class ServerState:
         self._watching: PausedThread | None = None
         self._refusals: RefusalLog | None = None
         self._events = find_memory_events(loaded.root)
-        self._events_before = self._events.read() if self._events else (NO_EVENTS,)
+        self._events_before = self._events.read() if self._events else ()
         self._ends = EndQueue()
         self._has_failed = False
 
@@ -113,10 +112,9 @@ class ServerState:
         self.patrol = Patrol(
             server,
             self.records,
-            lambda: self.final.declaration.stall_warning_seconds,
+            lambda: self.final.declaration,
             self.final.root,
             quota_seconds=self._timing.quota_seconds,
-            request_seconds=lambda: self.final.declaration.request_timeout_seconds,
             stalled=self._stalled,
         )
         self.patrol.start()
@@ -135,27 +133,22 @@ class ServerState:
             )
 
         self._supervising = PausedThread(
-            lambda stopping: self._try_step(stopping, server, replaced), SUPERVISE_SECONDS
+            lambda stopping: self._supervise(stopping, server, replaced), SUPERVISE_SECONDS
         )
         self._supervising.start()
 
-    def _try_step(
+    def _supervise(
         self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]
     ) -> float:
         try:
-            return self._step(stopping, server, replaced)
+            if not (self.supervisor and self._status):
+                self._make_supervisor(server, replaced)
+                return self._timing.fastest_seconds
         except Exception:  # Too many open files, for example: there are modules to import.
             if not self._has_failed:
                 self._has_failed = True
                 server.log.exception("gunicorn-autoconf: the supervisor failed and will retry")
             return self._timing.retry_seconds
-
-    def _step(
-        self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]
-    ) -> float:
-        if not (self.supervisor and self._status):
-            self._make_supervisor(server, replaced)
-            return self._timing.fastest_seconds
         seconds = self.supervisor.try_step(stopping)
         if not stopping.is_set():
             self._status.write()
@@ -205,8 +198,10 @@ class ServerState:
         )
 
     @cached_property
-    def oom(self) -> ServerOom:
-        """The OOM kills since the start."""
+    def oom(self) -> ServerOom | None:
+        """The OOM kills since the start; None where the kernel does not count them."""
+        if self._events is None:
+            return None
         from gunicorn_autoconf.server import oom_watch  # See `_make_supervisor`.
 
         return oom_watch.ServerOom(self._events, self._events_before, self._timing)
@@ -267,11 +262,6 @@ class ServerState:
             from gunicorn_autoconf.server.worker_ends import log_killed  # See `_make_supervisor`.
 
             log_killed(server)
-
-    def count_changed(self, new: int, old: int | None) -> None:
-        """Hear of a change of the worker count."""
-        if self.supervisor:
-            self.supervisor.executor.count_changed(new, old)
 
     def ended(self, server: Arbiter, worker: Worker, *, reports_end: bool) -> None:
         """

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.load.lines import (
@@ -32,12 +31,13 @@ from gunicorn_autoconf.memory.lines import memory_fields
 from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.plan.report import describe, value_text
 from gunicorn_autoconf.plan.report import render_verdict as render_plan
-from gunicorn_autoconf.server.exits import told_to_exit
+from gunicorn_autoconf.server.load_watch import slots_per_worker
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
+    from gunicorn_autoconf.memory.executor import Executor
     from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.planned import Planned
     from gunicorn_autoconf.server.supervisor import Supervisor
@@ -92,13 +92,13 @@ class Status:
         minute, verdict, request = load.minute, load.verdict, load.request
         return {
             "schema": SCHEMA,
-            "version": _version(),
+            "version": own_version(),
             "at_seconds": round(time.time(), 3),
             "arbiter_pid": os.getpid(),
             "addresses": [str(listener) for listener in list(server.LISTENERS)],
             "worker_class": value_text("worker_class", server.cfg.worker_class_str),
             "threads": server.cfg.threads,
-            "slots_per_worker": load.slots_per_worker,
+            "slots_per_worker": slots_per_worker(server),
             "target_workers": server.num_workers,
             "exiting_pids": sorted(told_to_exit(server, supervisor.executor)),
             "guards": {"memory": supervisor.mode.value, "load": supervisor.load_mode.value},
@@ -141,9 +141,19 @@ def _text(line: str) -> str:
     return line.removeprefix(PREFIX)
 
 
-@cache
-def _version() -> str:
-    try:
-        return version("gunicorn-autoconf")
-    except PackageNotFoundError:
-        return ""
+def told_to_exit(server: Arbiter, executor: Executor | None) -> set[int]:
+    """
+    Return the pids of workers that are to exit: those that are too many, and the guards' own.
+
+    Gunicorn tells the oldest to exit where there are too many, as after a reload.
+    Source: gunicorn/arbiter.py, `manage_workers`.
+    """
+    workers = dict(server.WORKERS)
+    by_age = sorted(workers, key=lambda pid: workers[pid].age)
+    surplus = set(by_age[: max(len(by_age) - server.num_workers, 0)])
+    return surplus | (executor.exiting if executor else frozenset())
+
+
+def own_version() -> str:
+    """Return the version of this package."""
+    return str(sys.modules["gunicorn_autoconf"].__version__)

@@ -47,8 +47,7 @@ from gunicorn_autoconf.plan.budget import memory_budget
 from gunicorn_autoconf.plan.workload import LoadGuard, MemoryGuard
 from gunicorn_autoconf.server.guard_log import GuardLog
 from gunicorn_autoconf.server.load_follower import LoadFollower, Room
-from gunicorn_autoconf.server.load_watch import LoadWatch
-from gunicorn_autoconf.server.own_listeners import loses_connections
+from gunicorn_autoconf.worker_classes import family_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
     from gunicorn_autoconf.plan.budget import MemoryBudget
+    from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
 
@@ -73,10 +73,10 @@ class Supervisor:
         server: Arbiter,
         final: Callable[[], Planned],
         records: WorkerRecords,
-        oom: ServerOom,
+        oom: ServerOom | None,
         replaced: Callable[[], Sequence[str]],
         *,
-        load: LoadWatch | None = None,
+        load: LoadWatch,
         timing: Timing = DEFAULT,
         executor: Executor | None = None,
         sampler: Sampler | None = None,
@@ -93,7 +93,7 @@ class Supervisor:
         self._replaced = replaced
         self._timing = timing
         self._sampler = sampler or Sampler(self._detect)
-        self._load = load or LoadWatch(server, final, records)
+        self._load = load
         self._follower = LoadFollower(server, final, self._load, replaced)
         self._history = History()
         self._ends = Ends()
@@ -137,10 +137,14 @@ class Supervisor:
     @property
     def mode(self) -> MemoryGuard:
         """What the guard may do. To act, it must be told of each worker, and lose no connection."""
-        wanted = self._wanted_mode
-        if wanted is MemoryGuard.ACT and (self._replaced() or loses_connections(self._server)):
-            return MemoryGuard.OBSERVE
-        return wanted
+        server, final = self._server, self._final()
+        wanted = guard_mode(final.machine, final.declaration)
+        if wanted is not MemoryGuard.ACT:
+            return wanted
+        # With a listener of its own, a worker leaves there what waits, unless its class takes it.
+        family = family_of(server.worker_class)
+        loses = server.cfg.reuse_port and not (family and family.empties_queue)
+        return MemoryGuard.OBSERVE if self._replaced() or loses else wanted
 
     @property
     def load_mode(self) -> LoadGuard:
@@ -199,7 +203,6 @@ class Supervisor:
         self.executor.advance(sample)
         self._log.stopped(self.executor.stopped)
         if not was_busy and not is_off:
-            self._log.replaced(self._replaced(), matters=self._wanted_mode is MemoryGuard.ACT)
             self._follow_limit(machine)
             self._guard(sample, machine)
         return self._interval(was_busy=was_busy)
@@ -282,37 +285,33 @@ class Supervisor:
         interval_seconds = self._final().declaration.memory_log_interval_seconds
         beside = beside_workers(machine.memory)
         self.is_complete = self._log.ready(sample)
-        if self._log.memory(sample, interval_seconds, budget, beside):
-            self._log_slowdown(sample.at_seconds)
+        if self._log.memory(sample, interval_seconds, budget, beside) and self._oom:
+            self._log_slowdown(self._oom, sample.at_seconds)
         self._log_unclaimed(sample.at_seconds)
         self.log_kills(machine)
 
-    def _log_slowdown(self, now: float) -> None:
+    def _log_slowdown(self, oom: ServerOom, now: float) -> None:
         """Log whether want of memory has slowed the server down since the last such look."""
-        text = self._oom.pressure()
-        events = tuple(level.highs or 0 for level in self._oom.read())
+        text = oom.pressure()
+        events = tuple(level.highs or 0 for level in oom.read())
         try:
             pressure = parse_pressure(text) if text else None
         except MalformedFileError:
             pressure = None
         before, self._held = self._held, Held(now, events, pressure)
-        if before and (slow := slowdown(before, self._held, self._oom.highs())):
+        if before and (slow := slowdown(before, self._held, oom.highs())):
             self._log.slowdown(slow)
 
     def _log_unclaimed(self, now: float) -> None:
         """Log OOM kills of processes that were no workers."""
         # Without our child_exit it is not known which of the killed processes were workers.
-        if not self._oom.has_counter or "child_exit" in self._replaced():
+        if self._oom is None or "child_exit" in self._replaced():
             return
         pids = tuple(self._server.WORKERS)
         self._relatives.look(pids, now=self._oom.has_unclaimed)
         kills = self._oom.unclaimed(now, are_well=self._relatives.are_well(pids))
         if kills:
             self._log.unclaimed(len(kills), self._relatives.gone())
-
-    @property
-    def _wanted_mode(self) -> MemoryGuard:
-        return guard_mode(self._final().machine, self._final().declaration)
 
     def _detect(self, own_bytes: int) -> Machine:
         final = self._final()

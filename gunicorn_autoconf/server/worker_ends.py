@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import Ended
     from gunicorn_autoconf.fleet.sample import WorkerSample
     from gunicorn_autoconf.machine.facts import MemorySupply
+    from gunicorn_autoconf.server.end_queue import WaitStatus
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.supervisor import Supervisor
-    from gunicorn_autoconf.server.wait_status import WaitStatus
 
 # The level and the event of each line.
 _RECORDS = {
@@ -41,7 +41,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
     worker: Worker,
     ended: Ended,
     *,
-    oom: ServerOom,
+    oom: ServerOom | None,
     supervisor: Supervisor | None,
     memory: MemorySupply,
     reports_end: bool,
@@ -59,7 +59,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
     if status is not None:
         was_killed = status.signal == signal.SIGKILL
     found = None
-    if was_killed:
+    if was_killed and oom:
         found = oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
     if isinstance(found, OomKill):
         # Of many kills in a row the supervisor logs one line.
@@ -82,7 +82,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         server.log,
         level,
         event,
-        render_exit(worker.pid, ended.last, how, counts_oom=oom.has_counter, doubt=found),
+        render_exit(worker.pid, ended.last, how, counts_oom=oom is not None, doubt=found),
         worker=worker.pid,
         retired=retired is not None,
         signal=status.signal if status else None,

@@ -34,7 +34,7 @@ class Cause(Enum):
     CODE = "your code"
     QUOTA = "the CPU quota"
     MACHINE = "a crowded machine"
-    STOPPED = "stopped or frozen"
+    STOPPED = "a stopped process"
     COLLECTOR = "garbage collection"
 
 
@@ -230,4 +230,4 @@ def _render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> 
             f"{late}: its thread was ready to run and got no CPU for {lost} s. The machine has "
             "more work than cores"
         )
-    return f"{late}: the process did not run for {lost} s: stopped, frozen, or a suspended machine"
+    return f"{late}: SIGSTOP or a debugger had stopped the process for {lost} s"

@@ -24,10 +24,9 @@ from gunicorn_autoconf.watchdog.causes import (
 )
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
 from gunicorn_autoconf.watchdog.quota import Throttling, since
-from gunicorn_autoconf.watchdog.say import INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stack_pipe import StackPipe
-from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack
+from gunicorn_autoconf.watchdog.stacks import Origins, Say, ThreadStack
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, tick_seconds
 from gunicorn_autoconf.watchdog.tally import Place, Tally
 
@@ -66,17 +65,7 @@ class _Stall:
 
 
 class LoopWatch:
-    """
-    The watch over the event loop of one worker.
-
-    Args:
-        stamps: What the worker writes on the shared page.
-        pipe: How it is asked.
-        thresholds: What it is measured by.
-        read_quota: Reads what the CPU quotas have done.
-        say: Logs under the worker's pid.
-        stalled: Called once for each stall that the code has caused.
-    """
+    """The watch over the event loop of one worker; see `WorkerWatch` for what it is given."""
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,
@@ -109,9 +98,7 @@ class LoopWatch:
         elif stall:  # It was killed.
             self._count(stall, Evidence(max(0.0, stall.last_look - self._due(stall.before))))
         if counted := self._tally.render():
-            self._say(
-                WARNING if self._tally.has_blocked else INFO, counted, {"event_name": "stalls"}
-            )
+            self._say("warning" if self._tally.has_blocked else "info", "stalls", counted)
 
     def _due(self, moment: Moment) -> float:
         return moment.tick + self._tick_seconds
@@ -204,8 +191,7 @@ class LoopWatch:
             unreported=self._tally.report(suspect.frame, now),
         )
         seconds = round(evidence.blocked_seconds, 3)
-        fields = {"event_name": "stall", "place": suspect.place, "blocked_seconds": seconds}
-        self._say(WARNING, text, fields)
+        self._say("warning", "stall", text, place=suspect.place, blocked_seconds=seconds)
 
     def _end(self, stall: _Stall, late: list[ThreadStack], moment: Moment, now: float) -> None:
         """Report the end of a stall, or what it was; count it. *late* is an answer after it."""
@@ -219,13 +205,13 @@ class LoopWatch:
         if stall.suspect:
             request = next((sample.request for sample in late if sample.request), None)
             text = render_end(blocked_seconds, stall.suspect.place, request)
-            self._say(INFO, text, {"event_name": "resumed"})
+            self._say("info", "resumed", text)
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause, now):
             self._tally.report(cause, now)
             stall.is_reported = True
             throttling = since(stall.quota, self._read_quota())
             path = throttling.path if throttling else None
-            self._say(INFO, render_excuse(evidence, cause, path), {"event_name": "late"})
+            self._say("info", "late", render_excuse(evidence, cause, path))
         self._count(stall, evidence)
 
     def _count(self, stall: _Stall, evidence: Evidence) -> None:

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
+    from gunicorn_autoconf.plan.declaration import Declaration
 
 # How often workers are looked at in a threshold, and at most while nothing is late.
 LOOKS_PER_THRESHOLD = 4
@@ -51,31 +53,24 @@ class Patrol:
     """
     Looks at the workers of one arbiter.
 
-    Args:
-        server: The arbiter.
-        records: Knows the slot of each worker.
-        stall_seconds: Returns for how long an event loop may be blocked, as the plan now has it.
-        request_seconds: Returns how long one request may run, likewise; 0 for no limit.
-        root: Where /proc and /sys are found.
-        quota_seconds: Over how long the quotas' work is summed; a minute, except in a test.
-        stalled: Called once for each time that code has blocked an event loop.
+    *declaration* returns what the operator declared, as it now is. The quotas' work is summed over
+    *quota_seconds*, a minute except in a test. *stalled* is called once for each time that code has
+    blocked an event loop.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs to know of the server
         self,
         server: Arbiter,
         records: WorkerRecords,
-        stall_seconds: Callable[[], float],
+        declaration: Callable[[], Declaration],
         root: str,
         *,
         quota_seconds: float,
-        request_seconds: Callable[[], float] = lambda: 0.0,
         stalled: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._records = records
-        self._read_stall_seconds = stall_seconds
-        self._read_request_seconds = request_seconds
+        self._declaration = declaration
         self._stalled = stalled
         self._quota_seconds = quota_seconds
         self._watches: dict[int, WorkerWatch] = {}
@@ -96,9 +91,8 @@ class Patrol:
         self._has_skipped = False
 
     @property
-    def stall_seconds(self) -> float:
-        """For how long an event loop may be blocked; 0 for off."""
-        return self._read_stall_seconds()
+    def _stall_seconds(self) -> float:
+        return self._declaration().stall_warning_seconds
 
     def start(self) -> None:
         """Take care of each fork from now on."""
@@ -116,11 +110,13 @@ class Patrol:
     def forking(self, worker: Worker) -> None:
         """Prepare to watch *worker*, which is about to be forked."""
         timeout_seconds = float(worker.cfg.timeout)
+        # Without `timeout` nothing asks for heartbeats regularly, and no gap would mean anything.
+        read_beat = self._heartbeats.follow(worker.tmp) if timeout_seconds > 0 else None
         numbers = self._records.doubles(worker, Region.STAMPS)
         line = self._records.raw(worker, Region.REQUEST_LINE)
         self._forking = None
-        request_seconds = self._read_request_seconds()
-        is_off = max(self.stall_seconds, timeout_seconds, request_seconds) <= 0
+        request_seconds = self._declaration().request_timeout_seconds
+        is_off = max(self._stall_seconds, timeout_seconds, request_seconds) <= 0
         if numbers is None or line is None or is_off:
             return
         try:
@@ -132,16 +128,16 @@ class Patrol:
             Stamps(numbers, line, self.standstill.running),
             pipe,
             Thresholds(
-                self.stall_seconds,
+                self._stall_seconds,
                 timeout_seconds,
                 float(worker.cfg.graceful_timeout),
                 find_origins(getattr(worker.app, "app_uri", None)),
                 request_seconds,
             ),
             read_quota=self._quota.read,
-            say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
+            say=partial(self._say, worker),
             stalled=self._stalled,
-            read_beat=self._heartbeats.follow(worker.tmp),
+            read_beat=read_beat,
             now=self.standstill.now(),
         )
 
@@ -178,11 +174,12 @@ class Patrol:
         """
         now, due, period = time.monotonic(), max(self._due, began_at), self._period
         self.standstill.step(due, now)
+        self._heartbeats.step()
         # What kept this thread may have kept the workers: they get time for one tick.
         self._has_skipped = not self._has_skipped and now - due > period / 2
         try:
             skipped, looked = self._has_skipped, self.standstill.running(now)
-            seconds = tick_seconds(self.stall_seconds) if skipped else self._look(looked)
+            seconds = tick_seconds(self._stall_seconds) if skipped else self._look(looked)
         except Exception:
             if stopping.is_set():
                 return 0.0  # A fork or an end did not wait: what was looked at may be gone.
@@ -193,7 +190,7 @@ class Patrol:
 
     @property
     def _period(self) -> float:
-        wanted = self.stall_seconds / LOOKS_PER_THRESHOLD or LONGEST_SECONDS
+        wanted = self._stall_seconds / LOOKS_PER_THRESHOLD or LONGEST_SECONDS
         return min(max(wanted, SHORTEST_SECONDS), LONGEST_SECONDS)
 
     def _look(self, now: float) -> float:
@@ -245,15 +242,15 @@ class Patrol:
                 extra={"event_name": "throttled", "throttled_periods": found.throttled},
             )
 
-    def _say(self, pid: int, level: str, text: str, fields: dict[str, object]) -> None:
-        """Log *text* as the worker *pid* would."""
-        log = self._server.log
+    def _say(self, worker: Worker, level: str, event: str, text: str, **fields: object) -> None:
+        """Log *text* as *worker* would."""
+        log, pid = self._server.log, worker.pid
         logger = getattr(log, "error_log", None)
         number = getattr(logging, level.upper())
         if not isinstance(logger, logging.Logger):  # a logger class of the user's
             getattr(log, level)("gunicorn-autoconf: worker %d: %s", pid, text)
         elif logger.isEnabledFor(number):
-            extra = {**fields, "worker": pid}
+            extra = {"event_name": event, "worker": pid, **fields}
             record = logger.makeRecord(
                 logger.name, number, __file__, 0, "gunicorn-autoconf: %s", (text,), None,
                 extra=extra,

@@ -20,9 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gunicorn_autoconf.watchdog.frames import find_request, walk
-from gunicorn_autoconf.watchdog.say import WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
-from gunicorn_autoconf.watchdog.stacks import Origins, ThreadStack, find_culprit, join, trim
+from gunicorn_autoconf.watchdog.stacks import Origins, Say, ThreadStack, find_culprit, join, trim
 
 # After so long without a free thread a pool is reported, and again after so long.
 FULL_SECONDS = 5.0
@@ -67,8 +66,8 @@ class PoolWatcher:
             is_quiet = now - self._reported_at.get(name, -QUIET_SECONDS) < QUIET_SECONDS
             if seconds >= FULL_SECONDS and not is_quiet:
                 self._reported_at[name] = now
-                fields = {"event_name": "pool_full", "pool": pool.name, "waiting": pool.waiting}
-                self._say(WARNING, self._render(pool, seconds), fields)
+                text = self._render(pool, seconds)
+                self._say("warning", "pool_full", text, pool=pool.name, waiting=pool.waiting)
 
     def _render(self, pool: Pool, seconds: float) -> str:
         calls = "call waits" if pool.waiting == 1 else "calls wait"

@@ -23,10 +23,10 @@ from typing import Any
 
 from gunicorn_autoconf.watchdog.causes import find_suspect
 from gunicorn_autoconf.watchdog.frames import walk
-from gunicorn_autoconf.watchdog.say import ERROR, WARNING, Say
+from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
-    Origins,
+    Say,
     Stack,
     ThreadStack,
     join,
@@ -53,35 +53,18 @@ def stamp_requests(worker: Any, stamps: Stamps) -> None:
 
 
 class LongRequests:
-    """
-    Reports requests of a threaded *worker* that have run for longer than its `timeout`.
+    """Reports requests of a threaded *worker* that exceed its *limits*, by *clock*."""
 
-    Args:
-        worker: The worker.
-        timeout_seconds: Its `timeout`; 0 for no reports.
-        origins: Which code is the user's own.
-        say: Logs a text with a level.
-        limit_seconds: How long a request may run before the worker is replaced; 0 for no limit.
-        clock: By what a request runs; it leaves out the time in which the server stood still.
-    """
-
-    def __init__(  # noqa: PLR0913
-        self,
-        worker: Any,
-        timeout_seconds: float,
-        origins: Origins,
-        say: Say,
-        *,
-        limit_seconds: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+    def __init__(
+        self, worker: Any, limits: Thresholds, say: Say, clock: Callable[[], float]
     ) -> None:
         self._worker = worker
-        self._timeout_seconds = timeout_seconds or math.inf
-        self._limit_seconds = limit_seconds or math.inf
+        self._timeout_seconds = limits.timeout_seconds or math.inf
+        self._limit_seconds = limits.request_seconds or math.inf
         self._clock = clock
-        self._origins = origins
+        self._origins = limits.origins
         self._say = say
-        self._running: dict[int, tuple[float, Any, Any]] = {}
+        self._running: dict[int, list[Any]] = {}
         """By thread: since when, the request, its connection. A class would cost as much again."""
         self._reported: set[tuple[int, float]] = set()
         self._given_up: set[tuple[int, float]] = set()
@@ -94,7 +77,7 @@ class LongRequests:
 
         def handle_request(request: Any, connection: Any, *rest: Any) -> Any:
             ident = get_ident()
-            running[ident] = clock(), request, connection
+            running[ident] = [clock(), request, connection]
             try:
                 return original(request, connection, *rest)
             finally:
@@ -105,6 +88,9 @@ class LongRequests:
     def __call__(self, now: float) -> None:
         """Look at the requests that run; *now* is by the same clock."""
         running = self._running.copy()
+        for entry in running.values():
+            # One that came after a standstill, before the arbiter had taken that off the clock.
+            entry[0] = min(entry[0], now)
         self._reported &= {(ident, since) for ident, (since, _, _) in running.items()}
         for ident, (since, request, connection) in running.items():
             key = ident, since
@@ -120,18 +106,16 @@ class LongRequests:
         frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
         stack = trim(walk(frame))
         suspect = find_suspect([stack], self._origins)
-        is_due = self._tally.is_due(suspect.frame, now)
-        unreported = self._tally.report(suspect.frame, now) if is_due else 0
-        self._tally.count(suspect.frame, seconds, was_reported=is_due)
-        if not is_due:
+        unreported = self._tally.add(suspect.frame, now, seconds)
+        if unreported is None:
             return
         more = f"; {unreported} more here since the last report" if unreported else ""
         headline = (
             f"a request has run for {seconds:.1f} s, longer than timeout "
             f"({self._timeout_seconds:g} s), which does not end requests in this worker class{more}"
         )
-        fields = {"event_name": "long_request", "place": suspect.place, "request_seconds": seconds}
-        self._say(WARNING, join([headline, *self._render(ident, request, stack)]), fields)
+        text = join([headline, *self._render(ident, request, stack)])
+        self._say("warning", "long_request", text, place=suspect.place, request_seconds=seconds)
 
     def _render(self, ident: int, request: Any, stack: Stack) -> list[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -148,8 +132,8 @@ class LongRequests:
             "interrupted: this worker accepts nothing more, finishes its other requests and is "
             "replaced"
         )
-        fields = {"event_name": "request_timeout", "request_seconds": seconds}
-        self._say(ERROR, join([headline, *self._render(ident, request, stack)]), fields)
+        text = join([headline, *self._render(ident, request, stack)])
+        self._say("error", "request_timeout", text, request_seconds=seconds)
         if hasattr(worker, "give_up"):
             worker.give_up(connection)
         else:

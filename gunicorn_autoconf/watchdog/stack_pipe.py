@@ -156,8 +156,10 @@ class StackPipe:
                 for tid, clock in before.items()
                 if clock and (now := read_clock(pid, tid))
             }
-            if text := self._take():  # After the clocks, as in `read`.
-                return parse_answer(text)
+            # After the clocks, as in `read`. What has no name is late: the native answer to a
+            # question before this one.
+            if threads := [thread for thread in parse_answer(self._take()) if thread.name]:
+                return threads
             if pid not in asked:
                 return []
             if not listens or all(stands_still(pid, tid, asked) for tid in asked):

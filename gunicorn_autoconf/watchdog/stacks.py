@@ -7,11 +7,14 @@ A stack is innermost first: where the thread is now comes before who called it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from gunicorn_autoconf.machine.cgroup_tree import is_within
 from gunicorn_autoconf.units import printable
+
+# Logs what a part of the watchdog has found, by level, event and text, with fields of the record.
+Say = Callable[..., None]
 
 # Where installed packages live; Debian's own are in dist-packages.
 _INSTALLED = frozenset({"site-packages", "dist-packages"})

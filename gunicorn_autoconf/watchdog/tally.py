@@ -61,6 +61,17 @@ class Tally:
         known.longest_seconds = max(known.longest_seconds, seconds)
         known.unreported += not was_reported
 
+    def add(self, place: Place, now: float, seconds: float) -> int | None:
+        """
+        Count one of *seconds*.
+
+        Return None where it may not be reported now, else how many were not since the last report.
+        """
+        is_due = self.is_due(place, now)
+        unreported = self.report(place, now) if is_due else None
+        self.count(place, seconds, was_reported=is_due)
+        return unreported
+
     def _find(self, place: Place) -> _Count:
         is_new = place not in self._counts
         if is_new and _is_code(place) and sum(map(_is_code, self._counts)) >= MAX_PLACES:

@@ -20,11 +20,11 @@ from types import FrameType
 from typing import Any
 
 from gunicorn_autoconf.watchdog.frames import find_request, name_of
-from gunicorn_autoconf.watchdog.say import INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
 from gunicorn_autoconf.watchdog.stacks import (
     Frame,
     Origins,
+    Say,
     Stack,
     ThreadStack,
     find_own,
@@ -46,11 +46,8 @@ _BETWEEN = frozenset(
         "anext_awaitable",
     }
 )
-# The objects that run an application's lifespan, and the events that end its two phases.
-_LIFESPANS = {
-    "LifespanOn": ("startup_event", "shutdown_event"),
-    "LifespanManager": ("_startup_complete", "_shutdown_complete"),
-}
+# The objects that run an application's lifespan, and the events that end its start-up.
+_LIFESPANS = {"LifespanOn": "startup_event", "LifespanManager": "_startup_complete"}
 _SERVERS = ("/uvicorn/", "/gunicorn/")
 
 
@@ -78,10 +75,10 @@ class TaskWatcher:
             self._look_at_start(now - self._began_at)
 
     def _look_at_start(self, seconds: float) -> None:
-        starting = [task for task in read_tasks() if not _is_set(task, phase=0)]
+        starting = [task for task in read_tasks() if _starts(task)]
         if starting:
             head = f"the lifespan start-up is not complete after {seconds:.0f} s; it awaits"
-            self._report(WARNING, head, starting)
+            self._report("warning", head, starting)
 
     def _look_at_end(self, seconds: float) -> None:
         if self._has_reported_end or seconds < slow_end_seconds(self._worker.cfg.graceful_timeout):
@@ -89,7 +86,7 @@ class TaskWatcher:
         self._has_reported_end = True
         waiting = [task for task in read_tasks() if self._holds_up(task)]
         if waiting:
-            level = INFO if all(task.request for task in waiting) else WARNING
+            level = "info" if all(task.request for task in waiting) else "warning"
             self._report(
                 level, f"this worker has not exited after {seconds:.1f} s; it awaits", waiting
             )
@@ -105,7 +102,7 @@ class TaskWatcher:
         shown = [ThreadStack(t.name, add_sources(t.stack), t.request) for t in tasks]
         lines = render_threads(shown, self._origins, kind="task")
         text = join([f"{head}, innermost line first:", *lines])
-        self._say(level, text, {"event_name": "awaiting", "tasks": len(tasks)})
+        self._say(level, "awaiting", text, tasks=len(tasks))
 
 
 class _Task:
@@ -165,12 +162,10 @@ def _behind(awaitable: Any) -> Any:
     return next(found, None)
 
 
-def _is_set(task: _Task, *, phase: int) -> bool:
-    """Return whether a phase of the lifespan that *task* runs is over; True for other tasks."""
-    if task.lifespan is None:
-        return True
-    event = getattr(task.lifespan, _LIFESPANS[type(task.lifespan).__name__][phase], None)
-    return event is None or event.is_set()
+def _starts(task: _Task) -> bool:
+    """Return whether *task* runs a lifespan whose start-up is not complete."""
+    event = getattr(task.lifespan, _LIFESPANS.get(type(task.lifespan).__name__, ""), None)
+    return event is not None and not event.is_set()
 
 
 def _uvicorn_leaves() -> bool:

@@ -52,15 +52,10 @@ Watcher = Callable[[float], None]
 
 class Ticker:
     """
-    Stamps the time in one worker.
+    Stamps the time in one worker, whose application is loaded.
 
-    Args:
-        worker: The worker, whose application is loaded.
-        stamps: Where to.
-        listener: What answers the arbiter.
-        stall_seconds: How long an event loop may be blocked; 0 for no ticks.
-        watchers: Run about once a second, with the time.
-        clock: That time, without what the server stood still.
+    With a *stall_seconds* of 0 there are no ticks. Each of *watchers* is called about once a second
+    with the time by *clock*, which leaves out what the server stood still.
     """
 
     def __init__(  # noqa: PLR0913
@@ -102,13 +97,15 @@ class Ticker:
             loop.call_soon(self._begin, loop)
         else:
             self._follow_heartbeat()
+        self._stamps.reach(State.LOADED)
 
     def stop(self) -> None:
-        """Stamp a last tick; the loop has ended."""
+        """Stamp a last tick, and that the worker ends: it has served."""
         if self._loop is not None and self._stall_seconds > 0:
             self._stamps.tick(time.monotonic(), *self._read_clocks())
         self._loop = None
         self._stamps.leave(State.TICKING)
+        self._stamps.end(time.monotonic())
 
     def _follow_heartbeat(self) -> None:
         """

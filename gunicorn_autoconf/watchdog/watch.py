@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.watchdog.clocks import Clock, read_clock
 from gunicorn_autoconf.watchdog.loop import LoopWatch, Thresholds
-from gunicorn_autoconf.watchdog.say import ERROR, INFO, WARNING, Say
 from gunicorn_autoconf.watchdog.sources import add_sources
-from gunicorn_autoconf.watchdog.stacks import join, render_threads
+from gunicorn_autoconf.watchdog.stacks import Say, join, render_threads
 from gunicorn_autoconf.watchdog.stamps import Moment, Stamps, State, slow_end_seconds
 
 if TYPE_CHECKING:
@@ -52,16 +51,10 @@ class WorkerWatch:
     """
     The watch over one worker, by a clock that leaves out the time in which the server stood still.
 
-    Args:
-        worker: Gunicorn's object.
-        stamps: What it writes on the shared page.
-        pipe: How it is asked.
-        thresholds: What it is measured by.
-        read_quota: Reads what the CPU quotas have done.
-        say: Logs under the worker's pid.
-        stalled: Called once for each time that code has blocked its loop.
-        read_beat: Returns when the last heartbeat came, and for how long none has.
-        now: When it is forked.
+    It was forked at *now*. *read_beat* returns when the last heartbeat came, and for how long none
+    has, and is None where there is no `timeout`; *read_quota* what the CPU quotas have done. *say*
+    logs under the worker's pid. *stalled* is called once for each time that code has blocked the
+    loop.
     """
 
     def __init__(  # noqa: PLR0913
@@ -74,7 +67,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
-        read_beat: Callable[[], tuple[float, float]],
+        read_beat: Callable[[], tuple[float, float]] | None,
         now: float,
     ) -> None:
         self.worker = worker
@@ -98,8 +91,8 @@ class WorkerWatch:
         if moment.has(State.LOADED):
             if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
-            if self.thresholds.timeout_seconds > 0:
-                self._look_at_heartbeat(moment)
+            if self._read_beat:
+                self._look_at_heartbeat(moment, self._read_beat)
             if self.thresholds.request_seconds > 0:
                 self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
@@ -121,9 +114,11 @@ class WorkerWatch:
 
     # The heartbeat
 
-    def _look_at_heartbeat(self, moment: Moment) -> None:
+    def _look_at_heartbeat(
+        self, moment: Moment, read_beat: Callable[[], tuple[float, float]]
+    ) -> None:
         try:
-            beat, silent_seconds = self._read_beat()
+            beat, silent_seconds = read_beat()
         except (OSError, ValueError):  # closed: the worker is gone
             return
         timeout_seconds = self.thresholds.timeout_seconds
@@ -131,9 +126,7 @@ class WorkerWatch:
             seconds = beat - self._beat
             was_reported = self._reported_beat == self._beat and self._reported_beat is not None
             if was_reported and seconds < timeout_seconds:  # Beyond it, the worker is being ended.
-                self._say(
-                    INFO, f"heartbeat resumed after {seconds:.1f} s", {"event_name": "resumed"}
-                )
+                self._say("info", "resumed", f"heartbeat resumed after {seconds:.1f} s")
             self._beat, self._beat_clock = beat, read_clock(self.worker.pid, self.worker.pid)
         # Before the first beat the file has the time of day, which is in the future.
         if silent_seconds < REPORT_FRACTION * timeout_seconds or beat == self._reported_beat:
@@ -147,7 +140,7 @@ class WorkerWatch:
         )
         threads = self._render_all(moment, patience_seconds=left_seconds / 2)
         lines = [head, *self._render_clock(), *threads]
-        self._say(ERROR, join(lines), {"event_name": "silent", "silent_seconds": silent_seconds})
+        self._say("error", "silent", join(lines), silent_seconds=silent_seconds)
 
     # The request of a sync worker
 
@@ -167,7 +160,7 @@ class WorkerWatch:
             f"{request} has run for {now - since:.1f} s, longer than GUNICORN_REQUEST_TIMEOUT "
             f"({limit_seconds:g} s): this worker is killed and replaced"
         )
-        self._say(ERROR, join([head, *threads]), {"event_name": "request_timeout"})
+        self._say("error", "request_timeout", join([head, *threads]))
         # So Gunicorn's own `timeout` takes it for aborted, too.
         self.worker.aborted = True
         setattr(self.worker, _NOTE, True)
@@ -218,13 +211,13 @@ class WorkerWatch:
         text += "; importing the application waits" if waits else "; the import computes"
         if others and not waits and not preloads:
             text += ". Cure: preload_app imports the application once for all workers"
-        level = WARNING if waits else INFO
+        level = "warning" if waits else "info"
         lines = [text, *self._render_all(self.stamps.read())]
-        self._say(level, join(lines), {"event_name": "booting", "booting_seconds": seconds})
+        self._say(level, "booting", join(lines), booting_seconds=seconds)
 
     def _look_at_end(self, moment: Moment, seconds: float) -> None:
         if self._has_reported_end or seconds < slow_end_seconds(self.thresholds.graceful_seconds):
             return
         self._has_reported_end = True
         lines = [f"this worker has not exited after {seconds:.1f} s", *self._render_all(moment)]
-        self._say(WARNING, join(lines), {"event_name": "ending", "ending_seconds": seconds})
+        self._say("warning", "ending", join(lines), ending_seconds=seconds)

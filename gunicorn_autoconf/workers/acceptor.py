@@ -68,15 +68,7 @@ class Connections(set[Any]):
 
 
 class Acceptor:
-    """
-    Accepts the connections of *listener*, in place of an `asyncio.Server`.
-
-    Args:
-        listener: The socket, which does not block.
-        make_protocol: Makes what serves a connection.
-        tls: Where connections are encrypted.
-        connections: Those of the worker.
-    """
+    """Accepts the worker's *connections* at *listener*, in place of an `asyncio.Server`."""
 
     def __init__(
         self,

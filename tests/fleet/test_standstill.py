@@ -19,6 +19,21 @@ def test_a_step_that_is_far_too_late_is_time_in_which_nothing_ran() -> None:
     assert late == [0.0, 5.0, 5.0, 17.0]
 
 
+def test_a_step_that_waited_for_a_cpu_is_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is merely crowded must not stretch every limit. A stopped one comes after."""
+    queued, standstill, stood = 7.0, Standstill(), list[float]()
+    monkeypatch.setattr(module, "read_queued_seconds", lambda: queued)
+    for due, now, queued in (  # noqa: B007
+        (100.0, 100.0, 7.0),
+        (100.1, 103.0, 9.8),
+        (103.1, 106.0, 12.7),
+        (106.1, 166.1, 12.7),
+    ):
+        standstill.step(due, now)
+        stood.append(standstill.seconds)
+    assert stood == [0.0, 0.0, 0.0, 60.0]
+
+
 def test_times_of_the_monotonic_clock_are_put_on_one_without_standstills() -> None:
     standstill = Standstill()
     standstill.step(100.0, 160.0)
@@ -57,6 +72,20 @@ def test_gunicorns_timeout_goes_on_after_a_standstill(monkeypatch: pytest.Monkey
     ):
         assert [now - tmp.last_update() for tmp in (first, second)] == ages
     assert read() == (95.0, 8.0)
+
+
+def test_gunicorns_timeout_holds_where_the_arbiter_seldom_gets_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, ages = 100.0, list[float]()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(module, "read_queued_seconds", lambda: now - 100.0)
+    tmp, heartbeats = SimpleNamespace(last_update=lambda: 100.0), Heartbeats()
+    heartbeats.follow(tmp)
+    for now in (103.0, 106.0, 109.0):
+        heartbeats.step()
+        ages.append(now - tmp.last_update())
+    assert ages == [3.0, 6.0, 9.0]
 
 
 def test_a_late_look_waits_for_the_arbiter_once() -> None:

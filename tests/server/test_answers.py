@@ -61,7 +61,7 @@ def test_rendered() -> None:
     ],
 )
 def test_livez(silent_seconds: float, is_stopping: bool, status: int, body: bytes) -> None:
-    found = livez(silent_seconds, 300.0, is_stopping=is_stopping)
+    found = livez(silent_seconds, is_stopping=is_stopping)
 
     assert found[:2] == (status, body)
 

@@ -21,9 +21,9 @@ from simulation import Log
 
 from gunicorn_autoconf.plan.address import Tcp, UnixSocket
 from gunicorn_autoconf.server import listener as module
-from gunicorn_autoconf.server import place
 from gunicorn_autoconf.server.answers import Answer
 from gunicorn_autoconf.server.listener import MAX_CLIENTS, Listener
+from gunicorn_autoconf.server.place import Place
 
 ANY = Tcp("127.0.0.1", 0)
 
@@ -194,12 +194,13 @@ def test_port_in_use_is_one_warning_and_then_taken(
 ) -> None:
     tries = []
 
-    def open_place(*arguments: Any) -> socket.socket:
+    def open_place(site: Place, *arguments: Any) -> str:
         tries.append(arguments)
-        return place.open_place(*arguments)
+        return open_once(site, *arguments)
 
+    open_once = Place.open
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(module, "open_place", open_place)
+    monkeypatch.setattr(Place, "open", open_place)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         address = Tcp("127.0.0.1", port)
@@ -214,16 +215,19 @@ def test_port_in_use_is_one_warning_and_then_taken(
     ]
 
 
-def test_new_arbiter_waits_for_the_old_one_without_a_warning(scene: Scene) -> None:
+def test_new_arbiter_waits_for_the_old_one_without_a_warning(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
     scene.server.master_pid = 7
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         scene.listener.follow({Tcp("127.0.0.1", port): {"/": Scene.fail}})
-        wait_until(lambda: bool(scene.log.lines), "it says so")
+        (site,) = scene.listener._sites.values()
+        wait_until(lambda: site.retry_at > 0, "it has tried")
+    wait_until(lambda: bool(scene.log.lines), "it is taken")
 
-    assert scene.log.lines == [
-        f"gunicorn-autoconf: serving / at 127.0.0.1:{port} as soon as the old arbiter exits"
-    ]
+    assert scene.log.lines == [f"gunicorn-autoconf: serving / at http://127.0.0.1:{port}"]
 
 
 def test_follows_another_address(scene: Scene) -> None:

@@ -373,7 +373,7 @@ def test_own_child_exit_has_the_guard_observe(cgroup: Cgroup, confined: Launcher
     confined.write("app.py", ON_DEMAND)
     server = confined.start("app:app", **TWO_WORKERS, **EVERY_SAMPLE)
     first, _ = server.wait_for_workers(2)
-    server.wait_for("the guard only observes, as your own child_exit replaced ours")
+    server.wait_for("child_exit hook replaces ours; .*the memory guard only observes")
 
     fill(server, cgroup)
     server.wait_for(r"guard would recycle worker \d+")

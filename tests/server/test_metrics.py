@@ -230,8 +230,7 @@ def test_upgrade_hands_the_address_over(gunicorn: Launcher) -> None:
     wait_until(lambda: scrape(address)["requests_total"] == 1, "the old one counts")
     since = server.mark()
     server.signal(signal.SIGUSR2)
-    waiting = r"INFO\] gunicorn-autoconf: serving /metrics at .* as soon as the old arbiter exits"
-    server.wait_for(waiting, since=since)
+    server.wait_for("Booting worker", since=since)
     pid_file = Path(gunicorn.folder, "pid.2")
     wait_until(pid_file.exists, "the new arbiter runs")
     new = int(pid_file.read_text())
@@ -241,7 +240,6 @@ def test_upgrade_hands_the_address_over(gunicorn: Launcher) -> None:
     server.adopt(new)
     server.wait_for(rf"\[{new}\] \[INFO\] gunicorn-autoconf: serving /metrics at http", since=since)
     assert scrape(address)["requests_total"] == 0
-    assert len(server.lines("as soon as the old arbiter exits")) == 1
     assert not old & server.worker_pids()
     assert server.lines("WARNING") == []
 

@@ -7,6 +7,7 @@ reload, and the memory guard must leave a count alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,22 @@ class TestOurs:
             (folder / "gunicorn.conf.py").write_text(OURS + "workers = 2\n", encoding="utf-8")
             reload_(arbiter)
             check(arbiter, "workers", 2, FILE)
+
+    def test_an_address_of_ones_own_is_no_default(self) -> None:
+        """Even the one that Gunicorn would take: "nobody set it" is what the warning is about."""
+        pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+        ways = {
+            "not set": Way(text=OURS, environ=pod),
+            "file": replace(line("bind = '127.0.0.1:8000'"), environ=pod),
+            "option": Way(argv=(*MODULE, "-b", "127.0.0.1:8000"), environ=pod),
+            "variable": Way(argv=MODULE, environ={**pod, "GUNICORN_BIND": "127.0.0.1:8000"}),
+        }
+        warned = []
+        for name, way in ways.items():
+            with folder_of(way, "", "", ""):
+                remarks = final_of(start()).plan.remarks
+            warned += [name for remark in remarks if "The server listens at" in remark.text]
+        assert warned == ["not set"]
 
     def test_values_are_told_by_identity_alone(self) -> None:
         offered = offer({"workers": 3, "worker_class": "sync", "timeout": 60})

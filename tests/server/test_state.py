@@ -147,6 +147,7 @@ def test_kill_of_another_process_that_sizes_show(
         "512 MiB are in use, and this one had "
     )
     # The kill is still to be told.
+    assert scene.state.oom is not None
     assert len(scene.state.oom.unclaimed(1e9, are_well=None)) == 1
 
 
@@ -248,6 +249,7 @@ def test_end_between_any_two_lines_of_another_one(tmp_path: Path) -> None:
             "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer",
             "gunicorn-autoconf: worker 12 was killed by the kernel's OOM killer",
         ]
+        assert scene.state.oom is not None
         assert not scene.state.oom.has_unclaimed
         assert scene.state.records._page
         assert scene.state.records._page.taken == 0
@@ -266,7 +268,7 @@ def test_supervisor_that_cannot_be_made_is_tried_again(
 
     monkeypatch.setattr(scene.state, "_make_supervisor", fail)
     for _ in range(2):
-        assert scene.state._try_step(threading.Event(), scene.server, list) == 5.0
+        assert scene.state._supervise(threading.Event(), scene.server, list) == 5.0
 
     assert len(tries) == 2
     assert scene.log.lines == ["gunicorn-autoconf: the supervisor failed and will retry"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import gunicorn_autoconf
 from gunicorn_autoconf.watchdog import ticker as ticker_module
 from gunicorn_autoconf.watchdog.frames import find_request, read_threads
 from gunicorn_autoconf.watchdog.listener import Listener
+from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.pools import PoolWatcher, render_places
 from gunicorn_autoconf.watchdog.requests import LongRequests
 from gunicorn_autoconf.watchdog.sources import add_sources, find_origins
@@ -163,7 +165,7 @@ def test_watchers_wait_until_the_arbiter_knows_of_a_standstill(
 def test_pool_is_reported_once_it_has_been_full_for_some_seconds() -> None:
     said: list[str] = []
     watcher = PoolWatcher(
-        find_origins(None), lambda level, text, fields: said.append(f"{level}: {text}")
+        find_origins(None), lambda level, event, text, **_: said.append(f"{level}: {text}")
     )
     done = threading.Event()
     with ThreadPoolExecutor(2, thread_name_prefix="reports") as pool:
@@ -282,8 +284,9 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
     done, said = threading.Event(), list[str]()
     worker = SimpleNamespace(handle_request=None)
     request = SimpleNamespace(method="GET", path="/a")
+    limits = Thresholds(0.25, 5.0, 30.0, find_origins(None))
     requests = LongRequests(
-        worker, 5.0, find_origins(None), lambda level, text, fields: said.append(text)
+        worker, limits, lambda level, event, text, **_: said.append(text), time.monotonic
     )
     thread = threading.Thread(target=done.wait)
     thread.start()
@@ -300,6 +303,28 @@ def test_long_requests_that_were_not_reported_are_counted() -> None:
     assert first.endswith("which does not end requests in this worker class")
     assert second.endswith("worker class; 2 more here since the last report")
     assert third == first
+
+
+def test_a_long_request_that_came_before_the_standstill_was_known() -> None:
+    """Its thread may run before the arbiter takes the standstill off the clock."""
+    now, said = 3700.0, list[str]()
+    worker = SimpleNamespace(pid=1, alive=True)
+
+    def serve(request: Any, connection: Any) -> None:
+        nonlocal now
+        for now in (100.0, 103.0, 105.0):  # The arbiter has noted an hour.
+            requests(now)
+
+    worker.handle_request = serve
+    requests = LongRequests(
+        worker,
+        Thresholds(0.25, 5.0, 30.0, find_origins(None)),
+        lambda level, event, text, **_: said.append(text.partition(",")[0]),
+        clock=lambda: now,
+    )
+    worker.handle_request(SimpleNamespace(method="GET", path="/"), None)
+
+    assert said == ["a request has run for 5.0 s"]
 
 
 def test_applications_package_is_its_own() -> None:

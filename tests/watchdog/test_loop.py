@@ -70,7 +70,7 @@ class Simulation:
             lambda: {
                 "cpu.stat": Throttling(0, int(self.throttled * 10), self.throttled, "cpu.stat")
             },
-            lambda level, text, fields: self.said.append((level, text)),
+            lambda level, event, text, **_: self.said.append((level, text)),
         )
         self.tick()
 
@@ -230,7 +230,7 @@ def test_stopped_process_is_not_asked(worker: Simulation) -> None:
     worker.block(2.0, state="T")
 
     assert worker.pipe.asked == 0
-    assert worker.lines("the process did not run for")
+    assert worker.lines("SIGSTOP or a debugger had stopped the process for")
     assert not worker.lines("blocked for")
 
 

@@ -13,12 +13,15 @@ from interruptions import Interruption
 
 from gunicorn_autoconf.fleet import standstill as standstill_module
 from gunicorn_autoconf.fleet.records import WorkerRecords
+from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.watchdog import patrol as patrol_module
 from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.patrol import Patrol
 from gunicorn_autoconf.watchdog.stacks import Origins
 from gunicorn_autoconf.watchdog.stamps import Stamps, State
 from gunicorn_autoconf.watchdog.watch import WorkerWatch
+
+WORKER = cast("Any", SimpleNamespace(pid=42))
 
 
 class Log:
@@ -44,7 +47,7 @@ class Plain:
 def make_patrol(log: Any, **settings: Any) -> Patrol:
     cfg = SimpleNamespace(**{"reuse_port": False, "preload_app": False, **settings})
     server = SimpleNamespace(log=log, cfg=cfg, LISTENERS=["one"], WORKERS={})
-    return Patrol(cast("Any", server), WorkerRecords(), lambda: 0.25, "/", quota_seconds=60.0)
+    return Patrol(cast("Any", server), WorkerRecords(), Declaration, "/", quota_seconds=60.0)
 
 
 def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
@@ -60,7 +63,7 @@ def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
 
 
 def test_line_has_the_pid_of_its_worker(caplog: pytest.LogCaptureFixture) -> None:
-    make_patrol(Log())._say(42, "warning", "it is late", {"event_name": "stall"})
+    make_patrol(Log())._say(WORKER, "warning", "stall", "it is late")
 
     (record,) = caplog.records
     assert record.process == 42
@@ -70,7 +73,7 @@ def test_line_has_the_pid_of_its_worker(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_line_names_its_worker_where_the_logger_is_the_users_own() -> None:
     plain = Plain()
-    make_patrol(plain)._say(42, "warning", "it is late", {})
+    make_patrol(plain)._say(WORKER, "warning", "stall", "it is late")
 
     assert plain.said == ["gunicorn-autoconf: worker 42: it is late"]
 
@@ -152,6 +155,29 @@ def test_a_pause_of_our_own_is_no_standstill(monkeypatch: pytest.MonkeyPatch) ->
     assert stood == [0.0, 0.0, 11.9]
 
 
+@pytest.mark.parametrize(
+    ("is_watched", "timeout", "ages"), [(False, 30, [1.0, 2.0, 3.0]), (True, 0, [1.0, 62.0, 63.0])]
+)
+def test_age_of_a_heartbeat_around_a_standstill(
+    monkeypatch: pytest.MonkeyPatch, *, is_watched: bool, timeout: int, ages: list[float]
+) -> None:
+    """Gunicorn measures its `timeout` by it; without one, only its control interface asks."""
+    now, seen, patrol = 100.0, list[float](), make_patrol(Log())
+    monkeypatch.setattr(standstill_module, "time", SimpleNamespace(monotonic=lambda: now))
+    tmp = SimpleNamespace(last_update=lambda: 100.0)
+    cfg = SimpleNamespace(timeout=timeout, graceful_timeout=30)
+    worker = cast("Any", SimpleNamespace(cfg=cfg, tmp=tmp, app=None, age=1))
+    if is_watched:
+        patrol._records.forking(worker)
+    patrol.forking(worker)
+    for now in (101.0, 162.0, 163.0):
+        seen.append(now - tmp.last_update())
+    patrol._forked()
+    assert (patrol._watches != {}) == is_watched
+    patrol.stop()
+    assert seen == ages
+
+
 def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     clock = SimpleNamespace(monotonic=lambda: now)
@@ -166,8 +192,8 @@ def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.Monkey
         cast("Any", SimpleNamespace(ask_all=lambda *_, **__: [], is_waiting=False)),
         Thresholds(0.0, 0.0, 30.0, Origins()),
         read_quota=dict,
-        say=lambda level, text, fields: said.append(text.splitlines()[0].partition(";")[0]),
-        read_beat=lambda: (0.0, 0.0),
+        say=lambda level, event, text, **_: said.append(text.splitlines()[0].partition(";")[0]),
+        read_beat=None,
         now=patrol.standstill.now(),
     )
     patrol._server.WORKERS[os.getpid()] = cast("Any", worker)

@@ -208,6 +208,23 @@ def test_asking_a_thousand_times_harms_nobody() -> None:
 
 
 @linux
+def test_late_native_answer_is_no_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no name, and shows what the thread did when it was asked before."""
+    late = 'Stack (most recent call first):\n  File "/srv/app.py", line 3 in view\n'
+    answer = [ThreadStack("MainThread", (Frame("/srv/app.py", 7, "other"),))]
+    pipe = StackPipe()
+
+    def write(seconds: float) -> None:
+        os.write(pipe.write_fd, late.encode() + render_answer(answer))
+
+    with working("wait") as (_, pid):
+        monkeypatch.setattr(time, "sleep", write)
+        assert pipe.ask_all(pid, listens=True, patience_seconds=20) == answer
+        monkeypatch.undo()
+    pipe.close()
+
+
+@linux
 def test_process_without_handlers_is_left_alone() -> None:
     pipe = StackPipe()
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
