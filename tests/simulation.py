@@ -442,7 +442,7 @@ class Fleet:
         return self.helpers[pid](max(age, 0))
 
     def _whole_size(self, pid: int) -> float:
-        return self._size(pid) + self._helper_size(pid)
+        return self._size(pid) + (self._helper_size(pid) if self.helpers else 0)
 
     def _helpers_of(self, pid: int) -> list[int]:
         return [FIRST_HELPER + pid] if self._helper_size(pid) else []

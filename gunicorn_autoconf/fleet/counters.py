@@ -96,14 +96,13 @@ class Counters:
     def _with(
         self, other: Counters, operation: Callable[[float, float], float], **kept: int
     ) -> Counters:
-        values: dict[str, float] = {
-            name: operation(getattr(self, name), getattr(other, name)) for name in _NUMBERS
-        }
+        numbers = dict(zip(_NAMES, map(operation, _numbers(self), _numbers(other)), strict=True))
         durations = tuple(map(operation, self.durations, other.durations))
-        return Counters(**(values | kept), durations=durations)  # type: ignore[arg-type]
+        return Counters(**(numbers | kept), durations=durations)  # type: ignore[arg-type]
 
 
-_NUMBERS = tuple(each.name for each in fields(Counters) if each.name != "durations")
+_NAMES = tuple(each.name for each in fields(Counters) if each.name != "durations")
+_numbers = operator.attrgetter(*_NAMES)
 
 
 def duration_of(seconds: float) -> int:

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import reduce
 from typing import NamedTuple
 
 from gunicorn_autoconf.fleet.counters import Counters
@@ -222,7 +221,11 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         return None
     workers = _workers(readings)
     all_did = last.total.minus(first.total)
-    seen = reduce(Counters.plus, (worker.did for worker in workers), Counters())
+    # The sums that are needed, and not of all counters: the guard asks three times at each step.
+    seen_requests = sum(worker.did.requests for worker in workers)
+    seen_busy_seconds = sum(worker.did.busy_seconds for worker in workers)
+    seen_slot_seconds = sum(worker.did.slot_seconds for worker in workers)
+    seen_cpu_seconds = sum(worker.did.cpu_seconds for worker in workers)
     delays = [worker.delay_seconds for worker in workers if worker.delay_seconds is not None]
     shares = [worker.did.cpu_seconds / worker.seconds for worker in workers]
     # What computes is busy, and so is what blocks a loop without computing.
@@ -236,13 +239,13 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
         requests=all_did.requests,
         rejected=all_did.rejected,
         request_seconds=_each(all_did.slot_seconds, all_did.requests),
-        computing_seconds=_each(seen.cpu_seconds, seen.requests),
-        delay_seconds=_each(sum(delays), seen.requests) if delays else None,
+        computing_seconds=_each(seen_cpu_seconds, seen_requests),
+        delay_seconds=_each(sum(delays), seen_requests) if delays else None,
         busy_slots=all_did.slot_seconds / seconds,
         slots=None if supply.slots is None else supply.slots * supply.workers,
-        concurrency=seen.slot_seconds / seen.busy_seconds if seen.busy_seconds else None,
+        concurrency=seen_slot_seconds / seen_busy_seconds if seen_busy_seconds else None,
         cores=supply.cores,
-        cores_used=seen.cpu_seconds / seconds,
+        cores_used=seen_cpu_seconds / seconds,
         loop_fraction=_mean(loops) if supply.has_loop and loops else None,
         pool_fraction=_mean([worker.did.pool_seconds / worker.seconds for worker in workers]),
         process_fraction=_mean(shares),

@@ -167,10 +167,11 @@ def _recycle(
 
 def _is_expected(worker: WorkerSample, now: Sample, needed: Needed, plans: Plans) -> bool:
     """Whether *worker* is no larger than it has to be: a replacement would grow to this again."""
-    peers = [other.size_bytes for other in now.workers if other.is_slowing and other != worker]
-    reached = max([*peers, needed.reached if needed.is_proved else 0])
     factor = 1 if now.headroom_fraction < CRITICAL_FRACTION else EXPECTED_FACTOR
-    if worker.size_bytes <= reached * factor:
+    if needed.is_proved and worker.size_bytes <= needed.reached * factor:
+        return True
+    peers = (other for other in now.workers if other != worker)
+    if any(worker.size_bytes <= peer.size_bytes * factor and peer.is_slowing for peer in peers):
         return True
     if needed.is_proved and needed.declared is None:
         return False

@@ -10,7 +10,7 @@ from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit
 from gunicorn_autoconf.plan.budget import MemoryBudget, memory_budget
 from gunicorn_autoconf.plan.declaration import Declaration
-from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.plan.steps import planned_workers
 
 
 class Plans(NamedTuple):
@@ -58,10 +58,7 @@ def plans_for(
                 worker_memory_bytes=max(size_bytes, 1),
                 sources={**declaration.sources, "worker_memory_bytes": "measured"},
             )
-            workers: int = plan(
-                where, needs, application=application, load_workers=load_workers
-            ).settings["workers"]
-            return workers
+            return planned_workers(where, needs, application=application, load_workers=load_workers)
 
         return workers_for
 

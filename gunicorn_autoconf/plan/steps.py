@@ -75,19 +75,7 @@ def plan(  # noqa: PLR0913 - a fact each
     """
     declaration = declaration or Declaration()
     interface, evidence = _interface(declaration, application)
-    cores = declaration.cpus or machine.cpu.cores
-    shape = _shape(interface, declaration)
-    chosen = declaration.explicit("worker_class") or declaration.explicit("threads")
-    if application and application.runs_without_gil and not chosen:
-        shape = shape_without_gil(shape, cores)
-    given = Given(
-        machine=machine,
-        declaration=declaration,
-        shape=shape,
-        cores=cores,
-        cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
-        load_workers=load_workers,
-    )
+    given = _given(machine, declaration, application, interface, load_workers)
     result = Plan(
         workload=declaration.workload or Workload.AUTO,
         interface=interface,
@@ -99,6 +87,51 @@ def plan(  # noqa: PLR0913 - a fact each
         result = obey(result, given, setting) if is_set else step(result, given)
     known = Known(machine, declaration, result, application, http_parser)
     return replace(result, remarks=remarks(known))
+
+
+def planned_workers(
+    machine: Machine,
+    declaration: Declaration,
+    *,
+    application: Finding | None = None,
+    load_workers: int = 0,
+) -> int:
+    """Return the workers of `plan` alone, for the guard, which asks at each of its steps."""
+    interface, _ = _interface(declaration, application)
+    given = _given(machine, declaration, application, interface, load_workers)
+    result = Plan(
+        workload=declaration.workload or Workload.AUTO,
+        interface=interface,
+        interface_evidence="",
+        memory=memory_budget(machine.memory, declaration),
+    )
+    for step in _COUNT_STEPS:
+        result = step(result, given)
+    workers: int = result.settings["workers"]
+    return workers
+
+
+def _given(
+    machine: Machine,
+    declaration: Declaration,
+    application: Finding | None,
+    interface: Interface,
+    load_workers: int,
+) -> Given:
+    """Return what every step may look at."""
+    cores = declaration.cpus or machine.cpu.cores
+    shape = _shape(interface, declaration)
+    chosen = declaration.explicit("worker_class") or declaration.explicit("threads")
+    if application and application.runs_without_gil and not chosen:
+        shape = shape_without_gil(shape, cores)
+    return Given(
+        machine=machine,
+        declaration=declaration,
+        shape=shape,
+        cores=cores,
+        cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
+        load_workers=load_workers,
+    )
 
 
 def _interface(declaration: Declaration, application: Finding | None) -> tuple[Interface, str]:
@@ -245,17 +278,22 @@ def _other_settings(result: Plan, given: Given) -> Plan:
     return result
 
 
-# Each step with the setting that it chooses unless the operator has set it. Those of the count
-# always run: the log shows what an explicit count overrides.
-_STEPS: tuple[tuple[str, Callable[[Plan, Given], Plan]], ...] = (
+_Step = Callable[[Plan, Given], Plan]
+
+# The steps of the count always run: the log shows what an explicit count overrides.
+_COUNT_STEPS: tuple[_Step, ...] = (
+    _count_for_cores,
+    _cap_to_need,
+    _follow_load,
+    _fit_memory,
+    pids.bound_workers,
+    bounds.bound_workers,
+    _explicit_workers,
+)
+# Each step with the setting that it chooses unless the operator has set it.
+_STEPS: tuple[tuple[str, _Step], ...] = (
     ("worker_class", _worker_class),
-    ("", _count_for_cores),
-    ("", _cap_to_need),
-    ("", _follow_load),
-    ("", _fit_memory),
-    ("", pids.bound_workers),
-    ("", bounds.bound_workers),
-    ("", _explicit_workers),
+    *(("", step) for step in _COUNT_STEPS),
     ("threads", _threads),
     ("", bounds.bound_threads),
     ("", pids.bound_threads),

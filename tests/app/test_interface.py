@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -252,57 +254,69 @@ def test_the_table_is_consistent() -> None:
 
 # The loaded object ------------------------------------------------------------------------------
 
+# The frameworks are imported once; each application is loaded in a process of its own.
 LOADED = """
-import importlib, sys
+import importlib, json, os, sys
+import asgiref.wsgi, django.core.asgi, django.core.wsgi, fastapi, flask
 from gunicorn_autoconf.app.loaded import interface_of
-module, _, name = sys.argv[1].partition(":")
-app = getattr(importlib.import_module(module), (name or "application").partition("(")[0])
-if sys.argv[1].endswith("()"):
-    app = app()
-print(getattr(interface_of(app), "value", None))
+
+def load(folder, target):
+    sys.path.insert(0, folder)
+    module, _, name = target.partition(":")
+    app = getattr(importlib.import_module(module), (name or "application").partition("(")[0])
+    return app() if target.endswith("()") else app
+
+for name, folder, target in json.loads(sys.argv[1]):
+    pid = os.fork()
+    if not pid:
+        found = getattr(interface_of(load(folder, target)), "value", None)
+        print(name, found, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
 """
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "django_asgi",
-        "django_wsgi",
-        "fastapi",
-        "fastapi_alias",
-        "fastapi_lifespan",
-        "starlette",
-        "flask",
-        "flask_proxy_fix",
-        "flask_factory",
-        "flask_factory_in_package",
-        "flask_factory_method",
-        "flask_subclass",
-        "asgiref_to_asgi",
-        "plain_asgi",
-        "plain_wsgi",
-        "plain_asgi2",
-        "asgi_class",
-        "wsgi_class",
-        "closure",
-        "lambda_wsgi",
-        "relative_import",
-    ],
-)
-def test_the_loaded_object_agrees_with_its_source(name: str) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each application has a fork of its own")
+def test_the_loaded_object_agrees_with_its_source() -> None:
     for framework in ("django", "fastapi", "starlette", "flask", "asgiref"):
         pytest.importorskip(framework)
-    case = BY_NAME[name]
-    assert case.interface is not None
-    root = str(Path(__file__).parents[2])
+    cases = [
+        BY_NAME[name]
+        for name in (
+            "django_asgi",
+            "django_wsgi",
+            "fastapi",
+            "fastapi_alias",
+            "fastapi_lifespan",
+            "starlette",
+            "flask",
+            "flask_proxy_fix",
+            "flask_factory",
+            "flask_factory_in_package",
+            "flask_factory_method",
+            "flask_subclass",
+            "asgiref_to_asgi",
+            "plain_asgi",
+            "plain_wsgi",
+            "plain_asgi2",
+            "asgi_class",
+            "wsgi_class",
+            "closure",
+            "lambda_wsgi",
+            "relative_import",
+        )
+    ]
+    asked = [(case.folder.name, str(case.folder), case.target) for case in cases]
     run = subprocess.run(
-        [sys.executable, "-c", LOADED, case.target],
-        env={"PYTHONPATH": f"{case.folder}:{root}", "PYTHONDONTWRITEBYTECODE": "1"},
+        [sys.executable, "-c", LOADED, json.dumps(asked)],
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert run.stdout.strip() == case.interface.value
+    found = dict(line.split() for line in run.stdout.splitlines())
+    assert found == {case.folder.name: case.answer for case in cases}, run.stderr
+    assert set(found.values()) == {"asgi", "wsgi"}
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None: ...

@@ -176,12 +176,6 @@ def counts_that_came_back(fleet: Fleet) -> list[int]:
             id="soon flat at 93 percent",
         ),
         pytest.param(
-            Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 420)], environ=THREE),
-            HOUR,
-            ["recycle 11"],
-            id="flat at 98 percent",
-        ),
-        pytest.param(
             Fleet([plateau(40, 125, 5)], workers=3, limit_mib=[(0, 407)], environ=THREE),
             20 * MINUTES,
             [],
@@ -312,7 +306,11 @@ def test_worker_that_is_restarted_takes_no_other_with_it(boot_seconds: float) ->
 
 
 def test_says_once_that_recycles_help_nobody() -> None:
+    """Flat at 98 percent."""
     fleet = Fleet([plateau(80, 130, 20)], workers=3, limit_mib=[(0, 420)], environ=THREE).run(HOUR)
+    assert fleet.story == ["recycle 11"]
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
     spared = [line for line in fleet.arbiter.log.lines if "keep" in line]
     assert spared == [
         ("gunicorn-autoconf: guard: keep worker 12: its replacement would grow to 128.7 MiB again")
@@ -446,7 +444,7 @@ class TestLateGrowth:
             is_lazy=True,
             traffic=asked_from(second),
             environ={"GUNICORN_WORKLOAD": "cpu"},
-        ).run(30 * MINUTES)
+        ).run(15 * MINUTES)
         assert fleet.story == []
         assert fleet.oom_kills == []
 
@@ -461,7 +459,7 @@ class TestLateGrowth:
             answers_after=4.5,
             traffic=asked_from(second),
             environ={"GUNICORN_WORKER_MEMORY": "180MiB"},
-        ).run(30 * MINUTES)
+        ).run(15 * MINUTES)
         assert fleet.story == []
         assert fleet.oom_kills == []
 
@@ -582,7 +580,7 @@ def test_use_of_the_limit_once_all_are_flat(
 ) -> None:
     """Between 75 and 92 %, the arbiter included, where the cores do not bound the count."""
     fleet = Fleet([plateau(mib * 0.9, mib, 10)], workers=1, cores=40, limit_mib=[(0, limit)]).run(
-        20 * MINUTES
+        10 * MINUTES
     )
     assert fleet.last_count == workers
     assert fleet.in_use / limit == pytest.approx(fraction, abs=0.01)
@@ -776,7 +774,7 @@ def test_count_never_swings(make: Callable[[], Fleet]) -> None:
     assert counts_that_came_back(make().run(10 * MINUTES)) == []
 
 
-@settings(RANDOM, max_examples=8)
+@RANDOM
 @given(
     fleets(most_stop_seconds=150, is_explicit=True),
     st.dictionaries(st.integers(1, 400), st.sampled_from([SIGTTIN, SIGTTOU]), max_size=6),
@@ -907,7 +905,7 @@ def of_late_growth(
     )
 
 
-@settings(RANDOM, max_examples=20)
+@settings(RANDOM, max_examples=12)
 @given(
     cores=st.integers(1, 6),
     limit=st.integers(300, 2500),
@@ -984,9 +982,13 @@ def test_one_worker_that_ends_its_growth_near_the_limit_is_left_alone(
     second: int,
     is_lazy: bool,
 ) -> None:
-    """At 88 to 95 % of it, by a growth that looks like a leak for as long as it lasts."""
+    """
+    At 88 to 95 % of it, by a growth that looks like a leak for as long as it lasts.
+
+    What recycles have shown is forgotten after four minutes, which pass four times here.
+    """
     asked = (limit, boot, growth, seconds, boot_seconds, second)
-    fleet = of_late_growth(*asked, is_lazy=is_lazy).run(HOUR)
+    fleet = of_late_growth(*asked, is_lazy=is_lazy).run(20 * MINUTES)
     assert fleet.oom_kills == []
     assert counted(fleet, Kind.RECYCLE) <= 4
 

@@ -14,7 +14,7 @@ from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine, Platform
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.plan import Plan
-from gunicorn_autoconf.plan.steps import plan
+from gunicorn_autoconf.plan.steps import plan, planned_workers
 
 THREADS = "gunicorn_autoconf.workers.ThreadWorker"
 UVICORN = "gunicorn_autoconf.workers.UvicornWorker"
@@ -99,6 +99,15 @@ def workers(planned: Plan) -> int:
     count = planned.settings["workers"]
     assert isinstance(count, int)
     return count
+
+
+@given(machines(), declarations(), APPS, st.integers(0, 40))
+def test_count_alone_is_that_of_the_plan(
+    where: Machine, declaration: Declaration, app: Finding | None, load_workers: int
+) -> None:
+    whole = plan(where, declaration, application=app, load_workers=load_workers)
+    alone = planned_workers(where, declaration, application=app, load_workers=load_workers)
+    assert alone == workers(whole)
 
 
 class TestMoreNeverYieldsFewer:
