@@ -19,6 +19,7 @@ from gunicorn_autoconf.machine.kernel_files import (
     parse_memory_usage,
 )
 from gunicorn_autoconf.machine.own_cgroup import own_hierarchies
+from gunicorn_autoconf.machine.pressure import Pressure, parse_pressure
 
 
 class Events(NamedTuple):
@@ -122,10 +123,10 @@ class MemoryEvents:
         heeded = range(max(limited, default=-1) + 1)
         return any(self._number(level, "memory.oom.group", parse_memory_usage) for level in heeded)
 
-    def pressure(self) -> str | None:
-        """Return the text of our cgroup's ``memory.pressure``; None where there is none."""
+    def pressure(self) -> Pressure | None:
+        """Return for how long our processes have waited for memory; None where it is not told."""
         try:
-            return read_text(f"{self._root}{self.counter}/memory.pressure")
+            return parse_pressure(read_text(f"{self._root}{self.counter}/memory.pressure"))
         except (OSError, MalformedFileError):
             return None
 

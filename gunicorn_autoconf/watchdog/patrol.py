@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
 from gunicorn_autoconf.fleet.standstill import Heartbeats, Standstill
+from gunicorn_autoconf.machine.memory_events import find_memory_events
 from gunicorn_autoconf.watchdog.listener import Listener
 from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
@@ -88,6 +89,7 @@ class Patrol:
         self._heartbeats = Heartbeats()
         self._quota = QuotaCounters(root)
         self._quota_before = self._quota.read()
+        self._memory = find_memory_events(root)
         self._quota_at = self.standstill.now()
         self._quota_quiet_until = 0.0
         self._stopping_since: float | None = None
@@ -141,6 +143,7 @@ class Patrol:
             read_quota=self._quota.read,
             say=lambda level, text, fields: self._say(worker.pid, level, text, fields),
             stalled=self._stalled,
+            read_waited=self._waited_seconds,
             read_beat=self._heartbeats.follow(worker.tmp),
             now=self.standstill.now(),
         )
@@ -244,6 +247,11 @@ class Patrol:
                 found.path,
                 extra={"event_name": "throttled", "throttled_periods": found.throttled},
             )
+
+    def _waited_seconds(self) -> float:
+        """Return for how long threads of our cgroup have waited for memory; 0 if it is not told."""
+        pressure = self._memory.pressure() if self._memory else None
+        return pressure.some_seconds if pressure else 0.0
 
     def _say(self, pid: int, level: str, text: str, fields: dict[str, object]) -> None:
         """Log *text* as the worker *pid* would."""

@@ -60,6 +60,7 @@ class WorkerWatch:
         read_quota: Reads what the CPU quotas have done.
         say: Logs under the worker's pid.
         stalled: Called once for each time that code has blocked its loop.
+        read_waited: Reads for how many seconds threads of the cgroup have waited for memory.
         read_beat: Returns when the last heartbeat came, and for how long none has.
         now: When it is forked.
     """
@@ -74,6 +75,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
+        read_waited: Callable[[], float] = lambda: 0.0,
         read_beat: Callable[[], tuple[float, float]],
         now: float,
     ) -> None:
@@ -84,7 +86,7 @@ class WorkerWatch:
         self._say = say
         self._read_beat = read_beat
         self._forked_at = now
-        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled)
+        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled, read_waited)
         self._beat = 0.0
         self._beat_clock: Clock | None = None
         self._reported_beat: float | None = None
