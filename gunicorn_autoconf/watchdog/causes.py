@@ -189,7 +189,8 @@ def render_stall(  # noqa: PLR0913
         lines = [f"the event loop has been blocked for {seconds} s by {line}"]
         lines += [f"  request: {request}"] if request else []
         lines.append(f"  {_cure(evidence)}")
-    if evidence.is_part(evidence.blocked_seconds - evidence.code_seconds):
+    others_seconds = evidence.blocked_seconds - evidence.code_seconds
+    if evidence.is_part(max(others_seconds, evidence.pressure_seconds)):
         lines.append(_render_parts(evidence))
     if unreported:
         lines.append(f"  {unreported} more stalls here since the last report")
@@ -199,12 +200,14 @@ def render_stall(  # noqa: PLR0913
 
 
 def _render_parts(evidence: Evidence) -> str:
-    memory = f"{evidence.memory_seconds:.2f} s went into waiting for memory"
+    # As the kernel counts it: for any thread here, its work to make room included.
+    pressure_seconds = min(evidence.pressure_seconds, evidence.blocked_seconds)
+    memory = f"threads of this cgroup waited for memory for {pressure_seconds:.2f} s of it"
     return (
         f"  of this your code took {evidence.code_seconds:.2f} s, the garbage collector "
         f"{evidence.collecting_seconds:.2f} s, and for {evidence.lost_seconds:.2f} s there was "
         f"no CPU ({evidence.quota_seconds:.2f} s of it by the CPU quota)"
-        f"{f'; {memory}' if evidence.memory_seconds else ''}"
+        f"{f'; {memory}' if evidence.is_part(pressure_seconds) else ''}"
     )
 
 
@@ -222,10 +225,14 @@ def _cure(evidence: Evidence) -> str:
     )
 
 
-def render_end(seconds: float, place: str, request: str | None) -> str:
+def render_end(evidence: Evidence, place: str, request: str | None) -> str:
     """Return the line about a reported stall that has ended; *request* was not known before."""
     serving = f", serving {request}" if request else ""
-    return f"the event loop runs again; it was blocked for {seconds:.2f} s at {place}{serving}"
+    seconds = f"{evidence.blocked_seconds:.2f}"
+    lines = [f"the event loop runs again; it was blocked for {seconds} s at {place}{serving}"]
+    # It was the code's when it was reported; what came later may not have been.
+    lines += [_render_parts(evidence)] if evidence.is_part(evidence.pressure_seconds) else []
+    return join(lines)
 
 
 def render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> str:

@@ -234,7 +234,7 @@ class LoopWatch:
             self._report(stall, evidence, now)
         if stall.suspect:
             request = next((sample.request for sample in late if sample.request), None)
-            text = render_end(blocked_seconds, stall.suspect.place, request)
+            text = render_end(evidence, stall.suspect.place, request)
             self._say(INFO, text, {"event_name": "resumed"})
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause, now):
             self._tally.report(cause, now)

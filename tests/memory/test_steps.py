@@ -65,6 +65,18 @@ class TestTooMany:
         expected = TooMany(2, grown=(2, 4)) if is_told else None
         assert steps.too_many(4) == expected
 
+    @pytest.mark.parametrize(
+        ("before", "alone", "is_told"), [(2, 1, False), (2, 2, True), (1, 1, True)]
+    )
+    def test_a_step_is_not_to_blame_for_one_large_worker(
+        self, before: int, alone: int, is_told: bool
+    ) -> None:
+        """A request that wants more than there is kills its worker at the count before as well."""
+        steps = Steps()
+        steps.grew(before, 100)
+        killed(steps, 102, 3, alone, alone)
+        assert (steps.too_many(3) is not None) is is_told
+
     def test_several_steps_are_taken_back_together(self) -> None:
         steps = Steps()
         for before, now in ((1, 100), (2, 120), (4, 140)):

@@ -212,9 +212,10 @@ def test_code_that_sleeps_while_others_wait_for_memory_is_blamed(worker: Simulat
 def test_code_that_computes_under_memory_pressure_has_both_told(worker: Simulation) -> None:
     worker.block(4.0, computing=0.5, pressed=0.75, state="D")
 
-    assert worker.lines(
-        r"blocked for .* by /srv/query(.|\n)*; 0\.\d+ s went into waiting for memory"
-    )
+    (blocked, again) = worker.lines("")
+    waited = r"; threads of this cgroup waited for memory for [03]\.\d+ s of it"
+    assert re.search(rf"blocked for .* by /srv/query(.|\n)*{waited}", blocked)
+    assert re.search(rf"was blocked for 4\.00 s at (.|\n)*{waited}$", again)
 
 
 def test_code_is_blamed_for_its_share_of_a_long_wait(worker: Simulation) -> None:
