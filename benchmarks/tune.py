@@ -214,13 +214,13 @@ def against_itself(options: argparse.Namespace) -> None:
             application=workload.application,
             requests=read_requests(sources),
             budget_seconds=options.time,
-            declared={"--interface": workload.interface},
+            declared={"interface": workload.interface},
         )
         session = prepare_tune(asked, environment(Path(name)) | dict(workload.environ))
         plan = session.given[0]
         answers: Counter[str] = Counter()
         for number in range(1, options.same + 1):
-            run = Run(budget_seconds=options.time, cores=session.cores)
+            run = Run(budget_seconds=options.time)
             # The origin is all that tells the two apart.
             run_session(session, run, print_line, [plan, replace(plan, origin=CURRENT)])
             verdict = conclude(session, run).verdict

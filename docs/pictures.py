@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from gunicorn_autoconf.cli.inside import Inside, Phase, WorkerInside
+from gunicorn_autoconf.cli.inside import Inside, WorkerInside
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.screen import draw_screen
@@ -23,6 +23,7 @@ from gunicorn_autoconf.cli.top.view import (
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.load.capacity import Backlog
 from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.metrics.snapshot import State
 
 
 def top() -> str:
@@ -38,7 +39,7 @@ def top() -> str:
     def told(pid: int, at: int) -> WorkerInside:
         busy, rate = {21: (6.9, 43), 22: (7.4, 46), 23: (6.2, 39), 24: (6.6, 41)}[pid]
         counters = Counters(requests=at * rate, slot_seconds=at * busy)
-        return WorkerInside(Phase.READY, counters, 85 * mib, 58 * mib)
+        return WorkerInside(State.READY, counters, 85 * mib, 58 * mib)
 
     status = {
         "worker_class": "gunicorn_autoconf.workers.ThreadWorker",

@@ -68,7 +68,7 @@ def kernel_file(data: bytes) -> None:
         kernel_files.parse_cpu_max,
         kernel_files.parse_cfs_quota,
         kernel_files.parse_cfs_period,
-        kernel_files.parse_memory_max,
+        kernel_files.parse_max,
         kernel_files.parse_memory_limit,
         kernel_files.parse_memory_usage,
         kernel_files.parse_memory_stat,

@@ -1,4 +1,8 @@
-"""Quantities as Kubernetes and people write them: cores, bytes, shares, seconds. Pure."""
+"""
+Quantities as Kubernetes and people write them: cores, bytes, shares, seconds. Pure.
+
+Each ``parse_`` raises ValueError for a text of another form, and for what no machine has.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from typing import NamedTuple
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
 _BYTES = rf"{_NUMBER}\s*(?P<unit>[A-Za-z]*)"
-_CORES = rf"{_NUMBER}(?P<unit>m?)"
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -31,17 +34,9 @@ def parse_cores(text: str) -> float:
 
     >>> parse_cores("500m")
     0.5
-
-    Raises:
-        ValueError: Not of that form, or not above 0.
     """
-    found = re.fullmatch(_CORES, text, re.ASCII)
-    if found is None:
-        raise ValueError
-    cores = float(found["number"]) / (1000 if found["unit"] else 1)
-    if not 0 < cores <= MAX_CORES:
-        raise ValueError
-    return cores
+    number, unit = _number_and_unit(text, "m?")
+    return _above_0(number / (1000 if unit else 1), MAX_CORES)
 
 
 def parse_bytes(text: str) -> int:
@@ -53,9 +48,6 @@ def parse_bytes(text: str) -> int:
 
     >>> parse_bytes("512Mi"), parse_bytes("0.5G")
     (536870912, 500000000)
-
-    Raises:
-        ValueError: Not of that form; the message says why.
     """
     found = re.fullmatch(_BYTES, text, re.ASCII)
     if found is None:
@@ -81,12 +73,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_memory(text: str) -> int:
-    """
-    Return bytes as `parse_bytes` does, at least 1 MiB.
-
-    Raises:
-        ValueError: Not a quantity, or so small that a unit must be missing.
-    """
+    """Return bytes as `parse_bytes` does, at least 1 MiB: of less the unit must be missing."""
     value = parse_bytes(text)
     if value < MIB:
         raise ValueError("less than 1 MiB, the unit may be missing")
@@ -105,16 +92,11 @@ class Reserve(NamedTuple):
 
     def __str__(self) -> str:
         """As `parse_reserve` reads it."""
-        return f"{self.fraction * 100:g}%" if self.fraction else format_bytes(self.fixed_bytes)
+        return f"{self.fraction * 100:.10g}%" if self.fraction else format_bytes(self.fixed_bytes)
 
 
 def parse_reserve(text: str) -> Reserve:
-    """
-    Return the reserve from ``10%``, ``0`` or a quantity of bytes such as ``64MiB``.
-
-    Raises:
-        ValueError: Neither form, or a share of 100 % and more.
-    """
+    """Return the reserve from a share below ``100%``, ``0`` or a quantity such as ``64MiB``."""
     if text.endswith("%"):
         share = text[:-1].strip()
         if not re.fullmatch(_NUMBER, share, re.ASCII) or float(share) >= 100:
@@ -127,77 +109,48 @@ def parse_reserve(text: str) -> Reserve:
 
 
 def parse_count(text: str) -> int:
-    """
-    Return a whole number of at least 1.
-
-    Raises:
-        ValueError: Anything else.
-    """
+    """Return a whole number of at least 1."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         raise ValueError
     return int(text)
 
 
 def parse_seconds(text: str) -> float:
-    """
-    Return seconds from ``60`` or ``0.25``; 0 turns a thing off.
-
-    Raises:
-        ValueError: Anything else.
-    """
-    if not re.fullmatch(_NUMBER, text, re.ASCII) or not float(text) < math.inf:
-        raise ValueError
-    return float(text)
-
-
-def parse_duration(text: str) -> float:
-    """
-    Return seconds from ``80ms`` or ``0.08s``. The unit must be there: 80 could be either.
-
-    >>> parse_duration("80ms")
-    0.08
-
-    Raises:
-        ValueError: Not of that form, not above 0, or more than a day.
-    """
-    found = re.fullmatch(rf"{_NUMBER}\s*(?P<unit>ms|s)", text, re.ASCII)
-    if found is None:
-        raise ValueError
-    seconds = float(found["number"]) / (1000 if found["unit"] == "ms" else 1)
-    if not 0 < seconds <= MAX_DURATION_SECONDS:
+    """Return seconds from ``60`` or ``0.25``; 0 turns a thing off."""
+    seconds, _ = _number_and_unit(text)
+    if not seconds < math.inf:
         raise ValueError
     return seconds
 
 
+def parse_duration(text: str) -> float:
+    """
+    Return seconds, up to a day, from ``80ms`` or ``0.08s``: without a unit, 80 could be either.
+
+    >>> parse_duration("80ms")
+    0.08
+    """
+    number, unit = _number_and_unit(text, r"\s*m?s")
+    return _above_0(number / (1000 if unit == "ms" else 1), MAX_DURATION_SECONDS)
+
+
 def parse_time(text: str) -> float:
     """
-    Return seconds from ``60``, ``90s``, ``10m`` or ``1h``.
+    Return seconds, up to a day, from ``60``, ``90s``, ``10m`` or ``1h``.
 
     >>> parse_time("10m")
     600.0
-
-    Raises:
-        ValueError: Not of that form, or more than a day.
     """
-    found = re.fullmatch(rf"{_NUMBER}\s*(?P<unit>[smh]?)", text, re.ASCII)
-    if found is None:
-        raise ValueError
-    seconds = float(found["number"]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found["unit"]]
+    number, unit = _number_and_unit(text, r"\s*[smh]?")
+    seconds = number * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
     if not seconds <= MAX_DURATION_SECONDS:
         raise ValueError
     return seconds
 
 
 def parse_rate(text: str) -> float:
-    """
-    Return requests per second from ``300`` or ``0.5``.
-
-    Raises:
-        ValueError: Not a number, not above 0, or more than anybody serves.
-    """
-    if not re.fullmatch(_NUMBER, text, re.ASCII) or not 0 < float(text) <= MAX_RATE:
-        raise ValueError
-    return float(text)
+    """Return requests per second from ``300`` or ``0.5``."""
+    return _above_0(_number_and_unit(text)[0], MAX_RATE)
 
 
 def parse_utilisation(text: str) -> float:
@@ -206,17 +159,26 @@ def parse_utilisation(text: str) -> float:
 
     Where servers are busy for a share *u* of the time, those who wait are in proportion to
     u / (1 - u): 2.3 at 0.7, 9 at 0.9, without bound near 1.
-
-    Raises:
-        ValueError: Anything else.
     """
-    number, percent = text.removesuffix("%").rstrip(), text.endswith("%")
-    if not re.fullmatch(_NUMBER, number, re.ASCII):
-        raise ValueError
-    share = float(number) / (100 if percent else 1)
+    number, unit = _number_and_unit(text, r"\s*%?")
+    share = number / (100 if unit else 1)
     if not 0.1 <= share <= 0.9:
         raise ValueError
     return share
+
+
+def _number_and_unit(text: str, units: str = "") -> tuple[float, str]:
+    """Return the number in *text* and what follows it, which must match *units*."""
+    found = re.fullmatch(rf"{_NUMBER}(?P<unit>{units})", text, re.ASCII)
+    if found is None:
+        raise ValueError
+    return float(found["number"]), found["unit"].strip()
+
+
+def _above_0(value: float, most: float) -> float:
+    if not 0 < value <= most:
+        raise ValueError
+    return value
 
 
 def format_bytes(value: int) -> str:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gunicorn_autoconf.cli.inside import Inside, Phase, WorkerInside
+from gunicorn_autoconf.cli.inside import Inside, WorkerInside
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.fleet.counters import parse_counters
 from gunicorn_autoconf.fleet.shared_memory import UnreachableError
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage, copy_numbers, open_page
+from gunicorn_autoconf.metrics.snapshot import State
 from gunicorn_autoconf.watchdog.stamps import Stamps
 
 
@@ -34,10 +35,10 @@ def look_inside(pid: int, workers: Iterable[int]) -> Inside:
     seen = {}
     for worker in workers:
         inner = _inner_pid(worker)
-        seen[worker] = told.get(inner, WorkerInside(Phase.BOOTING))
+        seen[worker] = told.get(inner, WorkerInside(State.BOOTING))
         # A sync worker in the middle of a request does not know yet.
         if inner in exiting:
-            seen[worker] = seen[worker]._replace(phase=Phase.DRAINING)
+            seen[worker] = seen[worker]._replace(phase=State.DRAINING)
     return Inside(now, status, seen)
 
 
@@ -64,7 +65,7 @@ def _worker(page: SharedPage, slot: int, now: float) -> tuple[int, WorkerInside]
         return None
     stamps = Stamps(page.doubles(slot, Region.STAMPS), page.raw(slot, Region.REQUEST_LINE))
     return report.pid, WorkerInside(
-        Phase.DRAINING if stamps.read().ending_since else Phase.READY,
+        State.DRAINING if stamps.read().ending_since else State.READY,
         parse_counters(copy_numbers(page.doubles(slot, Region.COUNTERS)), now),
         report.rss_bytes,
         report.uss_bytes,

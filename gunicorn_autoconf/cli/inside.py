@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, NamedTuple
 
 from gunicorn_autoconf.fleet.counters import Counters
-
-
-class Phase(str, Enum):
-    """Where a worker is in its life."""
-
-    BOOTING = "booting"
-    READY = "ready"
-    DRAINING = "draining"
-    """It was told to exit, and finishes its last requests."""
+from gunicorn_autoconf.metrics.snapshot import State
 
 
 class WorkerInside(NamedTuple):
     """One worker, by its slot of the shared page."""
 
-    phase: Phase
+    phase: State
     counters: Counters | None = None
     """What it has done; None where its class does not count, or it has not begun."""
     boot_rss_bytes: int | None = None
@@ -32,7 +23,7 @@ class WorkerInside(NamedTuple):
     @property
     def is_booted(self) -> bool:
         """Whether it can serve, or could."""
-        return self.phase is not Phase.BOOTING
+        return self.phase is not State.BOOTING
 
 
 class Inside(NamedTuple):

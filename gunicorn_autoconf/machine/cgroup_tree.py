@@ -87,9 +87,6 @@ def parse_proc_cgroup(text: str) -> tuple[Membership, ...]:
     >>> parse_proc_cgroup("0::/")
     (Membership(controllers=(), path='/'),)
 
-    Raises:
-        MalformedFileError: A line is not ``number:controllers:/path``.
-
     Source:
         cgroups(7), "/proc/pid/cgroup".
     """
@@ -114,9 +111,6 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     >>> (mount,) = parse_mountinfo(line)
     >>> mount.point, mount.fs_type, sorted(mount.super_options)
     ('/a b', 'cgroup', ['cpu', 'cpuacct', 'rw'])
-
-    Raises:
-        MalformedFileError: A line lacks a field.
 
     Source:
         proc_pid_mountinfo(5). The optional fields before the lone ``-`` may be none or several.

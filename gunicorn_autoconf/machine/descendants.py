@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from gunicorn_autoconf.machine.file import read_text
+
 # A process that forks without end does not hold up the one that looks.
 MAX_DESCENDANTS = 256
-# A file of children has 7 characters for each.
-MAX_CHARACTERS = 64 * 1024
 
 
 def list_descendants(pid: int) -> list[int]:
@@ -37,8 +37,7 @@ def _children(pid: int) -> list[int]:
         return found
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as children:
-                found += map(int, children.read(MAX_CHARACTERS).split())
+            found += map(int, read_text(f"/proc/{pid}/task/{thread}/children").split())
         except (OSError, ValueError):
             continue
     return found

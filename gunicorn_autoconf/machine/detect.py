@@ -146,7 +146,7 @@ def _read_pids(tree: Tree, places: Sequence[cgroup_tree.Hierarchy]) -> PidsLimit
         found = []
         for directory in place.directories:
             path = f"{directory}/{PIDS_FILE}"
-            limit = tree.read(path, kernel_files.parse_pids_max)
+            limit = tree.read(path, kernel_files.parse_max)
             if limit is not None:
                 found.append(PidsLimit(limit=limit, origin=origin_in(path, str(limit), place)))
         if found:

@@ -1,20 +1,12 @@
-"""
-What the operating system answers: files, and the calls that no file answers.
-
-Reads files, asks os and, where /proc does not tell, psutil.
-"""
+"""What the operating system answers by call. Asks os and, where /proc does not tell, psutil."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-from gunicorn_autoconf.errors import MalformedFileError
+from gunicorn_autoconf.machine.descendants import list_descendants
 from gunicorn_autoconf.machine.process_memory import read_process_memory
-
-# The longest of the kernel's files, mountinfo, takes about 200 bytes a mount: room for 20,000.
-MAX_FILE_BYTES = 4 * 1024 * 1024
-CHUNK_BYTES = 64 * 1024
 
 
 class Host:
@@ -79,39 +71,8 @@ class Host:
 
 def _process_tree(top: int) -> list[int]:
     """Return *top* and its descendants."""
-    if not os.path.exists("/proc/thread-self/children"):  # macOS; no CONFIG_PROC_CHILDREN
-        import psutil  # Reads the whole of /proc, and takes 12 ms to import.
+    if os.path.exists("/proc/thread-self/children"):
+        return [top, *list_descendants(top)]
+    import psutil  # macOS; no CONFIG_PROC_CHILDREN. It takes 12 ms, and reads the whole of /proc.
 
-        return [top, *(child.pid for child in psutil.Process(top).children(recursive=True))]
-    pids = [top]
-    for pid in pids:
-        try:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                children = map(int, read_text(f"/proc/{pid}/task/{thread}/children").split())
-                pids += [child for child in children if child not in pids]
-        except OSError:  # the process or the thread has ended
-            continue
-    return pids
-
-
-def read_text(path: str) -> str:
-    """
-    Return what the file *path* holds.
-
-    Raises:
-        OSError: It cannot be read.
-        MalformedFileError: It is longer than any file of the kernel.
-    """
-    # O_NONBLOCK: a named pipe in the place of a file must not hold up the start.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        content = bytearray()  # procfs hands out 4 KiB at a time: a thousand pieces
-        while chunk := os.read(descriptor, CHUNK_BYTES):  # procfs may hand out less
-            content += chunk
-            if len(content) > MAX_FILE_BYTES:
-                raise MalformedFileError(
-                    f"at most {MAX_FILE_BYTES} bytes", os.fsdecode(bytes(content))
-                )
-    finally:
-        os.close(descriptor)
-    return os.fsdecode(bytes(content))
+    return [top, *(child.pid for child in psutil.Process(top).children(recursive=True))]

@@ -28,9 +28,6 @@ def parse_cpu_max(text: str) -> float | None:
     >>> parse_cpu_max("250000 100000")
     2.5
 
-    Raises:
-        MalformedFileError: Neither form, or a period of 0.
-
     Source:
         Linux, admin-guide/cgroup-v2.rst, "CPU Interface Files".
     """
@@ -49,9 +46,6 @@ def parse_cfs_quota(text: str) -> int | None:
 
     *text* is a whole cgroup v1 ``cpu.cfs_quota_us`` file; ``-1`` means no quota.
 
-    Raises:
-        MalformedFileError: Not an integer.
-
     Source:
         Linux, scheduler/sched-bwc.rst, "Management".
     """
@@ -64,9 +58,6 @@ def parse_cfs_period(text: str) -> int:
     Return the period of a CPU quota in microseconds.
 
     *text* is a whole cgroup v1 ``cpu.cfs_period_us`` file.
-
-    Raises:
-        MalformedFileError: Not an integer above 0.
     """
     expected = "a period above 0, in microseconds"
     period_us = _parse_integer(text, expected)
@@ -75,21 +66,20 @@ def parse_cfs_period(text: str) -> int:
     return period_us
 
 
-def parse_memory_max(text: str) -> int | None:
+def parse_max(text: str) -> int | None:
     """
-    Return a memory limit in bytes, or None when there is no limit.
+    Return a limit, or None when there is no limit.
 
-    *text* is a whole cgroup v2 ``memory.max`` or ``memory.high`` file: a number or ``max``.
+    *text* is a whole ``memory.max`` or ``memory.high`` file of cgroup v2, in bytes, or a
+    ``pids.max`` of either version, in processes and threads: a number or ``max``.
 
-    >>> parse_memory_max("max")
-
-    Raises:
-        MalformedFileError: Neither form.
+    >>> parse_max("64"), parse_max("max")
+    (64, None)
 
     Source:
-        Linux, admin-guide/cgroup-v2.rst, "Memory Interface Files".
+        Linux, admin-guide/cgroup-v2.rst, "Memory Interface Files" and "PID Interface Files".
     """
-    return None if text.strip() == "max" else _parse_size(text, "a number of bytes or 'max'")
+    return None if text.strip() == "max" else _parse_size(text, "a number or 'max'")
 
 
 def parse_memory_limit(text: str) -> int | None:
@@ -103,31 +93,10 @@ def parse_memory_limit(text: str) -> int | None:
     536870912
     >>> parse_memory_limit("9223372036854771712")
 
-    Raises:
-        MalformedFileError: Not an integer.
-
     Source:
         Linux, admin-guide/cgroup-v1/memory.rst; include/linux/page_counter.h, PAGE_COUNTER_MAX.
     """
     return _below_unlimited(_parse_integer(text, "a number of bytes"))
-
-
-def parse_pids_max(text: str) -> int | None:
-    """
-    Return how many processes and threads a cgroup may hold, or None when there is no limit.
-
-    *text* is a whole ``pids.max`` file, the same at cgroup v1 and v2: a number or ``max``.
-
-    >>> parse_pids_max("64")
-    64
-
-    Raises:
-        MalformedFileError: Neither form.
-
-    Source:
-        Linux, admin-guide/cgroup-v2.rst, "PID Interface Files".
-    """
-    return None if text.strip() == "max" else _parse_size(text, "a number or 'max'")
 
 
 def parse_cpuinfo(text: str) -> int:
@@ -138,9 +107,6 @@ def parse_cpuinfo(text: str) -> int:
 
     >>> parse_cpuinfo("processor\t: 0\nflags\t: fpu\n\nprocessor\t: 1\n")
     2
-
-    Raises:
-        MalformedFileError: It lists none.
 
     Source:
         proc_cpuinfo(5).
@@ -156,9 +122,6 @@ def parse_memory_usage(text: str) -> int:
     Return the memory that a cgroup uses, page cache included, in bytes.
 
     *text* is a whole ``memory.current`` (v2) or ``memory.usage_in_bytes`` (v1) file.
-
-    Raises:
-        MalformedFileError: Not a number.
     """
     return _parse_size(text, "a number of bytes")
 
@@ -173,9 +136,6 @@ def parse_memory_stat(text: str) -> dict[str, int]:
 
     >>> parse_memory_stat("anon 4096\ninactive_file 8192")
     {'anon': 4096, 'inactive_file': 8192}
-
-    Raises:
-        MalformedFileError: A line is not a name and a number.
 
     Source:
         Linux, admin-guide/cgroup-v2.rst and admin-guide/cgroup-v1/memory.rst.
@@ -198,9 +158,6 @@ def parse_cpu_stat(text: str) -> tuple[int, int, float] | None:
     >>> parse_cpu_stat("nr_periods 9\nnr_throttled 3\nthrottled_time 1500000000")
     (9, 3, 1.5)
 
-    Raises:
-        MalformedFileError: As `parse_memory_stat`.
-
     Source:
         Linux, admin-guide/cgroup-v2.rst, "CPU Interface Files"; scheduler/sched-bwc.rst.
     """
@@ -216,9 +173,6 @@ def parse_hierarchical_limit(text: str) -> int | None:
     Return the lowest memory limit over a cgroup and all its ancestors in bytes, or None.
 
     *text* is a whole cgroup v1 ``memory.stat`` file. Ancestors count that are not mounted here.
-
-    Raises:
-        MalformedFileError: As `parse_memory_stat`.
     """
     limit_bytes = parse_memory_stat(text).get("hierarchical_memory_limit")
     return None if limit_bytes is None else _below_unlimited(limit_bytes)
@@ -232,9 +186,6 @@ def parse_meminfo(text: str) -> tuple[int, int | None]:
 
     >>> parse_meminfo("MemTotal: 2048 kB\nMemFree: 512 kB\nMemAvailable: 1024 kB")
     (2097152, 1048576)
-
-    Raises:
-        MalformedFileError: No ``MemTotal`` above 0, or a field that is not a number of kB.
 
     Source:
         proc_meminfo(5).
@@ -254,9 +205,6 @@ def parse_kb_field(text: str, name: str) -> int | None:
 
     >>> parse_kb_field("MemTotal:       2048 kB", "MemTotal")
     2097152
-
-    Raises:
-        MalformedFileError: The field does not hold a number of kB.
 
     Source:
         proc_meminfo(5), proc_pid_smaps(5).

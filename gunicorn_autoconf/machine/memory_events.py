@@ -7,14 +7,14 @@ Reads /proc/self and /sys/fs/cgroup.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gunicorn_autoconf.errors import MalformedFileError
 from gunicorn_autoconf.machine.cgroup_tree import Hierarchy
-from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.machine.file import read_text
 from gunicorn_autoconf.machine.kernel_files import (
+    parse_max,
     parse_memory_limit,
-    parse_memory_max,
     parse_memory_stat,
     parse_memory_usage,
 )
@@ -43,7 +43,7 @@ class Events(NamedTuple):
 
 NO_EVENTS = Events()
 
-_Parser = Callable[[str], int | None]
+T = TypeVar("T")
 
 
 class MemoryEvents:
@@ -94,11 +94,11 @@ class MemoryEvents:
         """Return the limit of *level* that an OOM kill enforces; None where it has none."""
         if self._place.version == 1:
             return self._number(level, "memory.limit_in_bytes", parse_memory_limit)
-        return self._number(level, "memory.max", parse_memory_max)
+        return self._number(level, "memory.max", parse_max)
 
     def high_bytes(self, level: int) -> int | None:
         """Return the limit of *level* above which processes are slowed down; None for none."""
-        return self._number(level, "memory.high", parse_memory_max)
+        return self._number(level, "memory.high", parse_max)
 
     def usage_bytes(self, level: int) -> int | None:
         """Return what is used at *level*, page cache included."""
@@ -125,16 +125,10 @@ class MemoryEvents:
 
     def pressure(self) -> Pressure | None:
         """Return for how long our processes have waited for memory; None where it is not told."""
-        try:
-            return parse_pressure(read_text(f"{self._root}{self.counter}/memory.pressure"))
-        except (OSError, MalformedFileError):
-            return None
+        return _read(f"{self._root}{self.counter}/memory.pressure", parse_pressure)
 
-    def _number(self, level: int, name: str, parse: _Parser) -> int | None:
-        try:
-            return parse(read_text(f"{self._root}{self.directory(level)}/{name}"))
-        except (OSError, MalformedFileError):
-            return None
+    def _number(self, level: int, name: str, parse: Callable[[str], int | None]) -> int | None:
+        return _read(f"{self._root}{self.directory(level)}/{name}", parse)
 
 
 def find_memory_events(root: str = "/") -> MemoryEvents | None:
@@ -157,15 +151,15 @@ def _read_v2(directory: str) -> Events:
 
 def _read_v1(directory: str) -> Events:
     kills = _counters(f"{directory}/memory.oom_control").get("oom_kill")
-    try:
-        hits = parse_memory_usage(read_text(f"{directory}/memory.failcnt"))
-    except (OSError, MalformedFileError):
-        return Events(kills)
-    return Events(kills, limit_hits=hits)
+    return Events(kills, limit_hits=_read(f"{directory}/memory.failcnt", parse_memory_usage))
 
 
 def _counters(path: str) -> dict[str, int]:
+    return _read(path, parse_memory_stat) or {}
+
+
+def _read(path: str, parse: Callable[[str], T]) -> T | None:
     try:
-        return parse_memory_stat(read_text(path))
+        return parse(read_text(path))
     except (OSError, MalformedFileError):
-        return {}
+        return None

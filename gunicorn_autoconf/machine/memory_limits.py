@@ -91,7 +91,7 @@ def _read_limits(
 
 def _read_level(tree: Tree, directory: str, place: cgroup_tree.Hierarchy) -> MemoryLimit | None:
     """Return the lowest limit that stands in *directory*, and what its processes use."""
-    parse = kernel_files.parse_memory_limit if place.version == 1 else kernel_files.parse_memory_max
+    parse = kernel_files.parse_memory_limit if place.version == 1 else kernel_files.parse_max
     lowest: tuple[int, str] | None = None
     for name in LIMIT_FILES[place.version]:
         path = f"{directory}/{name}"

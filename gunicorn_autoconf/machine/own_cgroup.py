@@ -18,7 +18,7 @@ from gunicorn_autoconf.machine.cgroup_tree import (
     parse_mountinfo,
     parse_proc_cgroup,
 )
-from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.machine.file import read_text
 from gunicorn_autoconf.machine.tree import Tree
 
 # A node with 250 pods of several containers has some 2,000 cgroups. Reading as many takes 40 ms.

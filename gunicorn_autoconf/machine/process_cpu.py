@@ -10,8 +10,7 @@ import os
 import resource
 from contextlib import suppress
 
-# /proc/<pid>/stat has about 300.
-MAX_CHARACTERS = 4096
+from gunicorn_autoconf.machine.file import read_text
 
 
 def read_cpu_seconds(pid: int) -> float | None:
@@ -22,10 +21,9 @@ def read_cpu_seconds(pid: int) -> float | None:
         Linux, filesystems/proc.rst, "stat": utime and stime, in clock ticks.
     """
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            # The name before the last parenthesis may hold anything, spaces as well.
-            fields = stat.read(MAX_CHARACTERS).rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # The name before the last parenthesis may hold anything, spaces as well.
+        fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (ValueError, IndexError):
         return None
     except OSError:
@@ -68,8 +66,8 @@ def read_delay_seconds(pid: int) -> float | None:
     try:
         for thread in os.listdir(folder):
             with suppress(OSError, ValueError):  # A thread may end meanwhile.
-                with open(f"{folder}/{thread}/schedstat", encoding="ascii") as schedstat:
-                    _, waited_seconds, runs = parse_schedstat(schedstat.read(MAX_CHARACTERS))
+                text = read_text(f"{folder}/{thread}/schedstat")
+                _, waited_seconds, runs = parse_schedstat(text)
                 total_seconds += waited_seconds
                 has_run = has_run or runs > 0
     except OSError:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from gunicorn_autoconf.errors import MalformedFileError
 from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.machine.file import read_text
 from gunicorn_autoconf.machine.kernel_files import parse_kb_field
-
-# smaps_rollup has about 1,000 and statm 50.
-MAX_CHARACTERS = 64 * 1024
 
 
 def read_process_memory(pid: int | None = None) -> ProcessMemory | None:
@@ -22,9 +21,8 @@ def read_process_memory(pid: int | None = None) -> ProcessMemory | None:
     pid = os.getpid() if pid is None else pid
     # psutil reads the same file; to import it takes 12 ms and 2 MiB in each worker.
     try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
-            return _parse_rollup(rollup.read(MAX_CHARACTERS))
-    except (OSError, ValueError):  # MalformedFileError, or what is no ASCII
+        return _parse_rollup(read_text(f"/proc/{pid}/smaps_rollup"))
+    except (OSError, MalformedFileError):
         return _ask_psutil(pid)
 
 
@@ -36,8 +34,8 @@ def read_rss(pid: int) -> int | None:
         Linux, filesystems/proc.rst, "statm".
     """
     try:
-        with open(f"/proc/{pid}/statm", encoding="utf-8") as statm:
-            return int(statm.read(MAX_CHARACTERS).split()[1]) * os.sysconf("SC_PAGE_SIZE") or None
+        pages = int(read_text(f"/proc/{pid}/statm").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") or None
     except (OSError, ValueError, IndexError):
         return None
 
@@ -52,12 +50,10 @@ def read_swapped(pid: int) -> int:
         Linux, filesystems/proc.rst, "VmSwap" and "SwapPss".
     """
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
-            if not parse_kb_field(status.read(MAX_CHARACTERS), "VmSwap"):
-                return 0
-        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
-            return parse_kb_field(rollup.read(MAX_CHARACTERS), "SwapPss") or 0
-    except (OSError, ValueError):
+        if not parse_kb_field(read_text(f"/proc/{pid}/status"), "VmSwap"):
+            return 0
+        return parse_kb_field(read_text(f"/proc/{pid}/smaps_rollup"), "SwapPss") or 0
+    except (OSError, MalformedFileError):
         return 0
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# /proc/<pid>/stat has about 300 characters, status 1,500.
-MAX_CHARACTERS = 16 * 1024
+from gunicorn_autoconf.machine.file import read_text
+
 # Linux, include/linux/sched.h: "Getting shut down".
 _PF_EXITING = 0x4
 _SIGKILL_BIT = 1 << 8
@@ -28,7 +28,7 @@ def read_process_state(pid: int) -> ProcessState | None:
         Linux, filesystems/proc.rst, "stat" and "status".
     """
     try:
-        stat = _read(f"/proc/{pid}/stat")
+        stat = read_text(f"/proc/{pid}/stat")
         # The name is in parentheses and may hold any character.
         before, _, after = stat.rpartition(")")
         state, parent, *fields = after.split()
@@ -40,13 +40,8 @@ def read_process_state(pid: int) -> ProcessState | None:
 
 def _is_killed(pid: int) -> bool:
     """Whether a SIGKILL was sent that the process has not seen yet."""
-    for line in _read(f"/proc/{pid}/status").split("\n"):
+    for line in read_text(f"/proc/{pid}/status").split("\n"):
         name, _, value = line.partition(":")
         if name in ("SigPnd", "ShdPnd") and int(value, 16) & _SIGKILL_BIT:
             return True
     return False
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read(MAX_CHARACTERS)

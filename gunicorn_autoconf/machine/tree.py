@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from gunicorn_autoconf.machine.cgroup_tree import Hierarchy
 from gunicorn_autoconf.machine.facts import Origin, Problem
-from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.machine.file import read_text
 from gunicorn_autoconf.units import printable
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ as Prometheus' "Metric and label naming" asks: base units, and ``_total`` for wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
 from gunicorn_autoconf.fleet.counters import DURATIONS_SECONDS
@@ -32,24 +32,11 @@ def _about(snapshot: Snapshot) -> Iterator[Value]:
     yield tuple(snapshot.labels.get(label, "") for label in _ABOUT), 1
 
 
-def _workers(snapshot: Snapshot) -> Iterator[Value]:
-    for state, count in snapshot.workers.items():
-        yield (state.value,), count
-
-
-def _exits(snapshot: Snapshot) -> Iterator[Value]:
-    for reason, count in snapshot.endings.items():
-        yield (reason,), count
-
-
-def _backlogs(snapshot: Snapshot) -> Iterator[Value]:
-    for listener, waiting in snapshot.backlogs.items():
-        yield (listener,), waiting
-
-
-def _bounds(snapshot: Snapshot) -> Iterator[Value]:
-    for bound, holds in snapshot.bounds.items():
-        yield (bound,), holds
+def _each(
+    read: Callable[[Snapshot], Mapping[str, float]],
+) -> Callable[[Snapshot], Iterator[Value]]:
+    """Return what yields each value, with its key as the label."""
+    return lambda snapshot: (((label,), value) for label, value in read(snapshot).items())
 
 
 def _advice(snapshot: Snapshot) -> Iterator[Value]:
@@ -71,11 +58,15 @@ def _durations(snapshot: Snapshot) -> Iterator[Value]:
 
 
 def _throttled(read: Callable[[Throttled], float]) -> Callable[[Snapshot], Iterator[Value]]:
-    def values(snapshot: Snapshot) -> Iterator[Value]:
-        for cgroup, done in snapshot.throttled.items():
-            yield (cgroup,), read(done)
+    return _each(lambda now: {cgroup: read(done) for cgroup, done in now.throttled.items()})
 
-    return values
+
+def _gauge(name: str, meaning: str, read: Callable[[Snapshot], float | None]) -> Metric:
+    return Metric(name, Kind.GAUGE, meaning, _one(read))
+
+
+def _counter(name: str, meaning: str, read: Callable[[Snapshot], float | None]) -> Metric:
+    return Metric(name, Kind.COUNTER, meaning, _one(read))
 
 
 _ABOUT = ("version", "worker_class", "workload", "interface")
@@ -87,61 +78,50 @@ METRICS: tuple[Metric, ...] = (
         "workers",
         Kind.GAUGE,
         "Workers by what they do: booting, ready, or draining after they were told to exit.",
-        _workers,
+        _each(lambda now: {state.value: count for state, count in now.workers.items()}),
         ("state",),
     ),
-    Metric(
-        "workers_target",
-        Kind.GAUGE,
-        "Workers that Gunicorn is set to run.",
-        _one(lambda now: now.target),
-    ),
-    Metric(
+    _gauge("workers_target", "Workers that Gunicorn is set to run.", lambda now: now.target),
+    _gauge(
         "workers_planned",
-        Kind.GAUGE,
         "Workers in the current plan, before the guards change the count.",
-        _one(lambda now: now.planned),
+        lambda now: now.planned,
     ),
     Metric(
         "worker_exits_total",
         Kind.COUNTER,
         "Workers that have ended: oom (OOM killer), timeout, recycled or shrunk (by the guard), "
         "crashed, exited (in order: a reload, max_requests, a signal).",
-        _exits,
+        _each(lambda now: now.endings),
         ("reason",),
     ),
     # Requests
-    Metric(
+    _gauge(
         "slots",
-        Kind.GAUGE,
         "Requests that the ready workers can serve at once; absent where an event loop has no "
         "bound.",
-        _one(lambda now: now.slots),
+        lambda now: now.slots,
     ),
-    Metric(
+    _gauge(
         "busy_slots",
-        Kind.GAUGE,
         "Slots that serve a request at this moment; absent where slots is.",
-        _one(lambda now: now.busy_slots),
+        lambda now: now.busy_slots,
     ),
-    Metric(
+    _gauge(
         "requests_in_flight",
-        Kind.GAUGE,
         "Requests and WebSockets that the ready workers serve at this moment.",
-        _one(lambda now: now.in_flight),
+        lambda now: now.in_flight,
     ),
-    Metric(
+    _counter(
         "requests_total",
-        Kind.COUNTER,
         "Completed HTTP requests, failed ones included.",
-        _one(lambda now: now.totals.requests),
+        lambda now: now.totals.requests,
     ),
-    Metric(
+    _counter(
         "request_seconds_total",
-        Kind.COUNTER,
         "Time that requests took, summed, those that go on counted up to now. Its rate is how many "
         "slots were busy on average.",
-        _one(lambda now: now.totals.slot_seconds),
+        lambda now: now.totals.slot_seconds,
     ),
     Metric(
         "request_duration_seconds",
@@ -149,48 +129,42 @@ METRICS: tuple[Metric, ...] = (
         "How long requests took that are over. Its sum is request_seconds_total.",
         _durations,
     ),
-    Metric(
+    _counter(
         "busy_seconds_total",
-        Kind.COUNTER,
         "Time in which a worker had at least one request, summed over the workers.",
-        _one(lambda now: now.totals.busy_seconds),
+        lambda now: now.totals.busy_seconds,
     ),
-    Metric(
+    _counter(
         "queue_seconds_total",
-        Kind.COUNTER,
         "Time that requests waited before a worker got them, summed.",
-        _one(lambda now: now.totals.queue_seconds),
+        lambda now: now.totals.queue_seconds,
     ),
-    Metric(
+    _counter(
         "queued_requests_total",
-        Kind.COUNTER,
         "Requests whose wait for a worker is known.",
-        _one(lambda now: now.totals.queued),
+        lambda now: now.totals.queued,
     ),
-    Metric(
+    _counter(
         "rejected_requests_total",
-        Kind.COUNTER,
         "Requests that were refused before they were served.",
-        _one(lambda now: now.totals.rejected),
+        lambda now: now.totals.rejected,
     ),
     Metric(
         "backlog_connections",
         Kind.GAUGE,
         "Connections that wait to be accepted, by listening socket; absent for a Unix socket.",
-        _backlogs,
+        _each(lambda now: now.backlogs),
         ("listener",),
     ),
-    Metric(
+    _counter(
         "loop_seconds_total",
-        Kind.COUNTER,
         "Time in which event loops were busy or blocked, summed over the workers.",
-        _one(lambda now: now.totals.loop_seconds),
+        lambda now: now.totals.loop_seconds,
     ),
-    Metric(
+    _counter(
         "pool_seconds_total",
-        Kind.COUNTER,
         "Time in which calls waited for a thread of a full pool, summed over the workers.",
-        _one(lambda now: now.totals.pool_seconds),
+        lambda now: now.totals.pool_seconds,
     ),
     Metric(
         "bound",
@@ -198,7 +172,7 @@ METRICS: tuple[Metric, ...] = (
         "1 for what bounded the server in the last minute, 0 for all else: cores, slots, memory, "
         "loop, one_loop (a full event loop beside others that have room), database "
         "(GUNICORN_MAX_CONCURRENCY) or nothing.",
-        _bounds,
+        _each(lambda now: now.bounds),
         ("by",),
     ),
     Metric(
@@ -209,24 +183,21 @@ METRICS: tuple[Metric, ...] = (
         _advice,
         ("cause", "workload"),
     ),
-    Metric(
+    _counter(
         "stalls_total",
-        Kind.COUNTER,
         "Number of times that code blocked an event loop for longer than GUNICORN_STALL_WARNING.",
-        _one(lambda now: now.stalls),
+        lambda now: now.stalls,
     ),
     # CPU
-    Metric(
+    _counter(
         "cpu_seconds_total",
-        Kind.COUNTER,
         "CPU time of all workers, exited ones included.",
-        _one(lambda now: now.totals.cpu_seconds),
+        lambda now: now.totals.cpu_seconds,
     ),
-    Metric(
+    _gauge(
         "cores",
-        Kind.GAUGE,
         "Cores that the plan uses: affinity, quota or GUNICORN_CPUS.",
-        _one(lambda now: now.cores),
+        lambda now: now.cores,
     ),
     Metric(
         "cpu_quota_periods_total",
@@ -258,22 +229,19 @@ METRICS: tuple[Metric, ...] = (
         _memory,
         ("worker", "kind"),
     ),
-    Metric(
+    _gauge(
         "memory_limit_bytes",
-        Kind.GAUGE,
         "The limit that leaves least.",
-        _one(lambda now: now.sample and now.sample.limit_bytes),
+        lambda now: now.sample and now.sample.limit_bytes,
     ),
-    Metric(
+    _gauge(
         "memory_headroom_bytes",
-        Kind.GAUGE,
         "What is left under that limit, page cache aside.",
-        _one(lambda now: now.sample and now.sample.headroom_bytes),
+        lambda now: now.sample and now.sample.headroom_bytes,
     ),
-    Metric(
+    _gauge(
         "memory_budget_bytes",
-        Kind.GAUGE,
         "What the workers may use together: the limit less the reserve and what others use.",
-        _one(lambda now: now.budget_bytes),
+        lambda now: now.budget_bytes,
     ),
 )

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from gunicorn_autoconf.machine import kernel_files
-from gunicorn_autoconf.machine.host import read_text
+from gunicorn_autoconf.machine.file import read_text
 from gunicorn_autoconf.machine.own_cgroup import own_hierarchies
 
 

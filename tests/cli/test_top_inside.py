@@ -11,7 +11,7 @@ from builders import MIB
 from click.testing import CliRunner
 from rich.console import Console
 
-from gunicorn_autoconf.cli.inside import Inside, Phase, WorkerInside
+from gunicorn_autoconf.cli.inside import Inside, WorkerInside
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.top import arbiters
 from gunicorn_autoconf.cli.top import command as top_command
@@ -28,6 +28,7 @@ from gunicorn_autoconf.cli.top.view import (
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.load.capacity import Backlog
 from gunicorn_autoconf.machine.facts import ProcessMemory
+from gunicorn_autoconf.metrics.snapshot import State
 
 LIMIT = MemorySample(400 * MIB, "/sys/fs/cgroup/memory.max", 300 * MIB, 40 * MIB, 100 * MIB)
 STATUS: dict[str, Any] = {
@@ -52,9 +53,9 @@ def process(pid: int, age: float = 60.0, uss: int | None = 50, cpu: float = 0.0)
     return ProcessSample(pid, age, "sleeping", cpu, memory)
 
 
-def told(phase: Phase = Phase.READY, uss: int | None = 50, **counters: float) -> WorkerInside:
+def told(phase: State = State.READY, uss: int | None = 50, **counters: float) -> WorkerInside:
     counted = Counters(**counters) if counters else None  # type: ignore[arg-type]
-    if phase is Phase.BOOTING:
+    if phase is State.BOOTING:
         return WorkerInside(phase)
     return WorkerInside(phase, counted, 75 * MIB, None if uss is None else uss * MIB)
 
@@ -86,14 +87,14 @@ TWO = view_of(
     server(
         0,
         (process(7), told(requests=100, slot_seconds=10.0)),
-        (process(8), told(Phase.DRAINING, requests=5, slot_seconds=1.0)),
-        (process(9, age=1), told(Phase.BOOTING)),
+        (process(8), told(State.DRAINING, requests=5, slot_seconds=1.0)),
+        (process(9, age=1), told(State.BOOTING)),
     ),
     server(
         2,
         (process(7, 62, uss=65, cpu=1.0), told(requests=140, slot_seconds=17.0)),
-        (process(8, 62), told(Phase.DRAINING, requests=5, slot_seconds=3.0)),
-        (process(9, age=3), told(Phase.BOOTING)),
+        (process(8, 62), told(State.DRAINING, requests=5, slot_seconds=3.0)),
+        (process(9, age=3), told(State.BOOTING)),
     ),
 )
 
@@ -126,7 +127,7 @@ class TestWork:
 
     def test_of_one_that_began_meanwhile(self) -> None:
         view = view_of(
-            server(0, (process(7, age=1), told(Phase.BOOTING))),
+            server(0, (process(7, age=1), told(State.BOOTING))),
             server(2, (process(7, age=3), told(requests=6, slot_seconds=0.3))),
         )
 
@@ -144,7 +145,7 @@ class TestWork:
         # Its own memory is not told: resident memory against resident memory.
         (process(7, uss=None), told(uss=50), 5 * MIB),
         # One that boots has not begun.
-        (process(7), told(Phase.BOOTING), None),
+        (process(7), told(State.BOOTING), None),
         # What it had on its own is not known, and is not made up from something else.
         (process(7, uss=57), told(uss=None), None),
     ],

@@ -98,6 +98,7 @@ def test_current_comes_first_and_is_never_dropped() -> None:
         ("gunicorn app:app", {}, ("app:app",)),
         ("/srv/venv/bin/gunicorn -w 4 'my app:app'", {}, ("-w", "4", "my app:app")),
         ("A=1 B='x y' python3.12 -m gunicorn a:b", {"A": "1", "B": "x y"}, ("a:b",)),
+        ("python -u /srv/venv/bin/gunicorn a:b", {}, ("a:b",)),
     ],
 )
 def test_current(text: str, environ: dict[str, str], arguments: tuple[str, ...]) -> None:

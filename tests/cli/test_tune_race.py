@@ -10,16 +10,20 @@ import pytest
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
-from gunicorn_autoconf.cli.tune.objective import LOADS, rate_within
+from gunicorn_autoconf.cli.tune.objective import LOADS, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Outcome, Step
 from gunicorn_autoconf.cli.tune.race import Certainty, Race, affordable
-from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Ratio
+from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, intervals
 from gunicorn_autoconf.cli.tune.verdict import Answer, Verdict, judge
 
 pytestmark = pytest.mark.one_python
 
 BLOCK_SECONDS = 8.0
 MIB = 1024 * 1024
+
+
+def rate(outcome: Outcome) -> float:
+    return outcome.capacity * fraction_within(outcome.steps, 0.080, 0.022)
 
 
 class Simulated:
@@ -67,7 +71,7 @@ class Simulated:
         left = seconds
         while (candidate := race.next(left)) is not None:
             outcome = self.block(candidate)
-            score = rate_within(outcome, slo_seconds=0.080, light_seconds=0.022)
+            score = rate(outcome)
             race.record(candidate, score, BLOCK_SECONDS, outcome.memory_bytes)
             left -= BLOCK_SECONDS
         assert left >= 0
@@ -113,7 +117,7 @@ def test_choice_is_close_to_the_best(noise: float, count: int) -> None:
         assert best is not None
         # What is best has its queue in it, too.
         true = {
-            each: rate_within(Simulated(capacities, noise=1e-9, seed=0).block(each), 0.080, 0.022)
+            each: rate(Simulated(capacities, noise=1e-9, seed=0).block(each))
             for each in race.capacities
         }
         good += true[best] >= 0.95 * max(true.values())
@@ -192,12 +196,12 @@ def test_field_fits_the_time() -> None:
 
 def test_interval_of_few_pairs_is_wide() -> None:
     """As Student's t has it; literals from its table: 12.71 and 4.303 at 95 %."""
-    two = Ratio([(100.0, 100.0), (110.0, 100.0)])
-    many = Ratio([(100.0, 100.0), (110.0, 100.0)] * 10)
+    two = [(100.0, 100.0), (110.0, 100.0)]
+    many = two * 10
 
-    low, middle, high = two.interval(LIKELY)
+    low, middle, high = intervals(two)[LIKELY]
     assert middle == pytest.approx(math.sqrt(1.1))
     assert low < 0.6
     assert high > 1.8
-    assert many.interval(LIKELY).low > 1.02
-    assert many.interval(SURE).low < many.interval(LIKELY).low
+    assert intervals(many)[LIKELY].low > 1.02
+    assert intervals(many)[SURE].low < intervals(many)[LIKELY].low

@@ -39,7 +39,6 @@ from gunicorn_autoconf.cli.tune.run import Run
 from gunicorn_autoconf.cli.tune.session import Asked, Session, prepare
 from gunicorn_autoconf.cli.tune.text import render_report
 from gunicorn_autoconf.cli.tune.verdict import Answer, judge
-from gunicorn_autoconf.cli.tune.wrk import parse_output, render_script
 
 PATH = Path(__file__).parents[2] / "docs" / "reference" / "tune.schema.json"
 PUBLISHED = json.loads(PATH.read_text(encoding="utf-8"))
@@ -80,7 +79,7 @@ def session() -> Session:
     asked = Asked(
         application="gunicorn_autoconf.demo:app",
         requests=Requests(kinds=[Request(weight=3), Request(target="/<b>")], first=Request()),
-        declared={"--cpus": "2", "--memory": "1GiB", "--interface": "wsgi"},
+        declared={"cpus": "2", "memory": "1GiB", "interface": "wsgi"},
     )
     return prepare(asked, {"PATH": os.environ["PATH"]})
 
@@ -88,7 +87,7 @@ def session() -> Session:
 @pytest.fixture
 def run() -> Run:
     """A finished run, of which one candidate failed."""
-    run = Run(budget_seconds=600.0, cores=2.0)
+    run = Run(budget_seconds=600.0)
     run.light, run.slo_seconds = around(0.1), 0.4
 
     def score(candidate: Candidate, capacity: float) -> None:
@@ -140,7 +139,7 @@ def test_json_keeps_its_schema(report: Report) -> None:
 
 
 def test_json_of_a_run_that_measured_nothing(session: Session) -> None:
-    report = conclude(session, Run(budget_seconds=60.0, cores=2.0, is_interrupted=True))
+    report = conclude(session, Run(budget_seconds=60.0, is_interrupted=True))
 
     document = json.loads(json.dumps(to_json(report)))
 
@@ -321,26 +320,6 @@ def test_lines_where_rich_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert display is print_line
 
 
-def test_script_for_wrk() -> None:
-    kinds = [
-        Request(weight=3),
-        Request(method="POST", target='/"', headers=(("A", "é"),), body=b"\n"),
-    ]
-
-    script = render_script(kinds, is_new_connections=True).decode("ascii")
-
-    assert '{0.75, wrk.format("GET", "/", {["Connection"] = "close"}, nil)},' in script
-    assert r'wrk.format("POST", "/\034", {["A"] = "\195\169", ["Connection"]' in script
-    assert r'"\010")},' in script
-    printed = (
-        'TUNE {"requests": 100, "duration_us": 2000000, "connect": 0, "read": 1, "write": 0, '
-        '"status": 2, "timeout": 0}'
-    )
-    seen = parse_output(f"Running\n{printed}\n", 0.5)
-    assert (seen.rate, seen.bad, seen.cpu_seconds) == (49.0, 3, 0.5)
-    assert parse_output("wrk: no", 0.1).bad == 1
-
-
 def invoke(*words: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["tune", *words])
     return result.exit_code, result.output
@@ -382,7 +361,7 @@ def test_what_runs_now_is_read_by_gunicorn_itself(
         application=None,
         requests=Requests(kinds=[Request()], first=Request()),
         current=parse_command("DEBUG=1 gunicorn --preload"),
-        declared={"--cpus": "2", "--memory": "4GiB"},
+        declared={"cpus": "2", "memory": "4GiB"},
     )
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
 

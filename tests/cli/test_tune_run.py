@@ -51,9 +51,8 @@ def run_with(
         return measure(bench, int(arguments[arguments.index("--workers") + 1]))
 
     monkeypatch.setattr(module, "measure", fake)
-    monkeypatch.setattr(module, "find_wrk", lambda: "/usr/bin/wrk")
-    run, display = Run(budget_seconds=600.0, cores=2.0), Silent()
-    bench = Bench(environ={}, load=None, first_request=Request(), kinds=[Request()])  # type: ignore[arg-type]
+    run, display = Run(budget_seconds=600.0), Silent()
+    bench = Bench(environ={}, load=None, first_request=Request())  # type: ignore[arg-type]
 
     def find_field(first: Measured | None) -> list[Candidate]:
         assert first is None or first.outcomes  # It says what is worth trying.
@@ -118,37 +117,6 @@ def test_limit_that_no_load_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failure is not None
     assert failure.trouble is Trouble.TOO_SLOW
     assert str(failure) == "too slow: 99th percentile above 60.1 ms at any load"
-
-
-def test_server_that_is_too_fast_for_our_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrk measures the capacity, of all alike."""
-    programs = []
-
-    def measure(bench: Bench, workers: int) -> Result:
-        programs.append(bench.wrk)
-        return outcome(1000.0 * workers, load_cores=0.2 if bench.wrk else 0.95)
-
-    run, display = run_with(measure, monkeypatch)
-
-    assert run.uses_wrk
-    assert programs[:2] == [None, "/usr/bin/wrk"]
-    assert set(programs[1:]) == {"/usr/bin/wrk"}
-    assert display.order[:2] == [2, 2]
-    assert all(each.load_cores == 0.2 for each in run.measured[FIELD[0]].outcomes)
-
-
-def test_server_that_wrk_cannot_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(bench: Bench, workers: int) -> Result:
-        if bench.wrk and workers == 2:
-            return Failure(trouble=Trouble.NO_ANSWER, text="connection broken, 9 of 9 requests")
-        return outcome(1000.0 * workers, load_cores=0.2 if bench.wrk else 0.95)
-
-    run, display = run_with(measure, monkeypatch)
-
-    assert display.order[:2] == [2, 2]
-    assert 2 not in display.order[2:]
-    assert run.standing is not None
-    assert run.standing.best == FIELD[2]
 
 
 def test_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

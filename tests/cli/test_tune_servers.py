@@ -61,7 +61,6 @@ def test_candidates_that_fail(gunicorn: Launcher) -> None:
                 environ=gunicorn.environ({}),
                 load=load,
                 first_request=Request(),
-                kinds=[Request()],
                 patience_seconds=stretched(3.0 if workers != 4 else 0.5),
                 timeout_seconds=stretched(0.5),
                 window_seconds=0.1,

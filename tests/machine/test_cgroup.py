@@ -28,16 +28,17 @@ from gunicorn_autoconf.machine.cgroup_tree import (
     parse_proc_cgroup,
 )
 from gunicorn_autoconf.machine.detect import detect_machine, find_file_system
-from gunicorn_autoconf.machine.host import MAX_FILE_BYTES, Host
+from gunicorn_autoconf.machine.file import MAX_FILE_BYTES
+from gunicorn_autoconf.machine.host import Host
 from gunicorn_autoconf.machine.kernel_files import (
     parse_cfs_period,
     parse_cfs_quota,
     parse_cpu_max,
     parse_hierarchical_limit,
     parse_kb_field,
+    parse_max,
     parse_meminfo,
     parse_memory_limit,
-    parse_memory_max,
     parse_memory_stat,
     parse_memory_usage,
 )
@@ -89,9 +90,9 @@ def make_mount(**changes: Any) -> Mount:
         (parse_cfs_quota, "-1\n", None),
         (parse_cfs_quota, "0\n", None),
         (parse_cfs_period, "100000\n", 100_000),
-        (parse_memory_max, "536870912\n", 536_870_912),
-        (parse_memory_max, "0\n", 0),
-        (parse_memory_max, "max\n", None),
+        (parse_max, "536870912\n", 536_870_912),
+        (parse_max, "0\n", 0),
+        (parse_max, "max\n", None),
         (parse_memory_limit, "536870912\n", 536_870_912),
         (parse_memory_limit, "9223372036854771712\n", None),  # pages of 4 KiB
         (parse_memory_limit, "9223372036854710272\n", None),  # pages of 64 KiB
@@ -125,10 +126,10 @@ def test_value(parse: Callable[[str], object], text: str, value: object) -> None
         (parse_cfs_quota, "max"),
         (parse_cfs_period, "0"),
         (parse_cfs_period, "-1"),
-        (parse_memory_max, ""),
-        (parse_memory_max, "-1"),
-        (parse_memory_max, "512M"),
-        (parse_memory_max, "9" * 5000),  # int() itself would give up with another error
+        (parse_max, ""),
+        (parse_max, "-1"),
+        (parse_max, "512M"),
+        (parse_max, "9" * 5000),  # int() itself would give up with another error
         (parse_memory_limit, "max"),
         (parse_memory_usage, "-4096"),
         (parse_memory_stat, "inactive_file"),
@@ -287,7 +288,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     parse_hierarchical_limit,
     parse_meminfo,
     parse_memory_limit,
-    parse_memory_max,
+    parse_max,
     parse_memory_stat,
     parse_memory_usage,
     parse_mountinfo,

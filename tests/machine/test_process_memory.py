@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -31,8 +30,8 @@ Swap:                  0 kB
 """
 
 
-def is_there(text: str) -> Callable[..., io.StringIO]:
-    return lambda path, **_: io.StringIO(text)
+def is_there(text: str) -> Callable[[str], str]:
+    return lambda path: text
 
 
 def fails(error: Exception) -> Callable[..., Any]:
@@ -45,7 +44,7 @@ def fails(error: Exception) -> Callable[..., Any]:
 @pytest.fixture
 def no_rollup(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel before 4.14, gVisor, macOS, or another user's process."""
-    monkeypatch.setattr(process_memory, "open", fails(FileNotFoundError()), raising=False)
+    monkeypatch.setattr(process_memory, "read_text", fails(FileNotFoundError()))
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> ProcessMemory | None:
@@ -58,11 +57,11 @@ class TestRollup:
     def test_of_another_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
         paths = []
 
-        def rollup(path: str, **_: object) -> io.StringIO:
+        def rollup(path: str) -> str:
             paths.append(path)
-            return io.StringIO(ROLLUP)
+            return ROLLUP
 
-        monkeypatch.setattr(process_memory, "open", rollup, raising=False)
+        monkeypatch.setattr(process_memory, "read_text", rollup)
         memory = read_process_memory(4711)
         assert paths == ["/proc/4711/smaps_rollup"]
         # 53652, 40960 and 2048 + 30720 + 4096 kB.
@@ -70,21 +69,21 @@ class TestRollup:
 
     def test_without_huge_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         text = ROLLUP.replace("Private_Hugetlb:    4096 kB\n", "")
-        monkeypatch.setattr(process_memory, "open", is_there(text), raising=False)
+        monkeypatch.setattr(process_memory, "read_text", is_there(text))
         assert read_process_memory(4711) == ProcessMemory(54_939_648, 41_943_040, 33_554_432)
 
     def test_without_shares(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process_memory, "open", is_there("Rss: 53652 kB\n"), raising=False)
+        monkeypatch.setattr(process_memory, "read_text", is_there("Rss: 53652 kB\n"))
         assert read_process_memory(4711) == ProcessMemory(54_939_648, None, None)
 
     @pytest.mark.parametrize("text", ["", "Rss:  0 kB\nPss:  0 kB\n"])
     def test_of_a_process_that_ends(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         """It has no pages left: that is no measurement."""
-        monkeypatch.setattr(process_memory, "open", is_there(text), raising=False)
+        monkeypatch.setattr(process_memory, "read_text", is_there(text))
         assert read_process_memory(4711) is None
 
     def test_that_nobody_understands(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process_memory, "open", is_there("Rss: lots\n"), raising=False)
+        monkeypatch.setattr(process_memory, "read_text", is_there("Rss: lots\n"))
         told = ask(monkeypatch, memory_full_info=lambda: SimpleNamespace(rss=9, pss=7, uss=5))
         assert told == ProcessMemory(9, 7, 5)
 

@@ -76,10 +76,10 @@ def test_server_serves_whatever_is_broken(gunicorn: Launcher, what: str) -> None
     assert len(server.lines("the memory guard failed and ends")) <= 1
 
 
-PROCESS_MEMORY = "import gunicorn_autoconf.machine.process_memory as m; m.open = refuse"
+PROCESS_MEMORY = "import gunicorn_autoconf.machine.process_memory as m; m.read_text = refuse"
 NOTHING_TOLD = {
     "sizes, and there is no psutil": f"{PROCESS_MEMORY}; sys.modules['psutil'] = None",
-    "the machine": "import gunicorn_autoconf.machine.host as m; m.open = refuse",
+    "the machine": "import gunicorn_autoconf.machine.tree as m; m.read_text = refuse",
     # Memory that the arbiter and its workers share.
     "boots": "import gunicorn_autoconf.fleet.shared_page as m; m.create_memory = refuse",
 }

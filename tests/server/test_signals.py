@@ -274,8 +274,8 @@ def test_killed_worker_is_replaced(gunicorn: Launcher) -> None:
 
 
 # The first worker stays where only the fork is over: Gunicorn has not installed its handlers yet.
-# In short sleeps: Python runs a handler between two steps of the code, and a signal that comes right
-# before a sleep begins does not end it.
+# In short sleeps: Python runs a handler between two steps of the code, so a signal that comes right
+# before a sleep does not end it.
 FORKED = """
     from gunicorn_autoconf.conf import *
 

@@ -1,4 +1,8 @@
-"""What a running server has measured of its requests, as ``size`` needs it. Pure."""
+"""
+What a running server has measured of its requests, as ``size`` needs it. Pure.
+
+What holds no such measurement, or too small a one, raises `NotMeasuredError`.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +53,7 @@ class Measured(NamedTuple):
 
 
 def measured_by(status: Mapping[str, Any]) -> Measured:
-    """
-    Return what a server has measured, from its status.
-
-    Raises:
-        NotMeasuredError: It has not yet, or not enough.
-    """
+    """Return what a server has measured, from its status."""
     try:
         load, request, memory = status["load"], status["request"], status["memory"]
         if not load or not load["requests"]:
@@ -77,12 +76,7 @@ def measured_by(status: Mapping[str, Any]) -> Measured:
 
 
 def measured_between(before: str, after: str, seconds: float) -> Measured:
-    """
-    Return what happened between two texts in Prometheus' format.
-
-    Raises:
-        NotMeasuredError: A metric is missing, or nothing happened.
-    """
+    """Return what happened between two texts in Prometheus' format."""
     first, last = _totals(before), _totals(after)
     did = {name: last[name] - first[name] for name in _NEEDED}
     if not did[_REQUESTS] > 0:
@@ -96,9 +90,6 @@ def measured_until(text: str) -> Measured:
     Return what happened since the start, from one text in Prometheus' format.
 
     The CPU time counts the start of the workers, too, which matters less the more requests follow.
-
-    Raises:
-        NotMeasuredError: A metric is missing, or no request was answered.
     """
     totals = _totals(text)
     if not totals[_REQUESTS] > 0:
@@ -107,12 +98,7 @@ def measured_until(text: str) -> Measured:
 
 
 def parse_document(text: str) -> Measured:
-    """
-    Return what ``explain --pid --json`` or ``top --json`` has printed, or Prometheus' text.
-
-    Raises:
-        NotMeasuredError: It is neither, or holds no measurement.
-    """
+    """Return what ``explain --pid --json`` or ``top --json`` has printed, or Prometheus' text."""
     if not text.lstrip().startswith("{"):
         return measured_until(text)
     try:

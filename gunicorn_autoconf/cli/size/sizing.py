@@ -23,7 +23,7 @@ from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.budget import FIRST_GUESS_BYTES
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.plan.workload import MIXED_THREADS, Workload, shape_for
-from gunicorn_autoconf.units import MAX_BYTES, MIB, Reserve, format_bytes, write_bytes
+from gunicorn_autoconf.units import MAX_BYTES, MIB, format_bytes, write_bytes
 from gunicorn_autoconf.worker_classes import UVICORN, Interface
 
 # Limits in steps are easy to read, and the size of a worker is not known more precisely anyway.
@@ -107,23 +107,17 @@ def _variables(requirements: Requirements, counts: Counts) -> dict[str, str]:
     worker_bytes, reserve = declaration.worker_memory_bytes, declaration.memory_reserve
     by_cores = counts.shape.workers.count(counts.cores)
     usual_threads = shape_for(counts.workload, requirements.interface).threads
-    has_reserve = "memory_reserve" in declaration.sources
+    reserve_text = str(reserve) if reserve.fraction else write_bytes(reserve.fixed_bytes)
     values = {
         "WORKLOAD": counts.workload and counts.workload.value,
         "INTERFACE": declaration.interface and declaration.interface.value,
         "WORKER_MEMORY": worker_bytes and write_bytes(worker_bytes),
-        "MEMORY_RESERVE": _reserve_text(reserve) if has_reserve else None,
+        "MEMORY_RESERVE": reserve_text if "memory_reserve" in declaration.sources else None,
         "MIN_WORKERS": counts.workers if counts.workers > by_cores else None,
         "MAX_WORKERS": counts.workers if counts.workers < by_cores else None,
         "THREADS": counts.threads if counts.threads != usual_threads else None,
     }
     return {PREFIX + name: str(value) for name, value in values.items() if value is not None}
-
-
-def _reserve_text(reserve: Reserve) -> str:
-    if not reserve.fraction:
-        return write_bytes(reserve.fixed_bytes)
-    return f"{reserve.fraction * 100:.10f}".rstrip("0").rstrip(".") + "%"
 
 
 def _notes_on_input(requirements: Requirements) -> Iterator[str]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from gunicorn_autoconf.cli.inside import Phase
 from gunicorn_autoconf.cli.layout import divide
 from gunicorn_autoconf.cli.top.table import format_age, percent
 from gunicorn_autoconf.cli.top.view import MemorySample, ServerSample, View
 from gunicorn_autoconf.memory.timing import LOW_FRACTION
+from gunicorn_autoconf.metrics.snapshot import State
 from gunicorn_autoconf.units import format_bytes, plural
 
 SERVER, OTHERS = "cyan", "magenta"
@@ -54,7 +54,7 @@ def _phases(now: ServerSample) -> str:
     phases = [worker.phase for worker in now.inside.workers.values()] if now.inside else []
     counts = [
         f"{phases.count(phase)} {phase.value}"
-        for phase in (Phase.BOOTING, Phase.DRAINING)
+        for phase in (State.BOOTING, State.DRAINING)
         if phase in phases
     ]
     return f" ({', '.join(counts)})" if counts else ""

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from gunicorn_autoconf.cli.inside import Phase
 from gunicorn_autoconf.cli.top.order import Order
 from gunicorn_autoconf.cli.top.view import MAX_POINTS, Row, View
 from gunicorn_autoconf.fleet.sample import GROWN_BYTES, GROWN_FRACTION
+from gunicorn_autoconf.metrics.snapshot import State
 from gunicorn_autoconf.units import MIB
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -31,8 +31,8 @@ _STATES = {
     "tracing-stop": "trace",
 }
 # What matters more than what the kernel has a worker do at the moment.
-_PHASES = {Phase.BOOTING: "boot", Phase.DRAINING: "drain"}
-_STYLES = {Phase.BOOTING: "bold cyan", Phase.DRAINING: "bold magenta"}
+_PHASES = {State.BOOTING: "boot", State.DRAINING: "drain"}
+_STYLES = {State.BOOTING: "bold cyan", State.DRAINING: "bold magenta"}
 _GROWN = "bold yellow"
 
 
@@ -110,17 +110,11 @@ def _growth(row: Row) -> Text:
 
 def _latency(row: Row) -> str:
     seconds = row.work.request_seconds if row.work else None
-    if seconds is None:
-        return "-"
-    milliseconds = seconds * 1e3
-    return f"{milliseconds:.0f}" if milliseconds >= 9.95 else f"{milliseconds:.1f}"
+    return "-" if seconds is None else _short(seconds * 1e3)
 
 
-def _rate(row: Row) -> str:
-    rate = row.work.rate if row.work else None
-    if rate is None:
-        return "-"
-    return f"{rate:.0f}" if rate >= 9.95 else f"{rate:.1f}"
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
 def _busy(row: Row) -> str:
@@ -172,7 +166,13 @@ _COLUMNS = (
     _Column("STATE", 5, _state),
     _Column("CPU %", 6, _plain(lambda row: percent(row.cpu_percent)), "cpu"),
     _Column("BUSY %", 7, _plain(_busy), "busy", is_inside=True),
-    _Column("REQ/S", 6, _plain(_rate), "served", is_inside=True),
+    _Column(
+        "REQ/S",
+        6,
+        _plain(lambda row: _short(row.work.rate) if row.work else "-"),
+        "served",
+        is_inside=True,
+    ),
     _Column("MS", 6, _plain(_latency), "latency", is_inside=True),
     _Column("RSS MiB", 7, _plain(lambda row: _mib(row.now.memory.rss_bytes)), is_spare=True),
     _Column("PSS MiB", 7, _plain(lambda row: _mib(row.now.memory.pss_bytes)), is_spare=True),

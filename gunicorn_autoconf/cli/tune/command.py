@@ -12,7 +12,7 @@ import click
 
 from gunicorn_autoconf.cli.end_signals import end_signals_raise
 from gunicorn_autoconf.cli.layout import echo
-from gunicorn_autoconf.cli.options import by_flag, option_for_each
+from gunicorn_autoconf.cli.options import option_for_each
 from gunicorn_autoconf.cli.paste import FORMS
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.variables import VARIABLES
@@ -144,12 +144,10 @@ def tune(
         else parsed("--time", budget, _budget, _TIME),
         has_threads=threads_safe,
         current=None if current is None else parsed("--current", current, parse_command, _COMMAND),
-        declared=by_flag(declared),
+        declared=declared,
     )
     session = prepare(asked, os.environ)
-    run = Run(
-        budget_seconds=asked.budget_seconds, slo_seconds=asked.slo_seconds, cores=session.cores
-    )
+    run = Run(budget_seconds=asked.budget_seconds, slo_seconds=asked.slo_seconds)
     with end_signals_raise(), showing(asked.budget_seconds) as display:
         run_session(session, run, display)
     report = conclude(session, run)

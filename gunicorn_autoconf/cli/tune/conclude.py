@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import replace
 
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
-from gunicorn_autoconf.cli.tune.model import describe_bounds, describe_request
+from gunicorn_autoconf.cli.tune.model import bound_of, describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import drift
-from gunicorn_autoconf.cli.tune.outcome import Measured, Outcome
-from gunicorn_autoconf.cli.tune.ratio import LIKELY, Interval, Ratio
-from gunicorn_autoconf.cli.tune.report import Report, Row, ranked, row_of
+from gunicorn_autoconf.cli.tune.outcome import Measured, Outcome, typical
+from gunicorn_autoconf.cli.tune.ratio import LIKELY, Interval, intervals
+from gunicorn_autoconf.cli.tune.report import Report, Row
 from gunicorn_autoconf.cli.tune.run import Run
 from gunicorn_autoconf.cli.tune.session import Session
 from gunicorn_autoconf.cli.tune.verdict import NOISY_FRACTION, judge
@@ -33,23 +32,14 @@ def conclude(session: Session, run: Run) -> Report:
     )
     load_cores = statistics.median(each.load_cores for each in outcomes) if outcomes else 0.0
     best = run.measured[verdict.best] if verdict.best else None
-    rows = [
-        row_of(
-            known,
-            is_best=known is best,
-            ratio=None if known is best else _ratio(run, known, best),
-            cores=session.cores,
-            takes_seconds=takes or 0.0,
-        )
-        for known in run.measured.values()
-    ]
-    rows = [_beside(row, best.score if best else None) for row in rows]
+    rows = [_row(known, best, run, session.cores) for known in run.measured.values()]
+    rows.sort(key=lambda row: (not row.is_best, -(row.rate or 0.0)))
     computing = _compute_seconds(outcomes)
     sentence = describe_request(computing, takes)
     bounds = [(row.candidate, row.bound) for row in rows if row.rate is not None]
     return Report(
         asked=list(_asked(session)),
-        rows=ranked(rows),
+        rows=rows,
         verdict=verdict,
         cores=session.cores,
         seconds=run.spent_seconds,
@@ -66,18 +56,32 @@ def conclude(session: Session, run: Run) -> Report:
     )
 
 
-def _beside(row: Row, best_rate: float | None) -> Row:
-    """Return *row* with the rate that it would have had in all the rounds of the best one."""
-    if best_rate is None or row.ratio is None:
-        return row
-    return replace(row, rate=best_rate * row.ratio.middle)
+def _row(known: Measured, best: Measured | None, run: Run, cores: float) -> Row:
+    candidate, failure = known.candidate, known.failure
+    if not known.outcomes:
+        nothing = Outcome(capacity=0.0, clients=0)
+        return Row(candidate=candidate, blocks=0, outcome=nothing, failure=failure)
+    rate, ratio = known.score, _ratio(run, known, best)
+    if best and best.score and ratio:
+        rate = best.score * ratio.middle  # What it would have had in all the rounds of the best.
+    outcome, takes_seconds = typical(known.outcomes), run.light and run.light.mean
+    return Row(
+        candidate=candidate,
+        blocks=len(known.outcomes),
+        is_best=known is best,
+        rate=rate,
+        ratio=ratio,
+        outcome=outcome,
+        bound=bound_of(candidate, outcome, cores, takes_seconds or 0.0),
+        failure=failure,
+    )
 
 
 def _ratio(run: Run, known: Measured, best: Measured | None) -> Interval | None:
-    if run.race is None or best is None or not run.race.has(known.candidate):
+    if run.race is None or best in (None, known) or not run.race.has(known.candidate):
         return None
     pairs = run.race.pairs(known.candidate, best.candidate)
-    return Ratio(pairs).interval(LIKELY) if pairs else None
+    return intervals(pairs)[LIKELY] if pairs else None
 
 
 def _compute_seconds(outcomes: list[Outcome]) -> float | None:
@@ -99,11 +103,6 @@ def _notes(
     session: Session, run: Run, rows: list[Row], noise: float, varied: float
 ) -> Iterator[str]:
     yield from session.asked.requests.notes
-    if run.uses_wrk:
-        yield (
-            "the server answers faster than the load process can ask: wrk measured the capacity, "
-            "and latency under load was not looked at"
-        )
     if run.is_interrupted:
         yield "the run was interrupted: this is what was known by then"
     if noise > NOISY_FRACTION:
@@ -114,7 +113,7 @@ def _notes(
         yield f"the speed of the machine varied by {varied:.0%}"
     if best := next((row for row in rows if row.is_best), None):
         yield from _notes_on_now(rows)
-        yield from _notes_on(best, session, run.measured[best.candidate])
+        yield from _notes_on(best, session)
 
 
 def _notes_on_now(rows: list[Row]) -> Iterator[str]:
@@ -125,16 +124,12 @@ def _notes_on_now(rows: list[Row]) -> Iterator[str]:
             yield f"what runs now, {row.label}, is the choice"
 
 
-def _notes_on(best: Row, session: Session, known: Measured) -> Iterator[str]:
-    statuses: dict[int, int] = {}
-    for outcome in known.outcomes:
-        for status, count in outcome.statuses.items():
-            statuses[status] = statuses.get(status, 0) + count
+def _notes_on(best: Row, session: Session) -> Iterator[str]:
+    statuses, load = best.outcome.statuses, best.outcome.load_cores
     answered = sum(statuses.values())
     refused = sum(count for status, count in statuses.items() if 400 <= status < 500)
     if refused:
         yield f"{refused / answered:.0%} of the answers have a status of 400 to 499"
-    load = statistics.median(each.load_cores for each in known.outcomes)
     if not session.load_cpus and load > _LARGE_LOAD * session.cores:
         yield (
             f"the load takes {load:.1f} of the {session.cores:g} cores that it shares with the "

@@ -1,15 +1,15 @@
-"""What the operator runs now: a command line of Gunicorn, taken apart. Pure."""
+"""What the operator runs now: a command line of Gunicorn, taken apart."""
 
 from __future__ import annotations
 
-import posixpath
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gunicorn_autoconf.cli.top.arbiters import is_gunicorn
+
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,7 @@ def parse_command(text: str) -> Command:
     while words and (found := _VARIABLE.fullmatch(words[0])):
         environ[found[1]] = found[2]
         del words[0]
-    if (
-        words
-        and _PYTHON.fullmatch(posixpath.basename(words[0]))
-        and words[1:3] == ["-m", "gunicorn"]
-    ):
-        return Command(environ=environ, arguments=tuple(words[3:]))
-    if words and posixpath.basename(words[0]) == "gunicorn":
-        return Command(environ=environ, arguments=tuple(words[1:]))
+    for end in range(1, len(words) + 1):
+        if is_gunicorn(words[:end]):
+            return Command(environ=environ, arguments=tuple(words[end:]))
     raise ValueError

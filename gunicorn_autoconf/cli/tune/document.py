@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
@@ -12,6 +13,12 @@ from gunicorn_autoconf.load.capacity import Bound
 
 # The version of the document; a change that breaks a reader raises it, a new name does not.
 SCHEMA = 1
+# What has the same name in it.
+_REPORT = (
+    *("asked", "cores", "is_interrupted", "slo_seconds", "is_slo_declared", "takes_seconds"),
+    *("compute_seconds", "disturbed_fraction", "drift_fraction", "load_cores", "model", "notes"),
+)
+_OUTCOME = ("capacity", "clients", "cpu_cores", "memory_bytes", "boot_seconds")
 _POINT = ("fraction", "rate", "p50_seconds", "p99_seconds")
 _BOUNDS = {
     None: "load",
@@ -27,17 +34,8 @@ def to_json(report: Report) -> dict[str, Any]:
     verdict = report.verdict
     return {
         "schema": SCHEMA,
-        "asked": list(report.asked),
-        "cores": report.cores,
+        **_named(report, _REPORT),
         "seconds": round(report.seconds, 1),
-        "is_interrupted": report.is_interrupted,
-        "slo_seconds": report.slo_seconds,
-        "is_slo_declared": report.is_slo_declared,
-        "takes_seconds": report.takes_seconds,
-        "compute_seconds": report.compute_seconds,
-        "disturbed_fraction": report.disturbed_fraction,
-        "drift_fraction": report.drift_fraction,
-        "load_cores": report.load_cores,
         "verdict": {
             "answer": verdict.answer.value,
             "best": verdict.best and _candidate(verdict.best),
@@ -46,9 +44,11 @@ def to_json(report: Report) -> dict[str, Any]:
             "text": verdict.text,
         },
         "candidates": [_row(row) for row in report.rows],
-        "model": list(report.model),
-        "notes": list(report.notes),
     }
+
+
+def _named(value: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
@@ -59,16 +59,10 @@ def _row(row: Row) -> dict[str, Any]:
     failure = row.failure
     return {
         **_candidate(row.candidate),
-        "is_best": row.is_best,
-        "rate": row.rate,
+        **_named(row, ("is_best", "rate", "blocks")),
+        **_named(row.outcome, _OUTCOME),
         "ratio": _interval(row.ratio),
-        "capacity": row.capacity,
-        "clients": row.clients,
-        "points": [{name: getattr(point, name) for name in _POINT} for point in row.points],
-        "cpu_cores": row.cpu_cores,
-        "memory_bytes": row.memory_bytes,
-        "boot_seconds": row.boot_seconds,
-        "blocks": row.blocks,
+        "points": [_named(step, _POINT) for step in row.outcome.steps],
         "bound_by": None if row.rate is None else _BOUNDS[row.bound],
         "failure": failure and {"trouble": failure.trouble.name.lower(), "text": failure.text},
     }

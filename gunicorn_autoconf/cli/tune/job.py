@@ -82,15 +82,11 @@ class Seen:
 
 def together(parts: Sequence[Seen]) -> Seen:
     """Return what several load processes have seen at the same time."""
-    statuses, unanswered = Counter[int](), Counter[str]()
-    for part in parts:
-        statuses.update(part.statuses)
-        unanswered.update(part.unanswered)
     return Seen(
         seconds=max(part.seconds for part in parts),
         latencies=merged(part.latencies for part in parts),
-        statuses=statuses,
-        unanswered=unanswered,
+        statuses=sum((Counter(part.statuses) for part in parts), Counter[int]()),
+        unanswered=sum((Counter(part.unanswered) for part in parts), Counter[str]()),
         cpu_seconds=sum(part.cpu_seconds for part in parts),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 # Each bin is so many times as long as the one below: quantiles are exact to half a percent.
@@ -19,17 +20,17 @@ class Latencies:
     """How many requests took how long."""
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self.counts: dict[int, int] = dict(counts or {})
+        self.counts = Counter(counts or {})
 
     def add(self, seconds: float) -> None:
         """Count one request."""
         bin_ = max(int(math.log(max(seconds, _UNIT_SECONDS) / _UNIT_SECONDS) / _LOG_RATIO), 0)
-        self.counts[bin_] = self.counts.get(bin_, 0) + 1
+        self.counts[bin_] += 1
 
     @property
     def total(self) -> int:
         """How many requests were counted."""
-        return sum(self.counts.values())
+        return self.counts.total()
 
     def quantile(self, fraction: float) -> float | None:
         """Return the latency in seconds below which *fraction* of all lie; None where none are."""
@@ -59,11 +60,7 @@ def _middle(bin_: int) -> float:
 
 def merged(parts: Iterable[Latencies]) -> Latencies:
     """Return all of *parts* in one."""
-    counts: dict[int, int] = {}
-    for part in parts:
-        for bin_, count in part.counts.items():
-            counts[bin_] = counts.get(bin_, 0) + count
-    return Latencies(counts)
+    return Latencies(sum((part.counts for part in parts), Counter[int]()))
 
 
 def is_steady(medians: Sequence[float]) -> bool:

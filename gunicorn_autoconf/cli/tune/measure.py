@@ -20,7 +20,6 @@ from gunicorn_autoconf.cli.tune.objective import LIGHT_LOAD, LOADS
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.server import Server, serving
-from gunicorn_autoconf.cli.tune.wrk import run_wrk
 
 # A window is longer where requests are slow.
 _WINDOW_LATENCIES = 3.0
@@ -52,8 +51,6 @@ class Bench:
         environ: The environment of the servers.
         load: The processes that make the load.
         first_request: The one that shows that a server is up.
-        kinds: All requests.
-        wrk: The program that measures the capacity in place of our load processes.
         clients: The most clients, or None to find how many it takes.
         server_cpus: The CPUs of the servers; empty for all.
         patience_seconds: How long a server may take to boot.
@@ -65,9 +62,7 @@ class Bench:
     environ: Mapping[str, str]
     load: LoadProcesses
     first_request: Request
-    kinds: Sequence[Request]
     arguments: Sequence[str] = ()
-    wrk: str | None = None
     clients: int | None = None
     is_new_connections: bool = False
     server_cpus: Collection[int] = ()
@@ -162,7 +157,6 @@ class _Block:
         """Return the capacity, and the latencies at parts of it."""
         window = max(self._bench.window_seconds, _WINDOW_LATENCIES * unloaded)
         clients = clients or self._bench.clients or self._search_clients(window)
-        wrk = self._bench.wrk
         ramp = max(0.2, 1.5 * unloaded)
         clock, cpu, wall = self._clock(0.0), self._server.cpu_seconds(), time.monotonic()
         job = replace(
@@ -171,29 +165,25 @@ class _Block:
             clients=clients,
             ramp_seconds=ramp,
         )
-        seen = self._checked(job, wrk)
+        seen = self._checked(job)
         wall = time.monotonic() - wall
         server_cores = (self._server.cpu_seconds() - cpu) / wall
         load_cores = seen.cpu_seconds / wall
         memory_bytes, worker_bytes = self._server.memory()
         light = self._step(LIGHT_LOAD, seen.rate, clients, ramp) if wants_light else None
-        steps = () if wrk else self._steps(seen.rate, clients, ramp)
         return Outcome(
             capacity=seen.rate,
             clients=clients,
             light=light,
-            steps=steps,
+            steps=tuple(self._step(part, seen.rate, clients, ramp) for part in LOADS),
             cpu_cores=server_cores,
             load_cores=load_cores,
             memory_bytes=memory_bytes,
             worker_bytes=worker_bytes,
             disturbed_fraction=disturbance(clock, self._clock(seen.cpu_seconds)),
-            is_load_bound=load_cores > _LOAD_BOUND * (1 if wrk else len(self._bench.load.pids)),
+            is_load_bound=load_cores > _LOAD_BOUND * len(self._bench.load.pids),
             statuses=dict(seen.statuses),
         )
-
-    def _steps(self, capacity: float, clients: int, ramp: float) -> tuple[Step, ...]:
-        return tuple(self._step(fraction, capacity, clients, ramp) for fraction in LOADS)
 
     def _search_clients(self, window: float) -> int:
         """Return how many clients it takes until twice and four times as many gain nothing."""
@@ -227,9 +217,9 @@ class _Block:
         job = replace(self._job, seconds=seconds, clients=clients, ramp_seconds=ramp)
         return self._checked(job)
 
-    def _checked(self, job: Job, wrk: str | None = None) -> Seen:
+    def _checked(self, job: Job) -> Seen:
         """Return what *job* has seen; raise where too many answers are bad."""
-        seen = run_wrk(wrk, job, self._bench.kinds) if wrk else self._bench.load.run(job)
+        seen = self._bench.load.run(job)
         if seen.bad_fraction > _MOST_BAD:
             raise _BadAnswersError(seen)
         return seen

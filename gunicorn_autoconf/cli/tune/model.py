@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.outcome import Measured
+from gunicorn_autoconf.cli.tune.outcome import Outcome
 from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.load.capacity import Bound, Reading, Supply, measure
 from gunicorn_autoconf.load.lines import bound_text
@@ -20,17 +19,17 @@ _MOST_TAKEN = 0.5
 _LEAST_CORES = 0.1
 
 
-def bound_of(known: Measured, cores: float, takes_seconds: float) -> Bound | None:
+def bound_of(
+    candidate: Candidate, outcome: Outcome, cores: float, takes_seconds: float
+) -> Bound | None:
     """Return what bounds a candidate that was measured; None where the load was at its limit."""
-    outcomes, median = known.outcomes, statistics.median
-    if sum(each.is_load_bound for each in outcomes) * 2 > len(outcomes):
+    if outcome.is_load_bound:
         return None
-    taken = [min(each.disturbed_fraction, _MOST_TAKEN) for each in outcomes]
-    left = cores * (1 - median(taken)) - median(each.load_cores for each in outcomes)
+    left = cores * (1 - min(outcome.disturbed_fraction, _MOST_TAKEN)) - outcome.load_cores
     return bound_by(
-        known.candidate,
-        capacity=median(each.capacity for each in outcomes),
-        cpu_cores=median(each.cpu_cores for each in outcomes),
+        candidate,
+        capacity=outcome.capacity,
+        cpu_cores=outcome.cpu_cores,
         cores=max(left, _LEAST_CORES),
         takes_seconds=takes_seconds,
     )

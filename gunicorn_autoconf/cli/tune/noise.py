@@ -44,18 +44,6 @@ def disturbance(before: CpuClock, after: CpuClock) -> float:
     return 0.0 if idle / passed > _SPARE_FRACTION else (stolen + others) / passed
 
 
-def unsteadiness(fractions: Sequence[float]) -> float:
-    """
-    Return how much a share of CPU time varied from block to block.
-
-    A database that the application asks takes its share each time. That is no noise.
-
-    >>> round(unsteadiness([0.5, 0.52, 0.48]), 2)
-    0.03
-    """
-    return _deviation(fractions) if fractions else 0.0
-
-
 def drift(references: Sequence[float]) -> float:
     """
     Return how much the same piece of computing varied, as a part of what it takes.
@@ -63,12 +51,18 @@ def drift(references: Sequence[float]) -> float:
     >>> round(drift([1.0, 1.1, 0.9, 1.0, 1.1]), 2)
     0.15
     """
-    if len(references) < 2:
-        return 0.0
-    return _deviation(references) / statistics.median(references)
+    return deviation(references) / statistics.median(references) if references else 0.0
 
 
-def _deviation(values: Sequence[float]) -> float:
-    """Return the median absolute deviation, scaled to the standard deviation of normal values."""
+def deviation(values: Sequence[float]) -> float:
+    """
+    Return the median absolute deviation, scaled to the standard deviation of normal values.
+
+    Of the shares that others took in each block: a database that the application asks takes its
+    share each time, and that is no noise.
+
+    >>> round(deviation([0.5, 0.52, 0.48]), 2)
+    0.03
+    """
     middle = statistics.median(values)
     return 1.4826 * statistics.median(abs(each - middle) for each in values)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from gunicorn_autoconf.cli.tune.latencies import Latencies
-from gunicorn_autoconf.cli.tune.outcome import Outcome, Step
+from gunicorn_autoconf.cli.tune.outcome import Step
 
 # The limit of the 99th percentile where none is declared: as a multiple of the median under a
 # light load, and of the 99th percentile there, for a mix in which some requests take long.
@@ -27,24 +27,14 @@ def default_slo(light: Latencies) -> float:
     return max(MEDIAN_FACTOR * median, TAIL_FACTOR * tail, LEAST_SLO_SECONDS)
 
 
-def rate_within(outcome: Outcome, slo_seconds: float, light_seconds: float) -> float:
-    """
-    Return the highest rate of *outcome* at which its 99th percentile is within *slo_seconds*.
-
-    Between the loads that were measured, the logarithm of the latency is taken to be straight. At
-    most the highest of these loads counts: beyond it a queue grows for as long as one looks.
-    """
-    return outcome.capacity * fraction_within(outcome.steps, slo_seconds, light_seconds)
-
-
 def fraction_within(steps: Sequence[Step], slo_seconds: float, light_seconds: float) -> float:
     """
     Return the part of the capacity at which the limit is reached, between 0 and 1.
 
-    *light_seconds* is the 99th percentile under a light load, the lower end of the curve.
+    *light_seconds* is the 99th percentile under a light load, the lower end of the curve. Between
+    the loads that were measured, the logarithm of the latency is taken to be straight. At most the
+    highest of these loads counts: beyond it a queue grows for as long as one looks.
     """
-    if not steps:
-        return LOADS[-1]
     # A load with more than a bad answer in a hundred has no 99th percentile: it is endless.
     points = [(0.0, light_seconds)] + [
         (step.fraction, step.p99_seconds or math.inf) for step in steps

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.latencies import Latencies
+from gunicorn_autoconf.cli.tune.latencies import Latencies, merged
 
 
 class Trouble(str, Enum):
@@ -100,12 +102,40 @@ class Outcome:
     reference_seconds: float = 0.0
     is_load_bound: bool = False
     seconds: float = 0.0
-    statuses: dict[int, int] = field(default_factory=dict)
+    statuses: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def cpu_seconds_per_request(self) -> float | None:
         """What one request computes; None where nothing was answered."""
         return self.cpu_cores / self.capacity if self.capacity else None
+
+
+def typical(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return several blocks as one: medians, the most memory, all latencies and statuses."""
+
+    def median(name: str) -> float:
+        return float(statistics.median(getattr(each, name) for each in outcomes))
+
+    return Outcome(
+        capacity=median("capacity"),
+        clients=max(each.clients for each in outcomes),
+        steps=tuple(map(_together, zip(*(each.steps for each in outcomes), strict=True))),
+        cpu_cores=median("cpu_cores"),
+        load_cores=median("load_cores"),
+        memory_bytes=max(each.memory_bytes for each in outcomes),
+        boot_seconds=median("boot_seconds"),
+        disturbed_fraction=median("disturbed_fraction"),
+        is_load_bound=median("is_load_bound") > 0.5,  # in most of them
+        statuses=sum((Counter(each.statuses) for each in outcomes), Counter[int]()),
+    )
+
+
+def _together(steps: Sequence[Step]) -> Step:
+    return Step(
+        fraction=steps[0].fraction,
+        rate=statistics.median(step.rate for step in steps),
+        latencies=merged(step.latencies for step in steps),
+    )
 
 
 Result = Outcome | Failure

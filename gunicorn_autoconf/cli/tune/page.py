@@ -40,16 +40,15 @@ def _list(texts: Iterable[str]) -> str:
 def _table(rows: Sequence[Row]) -> Iterator[str]:
     most = max((row.rate or 0.0 for row in rows), default=1.0)
     for row in rows:
-        point = row.points[0] if row.points else None
         bar = f'<i style="width:{(row.rate or 0.0) / most * 100:.1f}%"></i>'
         cells = [
             f"{row.rate:,.1f}{bar}",
             "best" if row.is_best else _ratio(row),
-            f"{row.capacity:,.1f}",
-            _ms(point.p50_seconds if point else None),
-            _ms(point.p99_seconds if point else None),
-            f"{row.cpu_cores:.2f}",
-            format_bytes(row.memory_bytes),
+            f"{row.outcome.capacity:,.1f}",
+            _ms(row.outcome.steps[0].p50_seconds),
+            _ms(row.outcome.steps[0].p99_seconds),
+            f"{row.outcome.cpu_cores:.2f}",
+            format_bytes(row.outcome.memory_bytes),
             str(row.blocks),
             describe_bound(row.candidate, row.bound),
         ]
@@ -77,7 +76,7 @@ def _legend(rows: Sequence[Row]) -> Iterator[str]:
 def _curves(rows: Sequence[Row], slo_seconds: float | None) -> str:
     """Return the 99th percentile over the rate, with logarithms on both axes."""
     series = [
-        [(point.rate, point.p99_seconds) for point in row.points if point.p99_seconds]
+        [(point.rate, point.p99_seconds) for point in row.outcome.steps if point.p99_seconds]
         for row in rows
     ]
     rates = [rate for points in series for rate, _ in points]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from gunicorn_autoconf.cli.options import declared_texts
+from gunicorn_autoconf.cli.options import by_flag, declared_texts
 from gunicorn_autoconf.cli.paste import Content, Pasted, render
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.session import Session
@@ -21,15 +19,7 @@ def paste(form: str, session: Session, best: Candidate) -> Pasted:
     """
     environ = dict(session.environ)
     chosen = {PREFIX + name.upper(): str(value) for name, value in best.settings.items()}
-    result = build(session.asked.declared, environ | chosen, ["gunicorn", *session.target], "/")
-    options: Mapping[str, str | None] = {
-        name.lstrip("-").replace("-", "_"): value for name, value in session.asked.declared.items()
-    }
-    content = Content(
-        result.machine,
-        result.declaration,
-        result.plan,
-        declared_texts(options, environ),
-        spellings(),
-    )
-    return render(form, content)
+    declared, argv = session.asked.declared, ["gunicorn", *session.target]
+    result = build(by_flag(declared), environ | chosen, argv, "/")
+    parts = (result.machine, result.declaration, result.plan)
+    return render(form, Content(*parts, declared_texts(declared, environ), spellings()))

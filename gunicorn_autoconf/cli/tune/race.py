@@ -18,7 +18,7 @@ from random import Random
 from typing import NamedTuple
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Interval, Ratio
+from gunicorn_autoconf.cli.tune.ratio import LIKELY, SURE, Interval, intervals
 
 # A difference in the rate that does not matter.
 INDIFFERENCE = 0.03
@@ -171,8 +171,8 @@ class Race:
         pairs = self.pairs(best, rival)
         if not pairs:
             return Standing(Certainty.UNDECIDED, best, rival)
-        ratio = Ratio(pairs)
-        sure, likely = ratio.interval(SURE), ratio.interval(LIKELY)
+        found = intervals(pairs)
+        sure, likely = found[SURE], found[LIKELY]
         least = 1 - INDIFFERENCE
         if len(pairs) < _FEWEST_PAIRS and sure.middle < _LARGE:
             return Standing(Certainty.UNDECIDED, best, rival, likely)

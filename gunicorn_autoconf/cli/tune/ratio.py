@@ -41,9 +41,9 @@ class Interval(NamedTuple):
         return self.high > _VAGUE * self.middle
 
 
-class Ratio:
+def intervals(pairs: Sequence[tuple[float, float]]) -> dict[float, Interval]:
     """
-    The ratio in several pairs: its geometric mean, and how sure that is.
+    Return the geometric mean of the ratio in *pairs*, and how sure that is: `SURE` and `LIKELY`.
 
     An interval is a percentile bootstrap of the mean logarithm, stretched about its middle to the
     width of Student's t, and never narrower than that: of few pairs a bootstrap is too narrow.
@@ -51,31 +51,24 @@ class Ratio:
     Source:
         T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3.
 
-    >>> Ratio([(1.0, 1.0)]).interval(LIKELY)
+    >>> intervals([(1.0, 1.0)])[LIKELY]
     Interval(low=0.0, middle=1.0, high=inf)
     """
-
-    def __init__(self, pairs: Sequence[tuple[float, float]]) -> None:
-        logs = [math.log(first / second) for first, second in pairs]
-        self._middle, self._count = statistics.fmean(logs), len(logs)
-        self._error = statistics.stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
-        chance = Random(len(logs))  # Seeded: the same pairs, the same interval.
-        self._means = sorted(
-            sum(chance.choices(logs, k=len(logs))) / len(logs)
-            for _ in range(_RESAMPLES if len(logs) > 1 else 0)
-        )
-
-    def interval(self, confidence: float) -> Interval:
-        """Return the interval of *confidence*, which is `SURE` or `LIKELY`."""
-        if not self._means:
-            return Interval(0.0, math.exp(self._middle), math.inf)
+    logs, count = [math.log(first / second) for first, second in pairs], len(pairs)
+    middle = statistics.fmean(logs)
+    if count == 1:
+        return dict.fromkeys(_STUDENT, Interval(0.0, math.exp(middle), math.inf))
+    error = statistics.stdev(logs) / math.sqrt(count)
+    chance = Random(count)  # Seeded: the same pairs, the same interval.
+    means = sorted(sum(chance.choices(logs, k=count)) / count for _ in range(_RESAMPLES))
+    found = {}
+    for confidence, table in _STUDENT.items():
+        student = table[min(count - 2, len(table) - 1)]
+        stretch = student / _NORMAL[confidence] * math.sqrt(count / (count - 1))
         tail = round(_RESAMPLES * (1 - confidence) / 2)
-        table = _STUDENT[confidence]
-        student = table[min(self._count - 2, len(table) - 1)]
-        stretch = student / _NORMAL[confidence] * math.sqrt(self._count / (self._count - 1))
-
-        below = max((self._middle - self._means[tail]) * stretch, student * self._error)
-        above = max((self._means[-1 - tail] - self._middle) * stretch, student * self._error)
+        below = max((middle - means[tail]) * stretch, student * error)
+        above = max((means[-1 - tail] - middle) * stretch, student * error)
         # A float ends at 1e308.
-        high = math.exp(min(self._middle + above, 700.0))
-        return Interval(math.exp(self._middle - below), math.exp(self._middle), high)
+        high = math.exp(min(middle + above, 700.0))
+        found[confidence] = Interval(math.exp(middle - below), math.exp(middle), high)
+    return found

@@ -6,21 +6,18 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench, measure
-from gunicorn_autoconf.cli.tune.objective import default_slo, rate_within
+from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Result, Trouble
 from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
-from gunicorn_autoconf.cli.tune.wrk import find_wrk
 from gunicorn_autoconf.units import format_latency
 
 # A run can be repeated in the same order.
 _SEED = 1
-# A load that takes this part of the cores is no small one.
-_LARGE_LOAD = 0.3
 # The first block has a search for clients and a light load, which later ones have not.
 _LATER_FRACTION = 0.7
 # So many candidates that fail alike, and no other would work.
@@ -41,14 +38,10 @@ class Run:
         slo_seconds: The limit of the 99th percentile; None until it is known.
         light: The latencies of the first server that worked, under a light load.
         measured: By candidate, in the order of their first measurement.
-        cores: That the server has.
-        uses_wrk: Whether wrk measures the capacity.
         is_interrupted: Whether it was ended before its time.
     """
 
     budget_seconds: float
-    cores: float
-    uses_wrk: bool = False
     slo_seconds: float | None = None
     light: Latencies | None = None
     measured: dict[Candidate, Measured] = field(default_factory=dict)
@@ -115,24 +108,8 @@ class _Runner:
         for candidate in given:
             result, _ = self._measure(candidate)
             if isinstance(result, Outcome):
-                self._choose_load(candidate, result)
-            known = self._run.measured[candidate]
-            if known.outcomes:  # wrk may have failed where our load has not.
-                return known
+                return self._run.measured[candidate]
         return None
-
-    def _choose_load(self, candidate: Candidate, first: Outcome) -> None:
-        """Have wrk measure the capacity where our load is too slow for this server."""
-        program = find_wrk()
-        # wrk takes every status from 400 on for an error.
-        is_clean = all(status < 400 for status in first.statuses)
-        is_large = first.is_load_bound or first.load_cores > _LARGE_LOAD * self._run.cores
-        if program and is_clean and is_large and not self._run.uses_wrk:
-            self._bench = replace(self._bench, wrk=program)
-            self._run.uses_wrk = True
-            # What was measured does not compare with what comes now.
-            del self._run.measured[candidate]
-            self._measure(candidate)
 
     def has_failed(self, candidate: Candidate) -> bool:
         """Whether *candidate* was measured and did not work."""
@@ -179,7 +156,8 @@ class _Runner:
                 run.light = result.light.latencies if result.light else Latencies()
                 run.slo_seconds = run.slo_seconds or default_slo(run.light)
             assert run.slo_seconds
-            score = rate_within(result, run.slo_seconds, run.light.quantile(0.99) or 0.0)
+            light = run.light.quantile(0.99) or 0.0
+            score = result.capacity * fraction_within(result.steps, run.slo_seconds, light)
             self._clients[candidate] = result.clients
             if score > 0:
                 known.outcomes.append(result)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gunicorn_autoconf.cli.options import by_flag
 from gunicorn_autoconf.cli.tune.asked import Requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT, PLAN, Candidate
 from gunicorn_autoconf.cli.tune.current import Command
@@ -41,7 +42,7 @@ class Asked:
 
     Attributes:
         application: As Gunicorn takes it; None where *current* or the environment names it.
-        declared: What is declared, by option.
+        declared: What is declared, by the keyword of its option.
         current: What the operator runs now.
     """
 
@@ -105,15 +106,15 @@ def prepare(asked: Asked, environ: Mapping[str, str]) -> Session:
             arguments.append(target)
         target = target or named
         runs_now = _candidate(describe(arguments, environ), CURRENT)
-        if target is None and not declared.get("--interface"):
+        if target is None and not declared.get("interface"):
             # Its configuration names the application, and the class shows what that speaks.
             family = family_of(runs_now.worker_class)
             speaks = family.interface if family else None
-            declared["--interface"] = speaks and speaks.value
+            declared["interface"] = speaks and speaks.value
     elif target is None:
         raise AutoconfError("name the application, such as mysite.wsgi:application")
     targets = [target] if target else []
-    planned = build(declared, environ, ["gunicorn", *targets], "/")
+    planned = build(by_flag(declared), environ, ["gunicorn", *targets], "/")
     plan = _candidate(planned.plan.settings, PLAN)
     given = [plan]
     if runs_now:
@@ -147,7 +148,6 @@ def run_session(
             environ=session.environ,
             load=load,
             first_request=asked.requests.first,
-            kinds=asked.requests.kinds,
             clients=asked.clients,
             is_new_connections=asked.is_new_connections,
             server_cpus=session.server_cpus,
@@ -182,7 +182,7 @@ def _grounds(session: Session, run: Run, known: Measured | None) -> Grounds:
         most_workers=max(min(bounds), 1),
         most_slots=planned.declaration.max_concurrency,
         compute_fraction=share,
-        bound=bound_of(known, cores, takes or 0.0) if known else None,
+        bound=bound_of(known.candidate, first, cores, takes or 0.0) if known and first else None,
         has_native_asgi=_has_native_asgi(),
     )
 

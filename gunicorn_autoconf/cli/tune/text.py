@@ -44,15 +44,14 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    point = row.points[0] if row.points else None
     return (
         row.label,
         _rate(row.rate),
         "best" if row.is_best else _percent(row.ratio),
-        _rate(row.capacity),
-        _ms(point.p99_seconds if point else None),
-        f"{row.cpu_cores:.2f}",
-        format_bytes(row.memory_bytes),
+        _rate(row.outcome.capacity),
+        _ms(row.outcome.steps[0].p99_seconds),
+        f"{row.outcome.cpu_cores:.2f}",
+        format_bytes(row.outcome.memory_bytes),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.noise import unsteadiness
+from gunicorn_autoconf.cli.tune.noise import deviation
 from gunicorn_autoconf.cli.tune.outcome import Outcome
 from gunicorn_autoconf.cli.tune.race import Certainty, Standing
 from gunicorn_autoconf.cli.tune.ratio import Interval
@@ -68,7 +68,7 @@ def judge(
     best, rival, interval = standing.best, standing.rival, standing.interval
     finals = [each for one in (best, rival) if one for each in outcomes[one]]
     shares = [[each.disturbed_fraction for each in outcomes[one]] for one in (best, rival) if one]
-    noise = max(drift_fraction, *map(unsteadiness, shares))
+    noise = max(drift_fraction, *map(deviation, filter(None, shares)))
     is_noisy = noise > NOISY_FRACTION and interval is not None and interval.low <= 1 + noise
     is_load_bound = statistics.median(each.is_load_bound for each in finals) > 0
     pair = f"{best.label} from {rival.label if rival else 'another one'}"
