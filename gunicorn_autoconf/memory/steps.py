@@ -73,6 +73,8 @@ class Steps:
             alone: The same if others used nothing.
             now: The time.
         """
+        if alone < 2 and self._kills and self._kills[-1] == now:
+            return  # One that fills the limit alone took a neighbour with it: the same accident.
         self._kills.append(now)
         step = self._grown if self._grown and now - self._grown[0] < STEP_SECONDS else None
         before = step[1] if step else count

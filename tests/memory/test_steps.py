@@ -77,6 +77,18 @@ class TestTooMany:
         killed(steps, 102, 3, alone, alone)
         assert (steps.too_many(3) is not None) is is_told
 
+    def test_one_large_worker_that_takes_a_neighbour_with_it_is_one_accident(self) -> None:
+        """Both kills show in one sample. Where two of that size fit, they are two kills."""
+        large, small = Steps(), Steps()
+        for _ in range(2):
+            killed(large, 100, 3, 1, 1)
+            killed(small, 100, 3, 2, 2)
+        assert large.too_many(3) is None
+        assert small.too_many(3) is not None
+
+        killed(large, 160, 3, 1, 1)
+        assert large.too_many(3) == TooMany(1, seconds=60)
+
     def test_several_steps_are_taken_back_together(self) -> None:
         steps = Steps()
         for before, now in ((1, 100), (2, 120), (4, 140)):
