@@ -86,7 +86,7 @@ class Steps:
         elif before < count and not is_alone:
             self._too_many = TooMany(before, grown=(before, count))
         elif len(self._kills) == 2 and now - self._kills[0] < KILLS_SECONDS:
-            seconds = max(now - self._kills[0], 1)
+            seconds = max(now - self._kills[0], 1.0)
             fits = max(min(count - 1, beside), 1)
             self._too_many = TooMany(fits, seconds=seconds)
         else:
