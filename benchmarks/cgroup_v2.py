@@ -45,8 +45,8 @@ def grow(mib):
     for _ in range(mib):
         kept.append(os.urandom(4096) * 256)
 
-def app(environ, start_response):
-    _, what, *rest = environ["PATH_INFO"].split("/")
+def act(path):
+    _, what, *rest = path.split("/")
     number = int(rest[0]) if rest else 0
     if what == "grow":
         grow(number)
@@ -72,25 +72,32 @@ def app(environ, start_response):
         with open("/dev/shm/big", "ab") as file:
             for _ in range(number):
                 file.write(os.urandom(4096) * 256)
+    return str(os.getpid()).encode()
+
+def app(environ, start_response):
+    body = act(environ["PATH_INFO"])
     start_response("200 OK", [])
-    return [str(os.getpid()).encode()]
+    return [body]
+
+async def loop(scope, receive, send):
+    if scope["type"] == "http":
+        body = act(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
 """
 
 
 class Guest:
     """The server, in the virtual machine."""
 
-    def __init__(self, workers: int, **environ: str) -> None:
-        self.start(workers, **environ)
-
-    def start(self, workers: int, **environ: str) -> None:
+    def __init__(self, workers: int, app: str = "app", **environ: str) -> None:
         """Start it with so many *workers*, and wait until all have booted."""
         options = ["-c", "python:gunicorn_autoconf.conf", "-b", f"127.0.0.1:{PORT}", "-t", "300"]
         if workers:
             options += ["-w", str(workers)]
         with LOG.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", *options, "app:app"],
+                [sys.executable, "-m", "gunicorn", *options, f"app:{app}"],
                 env={**os.environ, "GUNICORN_MEMORY_LOG_INTERVAL": "10", **environ},
                 stdout=log,
                 stderr=log,
@@ -198,10 +205,12 @@ def _shared() -> None:
     server.stop()
 
 
-def _high() -> None:
-    server = Guest(1, GUNICORN_MEMORY_GUARD="off")
-    # This process is in the cgroup as well: it must not need new memory meanwhile.
-    asking = threading.Thread(target=server.get, args=("/grow/100",), daemon=True)
+def _high(app: str = "app") -> None:
+    server = Guest(1, app, GUNICORN_MEMORY_GUARD="off")
+    # Without swap each page that a process needs beyond memory.high costs it up to 2 s. In the same
+    # cgroup this process would never come to raise it again.
+    Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
+    asking = threading.Thread(target=server.get, args=("/grow/100",))
     Path("/sys/fs/cgroup/a/memory.high").write_text("100M")
     asking.start()
     # An emulated machine may take long to get there; the wait counts only from then on.
@@ -213,6 +222,7 @@ def _high() -> None:
     Path("/sys/fs/cgroup/a/memory.high").write_text("max")
     # The arbiter was slowed down as well, so its next look may be late.
     server.wait_for("memory pressure")
+    asking.join(WAIT_SECONDS)
     server.stop()
 
 
@@ -315,6 +325,14 @@ ROWS = {
         ["a:memory.max=400M"],
         _high,
         [r"memory pressure, not your code, slowed the server down: processes waited .*memory.high"],
+    ),
+    "memory.high, event loop": Row(
+        ["a:memory.max=400M"],
+        lambda: _high("loop"),
+        [
+            "memory pressure, not your code, slowed the server down",
+            r"waited for memory for \S+ s of it|late by \S+ s, not because .* waited for memory",
+        ],
     ),
     "shrink": Row(["a:memory.max=520M"], _shrink, ["was retired by the guard"]),
     "children": Row(

@@ -19,6 +19,7 @@ from gunicorn_autoconf.machine.kernel_files import (
     parse_memory_usage,
 )
 from gunicorn_autoconf.machine.own_cgroup import own_hierarchies
+from gunicorn_autoconf.machine.pressure import Pressure, parse_pressure
 
 
 class Events(NamedTuple):
@@ -122,9 +123,9 @@ class MemoryEvents:
         heeded = range(max(limited, default=-1) + 1)
         return any(self._number(level, "memory.oom.group", parse_memory_usage) for level in heeded)
 
-    def pressure(self) -> str | None:
-        """Return the text of our cgroup's ``memory.pressure``; None where there is none."""
-        return _read(f"{self._root}{self.counter}/memory.pressure", str)
+    def pressure(self) -> Pressure | None:
+        """Return for how long our processes have waited for memory; None where it is not told."""
+        return _read(f"{self._root}{self.counter}/memory.pressure", parse_pressure)
 
     def _number(self, level: int, name: str, parse: Callable[[str], int | None]) -> int | None:
         return _read(f"{self._root}{self.directory(level)}/{name}", parse)

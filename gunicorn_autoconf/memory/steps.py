@@ -4,7 +4,8 @@ What the last steps of the count have led to: which count is too many, when to g
 Theory of operation. The supervisor's thread reports each step and each OOM kill of a worker; times
 are seconds of a clock that never jumps. Three things follow:
 
-- *Too many*. A kill within `STEP_SECONDS` of a step upwards takes that step back. So does the
+- *Too many*. A kill within `STEP_SECONDS` of a step upwards takes that step back, unless a single
+  worker was too large for the count before, too. So does the
   second kill within `KILLS_SECONDS`, by one worker or down to what fits. Where no size explains the
   kills, the count is then out of reach for an hour; otherwise the plan knows.
 - *Most*. A count that had to come down because workers leak faster than recycles help is out of
@@ -72,16 +73,20 @@ class Steps:
             alone: The same if others used nothing.
             now: The time.
         """
+        if alone < 2 and self._kills and self._kills[-1] == now:
+            return  # One that fills the limit alone took a neighbour with it: the same accident.
         self._kills.append(now)
-        after_step = self._grown is not None and now - self._grown[0] < STEP_SECONDS
+        step = self._grown if self._grown and now - self._grown[0] < STEP_SECONDS else None
+        before = step[1] if step else count
+        # Of its size only one fits: it was too large without the step as well.
+        is_alone = alone < 2 <= before
         if beside < count <= alone:
             # Others took the memory: the count comes back when they leave.
             self._too_many = TooMany(max(beside, 1))
-        elif self._grown and after_step and count > self._grown[1]:
-            before = self._grown[1]
+        elif before < count and not is_alone:
             self._too_many = TooMany(before, grown=(before, count))
         elif len(self._kills) == 2 and now - self._kills[0] < KILLS_SECONDS:
-            seconds = max(now - self._kills[0], 1)
+            seconds = max(now - self._kills[0], 1.0)
             fits = max(min(count - 1, beside), 1)
             self._too_many = TooMany(fits, seconds=seconds)
         else:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gunicorn_autoconf.errors import MalformedFileError
-from gunicorn_autoconf.machine.kernel_files import split_lines
+from gunicorn_autoconf.machine.pressure import Pressure
 from gunicorn_autoconf.units import format_bytes
 
 # Processes that waited for memory for less than this share of the time are not worth a line.
 WAITED_FRACTION = 0.10
 # Where the kernel does not tell how long they waited, so many passings of memory.high are.
 HIGH_EVENTS = 10
-
-
-class Pressure(NamedTuple):
-    """For how long processes of a cgroup have waited for memory, since it was made."""
-
-    some_seconds: float
-    """At least one of them."""
-    full_seconds: float
-    """All of them at once: nothing was done."""
 
 
 class Held(NamedTuple):
@@ -48,31 +38,6 @@ class Slowdown(NamedTuple):
     """The level whose memory.high was exceeded most often."""
     waited: Pressure | None
     """None where the kernel does not tell."""
-
-
-def parse_pressure(text: str) -> Pressure:
-    r"""
-    Return how long processes have waited.
-
-    *text* is a whole ``memory.pressure`` file.
-
-    >>> parse_pressure("some avg10=1.5 avg60=0 avg300=0 total=2500000\nfull avg10=0 total=500000")
-    Pressure(some_seconds=2.5, full_seconds=0.5)
-
-    Raises:
-        MalformedFileError: A line has no total in microseconds.
-
-    Source:
-        Linux, accounting/psi.rst.
-    """
-    totals = {}
-    for line in split_lines(text):
-        kind, _, rest = line.partition(" ")
-        total = rest.rpartition("total=")[2]
-        if not (total.isascii() and total.isdigit()):
-            raise MalformedFileError("a line with its total in microseconds", text)
-        totals[kind] = int(total) / 1e6
-    return Pressure(totals.get("some", 0.0), totals.get("full", 0.0))
 
 
 def slowdown(before: Held, now: Held, highs: tuple[High, ...]) -> Slowdown | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gunicorn_autoconf.machine.facts import MemorySupply
+    from gunicorn_autoconf.machine.pressure import Pressure
 
 
 class ServerOom:
@@ -45,8 +46,8 @@ class ServerOom:
         """Return the counters of each level, the leaf first."""
         return self._events.read()
 
-    def pressure(self) -> str | None:
-        """Return the text of ``memory.pressure``; None where there is none."""
+    def pressure(self) -> Pressure | None:
+        """Return for how long processes have waited for memory; None where it is not told."""
         return self._events.pressure()
 
     def highs(self) -> tuple[High, ...]:

@@ -25,7 +25,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gunicorn_autoconf.errors import MalformedFileError
 from gunicorn_autoconf.fleet.relatives import Relatives
 from gunicorn_autoconf.fleet.sample import Sample, WorkerSample
 from gunicorn_autoconf.fleet.sampler import Sampler
@@ -40,7 +39,7 @@ from gunicorn_autoconf.memory.guard import decide, next_interval
 from gunicorn_autoconf.memory.history import History
 from gunicorn_autoconf.memory.kill_loop import KillLoop
 from gunicorn_autoconf.memory.plans import budget_beside, plans_for
-from gunicorn_autoconf.memory.throttling import Held, parse_pressure, slowdown
+from gunicorn_autoconf.memory.throttling import Held, slowdown
 from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.plan.bounds import guard_mode
 from gunicorn_autoconf.plan.budget import memory_budget
@@ -292,13 +291,8 @@ class Supervisor:
 
     def _log_slowdown(self, oom: ServerOom, now: float) -> None:
         """Log whether want of memory has slowed the server down since the last such look."""
-        text = oom.pressure()
         events = tuple(level.highs or 0 for level in oom.read())
-        try:
-            pressure = parse_pressure(text) if text else None
-        except MalformedFileError:
-            pressure = None
-        before, self._held = self._held, Held(now, events, pressure)
+        before, self._held = self._held, Held(now, events, oom.pressure())
         if before and (slow := slowdown(before, self._held, oom.highs())):
             self._log.slowdown(slow)
 

@@ -36,6 +36,7 @@ class Cause(Enum):
     MACHINE = "a crowded machine"
     STOPPED = "a stopped process"
     COLLECTOR = "garbage collection"
+    MEMORY = "memory pressure"
 
 
 class Evidence(NamedTuple):
@@ -52,11 +53,28 @@ class Evidence(NamedTuple):
     """A CPU quota stopped threads: an upper bound, as it is summed over cores."""
     stopped_seconds: float = 0.0
     """The process was stopped."""
+    pressure_seconds: float = 0.0
+    """Threads of the same cgroup waited for memory: an upper bound."""
+    asleep_seconds: float = 0.0
+    """The thread slept, as for a socket, a lock or `time.sleep`; who waits for memory does not."""
 
     @property
     def lost_seconds(self) -> float:
         """What the kernel kept from the code. A stopped thread may count as queued, too."""
         return min(self.blocked_seconds, max(self.queued_seconds, self.stopped_seconds))
+
+    @property
+    def memory_seconds(self) -> float:
+        """
+        How long the thread waited for memory: at most what nothing else explains.
+
+        >>> evidence = Evidence(9.0, computing_seconds=2, asleep_seconds=1, pressure_seconds=50)
+        >>> evidence.memory_seconds
+        6.0
+        """
+        computing_seconds = max(self.computing_seconds, self.collecting_seconds)
+        known_seconds = self.lost_seconds + computing_seconds + self.asleep_seconds
+        return max(0.0, min(self.pressure_seconds, self.blocked_seconds - known_seconds))
 
     @property
     def code_seconds(self) -> float:
@@ -67,7 +85,8 @@ class Evidence(NamedTuple):
         >>> evidence.code_seconds
         1.0
         """
-        return max(0.0, self.blocked_seconds - self.lost_seconds - self.collecting_seconds)
+        kept_seconds = self.lost_seconds + self.collecting_seconds + self.memory_seconds
+        return max(0.0, self.blocked_seconds - kept_seconds)
 
     @property
     def quota_seconds(self) -> float:
@@ -102,6 +121,8 @@ class Evidence(NamedTuple):
             return None
         if self.code_seconds > self.blocked_seconds / 2:
             return None
+        if self.memory_seconds > max(self.lost_seconds, self.collecting_seconds):
+            return Cause.MEMORY
         if self.collecting_seconds > self.lost_seconds:
             return Cause.COLLECTOR
         if self.stopped_seconds >= self.lost_seconds / 2:
@@ -168,7 +189,8 @@ def render_stall(  # noqa: PLR0913
         lines = [f"the event loop has been blocked for {seconds} s by {line}"]
         lines += [f"  request: {request}"] if request else []
         lines.append(f"  {_cure(evidence)}")
-    if evidence.is_part(evidence.blocked_seconds - evidence.code_seconds):
+    others_seconds = evidence.blocked_seconds - evidence.code_seconds
+    if evidence.is_part(max(others_seconds, evidence.pressure_seconds)):
         lines.append(_render_parts(evidence))
     if unreported:
         lines.append(f"  {unreported} more stalls here since the last report")
@@ -178,10 +200,14 @@ def render_stall(  # noqa: PLR0913
 
 
 def _render_parts(evidence: Evidence) -> str:
+    # As the kernel counts it: for any thread here, its work to make room included.
+    pressure_seconds = min(evidence.pressure_seconds, evidence.blocked_seconds)
+    memory = f"threads of this cgroup waited for memory for {pressure_seconds:.2f} s of it"
     return (
         f"  of this your code took {evidence.code_seconds:.2f} s, the garbage collector "
         f"{evidence.collecting_seconds:.2f} s, and for {evidence.lost_seconds:.2f} s there was "
         f"no CPU ({evidence.quota_seconds:.2f} s of it by the CPU quota)"
+        f"{f'; {memory}' if evidence.is_part(pressure_seconds) else ''}"
     )
 
 
@@ -199,16 +225,21 @@ def _cure(evidence: Evidence) -> str:
     )
 
 
-def render_end(seconds: float, place: str, request: str | None) -> str:
+def render_end(evidence: Evidence, place: str, request: str | None) -> str:
     """Return the line about a reported stall that has ended; *request* was not known before."""
     serving = f", serving {request}" if request else ""
-    return f"the event loop runs again; it was blocked for {seconds:.2f} s at {place}{serving}"
+    seconds = f"{evidence.blocked_seconds:.2f}"
+    lines = [f"the event loop runs again; it was blocked for {seconds} s at {place}{serving}"]
+    # It was the code's when it was reported; what came later may not have been.
+    lines += [_render_parts(evidence)] if evidence.is_part(evidence.pressure_seconds) else []
+    return join(lines)
 
 
 def render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> str:
     """Return the line about a loop that was late through no fault of the code."""
     text = _render_excuse(evidence, cause, quota_path)
-    is_mixed = evidence.is_part(min(evidence.collecting_seconds, evidence.lost_seconds))
+    parts = evidence.collecting_seconds, evidence.lost_seconds, evidence.memory_seconds
+    is_mixed = evidence.is_part(sorted(parts)[1])
     return join([text, _render_parts(evidence)] if is_mixed else [text])
 
 
@@ -218,6 +249,11 @@ def _render_excuse(evidence: Evidence, cause: Cause, quota_path: str | None) -> 
         return (
             f"{late}: the garbage collector took {evidence.collecting_seconds:.2f} s. "
             "`gc.freeze()` once everything is loaded makes collections shorter"
+        )
+    if cause is Cause.MEMORY:
+        return (
+            f"{late}: its thread waited for memory for {evidence.memory_seconds:.2f} s. "
+            "Raise the limit or memory.high, or run fewer workers"
         )
     lost = f"{evidence.lost_seconds:.2f}"
     if cause is Cause.QUOTA:

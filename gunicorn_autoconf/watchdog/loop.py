@@ -52,13 +52,21 @@ class Thresholds(NamedTuple):
 class _Stall:
     """A loop whose tick is overdue: what was seen since *before*, the last tick."""
 
-    def __init__(self, before: Moment, quota: dict[str, Throttling], clock: Clock | None) -> None:
+    def __init__(
+        self,
+        before: Moment,
+        quota: dict[str, Throttling],
+        waited_seconds: float,
+        clock: Clock | None,
+    ) -> None:
         self.before = before
         self.quota = quota
+        self.waited_seconds = waited_seconds
         self.samples: list[ThreadStack] = []
         self.suspect: Suspect | None = None
         self.is_reported = False
         self.stopped_seconds = 0.0
+        self.asleep_seconds = 0.0
         self.queued_seconds = 0.0
         self.last_clock = clock
         self.last_look = 0.0
@@ -75,19 +83,21 @@ class LoopWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
+        read_waited: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._stamps = stamps
         self._pipe = pipe
         self._threshold_seconds = thresholds.stall_seconds
         self._origins = thresholds.origins
         self._read_quota = read_quota
+        self._read_waited = read_waited
         self._say = say
         self._stalled = stalled
         self._tick_seconds = tick_seconds(thresholds.stall_seconds)
         self._tally = Tally()
         self._stall: _Stall | None = None
         self._last = Moment()
-        self._quota = read_quota()
+        self._quota, self._waited_seconds = read_quota(), read_waited()
         self._quota_at = 0.0
 
     def close(self) -> None:
@@ -107,7 +117,8 @@ class LoopWatch:
         """Look at the loop of process *pid*, whose stamps are *moment*."""
         stall = self._stall
         if stall is None and now - self._quota_at >= QUOTA_SECONDS:
-            self._quota, self._quota_at = self._read_quota(), now
+            self._quota, self._waited_seconds = self._read_quota(), self._read_waited()
+            self._quota_at = now
         if stall and moment.tick != stall.before.tick:
             self._stall = None
             self._end(stall, self._pipe.forget(), moment, now)
@@ -119,7 +130,7 @@ class LoopWatch:
             return
         clock = read_clock(pid, pid)
         if self._stall is None:
-            self._stall = _Stall(self._last, self._quota, clock)
+            self._stall = _Stall(self._last, self._quota, self._waited_seconds, clock)
         self._examine(self._stall, pid, moment, clock, now)
 
     def _examine(
@@ -147,6 +158,8 @@ class LoopWatch:
         stall.last_clock, stall.last_look = clock, now
         if clock is None or last is None:
             return
+        if clock.state == last.state == "S":  # Who waits for memory is in D.
+            stall.asleep_seconds += seconds
         if clock.state in "Tt":
             stall.stopped_seconds += seconds
         elif clock.state == last.state == "R":  # Where it does not compute it waits for a CPU.
@@ -172,6 +185,8 @@ class LoopWatch:
             queued_seconds=max(0.0, queued),
             throttled_seconds=throttling.seconds if throttling else 0.0,
             stopped_seconds=stall.stopped_seconds,
+            pressure_seconds=max(0.0, self._read_waited() - stall.waited_seconds),
+            asleep_seconds=stall.asleep_seconds,
         )
 
     def _report(self, stall: _Stall, evidence: Evidence, now: float) -> None:
@@ -204,7 +219,7 @@ class LoopWatch:
             self._report(stall, evidence, now)
         if stall.suspect:
             request = next((sample.request for sample in late if sample.request), None)
-            text = render_end(blocked_seconds, stall.suspect.place, request)
+            text = render_end(evidence, stall.suspect.place, request)
             self._say("info", "resumed", text)
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause, now):
             self._tally.report(cause, now)

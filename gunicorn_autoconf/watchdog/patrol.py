@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.fleet.shared_page import Region
 from gunicorn_autoconf.fleet.standstill import Heartbeats, Standstill
+from gunicorn_autoconf.machine.memory_events import find_memory_events
 from gunicorn_autoconf.watchdog.listener import Listener
 from gunicorn_autoconf.watchdog.loop import Thresholds
 from gunicorn_autoconf.watchdog.quota import QuotaCounters, Throttling, since
@@ -83,6 +84,7 @@ class Patrol:
         self._heartbeats = Heartbeats()
         self._quota = QuotaCounters(root)
         self._quota_before = self._quota.read()
+        self._memory = find_memory_events(root)
         self._quota_at = self.standstill.now()
         self._quota_quiet_until = 0.0
         self._stopping_since: float | None = None
@@ -137,6 +139,7 @@ class Patrol:
             read_quota=self._quota.read,
             say=partial(self._say, worker),
             stalled=self._stalled,
+            read_waited=self._waited_seconds,
             read_beat=read_beat,
             now=self.standstill.now(),
         )
@@ -241,6 +244,11 @@ class Patrol:
                 found.path,
                 extra={"event_name": "throttled", "throttled_periods": found.throttled},
             )
+
+    def _waited_seconds(self) -> float:
+        """Return for how long threads of our cgroup have waited for memory; 0 if it is not told."""
+        pressure = self._memory.pressure() if self._memory else None
+        return pressure.some_seconds if pressure else 0.0
 
     def _say(self, worker: Worker, level: str, event: str, text: str, **fields: object) -> None:
         """Log *text* as *worker* would."""

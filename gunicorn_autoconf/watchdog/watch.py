@@ -52,9 +52,9 @@ class WorkerWatch:
     The watch over one worker, by a clock that leaves out the time in which the server stood still.
 
     It was forked at *now*. *read_beat* returns when the last heartbeat came, and for how long none
-    has, and is None where there is no `timeout`; *read_quota* what the CPU quotas have done. *say*
-    logs under the worker's pid. *stalled* is called once for each time that code has blocked the
-    loop.
+    has, and is None where there is no `timeout`; *read_quota* what the CPU quotas have done;
+    *read_waited* for how many seconds threads of the cgroup have waited for memory. *say* logs
+    under the worker's pid. *stalled* is called once for each time that code has blocked the loop.
     """
 
     def __init__(  # noqa: PLR0913
@@ -67,6 +67,7 @@ class WorkerWatch:
         read_quota: Callable[[], dict[str, Throttling]],
         say: Say,
         stalled: Callable[[], None] = lambda: None,
+        read_waited: Callable[[], float] = lambda: 0.0,
         read_beat: Callable[[], tuple[float, float]] | None,
         now: float,
     ) -> None:
@@ -77,7 +78,7 @@ class WorkerWatch:
         self._say = say
         self._read_beat = read_beat
         self._forked_at = now
-        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled)
+        self._loop = LoopWatch(stamps, pipe, thresholds, read_quota, say, stalled, read_waited)
         self._beat = 0.0
         self._beat_clock: Clock | None = None
         self._reported_beat: float | None = None

@@ -8,6 +8,7 @@ import pytest
 from cgroup_trees import V1_CONTROL, V2_EVENTS, V2_MOUNT, grow, v1, v2
 
 from gunicorn_autoconf.machine.memory_events import Events, MemoryEvents, find_memory_events
+from gunicorn_autoconf.machine.pressure import Pressure
 
 MIB = 2**20
 LOCAL = "low 0\nhigh 7\nmax 4\noom 1\noom_kill {kills}\noom_group_kill 0\n"
@@ -130,8 +131,11 @@ class TestLimits:
         assert events.pressure() is None
 
     def test_pressure(self, tmp_path: Path) -> None:
-        files = {"memory.events": V2_EVENTS.format(kills=0), "memory.pressure": "some total=1\n"}
-        assert found(v2(tmp_path, files)).pressure() == "some total=1\n"
+        files = {
+            "memory.events": V2_EVENTS.format(kills=0),
+            "memory.pressure": "some total=1500000\n",
+        }
+        assert found(v2(tmp_path, files)).pressure() == Pressure(1.5, 0.0)
 
 
 class TestWhetherOneKillEndsAll:

@@ -65,6 +65,31 @@ class TestTooMany:
         expected = TooMany(2, grown=(2, 4)) if is_told else None
         assert steps.too_many(4) == expected
 
+    @pytest.mark.parametrize(
+        ("before", "alone", "is_told"), [(2, 1, False), (2, 2, True), (1, 1, True)]
+    )
+    def test_a_step_is_not_to_blame_for_one_large_worker(
+        self, before: int, alone: int, is_told: bool
+    ) -> None:
+        """A request that wants more than there is kills its worker at the count before as well."""
+        steps = Steps()
+        steps.grew(before, 100)
+        killed(steps, 102, 3, alone, alone)
+        assert (steps.too_many(3) is not None) is is_told
+
+    def test_one_large_worker_that_takes_a_neighbour_with_it_is_one_accident(self) -> None:
+        """Both kills show in one sample. Where two of that size fit, they are two kills."""
+        large, small = Steps(), Steps()
+        for _ in range(2):
+            killed(large, 100, 3, 1, 1)
+            killed(small, 100, 3, 2, 2)
+        assert large.too_many(3) is None
+        # A float: the line says "2 OOM kills in 1 s".
+        assert repr(small.too_many(3)) == "TooMany(fits=2, grown=None, seconds=1.0)"
+
+        killed(large, 160, 3, 1, 1)
+        assert large.too_many(3) == TooMany(1, seconds=60)
+
     def test_several_steps_are_taken_back_together(self) -> None:
         steps = Steps()
         for before, now in ((1, 100), (2, 120), (4, 140)):

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gunicorn_autoconf.errors import MalformedFileError
-from gunicorn_autoconf.memory.throttling import (
-    Held,
-    High,
-    Pressure,
-    parse_pressure,
-    render_slowdown,
-    slowdown,
-)
+from gunicorn_autoconf.machine.pressure import Pressure
+from gunicorn_autoconf.memory.throttling import Held, High, render_slowdown, slowdown
 
 HIGHS = (High("/sys/fs/cgroup/a", 200 * 2**20), High("/sys/fs/cgroup", None))
 NONE = Pressure(0, 0)
@@ -58,13 +51,3 @@ def test_memory_high_where_the_kernel_does_not_tell_for_how_long() -> None:
 )
 def test_what_is_not_worth_a_line(before: Held, now: Held) -> None:
     assert slowdown(before, now, HIGHS) is None
-
-
-@pytest.mark.parametrize("text", ["some avg10=0.00", "some total=x", "full total=-1\n"])
-def test_pressure_that_no_kernel_writes(text: str) -> None:
-    with pytest.raises(MalformedFileError):
-        parse_pressure(text)
-
-
-def test_pressure_of_an_older_kernel_has_no_full() -> None:
-    assert parse_pressure("some avg10=0.00 total=1000000\n") == Pressure(1.0, 0.0)

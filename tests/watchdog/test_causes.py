@@ -26,6 +26,10 @@ from gunicorn_autoconf.watchdog.tally import MAX_PLACES, Place, Tally
         (Evidence(0.3, queued_seconds=0.28, throttled_seconds=0.2), Cause.QUOTA),
         (Evidence(2.0, stopped_seconds=1.99), Cause.STOPPED),
         (Evidence(0.3, computing_seconds=0.3, collecting_seconds=0.25), Cause.COLLECTOR),
+        # The kernel made room first, for which threads wait in D; a sleep is the code's.
+        (Evidence(9.0, computing_seconds=0.2, pressure_seconds=8.9), Cause.MEMORY),
+        (Evidence(9.0, asleep_seconds=8.9, pressure_seconds=9.0), Cause.CODE),
+        (Evidence(9.0, computing_seconds=4.0, pressure_seconds=5.0), Cause.CODE),
         # Both clocks saw the same time: it is taken off once.
         (Evidence(0.6, queued_seconds=0.3, stopped_seconds=0.3), Cause.CODE),
         # Two causes that are not the code, neither of which has had half of it.

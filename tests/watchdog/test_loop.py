@@ -58,7 +58,7 @@ class Simulation:
         self.at = "idle"
         self.request: str | None = "GET /a"
         self.state = "S"
-        self.computing = self.queued = self.throttled = 0.0
+        self.computing = self.queued = self.throttled = self.pressed = 0.0
         self.said: list[tuple[str, str]] = []
         self.pipe = FakePipe(self)
         monkeypatch.setattr(loop_module, "read_clock", lambda pid, tid: self.clock())
@@ -71,6 +71,7 @@ class Simulation:
                 "cpu.stat": Throttling(0, int(self.throttled * 10), self.throttled, "cpu.stat")
             },
             lambda level, event, text, **_: self.said.append((level, text)),
+            read_waited=lambda: self.pressed,
         )
         self.tick()
 
@@ -98,6 +99,7 @@ class Simulation:
         queued: float = 0.0,
         throttled: float = 0.0,
         collecting: float = 0.0,
+        pressed: float = 0.0,
         state: str = "S",
     ) -> None:
         """Be late; the other times are their shares of it, 0 to 1."""
@@ -109,6 +111,7 @@ class Simulation:
             self.computing += step * computing
             self.queued += step * queued
             self.throttled += step * throttled
+            self.pressed += step * pressed
             self.stamps.collected(step * collecting)
             self.look()
         if state == "R":  # The kernel counts it now that it is over.
@@ -188,6 +191,31 @@ def test_crowded_machine_is_blamed_for_the_rest(worker: Simulation) -> None:
 
     assert worker.lines("The machine has more work than cores")
     assert not worker.lines("blocked for")
+
+
+def test_wait_for_memory_is_not_the_codes(worker: Simulation) -> None:
+    worker.block(9.0, computing=0.02, pressed=1.0, state="D")
+
+    (late,) = worker.lines("")
+    assert late == (
+        "info the event loop was late by 9.00 s, not because of your code: its thread waited for "
+        "memory for 8.82 s. Raise the limit or memory.high, or run fewer workers"
+    )
+
+
+def test_code_that_sleeps_while_others_wait_for_memory_is_blamed(worker: Simulation) -> None:
+    worker.block(3.0, pressed=1.0, state="S")
+
+    assert worker.lines("^the event loop has been blocked for .* by /srv/query")
+
+
+def test_code_that_computes_under_memory_pressure_has_both_told(worker: Simulation) -> None:
+    worker.block(4.0, computing=0.5, pressed=0.75, state="D")
+
+    (blocked, again) = worker.lines("")
+    waited = r"; threads of this cgroup waited for memory for [03]\.\d+ s of it"
+    assert re.search(rf"blocked for .* by /srv/query(.|\n)*{waited}", blocked)
+    assert re.search(rf"was blocked for 4\.00 s at (.|\n)*{waited}$", again)
 
 
 def test_code_is_blamed_for_its_share_of_a_long_wait(worker: Simulation) -> None:
