@@ -120,8 +120,8 @@ class Load:
         loop_fraction: For which share of the time event loops were busy, on average.
         pool_fraction: For which share of the time calls waited for a thread of a full pool.
         process_fraction: How much of one core a worker used, on average.
-        busiest_fraction: The larger of both for the busiest worker that has requests, of those
-            that were there for half of the time.
+        busiest_fraction: The larger of both for the busiest worker with requests that was there
+            for half of the time.
         backlogs: How many connections waited to be accepted, on average, at each listening socket.
         queue_seconds: How long a request waited since a proxy got it, by ``X-Request-Start``.
         queued: How many requests had such a header.
@@ -213,14 +213,11 @@ def measure(readings: Sequence[Reading], supply: Supply) -> Load | None:
 
     CPU time counts from a worker's second reading on: before that it has imported the application.
     """
-    if len(readings) < 2 or not any(reading.workers for reading in readings):
-        return None
-    first, last = readings[0], readings[-1]
-    seconds = last.at_seconds - first.at_seconds
-    if seconds <= 0:
+    seconds = readings[-1].at_seconds - readings[0].at_seconds if readings else 0.0
+    if seconds <= 0 or not any(reading.workers for reading in readings):
         return None
     workers = _workers(readings)
-    all_did = last.total.minus(first.total)
+    all_did = readings[-1].total.minus(readings[0].total)
     # The sums that are needed, and not of all counters: the guard asks three times at each step.
     seen_requests = sum(worker.did.requests for worker in workers)
     seen_busy_seconds = sum(worker.did.busy_seconds for worker in workers)
