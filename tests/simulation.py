@@ -267,6 +267,8 @@ class Fleet:
     cores: int = 4
     boot_seconds: float = 2
     stop_seconds: float = 1
+    late_seconds: float = 0
+    """How much later than it is due each sample comes, on a machine that is busy."""
     sidecar: Law = lambda seconds: 0
     arbiter_mib: float = 20
     timing: Timing = field(default_factory=Timing)
@@ -368,7 +370,7 @@ class Fleet:
             self._serve()
             self._check()
             if self.now >= next_look:
-                next_look = self.now + self.supervisor.step(goes_on)
+                next_look = self.now + self.supervisor.step(goes_on) + self.late_seconds
         return self
 
     @property

@@ -5,13 +5,18 @@ that is new gets a time of its own, and the level whose limit was hit: the one w
 From there a kill goes one of two ways, once. A worker's end claims it (`claim`). Or no worker's end
 does, although all workers are well: then it was another process (`unclaimed`).
 
-`claim` runs in the arbiter's main thread, `unclaimed` in the supervisor's. Both hold the lock. It
-is an RLock, as Gunicorn 23 reaps in a signal handler, which may come in the middle of `claim`.
+Whether a worker can have been what was killed depends on how much became free, by all that ended
+since the kill: `gone_since` counts them.
+
+`claim` and `ended` run in the arbiter's main thread, `unclaimed` in the supervisor's. All hold the
+lock. It is an RLock, as Gunicorn 23 reaps in a signal handler, which may come in the middle of
+`claim`.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,6 +30,8 @@ HIT_SECONDS = 10.0
 # What is left in use and what the dead process can have had at most: with less than this share of
 # the limit together, another process was killed.
 EXPLAINED_FRACTION = 0.8
+# The last ends that can matter to a kill.
+MAX_ENDS = 64
 
 
 class Kill(NamedTuple):
@@ -65,16 +72,17 @@ def reached_at(before: Sequence[Events], now: Sequence[Events]) -> int | None:
     return rises.index(most) if most > 0 else None
 
 
-def explains(limit_bytes: int, left_bytes: int, largest_bytes: int) -> bool:
+def explains(limit_bytes: int, left_bytes: int, largest_bytes: int, processes: int = 1) -> bool:
     """
-    Whether a process that is gone can have been what an OOM killer took to free memory.
+    Whether processes that are gone can have been all that left a limit, with an OOM kill.
 
     Args:
         limit_bytes: The limit that was hit.
         left_bytes: What is used below it now.
-        largest_bytes: What the process can have used at most.
+        largest_bytes: What each of them can have used at most.
+        processes: How many have ended since.
     """
-    return left_bytes + largest_bytes >= limit_bytes * EXPLAINED_FRACTION
+    return left_bytes + processes * largest_bytes >= limit_bytes * EXPLAINED_FRACTION
 
 
 class OomWatch:
@@ -104,6 +112,7 @@ class OomWatch:
         self._events = read() if before is None else before
         self._known = own(self._events)
         self._kills: list[Kill] = []
+        self._ends: deque[float] = deque(maxlen=MAX_ENDS)
         self._well_since: float | None = None
         self._hit: tuple[int | None, float] = None, -HIT_SECONDS
 
@@ -111,6 +120,18 @@ class OomWatch:
     def has_counter(self) -> bool:
         """Whether there is a counter at all."""
         return self._known is not None
+
+    def ended(self, now: float) -> None:
+        """Note that a worker has ended, in whichever way."""
+        with self._lock:
+            self._notice(now)
+            self._ends.append(now)
+
+    def gone_since(self, kill: Kill) -> int:
+        """Return how many processes may have ended since *kill*, with those not reaped yet."""
+        with self._lock:
+            ended = sum(at >= kill.at_seconds for at in self._ends)
+            return ended + len(self._kills) - 1
 
     def peek(self, now: float) -> Kill | None:
         """Return the first kill that is not laid to any process yet."""
@@ -128,11 +149,6 @@ class OomWatch:
     def has_unclaimed(self) -> bool:
         """Whether a kill, as far as was noticed, is not laid to any process yet."""
         return bool(self._kills)
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether one kill, and no more, is not laid to any process yet."""
-        return len(self._kills) == 1
 
     def unclaimed(self, now: float, *, are_well: bool | None) -> list[Kill]:
         """

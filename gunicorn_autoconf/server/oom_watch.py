@@ -3,8 +3,8 @@
 Reads /sys/fs/cgroup, and what the largest child process has used.
 
 Theory of operation. The counters and their value before the first fork come from the arbiter's
-state. Which kills have no owner yet is the state of `OomWatch`, which has the lock: `claim` runs in
-the arbiter's main thread, all else in the supervisor's. Nothing else is kept here.
+state. Which kills have no owner yet is the state of `OomWatch`, which has the lock: `ended` and
+`claim` run in the arbiter's main thread, all else in the supervisor's. Nothing else is kept here.
 """
 
 from __future__ import annotations
@@ -56,16 +56,20 @@ class ServerOom:
         levels = range(len(events.read()))
         return tuple(High(events.directory(each), events.high_bytes(each)) for each in levels)
 
+    def ended(self, now: float) -> None:
+        """Note that a worker has ended, in whichever way; its memory is free."""
+        self._watch.ended(now)
+
     def claim(self, memory: MemorySupply, workers: int, now: float) -> OomKill | Doubt | None:
         """
-        Return what is known of the OOM kill of a worker that has just ended; None for no kill.
+        Return what is known of the OOM kill of the worker that `ended` last; None for no kill.
 
         A `Doubt` where there was a kill, but hardly this worker's: that kill stays unclaimed.
         """
         kill = self._watch.peek(now)
         if kill is None:
             return None
-        if self._watch.is_alone and (doubt := self._doubt(kill)):
+        if doubt := self._doubt(kill):
             return doubt
         self._watch.claim(now)
         return self._known(kill, memory, workers)
@@ -89,7 +93,7 @@ class ServerOom:
         largest_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB
         if limit_bytes is None or left_bytes is None:
             return None
-        if explains(limit_bytes, left_bytes, largest_bytes):
+        if explains(limit_bytes, left_bytes, largest_bytes, self._watch.gone_since(kill)):
             return None
         return Doubt(limit_bytes, left_bytes, largest_bytes)
 

@@ -58,9 +58,10 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
     was_killed = ended.is_orderly is not True
     if status is not None:
         was_killed = status.signal == signal.SIGKILL
-    found = None
-    if was_killed and oom:
-        found = oom.claim(memory, len(server.WORKERS) + 1, time.monotonic())
+    found, now = None, time.monotonic()
+    if oom:
+        oom.ended(now)
+        found = oom.claim(memory, len(server.WORKERS) + 1, now) if was_killed else None
     if isinstance(found, OomKill):
         # Of many kills in a row the supervisor logs one line.
         is_alone = supervisor is None or supervisor.worker_oom_killed(ended.last)

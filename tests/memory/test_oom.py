@@ -69,6 +69,21 @@ class TestClaim:
         kernel.kill()
         assert kernel.watch.peek(1) == kernel.watch.peek(2) == kernel.watch.claim(3)
 
+    def test_what_became_free_since(self) -> None:
+        """By ends of any kind since the kill was there, and by kills whose end is to be reaped."""
+        kernel = Kernel()
+        kernel.watch.ended(1)
+        kernel.kill(2)
+        kernel.watch.ended(2)
+        kill = kernel.watch.peek(2)
+        assert kill is not None
+        assert kernel.watch.gone_since(kill) == 2
+        kernel.watch.claim(2)
+        kernel.watch.ended(3)
+        assert kernel.watch.gone_since(kill) == 2
+        kernel.watch.ended(4)
+        assert kernel.watch.gone_since(kill) == 3
+
     def test_no_counter(self) -> None:
         watch = Kernel(kills=None).watch
         assert watch.has_counter is False
@@ -183,12 +198,16 @@ class TestStrangers:
 
 
 @pytest.mark.parametrize(
-    ("left_mib", "largest_mib", "explained"),
+    ("left_mib", "largest_mib", "processes", "explained"),
     [
-        pytest.param(85, 30, False, id="most of the limit is free again"),
-        pytest.param(85, 200, True, id="it was large"),
-        pytest.param(280, 27, True, id="what is left is shared memory"),
+        pytest.param(85, 30, 1, False, id="most of the limit is free again"),
+        pytest.param(85, 200, 1, True, id="it was large"),
+        pytest.param(280, 27, 1, True, id="what is left is shared memory"),
+        pytest.param(40, 110, 1, False, id="not that much by one"),
+        pytest.param(40, 110, 2, True, id="two have ended"),
     ],
 )
-def test_what_sizes_explain(left_mib: int, largest_mib: int, explained: bool) -> None:
-    assert explains(300 * MIB, left_mib * MIB, largest_mib * MIB) is explained
+def test_what_sizes_explain(
+    left_mib: int, largest_mib: int, processes: int, explained: bool
+) -> None:
+    assert explains(300 * MIB, left_mib * MIB, largest_mib * MIB, processes) is explained

@@ -133,13 +133,17 @@ def test_fields_of_the_record(scene: Scene) -> None:
     ]
 
 
+def peak(monkeypatch: pytest.MonkeyPatch, mib: int) -> None:
+    """Let no child that has ended have used more; those of other tests may have been large."""
+    usage = SimpleNamespace(ru_maxrss=mib * 1024, ru_utime=0.0, ru_stime=0.0)
+    monkeypatch.setattr("resource.getrusage", lambda _of: usage)
+
+
 def test_kill_of_another_process_that_sizes_show(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Most of the limit is free again, and this one was small: a child of it was killed."""
-    # The kernel's peak of all children that have ended; those of other tests may have been large.
-    usage = SimpleNamespace(ru_maxrss=40 * 1024, ru_utime=0.0, ru_stime=0.0)
-    monkeypatch.setattr("resource.getrusage", lambda _of: usage)
+    peak(monkeypatch, 40)
     scene.kill(1, used_mib=0)
     line = scene.end()
     assert line.startswith(
@@ -159,6 +163,26 @@ def test_killed_while_it_ended(scene: Scene) -> None:
         "limit 512 MiB at /sys/fs/cgroup/app, 2 workers, it used 50 MiB (50 MiB at boot) when "
         "last seen"
     )
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_killed_while_another_ended(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """Both have freed memory by the time that the second is reaped, however the first ended."""
+    peak(monkeypatch, 240)
+    scene.kill(kills, used_mib=30)
+    first = scene.boot(13)
+    if kills == 1:
+        scene.state.records.exiting(first, MEMORY)
+    scene.state.ended(scene.server, first, reports_end=True)
+    scene.supervise(retired=True)
+    scene.log.lines.clear()
+    assert scene.reap_workers(11, signal.SIGKILL, reports=True).startswith(
+        "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer while exiting: "
+    )
+    assert scene.state.oom is not None
+    assert scene.state.oom.unclaimed(1e9, are_well=None) == []
 
 
 @pytest.mark.parametrize("status", [0, signal.SIGSEGV | 0x80, 3 << 8])
