@@ -133,6 +133,8 @@ class Sample(NamedTuple):
     workers: tuple[WorkerSample, ...]
     end_seconds: float = END_SECONDS
     """How long workers took lately from SIGTERM to their end."""
+    late_seconds: float = 0.0
+    """How much later than they were due samples came lately."""
 
     @property
     def headroom_fraction(self) -> float:

@@ -22,8 +22,9 @@ the first of these rules that applies:
 | critical | 5 % free | even the only worker may go before its replacement is there; rule 4 |
 | gone | 2 % free | next is an OOM kill, whichever process took the memory; rule 5 |
 | expected | need + 10 % until it is critical | real applications grew up to 12 %; rule 4 |
-| last call | 2 s + an end | two samples show it, then the worker drains; rule 4 |
-| replacement | two boots + 2 s + an end, at most 60 s | a longer forecast is wrong; rule 4 |
+| decision | 2 s, and twice what samples are late by | two samples show it; rule 4 |
+| last call | a decision + an end | then the worker drains; rule 4 |
+| replacement | two boots + last call, at most 60 s | a longer forecast is wrong; rule 4 |
 
 A worker that grows is not recycled where that would be in vain: as long as it needs no more than is
 known to fit, while its growth slows down to what fits, and where its replacements grow back.
@@ -46,7 +47,7 @@ from gunicorn_autoconf.plan.budget import GROWTH_ALLOWANCE
 
 CRITICAL_FRACTION = 0.05
 EXPECTED_FACTOR = 1.10
-# From the first sample that shows the need until the worker is told to exit.
+# From the first sample that shows the need until the worker is told to exit, if both come in time.
 DECISION_SECONDS = 2.0
 HORIZON_SECONDS = 60.0
 # What is still to come of a growth that slows down, as a multiple of the last quarter's.
@@ -218,13 +219,14 @@ def _is_pressed(history: Sequence[Sample], timing: Timing) -> bool:
 
 def _last_call_seconds(now: Sample) -> float:
     """How long until a worker that is told to exit has ended."""
-    return min(DECISION_SECONDS + now.end_seconds, HORIZON_SECONDS)
+    decision_seconds = DECISION_SECONDS + 2 * now.late_seconds
+    return min(decision_seconds + now.end_seconds, HORIZON_SECONDS)
 
 
 def _replacement_seconds(now: Sample) -> float:
     """How long until a replacement is up: two samples to decide, the old one's end, the boot."""
     slowest = max(worker.boot_seconds for worker in now.workers)
-    return min(2 * slowest + DECISION_SECONDS + now.end_seconds, HORIZON_SECONDS)
+    return min(2 * slowest + _last_call_seconds(now), HORIZON_SECONDS)
 
 
 def _has_room(history: Sequence[Sample]) -> bool:

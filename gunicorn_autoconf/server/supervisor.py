@@ -192,8 +192,11 @@ class Supervisor:
         if sample is None:
             return self._interval()
         self.memory = machine.memory
-        self._ends.see(self.executor.exiting, sample.at_seconds)
-        sample = sample._replace(end_seconds=self._ends.seconds(sample.at_seconds))
+        now = sample.at_seconds
+        self._ends.see(self.executor.exiting, now)
+        sample = sample._replace(
+            end_seconds=self._ends.seconds(now), late_seconds=self._ends.late_seconds(now)
+        )
         self.latest = machine, sample
         self._records.seen(sample, records)
         self._history.add(sample)
@@ -204,7 +207,9 @@ class Supervisor:
         if not was_busy and not is_off:
             self._follow_limit(machine)
             self._guard(sample, machine)
-        return self._interval(was_busy=was_busy)
+        seconds = self._interval(was_busy=was_busy)
+        self._ends.expect(now + seconds)
+        return seconds
 
     def _interval(self, *, was_busy: bool = False) -> float:
         timing = self._timing

@@ -238,6 +238,35 @@ def test_fast_leak_is_survived(workers: int, boot_seconds: float, rate: float) -
     assert counted(fleet, Kind.RECYCLE) > 20
 
 
+@pytest.mark.parametrize(
+    ("workers", "boot", "late_seconds", "stop_seconds"),
+    [(2, 20, 2, 4), (2, 40, 1, 4), (2, 40, 3, 4), (2, 40, 2, 6), (3, 20, 2, 4), (3, 40, 1, 4)],
+)
+def test_leak_on_a_busy_machine_is_survived(
+    workers: int, boot: float, late_seconds: float, stop_seconds: float
+) -> None:
+    """5 MB/s under 256 MiB. Nothing is known of ends before the first one but how late samples are."""
+    fleet = Fleet(
+        [leak(boot, 5 / workers)],
+        workers=workers,
+        limit_mib=[(0, 256)],
+        stop_seconds=stop_seconds,
+        late_seconds=late_seconds,
+        environ={"GUNICORN_WORKERS": str(workers)},
+    ).run(10 * MINUTES)
+    assert fleet.oom_kills == []
+    assert fleet.mistakes == []
+    assert counted(fleet, Kind.RECYCLE) > 15
+
+
+@pytest.mark.parametrize("late_seconds", [1, 3])
+@pytest.mark.parametrize("law", [plateau(40, 60), ramp(20, 60, 60), tide(30, 60, 300)])
+def test_fleet_that_fits_is_left_alone_on_a_busy_machine(law: Law, late_seconds: float) -> None:
+    fleet = Fleet([law], workers=3, limit_mib=[(0, 256)], late_seconds=late_seconds, environ=THREE)
+    assert fleet.run(20 * MINUTES).story == []
+    assert fleet.oom_kills == []
+
+
 def test_leak_that_leaves_no_time_to_serve_costs_one_kill_an_hour() -> None:
     """After three recycles one worker may grow on, as it boots for longer than it serves."""
     fleet = Fleet(
