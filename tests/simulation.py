@@ -553,7 +553,8 @@ class Fleet:
         if self.in_use > self.limit:
             self.oom_kills.append(self.now)
             victim = max(self.lives, key=self._whole_size)
-            self.supervisor.worker_oom_killed(self.last_seen.get(victim))
+            freed_bytes = round(self._whole_size(victim) * MIB)
+            self.supervisor.worker_oom_killed(self.last_seen.get(victim), freed_bytes)
             self._end(victim)
             self.arbiter.manage_workers()
         count = self.arbiter.num_workers

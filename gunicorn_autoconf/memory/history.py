@@ -32,7 +32,7 @@ class History:
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
-        self._killed: deque[WorkerSample | None] = deque()
+        self._killed: deque[tuple[WorkerSample | None, int]] = deque()
         self._limit_bytes: int | None = None
         self.begin_again()
 
@@ -66,9 +66,15 @@ class History:
         self._churn = Churn()
         return before
 
-    def oom_killed(self, last: WorkerSample | None) -> None:
-        """Note a worker that was OOM-killed and how it was last seen; in the main thread."""
-        self._killed.append(last)
+    def oom_killed(self, last: WorkerSample | None, freed_bytes: int | None) -> None:
+        """
+        Note, in the main thread, a worker that was OOM-killed, and how it was last seen.
+
+        It may have grown since, to as much as its end has freed: *freed_bytes*, where known. That
+        tells whether a step of the count is to blame. As a need it does not count: it may have been
+        one request.
+        """
+        self._killed.append((last, freed_bytes or 0))
 
     def needed(self, plans: Plans, declared_bytes: int | None) -> Needed:
         """
@@ -81,14 +87,14 @@ class History:
         now = self._samples[-1]
         killed = [self._killed.popleft() for _ in range(len(self._killed))]
         self._need.saw(self.samples)
-        for last in killed:
+        for last, _ in killed:
             self._need.oom_killed(last, now.at_seconds)
         needed = self._need.needed(self.samples, declared_bytes)
-        for _ in killed:
+        for _, freed_bytes in killed:
             self._steps.oom_killed(
                 now.target,
                 beside=plans.beside(needed.largest),
-                alone=plans.alone(needed.largest),
+                alone=plans.alone(max(needed.largest, freed_bytes)),
                 now=now.at_seconds,
             )
         return needed

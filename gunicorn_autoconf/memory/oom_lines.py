@@ -24,6 +24,7 @@ class OomKill(NamedTuple):
         shared_bytes: What of the used memory is shared memory, where that is a good part.
         shared_counter: The cgroup that counts, where it counts others' processes, too.
         while_ending: Whether the worker had begun to end.
+        freed_bytes: What the worker can have used at most, by what became free.
     """
 
     workers: int
@@ -33,6 +34,7 @@ class OomKill(NamedTuple):
     shared_bytes: int | None = None
     shared_counter: str | None = None
     while_ending: bool = False
+    freed_bytes: int | None = None
 
 
 class Doubt(NamedTuple):

@@ -70,7 +70,7 @@ class Steps:
         Args:
             count: How many workers there are to be.
             beside: The plan for what workers need, beside what others use now.
-            alone: The same if others used nothing.
+            alone: The plan for what it can have used at most, if others used nothing.
             now: The time.
         """
         if alone < 2 and self._kills and self._kills[-1] == now:

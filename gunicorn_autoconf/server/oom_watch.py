@@ -69,10 +69,12 @@ class ServerOom:
         kill = self._watch.peek(now)
         if kill is None:
             return None
-        if doubt := self._doubt(kill):
-            return doubt
+        freed = self._freed(kill)
+        if freed and not explains(*freed, self._watch.gone_since(kill)):
+            return freed
         self._watch.claim(now)
-        return self._known(kill, memory, workers)
+        freed_bytes = freed and min(freed.limit_bytes - freed.left_bytes, freed.largest_bytes)
+        return self._known(kill, memory, workers)._replace(freed_bytes=freed_bytes)
 
     def unclaimed(self, now: float, *, are_well: bool | None) -> list[Kill]:
         """Return the kills of other processes than workers; see `OomWatch.unclaimed`."""
@@ -83,18 +85,16 @@ class ServerOom:
         """Whether a kill waits to be laid to a process."""
         return self._watch.has_unclaimed
 
-    def _doubt(self, kill: Kill) -> Doubt | None:
-        """Return why the worker was hardly what was killed; None where it may have been."""
+    def _freed(self, kill: Kill) -> Doubt | None:
+        """Return what tells how much of the limit became free; None where nothing does."""
         events = self._events
         if kill.level is None:
             return None
         limit_bytes, left_bytes = events.limit_bytes(kill.level), events.usage_bytes(kill.level)
-        # No child that was reaped so far, nor one of theirs, has ever used more.
-        largest_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB
         if limit_bytes is None or left_bytes is None:
             return None
-        if explains(limit_bytes, left_bytes, largest_bytes, self._watch.gone_since(kill)):
-            return None
+        # No child that was reaped so far, nor one of theirs, has ever used more.
+        largest_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB
         return Doubt(limit_bytes, left_bytes, largest_bytes)
 
     def _known(self, kill: Kill, memory: MemorySupply, workers: int) -> OomKill:

@@ -108,9 +108,9 @@ class Supervisor:
         self.latest: tuple[Machine, Sample] | None = None
         """What the last look at the memory has found."""
 
-    def worker_oom_killed(self, last: WorkerSample | None) -> bool:
+    def worker_oom_killed(self, last: WorkerSample | None, freed_bytes: int | None = None) -> bool:
         """Note, in the main thread, an OOM-killed worker; return whether it gets its own line."""
-        self._history.oom_killed(last)
+        self._history.oom_killed(last, freed_bytes)
         return self._loop.add(time.monotonic(), last.uss_bytes if last else None)
 
     def log_kills(self, machine: Machine | None = None, *, at_once: bool = False) -> None:

@@ -64,7 +64,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         found = oom.claim(memory, len(server.WORKERS) + 1, now) if was_killed else None
     if isinstance(found, OomKill):
         # Of many kills in a row the supervisor logs one line.
-        is_alone = supervisor is None or supervisor.worker_oom_killed(ended.last)
+        is_alone = supervisor is None or supervisor.worker_oom_killed(ended.last, found.freed_bytes)
         kill = found._replace(while_ending=ended.is_orderly is True)
         _log_oom_kill(server, worker.pid, ended.last, kill, "error" if is_alone else "debug")
         return Ending.OOM

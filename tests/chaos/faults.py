@@ -154,9 +154,6 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
 
 
 def hog(arena: Arena, load: Load, rng: random.Random) -> None:
-    # The guard takes back a step upwards that it took in the last minutes, as after a leak or a
-    # lower limit, where a kill follows that no size explains.
-    reload(arena, load, rng)
     # An accident may befall the worker first.
     assert any(run_out_of_memory(arena, load) for _ in range(HOG_TRIES))
 

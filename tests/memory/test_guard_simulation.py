@@ -245,7 +245,7 @@ def test_fast_leak_is_survived(workers: int, boot_seconds: float, rate: float) -
 def test_leak_on_a_busy_machine_is_survived(
     workers: int, boot: float, late_seconds: float, stop_seconds: float
 ) -> None:
-    """5 MB/s under 256 MiB. Nothing is known of ends before the first one but how late samples are."""
+    """5 MB/s under 256 MiB. Before the first end only late samples tell how long one takes."""
     fleet = Fleet(
         [leak(boot, 5 / workers)],
         workers=workers,
@@ -265,6 +265,15 @@ def test_fleet_that_fits_is_left_alone_on_a_busy_machine(law: Law, late_seconds:
     fleet = Fleet([law], workers=3, limit_mib=[(0, 256)], late_seconds=late_seconds, environ=THREE)
     assert fleet.run(20 * MINUTES).story == []
     assert fleet.oom_kills == []
+
+
+def test_request_that_wants_more_than_there_is_takes_no_growth_back() -> None:
+    """It was over before a sample could show it; what its end has freed tells of it."""
+    one = spike(plateau(40, 60), 2000, at=100, seconds=0.1)
+    fleet = Fleet([one, plateau(40, 60)], workers=2, cores=1, limit_mib=[(0, 800)])
+    fleet.run(10 * MINUTES)
+    assert len(fleet.oom_kills) == 1
+    assert fleet.story == ["grow 1"]
 
 
 def test_leak_that_leaves_no_time_to_serve_costs_one_kill_an_hour() -> None:

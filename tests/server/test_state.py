@@ -67,7 +67,7 @@ class Scene:
         supervisor: Any = SimpleNamespace(
             executor=executor,
             memory=supply,
-            worker_oom_killed=lambda last: self.told.pop(0) if self.told else True,
+            worker_oom_killed=lambda last, freed_bytes: self.told.pop(0) if self.told else True,
         )
         self.state.supervisor = supervisor
 
