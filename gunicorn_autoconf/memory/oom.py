@@ -127,11 +127,11 @@ class OomWatch:
             self._notice(now)
             self._ends.append(now)
 
-    def gone_since(self, kill: Kill) -> int:
-        """Return how many processes may have ended since *kill*, with those not reaped yet."""
+    def gone_since(self, kill: Kill, unreaped: int = 0) -> int:
+        """Return how many processes have ended since *kill*, of which so many are to be reaped."""
         with self._lock:
             ended = sum(at >= kill.at_seconds for at in self._ends)
-            return ended + len(self._kills) - 1
+            return ended + max(len(self._kills) - 1, unreaped)
 
     def peek(self, now: float) -> Kill | None:
         """Return the first kill that is not laid to any process yet."""

@@ -9,7 +9,9 @@ state. Which kills have no owner yet is the state of `OomWatch`, which has the l
 
 from __future__ import annotations
 
+import os
 import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.machine.memory_events import Events, MemoryEvents
@@ -21,7 +23,7 @@ from gunicorn_autoconf.memory.timing import DEFAULT, Timing
 from gunicorn_autoconf.units import KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gunicorn_autoconf.machine.facts import MemorySupply
     from gunicorn_autoconf.machine.pressure import Pressure
@@ -60,21 +62,26 @@ class ServerOom:
         """Note that a worker has ended, in whichever way; its memory is free."""
         self._watch.ended(now)
 
-    def claim(self, memory: MemorySupply, workers: int, now: float) -> OomKill | Doubt | None:
+    def claim(
+        self, memory: MemorySupply, others: Collection[int], now: float
+    ) -> OomKill | Doubt | None:
         """
         Return what is known of the OOM kill of the worker that `ended` last; None for no kill.
 
-        A `Doubt` where there was a kill, but hardly this worker's: that kill stays unclaimed.
+        *others* are the workers that the arbiter has beside it. A `Doubt` where there was a kill,
+        but hardly this worker's: that kill stays unclaimed.
         """
         kill = self._watch.peek(now)
         if kill is None:
             return None
         freed = self._freed(kill)
-        if freed and not explains(*freed, self._watch.gone_since(kill)):
+        if freed and not explains(
+            *freed, processes=self._watch.gone_since(kill, _unreaped(others))
+        ):
             return freed
         self._watch.claim(now)
         freed_bytes = freed and min(freed.limit_bytes - freed.left_bytes, freed.largest_bytes)
-        return self._known(kill, memory, workers)._replace(freed_bytes=freed_bytes)
+        return self._known(kill, memory, len(others) + 1)._replace(freed_bytes=freed_bytes)
 
     def unclaimed(self, now: float, *, are_well: bool | None) -> list[Kill]:
         """Return the kills of other processes than workers; see `OomWatch.unclaimed`."""
@@ -112,3 +119,12 @@ class ServerOom:
             directory = memory.lowest.origin.path.rpartition("/")[0]
             known = known._replace(directory=directory, limit_bytes=memory.lowest.limit_bytes)
         return known
+
+
+def _unreaped(pids: Collection[int]) -> int:
+    """Return how many of these child processes have ended, although none of it is known yet."""
+    ended = 0
+    for pid in pids:
+        with suppress(ChildProcessError):  # It was reaped this very moment.
+            ended += os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    return ended

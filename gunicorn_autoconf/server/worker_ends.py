@@ -61,7 +61,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
     found, now = None, time.monotonic()
     if oom:
         oom.ended(now)
-        found = oom.claim(memory, len(server.WORKERS) + 1, now) if was_killed else None
+        found = oom.claim(memory, tuple(server.WORKERS), now) if was_killed else None
     if isinstance(found, OomKill):
         # Of many kills in a row the supervisor logs one line.
         is_alone = supervisor is None or supervisor.worker_oom_killed(ended.last, found.freed_bytes)

@@ -78,6 +78,7 @@ class TestClaim:
         kill = kernel.watch.peek(2)
         assert kill is not None
         assert kernel.watch.gone_since(kill) == 2
+        assert kernel.watch.gone_since(kill, unreaped=3) == 4
         kernel.watch.claim(2)
         kernel.watch.ended(3)
         assert kernel.watch.gone_since(kill) == 2

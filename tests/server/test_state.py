@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,6 +186,21 @@ def test_killed_while_another_ended(
     )
     assert scene.state.oom is not None
     assert scene.state.oom.unclaimed(1e9, are_well=None) == []
+
+
+def test_killed_before_another_end_that_is_still_to_be_reaped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the arbiter hears of an end long after its memory is free."""
+    peak(monkeypatch, 240)
+    scene.kill(1, used_mib=30)
+    with subprocess.Popen([sys.executable, "-c", ""]) as other:
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        scene.server.WORKERS = {other.pid: object()}
+        assert scene.reap_workers(11, signal.SIGKILL).startswith(
+            "gunicorn-autoconf: worker 11 was killed by the kernel's OOM killer: "
+        )
+    assert other.returncode == 0
 
 
 @pytest.mark.parametrize("status", [0, signal.SIGSEGV | 0x80, 3 << 8])
