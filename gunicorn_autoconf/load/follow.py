@@ -186,11 +186,7 @@ class Follow:
         full_seconds = now_seconds - self._full_since_seconds
         if limits.is_guess and full_seconds < GUESS_SECONDS and limits.most < asked:
             return limits.workers
-        if (
-            lately.bound_by is Bound.LOOP
-            and full_seconds < RISE_SECONDS
-            and not is_saturated(lately)
-        ):
+        if _are_loops(lately) and full_seconds < RISE_SECONDS and not is_saturated(lately):
             return limits.workers
         return min(asked, limits.most)
 
@@ -205,12 +201,17 @@ class Follow:
 
 def demand(load: Load) -> int:
     """Return how many workers serve all requests that run and wait, where all are busy."""
-    if load.loop_fraction is not None and load.bound_by is Bound.LOOP:
+    if _are_loops(load):
         return _loops(load)
     present = load.busy_slots + (load.waiting or 0.0)
     if not load.waiting or load.slots is None:
         return load.workers * UNKNOWN_DEMAND
     return max(math.ceil(present / load.slots * load.workers), load.workers + 1)
+
+
+def _are_loops(load: Load) -> bool:
+    """Whether event loops are too few. So are processes whose threads take turns to compute."""
+    return load.loop_fraction is not None and load.bound_by is Bound.LOOP
 
 
 def _loops(load: Load) -> int:

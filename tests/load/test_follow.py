@@ -114,3 +114,25 @@ def test_streams_that_hold_a_thread_each_are_load() -> None:
 
     assert threads.busy_fraction == pytest.approx(1.0, abs=0.01)
     assert threads.bound_by is Bound.SLOTS
+
+
+# Two workers of 100 threads that take turns to compute, on eight cores.
+TURNS: dict[str, Any] = {"rate": 180, "request": 0.2, "computing": 0.0095, "workers": 2, "cores": 8}
+
+
+@pytest.mark.parametrize(
+    ("load", "after_seconds"),
+    [
+        (minute(**TURNS, slots=100), 0.0),
+        (minute(**TURNS, slots=None, has_loop=True, loop=0.9), 30.0),
+    ],
+    ids=["threads", "loops"],
+)
+def test_only_loops_that_may_be_late_by_chance_are_waited_for(
+    load: Load, after_seconds: float
+) -> None:
+    follow, limits = Follow(), Limits(workers=2, planned=2, most=16)
+    times = [float(now) for now in range(0, 60, 10)]
+    changed = [now for now in times if follow.decide(now, load, None, limits)]
+    assert load.bound_by is Bound.LOOP
+    assert changed[0] == after_seconds
