@@ -223,7 +223,8 @@ def _loops(load: Load) -> int:
     """
     if is_saturated(load):
         return max(math.ceil(passing(load) / BUSY_LOOPS_FRACTION), 2 * load.workers)
-    piled_up = max(load.present[-1] - load.present[0], 0.0)
+    # Loops that have time left get to all that is asked. What then comes to stay are streams.
+    piled_up = max(load.present[-1] - load.present[0], 0.0) if _are_full(load) else 0.0
     asked = load.busy_workers * (1.0 + piled_up / max(load.requests, 1))
     return max(math.ceil(asked / BUSY_LOOPS_FRACTION), load.workers + 1)
 
@@ -235,9 +236,12 @@ def is_saturated(load: Load) -> bool:
     It blocks for long, loops are full, and nothing piles up: clients wait for their answers.
     """
     blocking_seconds = load.busy_workers * load.seconds / max(load.requests, 1)
-    is_full = (load.loop_fraction or 0.0) >= FULL_LOOPS_FRACTION
     is_steady = max(load.present) - min(load.present) <= STEADY_FRACTION * passing(load)
-    return blocking_seconds >= LONG_SECONDS and is_full and is_steady
+    return blocking_seconds >= LONG_SECONDS and _are_full(load) and is_steady
+
+
+def _are_full(load: Load) -> bool:
+    return (load.loop_fraction or 0.0) >= FULL_LOOPS_FRACTION
 
 
 def passing(load: Load) -> float:

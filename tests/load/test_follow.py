@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,3 +137,13 @@ def test_only_loops_that_may_be_late_by_chance_are_waited_for(
     changed = [now for now in times if follow.decide(now, load, None, limits)]
     assert load.bound_by is Bound.LOOP
     assert changed[0] == after_seconds
+
+
+@pytest.mark.parametrize(("loop", "wanted"), [(0.9, 4), (0.98, 12)], ids=["late", "full"])
+def test_streams_that_open_while_loops_are_late_are_not_piled_up(loop: float, wanted: int) -> None:
+    """A deployment has 200 of them connect anew in the same ten seconds."""
+    asked = minute(
+        rate=10, request=0.3, computing=0.001, workers=3, slots=None, has_loop=True, loop=loop
+    )
+    opened = replace(asked, seconds=10.0, requests=100, present=(3.0, 203.0))
+    assert demand(opened) == wanted
