@@ -116,11 +116,6 @@ class OomWatch:
         self._well_since: float | None = None
         self._hit: tuple[int | None, float] = None, -HIT_SECONDS
 
-    @property
-    def has_counter(self) -> bool:
-        """Whether there is a counter at all."""
-        return self._known is not None
-
     def ended(self, now: float) -> None:
         """Note that a worker has ended, in whichever way."""
         with self._lock:
