@@ -154,8 +154,15 @@ def leak(arena: Arena, load: Load, rng: random.Random) -> None:
 
 
 def hog(arena: Arena, load: Load, rng: random.Random) -> None:
+    since = arena.log.mark()
     # An accident may befall the worker first.
     assert any(run_out_of_memory(arena, load) for _ in range(HOG_TRIES))
+    ended = arena.log.mark()
+    looked = " memory workers="
+    wait_until(lambda: len(arena.log.lines(looked, ended)) > 1, "the guard has looked")
+    if arena.log.lines("guard: shrink", since):
+        # It saw the worker grow: until a reload, any worker may need as much.
+        reload(arena, load, rng)
 
 
 def run_out_of_memory(arena: Arena, load: Load) -> bool:
