@@ -15,7 +15,7 @@ beginning is kept, where Python keeps what a call is about.
 Threads keep one such change apart from the next by a lock of the process; an event loop needs none.
 What runs here runs for every request of the server, which is why it is written three times, and in
 one function each time, which looks for the header as well: to call another is a tenth of what all
-this may cost, and to pass `*args` on is more. `CountedTasks` is how uvicorn's requests are counted.
+this may cost, and so is to pass `*args` on. `CountedTasks` is how uvicorn's requests are counted.
 """
 
 from __future__ import annotations

@@ -297,6 +297,24 @@ def test_asgi_call_that_raises(error: BaseException) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((REQUEST, "connection"), id="gthread"),
+        pytest.param((REQUEST, "connection", "HTTP/2"), id="gthread, HTTP/2"),
+        pytest.param(("listener", REQUEST, "socket", "address"), id="gevent"),
+    ],
+)
+def test_handler_gets_its_arguments_and_the_header_its_request(arguments: tuple[Any, ...]) -> None:
+    found: list[Any] = []
+    header = Header("HOST", lambda request, value: found.append((request, value)))
+    meter = Meter(SharedPage(1).doubles(0, Region.COUNTERS))
+    handle = meter.handler(header, is_second=arguments[1] is REQUEST)(lambda *given: given)
+
+    assert handle(*arguments) == arguments
+    assert found == [(REQUEST, "a")]
+
+
 def test_threads_lose_nothing() -> None:
     """Another thread comes between any two stores."""
     clock = Clock()
