@@ -9,8 +9,8 @@ many instructions a request executes with each of `PARTS`: what we add is the di
 With ``--at-once 1`` there is one connection with one request at a time. `UvicornWorker` saves a
 system call that `uvicorn-worker` makes, which the instructions do not show.
 
-The mean of a whole server moves by up to 2 % from run to run: garbage collections, timers. What
-counting adds is exact with ``--alone``, which serves in a loop without a server.
+``--alone`` prints what counting alone adds, in a loop without a server: the same on each run, also
+for `UvicornWorker`, whose servers differ by how many of its requests are sampled.
 
 Time passes some 50 times faster for a server in Valgrind. What runs by a timer is therefore turned
 off, or stretched.
@@ -75,7 +75,8 @@ ON_PATH = {path: (ctypes.c_long * 6)(BASE + n) for n, path in ((4, "/start"), (5
 def look(path):
     if path in ON_PATH:
         if path == "/start":
-            gc.collect()  # Else one server has a full collection more than another.
+            gc.collect()
+            gc.freeze()  # Else one server has a full collection more than another.
         ask(ctypes.addressof(ON_PATH[path]))
 
 def wsgi(environ, start_response):
