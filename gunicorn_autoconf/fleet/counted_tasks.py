@@ -23,6 +23,10 @@ less than attributes, until `_settle` takes them over at the next sample. On the
 only since when a request runs, or that none does (`IDLE`): there the sums are up to one sample old,
 and as many are in flight as at that sample, or one.
 
+uvicorn takes the `discard` of a task when it makes it, so one may end in another state than it has
+begun in. A short one that ends while they are timed is counted as those are, and the end of a timed
+one among short ones moves what both count from.
+
 How long a request took is known of each while they are timed. While they are sampled one in each
 sample is timed, and stands for all that ended since the one before. It is not the first to begin
 after the sample, which would be the first of those that arrive together and waits for none of
@@ -155,6 +159,9 @@ class CountedTasks(set[Any]):
 
         def discard(task: Any) -> None:
             nonlocal ended, busy_seconds
+            if self._is_timed:
+                self._discard_timed(task)
+                return
             set_discard(task)
             ended += 1.0
             if len(self) == self._sockets:
@@ -235,12 +242,14 @@ class CountedTasks(set[Any]):
         self.add = self._first
         self._busy_seconds += self._clock() - self._changed_at
         self._numbers[BUSY_SECONDS] = self._busy_seconds
+        self._numbers[CHANGED_AT_SECONDS] = IDLE
 
     def _sum_up(self) -> None:
         """Add the busy time that is not yet summed up, times the requests that run."""
         self._numbers[CHANGED_AT_SECONDS] = now = self._clock()
         self._busy_seconds += now - self._changed_at
         self._changed_at = now
+        self._short_began(now)
         self._numbers[BUSY_SECONDS] = self._busy_seconds
         seconds, self._summed_seconds = (
             self._busy_seconds - self._summed_seconds,
@@ -275,7 +284,6 @@ class CountedTasks(set[Any]):
             self._skipped = random.randrange(most)  # noqa: S311 - no secret
         if running > 0:
             self._sum_up()
-        self._short_began(self._changed_at)
         numbers[FINISHED] = self._finished
         numbers[STARTED] = self._finished + running
         self.add = self._add_next if running > 0 else self._first

@@ -186,11 +186,7 @@ class Follow:
         full_seconds = now_seconds - self._full_since_seconds
         if limits.is_guess and full_seconds < GUESS_SECONDS and limits.most < asked:
             return limits.workers
-        if (
-            lately.bound_by is Bound.LOOP
-            and full_seconds < RISE_SECONDS
-            and not is_saturated(lately)
-        ):
+        if _are_loops(lately) and full_seconds < RISE_SECONDS and not is_saturated(lately):
             return limits.workers
         return min(asked, limits.most)
 
@@ -205,12 +201,17 @@ class Follow:
 
 def demand(load: Load) -> int:
     """Return how many workers serve all requests that run and wait, where all are busy."""
-    if load.loop_fraction is not None and load.bound_by is Bound.LOOP:
+    if _are_loops(load):
         return _loops(load)
     present = load.busy_slots + (load.waiting or 0.0)
     if not load.waiting or load.slots is None:
         return load.workers * UNKNOWN_DEMAND
     return max(math.ceil(present / load.slots * load.workers), load.workers + 1)
+
+
+def _are_loops(load: Load) -> bool:
+    """Whether event loops are too few. So are processes whose threads take turns to compute."""
+    return load.loop_fraction is not None and load.bound_by is Bound.LOOP
 
 
 def _loops(load: Load) -> int:
@@ -222,7 +223,8 @@ def _loops(load: Load) -> int:
     """
     if is_saturated(load):
         return max(math.ceil(passing(load) / BUSY_LOOPS_FRACTION), 2 * load.workers)
-    piled_up = max(load.present[-1] - load.present[0], 0.0)
+    # Loops that have time left get to all that is asked. What then comes to stay are streams.
+    piled_up = max(load.present[-1] - load.present[0], 0.0) if _are_full(load) else 0.0
     asked = load.busy_workers * (1.0 + piled_up / max(load.requests, 1))
     return max(math.ceil(asked / BUSY_LOOPS_FRACTION), load.workers + 1)
 
@@ -234,9 +236,12 @@ def is_saturated(load: Load) -> bool:
     It blocks for long, loops are full, and nothing piles up: clients wait for their answers.
     """
     blocking_seconds = load.busy_workers * load.seconds / max(load.requests, 1)
-    is_full = (load.loop_fraction or 0.0) >= FULL_LOOPS_FRACTION
     is_steady = max(load.present) - min(load.present) <= STEADY_FRACTION * passing(load)
-    return blocking_seconds >= LONG_SECONDS and is_full and is_steady
+    return blocking_seconds >= LONG_SECONDS and _are_full(load) and is_steady
+
+
+def _are_full(load: Load) -> bool:
+    return (load.loop_fraction or 0.0) >= FULL_LOOPS_FRACTION
 
 
 def passing(load: Load) -> float:

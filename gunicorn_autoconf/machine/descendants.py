@@ -10,9 +10,9 @@ from gunicorn_autoconf.machine.file import read_text
 MAX_DESCENDANTS = 256
 
 
-def list_descendants(pid: int) -> list[int]:
+def list_descendants(pid: int, most: int = MAX_DESCENDANTS) -> list[int]:
     """
-    Return the pids below *pid*, without those of a process that ends meanwhile.
+    Return up to *most* pids below *pid*, without those of a process that ends meanwhile.
 
     Empty where the kernel does not tell (macOS, a kernel without CONFIG_PROC_CHILDREN).
 
@@ -21,11 +21,11 @@ def list_descendants(pid: int) -> list[int]:
     """
     found: list[int] = []
     waiting = [pid]
-    while waiting and len(found) < MAX_DESCENDANTS:
+    while waiting and len(found) < most:
         children = _children(waiting.pop())
         found += children
         waiting += children
-    return found[:MAX_DESCENDANTS]
+    return found[:most]
 
 
 def _children(pid: int) -> list[int]:

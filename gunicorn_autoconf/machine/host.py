@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
 from gunicorn_autoconf.machine.descendants import list_descendants
@@ -72,7 +73,8 @@ class Host:
 def _process_tree(top: int) -> list[int]:
     """Return *top* and its descendants."""
     if os.path.exists("/proc/thread-self/children"):
-        return [top, *list_descendants(top)]
+        # A server may have more workers than a worker has helpers.
+        return [top, *list_descendants(top, sys.maxsize)]
     import psutil  # macOS; no CONFIG_PROC_CHILDREN. It takes 12 ms, and reads the whole of /proc.
 
     return [top, *(child.pid for child in psutil.Process(top).children(recursive=True))]

@@ -107,11 +107,6 @@ class OomWatch:
         self._well_since: float | None = None
         self._hit: tuple[int | None, float] = None, -HIT_SECONDS
 
-    @property
-    def has_counter(self) -> bool:
-        """Whether there is a counter at all."""
-        return self._known is not None
-
     def peek(self, now: float) -> Kill | None:
         """Return the first kill that is not laid to any process yet."""
         with self._lock:

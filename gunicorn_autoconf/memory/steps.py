@@ -4,10 +4,10 @@ What the last steps of the count have led to: which count is too many, when to g
 Theory of operation. The supervisor's thread reports each step and each OOM kill of a worker; times
 are seconds of a clock that never jumps. Three things follow:
 
-- *Too many*. A kill within `STEP_SECONDS` of a step upwards takes that step back, unless a single
-  worker was too large for the count before, too. So does the
-  second kill within `KILLS_SECONDS`, by one worker or down to what fits. Where no size explains the
-  kills, the count is then out of reach for an hour; otherwise the plan knows.
+- *Too many*. A kill within `STEP_SECONDS` of a step upwards takes that step back, unless the worker
+  was too large even for the count before the step. The second kill within `KILLS_SECONDS` lowers
+  the count by one worker, or to what fits. Where no size explains the kills, the count is then out
+  of reach for an hour; otherwise the plan knows.
 - *Most*. A count that had to come down because workers leak faster than recycles help is out of
   reach as well: a leak reaches no size, so the plan does not know. For an hour the first time, then
   for two, up to a day.

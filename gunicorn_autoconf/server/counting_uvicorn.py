@@ -65,6 +65,9 @@ def _counted(make: Make, tasks: Any, waited: Waited) -> Make:
     def make_counted(*args: Any, server_state: Any, **kwargs: Any) -> Any:
         server_state.tasks = tasks
         connection = make(*args, server_state=server_state, **kwargs)
+        if not hasattr(connection, "app"):
+            # It makes another one for HTTP/1.1 or HTTP/2, which finds its tasks as above.
+            return connection
         app = connection.app
 
         def look(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:

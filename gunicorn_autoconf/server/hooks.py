@@ -253,7 +253,8 @@ class ServerHooks:
         replaced = tuple(name for name in self.by_name() if not _runs_ours(server, name))
         line = render_replaced(replaced)
         if line and replaced != state.replaced:
-            server.log.warning("gunicorn-autoconf: %s", line)
+            text = f"gunicorn-autoconf: {line}"
+            log_event(server.log, "warning", "hooks_replaced", text, hooks=list(replaced))
         state.replaced = replaced
         return replaced
 

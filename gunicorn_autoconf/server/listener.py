@@ -10,8 +10,8 @@ What a client can take is bounded: it has `CLIENT_SECONDS` from its connection t
 its answer, `MAX_HEAD_BYTES` to ask, one request, and no thread. Of more than `MAX_CLIENTS` the
 oldest is dropped: a scrape takes milliseconds, and what stays longer is not one.
 
-An address that cannot be had is tried again every `RETRY_SECONDS` and logged once: at an upgrade
-by SIGUSR2 the old arbiter has it until it leaves.
+An address that cannot be had is tried again every `RETRY_SECONDS` and logged once. At an upgrade
+by SIGUSR2, where the old arbiter has it until it leaves, nothing is logged until it is served.
 
 The main thread changes what is served (`follow`, `stop`) while the thread is paused; all else
 happens in the thread.

@@ -79,7 +79,11 @@ def _sockets(server: Arbiter) -> Iterator[str]:
         with suppress(OSError):  # The one by which the folder was read.
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
+            # With a default timeout, Python makes a descriptor that it gets non-blocking, and so
+            # the application's own.
+            blocks = os.get_blocking(number)
             with socket.socket(fileno=os.dup(number)) as found:
+                os.set_blocking(number, blocks)
                 ends = [_address(found.getsockname())]
                 with suppress(OSError):  # It is not connected.
                     ends.append(_address(found.getpeername()))

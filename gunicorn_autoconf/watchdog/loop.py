@@ -106,7 +106,9 @@ class LoopWatch:
         if stall and moment.tick != stall.before.tick:
             self._end(stall, [], moment, moment.tick)
         elif stall:  # It was killed.
-            self._count(stall, Evidence(max(0.0, stall.last_look - self._due(stall.before))))
+            clock, now = stall.last_clock or Clock(), stall.last_look
+            blocked_seconds = max(0.0, now - self._due(stall.before))
+            self._count(stall, self._evidence(stall, blocked_seconds, clock, moment, now))
         if counted := self._tally.render():
             self._say("warning" if self._tally.has_blocked else "info", "stalls", counted)
 

@@ -6,10 +6,11 @@ worker notes its requests by thread: its heartbeat comes although one of them is
 itself, with each heartbeat, for one that has run for longer than `timeout`.
 
 Theory of operation of `LongRequests`. Each thread of the pool sets and removes its own entry among
-the requests that run; the main thread copies them all at each look, without a lock. A request is
-known by its thread and its begin, and is judged once, when it first exceeds `timeout`. The `Tally`
-decides whether its place in the code is reported now or only counted. One that exceeds
-`GUNICORN_REQUEST_TIMEOUT` ends the worker: no thread can be interrupted.
+the requests that run; the main thread copies them all at each look, without a lock, and only puts
+back a begin that is later than the look. A request is known by its thread and its begin, and is
+judged once, when it first exceeds `timeout`. The `Tally` decides whether its place in the code is
+reported now or only counted. One that exceeds `GUNICORN_REQUEST_TIMEOUT` ends the worker: no thread
+can be interrupted.
 """
 
 from __future__ import annotations

@@ -63,13 +63,13 @@ class JoinedWrites:
     def write(self, data: Any) -> None:
         """Send *data*, with the head before it, or hold it where it is one."""
         if head := self._head:
-            self._head = b""
             if len(data) <= COPIED_BYTES:
-                self._write(head + data)
-                return
-            self._write(head)
+                data = head + data  # What is no bytes fails here, and the head is sent alone.
+                self._head = b""
+            else:
+                self._send_head()
         elif data[:7] == HEAD:  # A body may begin so as well: it is sent a moment later.
-            self._head = data
+            self._head = bytes(data)
             self._call_soon(self._send_head)
             return
         self._write(data)

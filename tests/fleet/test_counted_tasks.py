@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 from collections.abc import Callable
 from typing import Any, cast
@@ -401,3 +402,75 @@ def test_requests_timed_again_lose_none_that_were_not() -> None:
     found = durations(loop)
     assert sum(found.values()) == loop.read().requests == 1550
     assert found[8] == 50
+
+
+def test_requests_that_begin_among_many_and_end_among_few() -> None:
+    """They are counted as any others are, and their time once."""
+    loop = Loop()
+    loop.serve_many()
+    loop.wait(0.005)
+    loop.begin()
+    loop.begin()
+    loop.wait(10)
+    loop.end()
+    loop.wait(10)
+    assert seen(loop.read()) == (31, 1, 20.015, 30.015)
+    loop.end()
+    assert seen(loop.read()) == (32, 0, 20.015, 30.015)
+    loop.wait(60)
+    loop.serve_many()
+    loop.wait(60)
+    assert seen(loop.read()) == (62, 0, 20.03, 30.03)
+    assert sum(durations(loop).values()) == 62
+
+
+def test_request_that_begins_among_few_and_ends_among_many() -> None:
+    loop = Loop()
+    loop.begin()
+    loop.wait(10)
+    for _ in range(200):
+        loop.begin()
+        loop.running.reverse()
+        loop.wait(0.0001)
+        loop.end()
+    loop.begin()
+    loop.wait(0.0099)
+    loop.end()
+    loop.wait(0.0001)
+    loop.end()
+    assert loop.read().in_flight == 0
+    loop.wait(60)
+    counters = loop.read()
+    assert (counters.requests, counters.in_flight) == (202, 0)
+    assert counters.busy_seconds == pytest.approx(10.03)
+    assert sum(durations(loop).values()) == 202
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12))
+def test_many_and_few_requests_in_any_order(steps: list[tuple[int, bool]]) -> None:
+    """Busy time and requests are exact once a sample has passed, and nothing falls meanwhile."""
+    loop = Loop()
+    busy_seconds, ended, before = 0.0, 0, Counters()
+    for begun, is_many in steps:
+        for _ in range(begun):
+            loop.begin()
+        for _ in range(40 if is_many else 2):
+            loop.begin()
+            loop.running.reverse()
+            loop.wait(0.0004 if is_many else 0.02)
+            busy_seconds += 0.0004 if is_many else 0.02
+            loop.end()
+            ended += 1
+            loop.running.reverse()
+        for _ in range(len(loop.running) // 2):
+            loop.end()
+            ended += 1
+        loop.wait(0.05)
+        busy_seconds += 0.05 * bool(loop.running)
+        counters = loop.read()
+        assert (counters.requests, counters.in_flight) == (ended, len(loop.running))
+        assert counters.busy_seconds == pytest.approx(busy_seconds)
+        assert counters.at_least(before).slot_seconds == counters.slot_seconds
+        assert all(map(operator.ge, counters.durations, before.durations))
+        before = counters

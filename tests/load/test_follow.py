@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,3 +115,35 @@ def test_streams_that_hold_a_thread_each_are_load() -> None:
 
     assert threads.busy_fraction == pytest.approx(1.0, abs=0.01)
     assert threads.bound_by is Bound.SLOTS
+
+
+# Two workers of 100 threads that take turns to compute, on eight cores.
+TURNS: dict[str, Any] = {"rate": 180, "request": 0.2, "computing": 0.0095, "workers": 2, "cores": 8}
+
+
+@pytest.mark.parametrize(
+    ("load", "after_seconds"),
+    [
+        (minute(**TURNS, slots=100), 0.0),
+        (minute(**TURNS, slots=None, has_loop=True, loop=0.9), 30.0),
+    ],
+    ids=["threads", "loops"],
+)
+def test_only_loops_that_may_be_late_by_chance_are_waited_for(
+    load: Load, after_seconds: float
+) -> None:
+    follow, limits = Follow(), Limits(workers=2, planned=2, most=16)
+    times = [float(now) for now in range(0, 60, 10)]
+    changed = [now for now in times if follow.decide(now, load, None, limits)]
+    assert load.bound_by is Bound.LOOP
+    assert changed[0] == after_seconds
+
+
+@pytest.mark.parametrize(("loop", "wanted"), [(0.9, 4), (0.98, 12)], ids=["late", "full"])
+def test_streams_that_open_while_loops_are_late_are_not_piled_up(loop: float, wanted: int) -> None:
+    """A deployment has 200 of them connect anew in the same ten seconds."""
+    asked = minute(
+        rate=10, request=0.3, computing=0.001, workers=3, slots=None, has_loop=True, loop=loop
+    )
+    opened = replace(asked, seconds=10.0, requests=100, present=(3.0, 203.0))
+    assert demand(opened) == wanted

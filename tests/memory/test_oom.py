@@ -71,14 +71,12 @@ class TestClaim:
 
     def test_no_counter(self) -> None:
         watch = Kernel(kills=None).watch
-        assert watch.has_counter is False
         assert watch.claim(1) is None
         assert watch.unclaimed(100, are_well=True) == []
 
     def test_counter_that_goes_away(self) -> None:
         kernel = Kernel(kills=3)
         kernel.levels[0] = Events()
-        assert kernel.watch.has_counter is True
         assert kernel.watch.claim(1) is None
 
     def test_counter_that_begins_anew(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from gunicorn.config import Config
@@ -71,6 +72,18 @@ class TestReplaced:
     def test_after_a_reload(self) -> None:
         """It brings the hooks of another instance."""
         assert _replaced(server_with(ServerHooks(NOBODY), ServerHooks(NOBODY))) == []
+
+    def test_is_an_event_with_the_names(self, caplog: pytest.LogCaptureFixture) -> None:
+        hooks = ServerHooks(NOBODY)
+        server = server_with(hooks, pre_fork=own, child_exit=own)
+        state = SimpleNamespace(replaced=())
+        server.log = logging.getLogger("arbiter")
+        for _ in range(2):
+            hooks._log_replaced(server, cast("Any", state))
+
+        (record,) = caplog.records
+        assert record.__dict__["event_name"] == "hooks_replaced"
+        assert record.__dict__["hooks"] == ["pre_fork", "child_exit"]
 
 
 class Ends:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from harness import (
@@ -16,6 +19,8 @@ from memory_servers import (
     TWO_WORKERS,
     WSGI,
 )
+
+from gunicorn_autoconf.server.preload import _sockets
 
 pytestmark = [
     pytest.mark.server,
@@ -117,3 +122,18 @@ def test_preload_is_silent_where_nothing_is_left(gunicorn: Launcher, how: str) -
         assert not server.lines(REMAINS)
         assert not server.mistakes()
         server.close()
+
+
+def test_a_socket_that_is_looked_at_stays_as_it_is() -> None:
+    """Python makes what it opens by its number non-blocking where there is a default timeout."""
+    log = SimpleNamespace(error_log=None)
+    with socket.create_server(("127.0.0.1", 0)) as left:
+        host, port = left.getsockname()
+        os.set_blocking(left.fileno(), True)
+        socket.setdefaulttimeout(30)
+        try:
+            found = list(_sockets(cast("Any", SimpleNamespace(log=log))))
+        finally:
+            socket.setdefaulttimeout(None)
+        assert f"an open socket ({host}:{port}, fd {left.fileno()})" in found
+        assert os.get_blocking(left.fileno())

@@ -312,6 +312,21 @@ def test_worker_that_is_killed_in_a_stall_has_it_counted(worker: Simulation) -> 
     assert worker.lines(r"was blocked once\n  1 at /srv/query.py:5 in query\(\): 2\.\d\d s")
 
 
+def test_worker_that_is_killed_while_it_waits_for_memory_was_not_blocked(
+    worker: Simulation,
+) -> None:
+    """As it is where the OOM killer takes it."""
+    worker.at, worker.state = "query", "D"
+    for _ in range(40):
+        worker.now += LOOK_SECONDS
+        worker.pressed += LOOK_SECONDS
+        worker.watch.look(PID, worker.stamps.read(), worker.now)
+    worker.watch.close()
+
+    (late,) = worker.lines("")
+    assert re.search(r"^info .* late once, not .*\n  1 late, memory pressure: 2\.\d\d s$", late)
+
+
 def test_summary_never_contradicts_what_was_reported(worker: Simulation) -> None:
     """Reported as the code's, then the machine stood still for long: it stays the code's."""
     worker.at = "query"

@@ -45,7 +45,7 @@ async def start(send: Any, length: int = 5) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def body(send: Any, body: bytes, *, more_body: bool = False) -> None:
+async def body(send: Any, body: Any, *, more_body: bool = False) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more_body})
 
 
@@ -151,3 +151,25 @@ def test_class_of_connections_that_is_not_uvicorns_is_left_alone() -> None:
     join_writes(config)
     config.load()
     assert config.http_protocol_class is Own
+
+
+def test_body_that_is_no_bytes_costs_the_response_nothing_more() -> None:
+    """The client sees that it breaks off, as it does under uvicorn."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await body(send, "hello")
+
+    assert responses(app, "httptools") == ([b"|"], True)
+
+
+def test_body_may_be_any_buffer_and_begin_as_a_head_does() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send, 14)
+        await body(send, memoryview(b""), more_body=True)
+        reused = bytearray(b"HTTP/1.")
+        await body(send, memoryview(reused), more_body=True)
+        reused[:] = b"changed"
+        await body(send, reused)
+
+    assert responses(app, "httptools")[0] == [b"|", b"HTTP/1.changed"]

@@ -10,6 +10,18 @@ import click
 from gunicorn_autoconf.cli.layout import INDENT, hanging, items, sections
 from gunicorn_autoconf.units import format_bytes, plural
 
+# What the server would need more of, as people say it.
+_BOUNDS = {
+    "nothing": "nothing",
+    "cores": "cores",
+    "slots": "slots: all workers or threads are busy while cores are idle",
+    "memory": "memory: it forbids the workers that would help",
+    "loop": "event loops: they are busy, or blocked",
+    "processes": "processes: with the GIL each of them computes on one core",
+    "one_loop": "one event loop: it is busy, or blocked, while others have room",
+    "database": "GUNICORN_MAX_CONCURRENCY",
+}
+
 
 def render_status(status: Mapping[str, Any]) -> str:
     """Return the report, in lines of at most 80 columns unless a single word is longer."""
@@ -49,6 +61,10 @@ def _load(status: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from hanging("  ", load["text"])
     yield from _row("over", f"the last {load['seconds']:.0f} s")
+    bound = load["bound_by"]
+    if bound == "loop" and load["loop_fraction"] is None:
+        bound = "processes"
+    yield from _row("bound by", _BOUNDS.get(bound, bound))
 
 
 def _memory(memory: Mapping[str, Any] | None) -> Iterator[str]:
