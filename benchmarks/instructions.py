@@ -9,6 +9,9 @@ many instructions a request executes with each of `PARTS`: what we add is the di
 With ``--at-once 1`` there is one connection with one request at a time. `UvicornWorker` saves a
 system call that `uvicorn-worker` makes, which the instructions do not show.
 
+``--alone`` prints what counting alone adds, in a loop without a server: the same on each run, also
+for `UvicornWorker`, whose servers differ by how many of its requests are sampled.
+
 Time passes some 50 times faster for a server in Valgrind. What runs by a timer is therefore turned
 off, or stretched.
 """
@@ -72,7 +75,8 @@ ON_PATH = {path: (ctypes.c_long * 6)(BASE + n) for n, path in ((4, "/start"), (5
 def look(path):
     if path in ON_PATH:
         if path == "/start":
-            gc.collect()  # Else one server has a full collection more than another.
+            gc.collect()
+            gc.freeze()  # Else one server has a full collection more than another.
         ask(ctypes.addressof(ON_PATH[path]))
 
 def wsgi(environ, start_response):
@@ -89,6 +93,9 @@ async def asgi(scope, receive, send):
     await send({"type": "http.response.body", "body": b"hello"})
 """
 WARM_UP_REQUESTS = 400
+VALGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--log-file=/dev/null")
+ALONE = ("UvicornWorker", "sync", "gthread", "asgi")
+ALONE_REQUESTS = 5000
 DEADLINE_SECONDS = 120.0
 
 
@@ -99,8 +106,7 @@ def count(row: str, part: str, requests: int, at_once: int) -> float:
         folder = Path(name)
         (folder / "gunicorn.conf.py").write_text("" if part == "plain" else CONF)
         (folder / "nothing.py").write_text(APPLICATION)
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--log-file=/dev/null"]
-        command += [f"--callgrind-out-file={folder}/%p", sys.executable, "-m", "gunicorn"]
+        command = [*VALGRIND, f"--callgrind-out-file={folder}/%p", sys.executable, "-m", "gunicorn"]
         command += ["-b", "127.0.0.1:0", "-w", "1", "--keep-alive", "600", *words.split()]
         command += [*more.split(), f"nothing:{application}"]
         environ = environment(folder) | environ | {"PYTHONHASHSEED": "0"}
@@ -115,9 +121,26 @@ def count(row: str, part: str, requests: int, at_once: int) -> float:
         finally:
             popen.send_signal(signal.SIGTERM)
             popen.wait(DEADLINE_SECONDS)
-        found = re.search(r"^totals: (\d+)", (folder / pid).read_text(), re.MULTILINE)
-        assert found, log.read_text()
-        return int(found[1]) / requests
+        return _total(folder / pid) / requests
+
+
+def count_alone(row: str) -> float:
+    """Return how many instructions counting adds to each request."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("plain", "counted"):
+            out = Path(folder, kind)
+            command = [*VALGRIND, f"--callgrind-out-file={out}", sys.executable]
+            command += ["-m", "benchmarks.counting_loop", row, kind]
+            subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "0"}, check=True)
+            found[kind] = _total(out)
+    return (found["counted"] - found["plain"]) / ALONE_REQUESTS
+
+
+def _total(out: Path) -> int:
+    found = re.search(r"^totals: (\d+)", text := out.read_text(), re.MULTILINE)
+    assert found, text
+    return int(found[1])
 
 
 def _wait_for(log: Path, pattern: str, popen: subprocess.Popen[bytes]) -> str:
@@ -173,7 +196,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--requests", type=int, default=2048)
     parser.add_argument("--at-once", type=int, default=32, help="1 for one at a time [32]")
+    parser.add_argument("--alone", action="store_true", help="what counting adds, in a loop")
     options = parser.parse_args()
+    if options.alone:
+        for row in ALONE:
+            print(f"{row}: counting adds {count_alone(row):,.0f} instructions", flush=True)
+        return
     print("| class |", " | ".join(options.parts), "|")
     print("|---" * (len(options.parts) + 1) + "|")
     for row in options.rows:

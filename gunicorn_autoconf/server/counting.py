@@ -18,9 +18,10 @@ complete, or where the application turns out not to support it; the others, once
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gunicorn_autoconf.fleet.meter import Header
 from gunicorn_autoconf.load.queue import ASGI_HEADER, WSGI_HEADER
 from gunicorn_autoconf.server.counting_uvicorn import attach_uvicorn
 from gunicorn_autoconf.server.wait import wait_counter
@@ -29,7 +30,7 @@ from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
-    from gunicorn_autoconf.fleet.meter import App, Handler, Meter
+    from gunicorn_autoconf.fleet.meter import App, Meter
 
 
 def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
@@ -55,24 +56,20 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
 
 
 def _count_wsgi(worker: Worker, meter: Meter, slots: Slots) -> None:
-    count, waited = meter.handler(is_alone=slots is Slots.ONE), wait_counter(worker, meter)
-    # The others' first argument is the listening socket.
-    place = 0 if slots is Slots.THREADS else 1
+    waited = wait_counter(worker, meter)
 
-    def looking(handle: Handler) -> Handler:
-        def look_and_handle(*args: Any) -> Any:
-            request = args[place]
-            for name, value in request.headers:
-                if name == WSGI_HEADER:
-                    waited(value, request.peer_addr)
-                    break
-            return handle(*args)
+    def found(request: Any, value: str) -> None:
+        waited(value, request.peer_addr)
 
-        return look_and_handle
-
+    header = Header(WSGI_HEADER, found)
+    if slots is Slots.ONE:
+        worker.handle_request = meter.alone(worker.handle_request, header)
+        return
+    # Gevent's first argument is the listening socket.
+    count = meter.handler(header, is_second=slots is not Slots.THREADS)
     for name in ("handle_request", "handle_http2_request"):
         if hasattr(worker, name):
-            setattr(worker, name, count(looking(getattr(worker, name))))
+            setattr(worker, name, count(getattr(worker, name)))
 
 
 def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifespan) -> App:
@@ -89,19 +86,12 @@ def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifesp
 
     if meter is None:
         return call_other
-    counted, waited = meter.calls(app, call_other), wait_counter(worker, meter)
+    waited = wait_counter(worker, meter)
 
-    # Not a coroutine of its own: that would cost a request as much as all the counting does.
-    # `count_wait` is written out for the same reason.
-    def call(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
-        if scope["type"] == "http":
-            for name, value in scope["headers"]:
-                if name == ASGI_HEADER:
-                    waited(value.decode("latin-1"), scope.get("client"))
-                    break
-        return counted(scope, receive, send)
+    def found(scope: Any, value: bytes) -> None:
+        waited(value.decode("latin-1"), scope.get("client"))
 
-    return call
+    return meter.calls(app, call_other, Header(ASGI_HEADER, found))
 
 
 class _Lifespan:

@@ -43,10 +43,11 @@ def stamp_requests(worker: Any, stamps: Stamps) -> None:
     """Have a worker that serves one request at a time stamp which, and since when."""
     original = worker.handle_request
 
-    def handle_request(listener: Any, request: Any, *rest: Any) -> Any:
+    # Gunicorn's own arguments, from 23 to 27: `*rest` costs more to pass on.
+    def handle_request(listener: Any, request: Any, client: Any, address: Any) -> Any:
         stamps.begin_request(time.monotonic(), request.method, request.path)
         try:
-            return original(listener, request, *rest)
+            return original(listener, request, client, address)
         finally:
             stamps.end_request()
 
@@ -76,11 +77,11 @@ class LongRequests:
         original, running, clock = worker.handle_request, self._running, self._clock
         get_ident = threading.get_ident
 
-        def handle_request(request: Any, connection: Any, *rest: Any) -> Any:
+        def handle_request(request: Any, connection: Any) -> Any:
             ident = get_ident()
             running[ident] = [clock(), request, connection]
             try:
-                return original(request, connection, *rest)
+                return original(request, connection)
             finally:
                 del running[ident]
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,13 +19,18 @@ from gunicorn_autoconf.fleet.counters import (
     Counters,
     parse_counters,
 )
-from gunicorn_autoconf.fleet.meter import Meter
+from gunicorn_autoconf.fleet.meter import Header, Meter
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage, copy_numbers
 
 
 def took(*places: int) -> tuple[int, ...]:
     """Return how many requests took how long, of some with these *places* among the bounds."""
     return tuple(places.count(place) for place in range(12))
+
+
+HEADER = Header("X-REQUEST-START", lambda request, value: None)
+REQUEST: Any = SimpleNamespace(headers=[("HOST", "a")])
+SCOPE = {"type": "http", "headers": [(b"host", b"a")]}
 
 
 class Clock:
@@ -39,16 +45,17 @@ class Handled:
     """Requests that run until they are told to end, each in a thread."""
 
     def __init__(self, meter: Meter) -> None:
-        self._handle = meter.handler()(self._wait)
+        self._handle = meter.handler(HEADER)(self._wait)
         self._running: list[tuple[threading.Thread, threading.Event]] = []
 
-    def _wait(self, begun: threading.Event, end: threading.Event) -> None:
+    def _wait(self, request: Any, events: tuple[threading.Event, threading.Event]) -> None:
+        begun, end = events
         begun.set()
         end.wait()
 
     def enter(self) -> None:
         begun, end = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self._handle, args=(begun, end), daemon=True)
+        thread = threading.Thread(target=self._handle, args=(REQUEST, (begun, end)), daemon=True)
         thread.start()
         begun.wait()
         self._running.append((thread, end))
@@ -63,14 +70,14 @@ class Suspended:
     """Calls of an ASGI application that go on when they are told to."""
 
     def __init__(self, meter: Meter) -> None:
-        self._call = meter.calls(self._app, self._app)
+        self._call = meter.calls(self._app, self._app, HEADER)
         self._running: list[Coroutine[Any, Any, Any]] = []
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         await Pause()
 
     def enter(self) -> None:
-        call: Any = self._call({"type": "http"}, None, None)
+        call: Any = self._call(SCOPE, None, None)
         call.send(None)
         self._running.append(call)
 
@@ -265,7 +272,7 @@ def test_asgi_call_that_is_no_request() -> None:
         called.append(scope["type"])
         return "handed on"
 
-    call: Any = Meter(numbers, clock=clock).calls(other, other)
+    call: Any = Meter(numbers, clock=clock).calls(other, other, HEADER)
     with pytest.raises(StopIteration) as end:
         call({"type": "websocket"}, None, None).send(None)
     assert (called, end.value.value) == (["websocket"], "handed on")
@@ -281,13 +288,31 @@ def test_asgi_call_that_raises(error: BaseException) -> None:
         clock.now += 2
         raise error
 
-    call: Any = Meter(numbers, clock=clock).calls(app, app)
+    call: Any = Meter(numbers, clock=clock).calls(app, app, HEADER)
     with pytest.raises(type(error)) as raised:
-        call({"type": "http"}, None, None).send(None)
+        call(SCOPE, None, None).send(None)
     assert raised.value is error
     assert parse_counters(copy_numbers(numbers), 200.0) == Counters(
         requests=1, busy_seconds=2.0, slot_seconds=2.0, durations=took(8)
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((REQUEST, "connection"), id="gthread"),
+        pytest.param((REQUEST, "connection", "HTTP/2"), id="gthread, HTTP/2"),
+        pytest.param(("listener", REQUEST, "socket", "address"), id="gevent"),
+    ],
+)
+def test_handler_gets_its_arguments_and_the_header_its_request(arguments: tuple[Any, ...]) -> None:
+    found: list[Any] = []
+    header = Header("HOST", lambda request, value: found.append((request, value)))
+    meter = Meter(SharedPage(1).doubles(0, Region.COUNTERS))
+    handle = meter.handler(header, is_second=arguments[1] is REQUEST)(lambda *given: given)
+
+    assert handle(*arguments) == arguments
+    assert found == [(REQUEST, "a")]
 
 
 def test_threads_lose_nothing() -> None:
@@ -295,14 +320,15 @@ def test_threads_lose_nothing() -> None:
     clock = Clock()
     numbers = SharedPage(1).doubles(0, Region.COUNTERS)
     yielding = Watched(numbers, lambda: time.sleep(1e-5))
-    handle = Meter(yielding, clock=clock).handler()(lambda: None)  # type: ignore[arg-type]
+    meter = Meter(yielding, clock=clock)  # type: ignore[arg-type]
+    handle = meter.handler(HEADER)(lambda request, connection: None)
 
     together = threading.Barrier(4)
 
     def serve() -> None:
         together.wait()
         for _ in range(100):
-            handle()
+            handle(REQUEST, None)
 
     threads = [threading.Thread(target=serve) for _ in range(4)]
     for thread in threads:

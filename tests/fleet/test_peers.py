@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
-from gunicorn_autoconf.fleet.meter import Meter
+from gunicorn_autoconf.fleet.meter import Header, Meter
 from gunicorn_autoconf.fleet.peers import Peers
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage
 
@@ -55,11 +57,13 @@ def busy(
 ) -> None:
     """Have the worker of *slot* serve one request, in which *during* is called after *seconds*."""
 
-    def serve() -> None:
+    def serve(request: Any, connection: Any) -> None:
         clock.now += seconds
         during()
 
-    Meter(page.doubles(slot, Region.COUNTERS), clock=clock).handler()(serve)()
+    meter = Meter(page.doubles(slot, Region.COUNTERS), clock=clock)
+    header = Header("X-REQUEST-START", lambda request, value: None)
+    meter.handler(header)(serve)(SimpleNamespace(headers=[]), None)
 
 
 def test_one_that_is_always_busy_has_no_room_however_few_connections_it_has() -> None:

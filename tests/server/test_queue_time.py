@@ -29,7 +29,10 @@ def queued(name: str, allowed: list[str], peer: Any) -> float:
     else:
         head = [("HOST", "a"), ("X-REQUEST-START", began)]
         request = SimpleNamespace(headers=head, peer_addr=peer)
-        worker.handle_request(*([request] if name == "gthread" else ["a listener", request]))
+        if name == "gthread":
+            worker.handle_request(request, "a connection")
+        else:
+            worker.handle_request("a listener", request, "a socket", peer)
     return numbers[QUEUED]
 
 
