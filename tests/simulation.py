@@ -502,7 +502,8 @@ class Fleet:
     def _record(self, pid: int) -> WorkerRecord:
         life = self.lives[pid]
         if self.counts_requests:
-            return WorkerRecord(life.forked_at, self._report(pid), int(life.answered))
+            did = Counters(requests=int(life.answered))
+            return WorkerRecord(life.forked_at, self._report(pid), did)
         cpu_seconds = life.answered * CPU_SECONDS_A_REQUEST
         return WorkerRecord(life.forked_at, self._report(pid), None, cpu_seconds)
 

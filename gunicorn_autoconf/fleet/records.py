@@ -64,8 +64,8 @@ class WorkerRecord(NamedTuple):
 
     forked_at_seconds: float
     report: BootReport | None
-    requests: int | None = None
-    """How many requests it has answered; None where its class does not count them."""
+    counters: Counters | None = None
+    """What it has done; None where its class does not count it."""
     cpu_seconds: float | None = None
     """The CPU time that it has used; None where requests are counted, or it is unknown."""
 
@@ -230,7 +230,7 @@ class WorkerRecords:
             pid: WorkerRecord(
                 note.forked_at_seconds,
                 self._report(pid, worker),
-                counters[pid].requests if pid in counters else None,
+                counters.get(pid),
                 None if pid in counters else read_cpu_seconds(pid),
             )
             for pid, worker in list(workers.items())

@@ -52,6 +52,8 @@ class WorkerSample(NamedTuple):
     """How many requests it has answered; None where its class does not count them."""
     traffic_seconds: float = 0.0
     """The time since it was first seen to have answered one, or that its CPU time shows it busy."""
+    held_seconds: float = 0.0
+    """For how long requests have run and none has ended; 0 where none runs."""
 
     @property
     def size_bytes(self) -> int:
@@ -108,6 +110,15 @@ class WorkerSample(NamedTuple):
         return self._grew_lately_at_most(SLOWING_FRACTION)
 
     @property
+    def is_held_up(self) -> bool:
+        """
+        Whether its requests hang, for half of the time by which its growth is judged.
+
+        It grows no more, and would with the next request. What runs for a minute is a stream.
+        """
+        return self.life_seconds / 8 <= self.held_seconds < WORKED_SECONDS
+
+    @property
     def life_seconds(self) -> float:
         """For how long it could serve."""
         return self.age_seconds - self.boot_seconds
@@ -115,7 +126,7 @@ class WorkerSample(NamedTuple):
     def _grew_lately_at_most(self, fraction: float) -> bool:
         if not self.is_booted or self.earlier_bytes is None:
             return False
-        if self.life_seconds < MIN_AGE_SECONDS:
+        if self.life_seconds < MIN_AGE_SECONDS or self.is_held_up:
             return False
         noise_bytes = self.freed_bytes * NOISE_FRACTION
         return self.recent_bytes <= max(self.growth_bytes * fraction, noise_bytes)

@@ -22,6 +22,7 @@ from gunicorn_autoconf.machine.process_memory import read_process_memory, read_r
 from gunicorn_autoconf.units import MIB
 
 if TYPE_CHECKING:
+    from gunicorn_autoconf.fleet.counters import Counters
     from gunicorn_autoconf.fleet.records import WorkerRecord
     from gunicorn_autoconf.fleet.shared_page import BootReport
 
@@ -91,6 +92,8 @@ class WorkerPast:
         self.busy_seconds = 0.0
         """How long it was busy since its boot, by its CPU time."""
         self._cpu: tuple[float, float] | None = None
+        self._ended = -1, 0.0
+        """How many requests had ended, and since when no other has that began."""
 
     def add(self, age_seconds: float, used_bytes: int) -> None:
         """Note what the worker uses now."""
@@ -112,6 +115,14 @@ class WorkerPast:
             if cpu_seconds - self._cpu[1] >= passed * BUSY_FRACTION:
                 self.busy_seconds += passed
             self._cpu = now, cpu_seconds
+
+    def held_seconds(self, counters: Counters | None, now: float) -> float:
+        """Return for how long requests have run and none has ended."""
+        if counters is None:
+            return 0.0
+        if not counters.in_flight or counters.requests != self._ended[0]:
+            self._ended = counters.requests, now
+        return now - self._ended[1]
 
     def at(self, age_seconds: float) -> int | None:
         """Return what it used at *age_seconds* or last before; None where it was not seen then."""
@@ -224,7 +235,8 @@ class Sampler:
         looks = (self._memory_of(helper, now) for helper in past.helpers)
         helpers = [look.pss_bytes for look in looks if look]
         past.add(age, used.uss_bytes + sum(helpers))
-        if record.requests and past.answered_at is None:
+        did = record.counters
+        if did and did.requests and past.answered_at is None:
             past.answered_at = now
         report = record.report
         if report and record.cpu_seconds is not None:
@@ -240,10 +252,11 @@ class Sampler:
             earlier_bytes=past.at(boot_seconds + (age - boot_seconds) * 0.75),
             helper_bytes=sum(helpers),
             helpers=len(helpers),
-            requests=record.requests,
+            requests=did.requests if did else None,
             traffic_seconds=(
                 past.busy_seconds if past.answered_at is None else now - past.answered_at
             ),
+            held_seconds=past.held_seconds(did, now),
         )
 
     def _helpers(self) -> Iterator[int]:

@@ -7,6 +7,7 @@ import os
 import pytest
 from builders import GIB, MIB, limit, machine, memory
 
+from gunicorn_autoconf.fleet.counters import Counters
 from gunicorn_autoconf.fleet.records import WorkerRecord
 from gunicorn_autoconf.fleet.sample import WorkerSample
 from gunicorn_autoconf.fleet.sampler import (
@@ -183,19 +184,40 @@ class TestRequests:
     def test_none(self, requests: int | None) -> None:
         scene = Scene()
         scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
-        worker = scene.look_at(booted(40 * MIB)._replace(requests=requests))
+        counters = None if requests is None else Counters(requests=requests)
+        worker = scene.look_at(booted(40 * MIB)._replace(counters=counters))
         assert (worker.requests, worker.traffic_seconds) == (requests, 0)
 
     def test_traffic_since_the_first(self) -> None:
         scene = Scene()
         scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
-        scene.look_at(booted(40 * MIB)._replace(requests=0))
+        scene.look_at(booted(40 * MIB)._replace(counters=Counters(requests=0)))
         scene.now = 130
-        assert scene.look_at(booted(40 * MIB)._replace(requests=1)).traffic_seconds == 0
+        first = scene.look_at(booted(40 * MIB)._replace(counters=Counters(requests=1)))
+        assert first.traffic_seconds == 0
         scene.now = 190
-        worker = scene.look_at(booted(40 * MIB)._replace(requests=3))
+        worker = scene.look_at(booted(40 * MIB)._replace(counters=Counters(requests=3)))
         assert worker.traffic_seconds == 60
         assert worker.has_worked
+
+    def test_how_long_none_has_ended(self) -> None:
+        scene = Scene()
+        scene.memory[11] = ProcessMemory(80 * MIB, 60 * MIB, 50 * MIB)
+
+        def held_seconds(now: float, requests: int, in_flight: int) -> float:
+            scene.now = now
+            did = Counters(requests=requests, in_flight=in_flight)
+            return scene.look_at(booted(40 * MIB)._replace(counters=did)).held_seconds
+
+        # It waits for a request, gets one, gets another, ends one, ends all, gets one.
+        assert held_seconds(100, 5, 0) == 0
+        assert held_seconds(160, 5, 0) == 0
+        assert held_seconds(163, 5, 1) == 3
+        assert held_seconds(165, 5, 2) == 5
+        assert held_seconds(166, 6, 1) == 0
+        assert held_seconds(168, 6, 1) == 2
+        assert held_seconds(170, 7, 0) == 0
+        assert held_seconds(171, 7, 1) == 1
 
     @pytest.mark.parametrize(
         ("cpu_share", "busy_seconds", "has_worked"),

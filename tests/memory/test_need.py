@@ -65,6 +65,19 @@ class TestReached:
     def test_nothing_on_one_sample(self) -> None:
         assert reached(Need(), seen(0, flat(11, 60))) == 0
 
+    @pytest.mark.parametrize(
+        ("life_seconds", "held_seconds", "mib"),
+        [(16, 1.9, 60), (16, 2.1, 40), (240, 31, 40), (240, 61, 60), (3600, 59, 60)],
+    )
+    def test_not_while_requests_hang(
+        self, life_seconds: float, held_seconds: float, mib: float
+    ) -> None:
+        """A leak grows no more either, until they end; what runs for a minute is a stream."""
+        age = life_seconds + 2
+        hangs = flat(11, 60)._replace(age_seconds=age, held_seconds=held_seconds)
+        assert hangs.life_seconds == life_seconds
+        assert reached(Need(), seen(0, hangs), seen(1, hangs)) == mib
+
     def test_by_a_leak_never(self) -> None:
         history = [seen(at, worker(11, 40 + at, earlier=40 + at * 0.75)) for at in range(0, 600, 5)]
         assert reached(Need(), *history) == 40
