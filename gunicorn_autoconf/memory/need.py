@@ -3,8 +3,8 @@ What a worker needs: what is declared, and what workers have reached since the l
 
 Theory of operation. A worker's *size* is its PSS and that of its helpers, swapped pages included. A
 size is *reached* where two samples running show it, and it was there when the worker could serve or
-the worker has stopped growing since. A leak never stops growing, so it has no reached size. A
-single large request ends too early to count.
+the worker has stopped growing since. A leak never stops growing, so it has no reached size, and
+while requests hang nothing is taken to stop. A single large request ends too early to count.
 
 `Need` keeps two things beyond the life of a worker. Of each size that was reached it keeps the
 worker's own part (USS): how much of the common pages falls to each depends on how many share them,
