@@ -38,7 +38,7 @@ APP = """
         if scope["type"] == "lifespan":
             while True:
                 event = (await receive())["type"]
-                print(event, os.getpid(), flush=True)
+                print(f"{event} {os.getpid()}", flush=True)
                 await send({"type": f"{event}.complete"})
                 if event == "lifespan.shutdown":
                     return
@@ -53,7 +53,7 @@ APP = """
         seconds = float(scope["query_string"] or b"0")
         kind = scope["path"]
         if kind != "/":
-            print("begun", kind, flush=True)
+            print(f"begun {kind}", flush=True)
         if kind == "/sleep":
             await asyncio.sleep(seconds)
         elif kind == "/held":

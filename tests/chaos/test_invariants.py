@@ -59,8 +59,8 @@ def sizes(*rows: tuple[int, float]) -> list[Vitals]:
     [
         (sizes((1, 20), (1, 21.9)), True),
         (sizes((1, 20), (1, 22.1)), False),
-        (sizes((1, 20), (2, 22.5), (2, 22.9)), True),  # Another arbiter is older, too,
-        (sizes((1, 20), (2, 22.5), (2, 23.1)), False),  # not much larger,
+        (sizes((1, 20), (2, 23.5), (2, 23.9)), True),  # Another arbiter is older, too,
+        (sizes((1, 20), (2, 23.5), (2, 24.1)), False),  # not much larger,
         (sizes((1, 20), (2, 19), (2, 21.1)), False),  # and as flat.
         (sizes((1, 20), (1, 25), (1, 21)), True),
     ],

@@ -21,7 +21,7 @@ WSGI = """
 
     def app(environ, start_response):
         path = environ["PATH_INFO"]
-        print("serves", path, flush=True)
+        print(f"serves {path}", flush=True)
         while path == "/held" and not os.path.exists("release"):
             time.sleep(0.02)
         start_response("200 OK", [("Content-Length", "2")])
@@ -35,7 +35,7 @@ ASGI = """
     async def app(scope, receive, send):
         assert scope["type"] == "http"
         path = scope["path"]
-        print("serves", path, flush=True)
+        print(f"serves {path}", flush=True)
         while path == "/held" and not os.path.exists("release"):
             time.sleep(0.02)
         headers = [(b"content-length", b"2")]
@@ -144,7 +144,7 @@ LIMITED_ASGI = """
         try:
             await asyncio.sleep(1000)  # Here it stands.
         finally:
-            print("cleaned up", kind, flush=True)
+            print(f"cleaned up {kind}", flush=True)
 
     async def app(scope, receive, send):
         assert scope["type"] == "http"
@@ -224,7 +224,7 @@ LIMITED_WSGI = """
 
     def app(environ, start_response):
         kind = environ["PATH_INFO"]
-        print("serves", kind, os.getpid(), flush=True)
+        print(f"serves {kind} {os.getpid()}", flush=True)
         if kind == "/stuck":
             time.sleep(1000)  # Here it stands.
         while kind == "/neighbour" and not os.path.exists("release"):
@@ -295,7 +295,7 @@ FROZEN = {
 
         async def app(scope, receive, send):
             if scope["type"] == "http":
-                print("serves", scope["path"], flush=True)
+                print(f"serves {scope['path']}", flush=True)
                 while scope["path"] == "/stuck" or not os.path.exists("release"):
                     await asyncio.sleep(0.02)
                 await send({"type": "http.response.start", "status": 200, "headers": []})

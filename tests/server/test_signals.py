@@ -281,7 +281,7 @@ FORKED = """
 
     def post_fork(server, worker):
         import time
-        print("forked", worker.pid, flush=True)
+        print(f"forked {worker.pid}", flush=True)
         while worker.age == 1:
             time.sleep(0.1)
 """

@@ -144,7 +144,7 @@ def test_sigterm_that_an_import_swallows(gunicorn: Launcher) -> None:
             pass
 
         def forgotten(_):
-            print("loading", os.getpid(), flush=True)
+            print(f"loading {os.getpid()}", flush=True)
             while not os.path.exists("go"):
                 pass
 
@@ -153,7 +153,7 @@ def test_sigterm_that_an_import_swallows(gunicorn: Launcher) -> None:
         del loaded
 
         async def app(scope, receive, send):
-            print("started", os.getpid(), flush=True)
+            print(f"started {os.getpid()}", flush=True)
         """,
     )
     server = gunicorn.start(*MODULE_DOOR, "-k", OURS, "app:app", GUNICORN_WORKERS="1")
@@ -203,11 +203,11 @@ ENDLESS_START = """
     import asyncio, os
 
     async def app(scope, receive, send):
-        print("starting", os.getpid(), flush=True)
+        print(f"starting {os.getpid()}", flush=True)
         try:
             await asyncio.sleep(3600)
         finally:
-            print("given up", os.getpid(), flush=True)
+            print(f"given up {os.getpid()}", flush=True)
 """
 
 
