@@ -116,11 +116,14 @@ def _recycle(
 ) -> Action | None:
     """Replace the worker that grows beyond what it needs, where the memory soon will be gone."""
     now = history[-1]
-    if len(history) < 2 or len(now.workers) > now.target:
-        return None  # One spike decides nothing; or one is about to exit.
-    grown = [worker for worker in now.workers if worker.is_booted and worker.has_grown]
+    if len(history) < 2:
+        return None  # One spike decides nothing.
     parts = (history, history[:-1])
-    if not grown:
+    is_over = all(is_short(part, _last_call_seconds(now)) for part in parts)
+    # Gunicorn has told the oldest to exit where there are too many, which may free enough; or hang.
+    staying = sorted(now.workers, key=lambda worker: worker.age_seconds)[: now.target]
+    grown = [worker for worker in staying if worker.is_booted and worker.has_grown]
+    if not grown or (len(staying) < len(now.workers) and not is_over):
         return None
     if all(_is_pressed(part, timing) for part in parts):
         suspects = [worker for worker in grown if not _is_expected(worker, now, needed, plans)]
@@ -152,7 +155,6 @@ def _recycle(
         return keep if is_vain and full else None
     room = _has_room(history)
     booted = sum(worker.is_booted for worker in now.workers)
-    is_over = all(is_short(part, _last_call_seconds(now)) for part in parts)
     if booted == 1 and not (room or is_over or now.headroom_fraction < CRITICAL_FRACTION):
         return None
     leak = Leak(

@@ -470,6 +470,35 @@ class TestRecycle:
             "90 MiB left of 1000 MiB, gone in 7.5 s; it uses 806 MiB, 40 MiB at boot"
         )
 
+    @pytest.mark.parametrize(
+        ("left", "decided_is"),
+        [
+            # 50 MiB/s. The exit of another may free enough, until two samples leave less than 4 s.
+            (300, KEEP),
+            (160, KEEP),
+            (140, "recycle 12, stop first"),
+            (60, "recycle 12, stop first"),
+        ],
+    )
+    def test_while_another_worker_is_told_to_exit_and_hangs(
+        self, left: float, decided_is: str
+    ) -> None:
+        """Worker 11, the oldest of four, is one too many: an operator took the count back."""
+        trace = [
+            seen(
+                at,
+                left + 50 * (2 - at),
+                worker(11, 60, age=at + 30),
+                worker(12, 600 - left - 50 * (2 - at), age=at + 20),
+                worker(13, 50, age=at + 10),
+                worker(14, 50, age=at + 5),
+                limit=800,
+                target=3,
+            )
+            for at in (0, 1, 2)
+        ]
+        assert decided(trace) == decided_is
+
     def test_replacement_waits_where_there_is_no_room(self) -> None:
         """30 MiB left and a worker boots with 40."""
         trace = [leak(0, 29, 160), leak(5, 28, 161)]
