@@ -23,7 +23,7 @@ from gunicorn_autoconf.fleet.shared_page import open_page
 MIB = 2**20
 
 # The arbiter's memory moves by the arenas of Python's allocator, 1 MiB each: in ten minutes of all
-# faults by 3.0 to 3.5 MiB, and 2.4 of them with the first reload. Then it settles: the last 2,000 of
+# faults by 3.0 to 3.5 MiB, of which 2.4 with the first reload. Then it settles: the last 2,000 of
 # 3,200 kills of workers added 0.2 MiB, and `tracemalloc` sees nothing grow.
 MEMORY_SETTLING_BYTES = 4 * MIB
 
