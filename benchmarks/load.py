@@ -282,13 +282,17 @@ def rates(
 
 
 def best_of(workload: Workload, window: int, counts: list[int]) -> tuple[float, int]:
-    """Return the highest rate of a fixed count of workers, and that count."""
-    best = (0.0, 0)
+    """Return the highest rate of a fixed count of workers, and that count.
+
+    Ends after two counts in a row that were no better than the best before them.
+    """
+    best, misses = (0.0, 0), 0
     for count in counts:
         (_, rate), _ = rates(workload, count, (1, window))
-        if rate < best[0] * RISE:
-            return max(best, (rate, count))
-        best = rate, count
+        misses = misses + 1 if rate < best[0] * RISE else 0
+        best = max(best, (rate, count))
+        if misses == 2:
+            break
     return best
 
 

@@ -25,6 +25,8 @@ from gunicorn_autoconf.machine.process_cpu import read_queued_seconds
 
 # A crowded machine lets a thread wait for some tenths of a second.
 LATE_SECONDS = 1.0
+# How often a thread reads how long it has waited for a CPU: reading /proc costs more than a step.
+READ_SECONDS = 1.0
 # How often Gunicorn's arbiter looks at the heartbeats, at least (Arbiter.run).
 MAIN_LOOP_SECONDS = 1.0
 # How many of the last standstills are known by their time; nothing measured is older than those.
@@ -74,9 +76,12 @@ class Standstill:
 
     def step(self, due: float, now: float) -> None:
         """Note a step at *now* that was *due* earlier; in the arbiter."""
+        is_late = now - due > LATE_SECONDS
+        if not is_late and now < getattr(self._thread, "read_again_at", 0.0):
+            return
         before, queued = getattr(self._thread, "queued_seconds", 0.0), read_queued_seconds()
-        self._thread.queued_seconds = queued
-        if now - due - (queued - before) > LATE_SECONDS:
+        self._thread.queued_seconds, self._thread.read_again_at = queued, now + READ_SECONDS
+        if is_late and now - due - (queued - before) > LATE_SECONDS:
             # A tuple of its own: another thread may go through the one there was.
             self._stops = (*self._stops, _Stop(due, now, self.seconds))[-MAX_STOPS:]
             self._seconds[0] += now - due
