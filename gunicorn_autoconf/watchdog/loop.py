@@ -35,6 +35,8 @@ LATE_FRACTION = 0.5
 # Samples of one stall, and how many there have to be for a verdict, unless they do not come.
 MAX_SAMPLES, ENOUGH_SAMPLES = 4, 2
 UNSEEN_SECONDS = 1.0
+# By how much longer a stall is judged again that was not due to be reported.
+AGAIN_FACTOR = 1.25
 # How old the counters of the quotas may be when a stall begins.
 QUOTA_SECONDS = 1.0
 
@@ -65,6 +67,7 @@ class _Stall:
         self.samples: list[ThreadStack] = []
         self.suspect: Suspect | None = None
         self.is_reported = False
+        self.judge_again_seconds = 0.0
         self.stopped_seconds = 0.0
         self.asleep_seconds = 0.0
         self.queued_seconds = 0.0
@@ -148,11 +151,14 @@ class LoopWatch:
             self._pipe.ask(pid, listens=moment.has(State.LISTENING))
         late_seconds = now - self._due(moment)
         is_seen = len(stall.samples) >= ENOUGH_SAMPLES
-        if not is_seen and late_seconds < self._threshold_seconds + UNSEEN_SECONDS:
+        wanted_seconds = self._threshold_seconds + (0.0 if is_seen else UNSEEN_SECONDS)
+        if late_seconds < max(wanted_seconds, stall.judge_again_seconds):
             return
         evidence = self._evidence(stall, late_seconds, clock or Clock(), moment, now)
         if evidence.cause(self._threshold_seconds) is Cause.CODE:
             self._report(stall, evidence, now)
+            # Where it was not due: a verdict reads files, and a muted stall may go on for long.
+            stall.judge_again_seconds = AGAIN_FACTOR * late_seconds
 
     def _follow(self, stall: _Stall, clock: Clock | None, now: float) -> None:
         """Note what the kernel does not count before it is over."""
