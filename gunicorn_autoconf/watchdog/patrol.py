@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.plan.declaration import Declaration
 
-# How often workers are looked at in a threshold, and at most while nothing is late.
+# How often event loops are looked at in a threshold, and workers that may yet begin one.
 LOOKS_PER_THRESHOLD = 4
+NEW_SECONDS = 10.0
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.005, 0.5
 # While an answer is due.
 ASKING_SECONDS = 0.02
@@ -215,7 +216,12 @@ class Patrol:
                     error,
                 )
         self._report_quota(watches, now)
-        return ASKING_SECONDS if any(watch.pipe.is_waiting for watch in watches) else self._period
+        if any(watch.pipe.is_waiting for watch in watches):
+            return ASKING_SECONDS
+        has_loops = any(watch.is_ticking or watch.age_seconds(now) < NEW_SECONDS for watch in watches)
+        if has_loops or not watches:  # The first are being forked.
+            return self._period
+        return min(LONGEST_SECONDS, *(watch.spare_seconds for watch in watches))
 
     def _report_boots(self, watches: list[WorkerWatch], now: float) -> None:
         booting = [watch for watch in watches if watch.booting_seconds(now) >= SLOW_SECONDS]

@@ -13,6 +13,7 @@ SIGKILL where it does not heed that.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -83,12 +84,15 @@ class WorkerWatch:
         self._beat_clock: Clock | None = None
         self._reported_beat: float | None = None
         self._has_reported_end = False
+        self.is_ticking = False
+        """Whether its event loop ran at the last look."""
         self.boot_reported_seconds = 0.0
         self._aborted_at = 0.0
 
     def look(self, now: float, *, stopping_since: float | None) -> None:
         """Look at the worker; *stopping_since* is when the whole server began to stop."""
         moment = self.stamps.read()
+        self.is_ticking = moment.has(State.TICKING)
         if moment.has(State.LOADED):
             if self.thresholds.stall_seconds > 0:
                 self._loop.look(self.worker.pid, moment, now)
@@ -97,12 +101,18 @@ class WorkerWatch:
             if self.thresholds.request_seconds > 0:
                 self._look_at_request(moment, now)
         ending_since = moment.ending_since or (moment.has(State.LOADED) and stopping_since)
-        if ending_since and not moment.has(State.TICKING):
+        if ending_since and not self.is_ticking:
             self._look_at_end(moment, now - ending_since)
 
     def age_seconds(self, now: float) -> float:
         """Return since when the worker is there."""
         return now - self._forked_at
+
+    @property
+    def spare_seconds(self) -> float:
+        """How far looks may be apart that find what is about to reach a limit, but for a loop's."""
+        silent_seconds = (1 - REPORT_FRACTION) * self.thresholds.timeout_seconds or math.inf
+        return min(silent_seconds, self.thresholds.request_seconds or math.inf) / 2
 
     def booting_seconds(self, now: float) -> float:
         """Return for how long the worker has been booting; 0 once it has."""

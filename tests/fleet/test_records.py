@@ -33,6 +33,12 @@ class Clock:
         self.now += seconds
 
 
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker here is a process, but the machine may have one with its pid."""
+    monkeypatch.setattr(records_module, "read_cpu_seconds", lambda pid: None)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()

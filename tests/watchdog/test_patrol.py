@@ -52,6 +52,7 @@ def make_patrol(log: Any, **settings: Any) -> Patrol:
 
 def make_watch(pid: int, *, booting_seconds: float = 0.0) -> Any:
     watch = SimpleNamespace(worker=SimpleNamespace(pid=pid), boot_reported_seconds=0.0, told=[])
+    watch.is_ticking = True
     watch.booting_seconds = lambda now: booting_seconds
 
     def report_boot(now: float, others: int, *, preloads: bool) -> None:
@@ -217,4 +218,40 @@ def test_no_start_or_end_is_charged_with_a_standstill(monkeypatch: pytest.Monkey
     run(1.5)
     assert len(said) == 1
     run(1.0)
-    assert said[1:] == ["this worker has not exited after 5.1 s"]
+    assert said[1:] == ["this worker has not exited after 5.5 s"]
+
+
+@pytest.mark.parametrize(
+    ("state", "age_seconds", "timeout", "request_timeout", "seconds"),
+    [
+        (State.LOADED, 20.0, 60.0, 0.0, 0.5),
+        (State.LOADED | State.TICKING, 20.0, 60.0, 0.0, 0.0625),
+        (State.LOADED, 1.0, 60.0, 0.0, 0.0625),  # It may begin a loop yet.
+        (State.LOADED, 20.0, 2.0, 0.0, 0.2),  # Its silence is reported from 1.6 s on.
+        (State.LOADED, 20.0, 0.0, 0.3, 0.15),
+        (State.LOADED, 20.0, 0.0, 0.0, 0.5),
+    ],
+)
+def test_looks_are_frequent_where_there_is_a_loop(
+    state: State, age_seconds: float, timeout: float, request_timeout: float, seconds: float
+) -> None:
+    """Each look of 62 ms costs an idle server CPU time; only a loop is late so soon."""
+    patrol, page = make_patrol(Log()), memoryview(bytearray(320))
+    stamps = Stamps(page[:64].cast("d"), page[64:])
+    stamps.reach(state)
+    stamps.tick(100.0, 0.0, 0.0)
+    watch = WorkerWatch(
+        cast("Any", SimpleNamespace(pid=os.getpid())),
+        stamps,
+        cast("Any", SimpleNamespace(is_waiting=False)),
+        Thresholds(0.25, timeout, 30.0, Origins(), request_timeout),
+        read_quota=dict,
+        say=lambda *_, **__: None,
+        read_beat=None,
+        now=100.0 - age_seconds,
+    )
+    patrol._declaration = lambda: Declaration(stall_warning_seconds=0.25)
+    patrol._watches[1] = watch
+    patrol._server.WORKERS[os.getpid()] = watch.worker
+
+    assert patrol._look(100.0) == pytest.approx(seconds)
