@@ -218,8 +218,8 @@ class Patrol:
         self._report_quota(watches, now)
         if any(watch.pipe.is_waiting for watch in watches):
             return ASKING_SECONDS
-        has_loops = any(watch.is_ticking or watch.age_seconds(now) < NEW_SECONDS for watch in watches)
-        if has_loops or not watches:  # The first are being forked.
+        loops = any(watch.is_ticking or watch.age_seconds(now) < NEW_SECONDS for watch in watches)
+        if loops or not watches:  # The first are being forked.
             return self._period
         return min(LONGEST_SECONDS, *(watch.spare_seconds for watch in watches))
 
