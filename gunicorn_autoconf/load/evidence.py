@@ -75,7 +75,8 @@ class Evidence:
         if load.loop_fraction is not None:
             busy_seconds = load.loop_fraction * load.workers * load.seconds
             self._loop_seconds += max(busy_seconds, load.requests * computing)
-        if load.pool_fraction >= SLOTS_FRACTION:
+        # Beside a loop a request waits for a thread; without one it begins when it has one.
+        if load.loop_fraction is not None and load.pool_fraction >= SLOTS_FRACTION:
             self._full += load.requests
             self._full_seconds += load.seconds
             return

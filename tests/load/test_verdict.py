@@ -126,7 +126,7 @@ def loads(work: Work, shape: Shape, share: float, crowded: float, noise: random.
     rate = most * share
     delay = work.computing * crowded
     takes = whole + delay
-    if share == 1 and slots != 1:
+    if share == 1 and slots is None:
         takes = CLIENTS / rate  # They wait for each other in the worker.
     more: dict[str, Any] = {}
     if slots is None:
@@ -135,6 +135,8 @@ def loads(work: Work, shape: Shape, share: float, crowded: float, noise: random.
         more["loop"] = min(rate * blocking / shape.workers, 1.0)
         is_full = work.pool and share == 1 and shape.workers * pool < CLIENTS
         more["pool"] = 0.97 if is_full else 0.0
+    elif slots > 1:
+        more["pool"] = 0.97 if share == 1 and shape.workers * slots < CLIENTS else 0.0
     return minute(
         rate=rate * noise.uniform(0.95, 1.05),
         request=takes * noise.uniform(0.95, 1.05),
@@ -310,3 +312,26 @@ def test_evidence_follows_what_requests_become() -> None:
 
     assert request is not None
     assert request.whole_seconds > 0.09
+
+
+def test_threads_that_are_always_full_are_judged() -> None:
+    """What is under full load from its start on: a request begins when it has a thread."""
+    evidence, serving = Evidence(), Serving(Interface.WSGI, 2.0, 3, 8, 8)
+    full = minute(
+        rate=237.0,
+        request=0.1,
+        computing=0.0005,
+        delay=0.0,
+        workers=3,
+        slots=8,
+        cores=2.0,
+        pool=0.97,
+    )
+    for _ in range(3):
+        evidence.add(full)
+    request = evidence.request()
+
+    assert request is not None
+    verdict = judge(request, serving)
+    assert verdict is not None
+    assert (verdict.workload, round(verdict.now_per_second)) == ("io", 240)
