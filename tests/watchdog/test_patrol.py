@@ -255,3 +255,8 @@ def test_looks_are_frequent_where_there_is_a_loop(
     patrol._server.WORKERS[os.getpid()] = watch.worker
 
     assert patrol._look(100.0) == pytest.approx(seconds)
+
+
+def test_looks_are_frequent_until_there_are_workers() -> None:
+    """Else a stall in the first half second of the first worker would go unseen."""
+    assert make_patrol(Log())._look(100.0) == pytest.approx(0.0625)
