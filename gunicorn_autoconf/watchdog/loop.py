@@ -66,7 +66,7 @@ class _Stall:
         self.waited_seconds = waited_seconds
         self.samples: list[ThreadStack] = []
         self.suspect: Suspect | None = None
-        self.is_reported = False
+        self.is_reported = self.names_request = False
         self.judge_again_seconds = 0.0
         self.stopped_seconds = 0.0
         self.asleep_seconds = 0.0
@@ -205,11 +205,13 @@ class LoopWatch:
             return
         stall.suspect, stall.is_reported = suspect, True
         sample = stall.samples[suspect.number] if stall.samples else ThreadStack("", ())
+        request = sample.request or self._stamps.request()
+        stall.names_request = bool(request)
         text = render_stall(
             evidence,
             suspect,
             add_sources(sample.stack),
-            sample.request or self._stamps.request(),
+            request,
             self._origins,
             unreported=self._tally.report(suspect.frame, now),
         )
@@ -226,7 +228,8 @@ class LoopWatch:
         if cause is Cause.CODE and stall.samples and not stall.is_reported:
             self._report(stall, evidence, now)
         if stall.suspect:
-            request = next((sample.request for sample in late if sample.request), None)
+            requests = [] if stall.names_request else [sample.request for sample in late]
+            request = next(filter(None, requests), None)
             text = render_end(evidence, stall.suspect.place, request)
             self._say("info", "resumed", text)
         elif cause and cause is not Cause.CODE and self._tally.is_due(cause, now):

@@ -178,6 +178,15 @@ def test_request_of_native_code_comes_with_the_end(worker: Simulation) -> None:
     assert worker.lines(r"runs again.* in query\(\), serving GET /late$")
 
 
+def test_request_is_named_once(worker: Simulation) -> None:
+    """Though an answer comes after the end that names it again."""
+    worker.pipe.late = [ThreadStack("MainThread", (), "GET /a")]
+    worker.block(0.6)
+
+    assert worker.lines(r"\n  request: GET /a\n")
+    assert worker.lines(r"runs again.* in query\(\)$")
+
+
 def test_quota_is_blamed_for_what_it_throttled(worker: Simulation) -> None:
     worker.block(1.0, computing=0.1, queued=0.9, throttled=0.9)
 
