@@ -3,8 +3,11 @@
 Two parts. `measure`: open-loop load, arrivals at random times and a new connection for each, of
 known rate on an application that knows how long its requests take and compute, on each worker
 class, at 0.2, 0.5 and 0.8 of what the server can answer; on the machine as it is, and beside
-processes that compute. Printed are the share of busy slots (for event loops: requests at once) and
-the computing time of a request as the arbiter has them, beside what the application summed up.
+processes that compute. Printed are the requests at once and the computing time of a request as the
+arbiter has them, beside what the application summed up. It does not see a request before its first
+line and after its last; the client's column has all that and the way there and back: what the
+arbiter says should lie between. Points are those of the share of busy slots, against what the
+application knows.
 
 `auto`: each workload of `benchmarks.compare` on a server with memory to spare where nothing is
 declared. Printed are the requests per second in the first seconds, after a minute of load, the
@@ -112,10 +115,11 @@ when_ready = compose(when_ready, tell)
 
 
 class Seen(NamedTuple):
-    """The load, by the arbiter and by the application."""
+    """The load, by the arbiter, by the application and by the client."""
 
     at_once: float
     at_once_known: float
+    at_once_client: float
     slots: int | None
     computing_ms: float
     computing_known_ms: float
@@ -168,19 +172,24 @@ def crowd(processes: int) -> Iterator[None]:
 
 async def open_loop(
     address: str, rate: float, seconds: float, look: Callable[[], T]
-) -> tuple[T, T, float]:
+) -> tuple[T, T, float, float]:
     """
     Ask at random times, whether or not earlier requests have been answered.
 
-    Return what *look* sees after three seconds and at the end, and the time between.
+    Return what *look* sees after three seconds and at the end, the time between, and the sum of the
+    times for which the client waited in it.
     """
     host, port = address.split(":")
+    waited_seconds = 0.0
 
     async def ask() -> None:
+        nonlocal waited_seconds
+        asked = time.monotonic()
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             await reader.read()
+            waited_seconds += time.monotonic() - asked
             writer.close()
 
     began = due = time.monotonic()
@@ -189,15 +198,16 @@ async def open_loop(
     while due < began + WARM_UP_SECONDS + seconds:
         if first is None and due >= began + WARM_UP_SECONDS:
             first = time.monotonic(), look()
+            waited_seconds = 0.0
         due += random.expovariate(rate)
         await asyncio.sleep(max(due - time.monotonic(), 0))
         task = asyncio.ensure_future(ask())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-    last = time.monotonic(), look()
+    last, waited_by_then = (time.monotonic(), look()), waited_seconds
     await asyncio.gather(*tasks)
     assert first
-    return first[1], last[1], last[0] - first[0]
+    return first[1], last[1], last[0] - first[0], waited_by_then
 
 
 def measure(worker_class: str, share: float, others: int, seconds: float) -> Seen:
@@ -224,11 +234,14 @@ def measure(worker_class: str, share: float, others: int, seconds: float) -> See
             load = folder / "load"
             return known(folder), json.loads(load.read_text()) if load.exists() else {}
 
-        (before, _), (after, load), passed = asyncio.run(open_loop(address, rate, seconds, look))
+        (before, _), (after, load), passed, waited = asyncio.run(
+            open_loop(address, rate, seconds, look)
+        )
     requests, slot_seconds, cpu_seconds = (b - a for a, b in zip(before, after, strict=True))
     return Seen(
         at_once=load["busy_slots"],
         at_once_known=slot_seconds / passed,
+        at_once_client=waited / passed,
         slots=load["slots"],
         computing_ms=load["computing_seconds"] * 1e3,
         computing_known_ms=cpu_seconds / requests * 1e3,
@@ -243,16 +256,17 @@ def known(folder: Path) -> list[float]:
 
 def report_measure(classes: list[str], shares: list[float], seconds: float) -> None:
     """Print the table of the first part."""
-    print("| class | share | others | at once | known | points | computing | known | % |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| class | share | others | at once | known | client | points | computing | known | % |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for others in (0, len(os.sched_getaffinity(0))):
         for worker_class in classes:
             for share in shares:
                 seen = measure(worker_class, share, others, seconds)
                 points = "" if seen.busy_points is None else f"{seen.busy_points:+.1f}"
                 print(
-                    f"| {worker_class} | {share} | {others} | {seen.at_once:.2f} "
-                    f"| {seen.at_once_known:.2f} | {points} | {seen.computing_ms:.1f} ms "
+                    f"| {worker_class} | {share} | {others} "
+                    f"| {seen.at_once:.2f} | {seen.at_once_known:.2f} | {seen.at_once_client:.2f} "
+                    f"| {points} | {seen.computing_ms:.1f} ms "
                     f"| {seen.computing_known_ms:.1f} ms | {seen.computing_percent:+.0f} % |",
                     flush=True,
                 )
