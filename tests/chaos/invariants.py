@@ -139,16 +139,22 @@ EXPECTED_ERRORS = (
 )
 
 
-def _cancels(pid: int) -> str:
-    """Return the pattern of Uvicorn's line where worker *pid* ends before its requests do."""
-    return rf"\[{pid}\] \[ERROR\] Cancel \d+ running task\(s\)"
+def _errors_of_lost(pid: int) -> str:
+    """
+    Return the pattern of what is said where worker *pid* ends before its requests do.
+
+    By Uvicorn; and by the limit of a request, where an arbiter that stops no longer looks for
+    `timeout` while it waits for a worker that a fault has stopped.
+    """
+    too_long = r"gunicorn-autoconf: \w+ \S+ has run for .* longer than GUNICORN_REQUEST_TIMEOUT"
+    return rf"\[{pid}\] \[ERROR\] (Cancel \d+ running task\(s\)|{too_long})"
 
 
 def mistakes(arena: Arena) -> list[str]:
     """Return what the log tells that no fault asks for."""
     lost = {loss.pid for loss in arena.losses()} | stuck(arena.begun(), arena.timed_out)
     errors = arena.log.lines(r"\[(CRITICAL|ERROR)\]|gunicorn-autoconf: .* failed")
-    expected = re.compile("|".join((*EXPECTED_ERRORS, *map(_cancels, sorted(lost)))))
+    expected = re.compile("|".join((*EXPECTED_ERRORS, *map(_errors_of_lost, sorted(lost)))))
     found = [line for line in errors if not expected.search(line)]
     found += [
         f"worker {pid} was killed by no fault" for pid in sorted(arena.killed_by_fault() - lost)
