@@ -76,12 +76,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Deal the tests out like cards: each process of `-n 4` begins with a fourth of every file.
+    Have all processes of `-n 4` but the last begin with the tests that boot a server.
 
-    In the order of the files one of them would have all that wait for servers, and end last.
+    These wait for most of their time, and the others compute. In the order of the files first all
+    processes would want a CPU at once, and later none of them. xdist gives each process an equal
+    part of the list, and takes from the end of a part for a process that is done with its own.
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = [item for first in range(processes) for item in items[first::processes]]
+    if processes == 1:
+        return
+    waiting = [item for item in items if item.get_closest_marker("server")]
+    hands = [*(waiting[first :: processes - 1] for first in range(processes - 1)), []]
+    for item in items:
+        if not item.get_closest_marker("server"):
+            min(hands, key=len).append(item)
+    items[:] = [item for hand in hands for item in hand]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
