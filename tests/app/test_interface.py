@@ -199,9 +199,18 @@ app.title = "x"
     ],
     ids=range(6),
 )
-@pytest.mark.parametrize("padding", ["# a comment\n", 'more = ["app", {}]\n', DECOYS])
-def test_large_module(tmp_path: Path, binding: str, evidence: str, padding: str) -> None:
+def test_large_module(tmp_path: Path, binding: str, evidence: str) -> None:
     """Of a module that is too large for a whole tree the statements that bind the name are read."""
+    check_large_module(tmp_path, binding, evidence, padding=DECOYS)
+
+
+@pytest.mark.parametrize("padding", ["# a comment\n", 'more = ["app", {}]\n'])
+def test_large_module_of_short_lines(tmp_path: Path, padding: str) -> None:
+    binding = "if x:\n    app = FastAPI()\nelse:\n    app = FastAPI()"
+    check_large_module(tmp_path, binding, "FastAPI() at app.py:3", padding)
+
+
+def check_large_module(tmp_path: Path, binding: str, evidence: str, padding: str) -> None:
     head = f"from fastapi import FastAPI\n{binding}\n"
     source = head + padding * (1_100_000 // len(padding))
     assert len(source) > 1_000_000

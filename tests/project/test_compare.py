@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -457,10 +458,20 @@ def test_without_wrk_it_says_so(tmp_path: Path) -> None:
     )
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Leave the other cores to the tests that run beside: wrk takes all there are."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/stat")
 @pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
+@pytest.mark.usefixtures("one_core")
 def test_small_run(tmp_path: Path) -> None:
     result = run_compare(
         # One that computes for a moment: at full speed wrk and a view that does nothing keep all

@@ -111,7 +111,7 @@ def test_count_grows_to_what_fits(cgroup: Cgroup, confined: Launcher) -> None:
     server = confined.start(*MODULE_DOOR, "app:app", GUNICORN_CPUS="4", **EVERY_SAMPLE)
     first = server.wait_for_workers(3)
 
-    with load(server, clients=4):
+    with load(server, clients=4, rate=10):
         wait_until(lambda: len(server.worker_pids()) == 9, "nine workers", 120)
         workers = server.wait_for_workers(9)
     assert first < workers

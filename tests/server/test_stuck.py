@@ -124,38 +124,42 @@ POOLS = """
 """
 
 
-@pytest.mark.parametrize(
-    ("arguments", "path", "calls", "line"),
-    [
-        pytest.param(
-            ("app:asgi_app",), "/held", 45,
-            r"40 of 40 threads of anyio busy for \d+ s, [1-5] calls? waits?\. Cure: ",
-            id="anyio",
-        ),
-        pytest.param(
-            ("--threads", "3", "app:asgi_app"), "/to_thread", 6,
-            r"3 of 3 threads of the event loop's executor busy for \d+ s, [1-3] calls? waits?\. ",
-            id="uvloop",
-        ),
-        pytest.param(
-            ("-k", "gthread", "--threads", "2", "app:app"), "/held", 5,
-            r"2 of 2 threads of pool ThreadPoolExecutor-\d+ busy for \d+ s, [1-3] calls? waits?\. ",
-            id="gthread",
-        ),
-    ],
-)  # fmt: skip
-def test_pool_without_a_free_thread(
-    gunicorn: Launcher, arguments: tuple[str, ...], path: str, calls: int, line: str
-) -> None:
-    gunicorn.write("app.py", POOLS)
-    server = gunicorn.start(*MODULE_DOOR, *arguments, **ONE_WORKER, **SOON)
-    server.wait_for_workers(1)
+FULL = {
+    "anyio": (
+        ("app:asgi_app",), "/held", 45,
+        r"40 of 40 threads of anyio busy for \d+ s, [1-5] calls? waits?\. Cure: ",
+    ),
+    "uvloop": (
+        ("--threads", "3", "app:asgi_app"), "/to_thread", 6,
+        r"3 of 3 threads of the event loop's executor busy for \d+ s, [1-3] calls? waits?\. ",
+    ),
+    "gthread": (
+        ("-k", "gthread", "--threads", "2", "app:app"), "/held", 5,
+        r"2 of 2 threads of pool ThreadPoolExecutor-\d+ busy for \d+ s, [1-3] calls? waits?\. ",
+    ),
+}  # fmt: skip
 
-    with ThreadPoolExecutor(calls) as clients:
-        answers = [clients.submit(server.get, path) for _ in range(calls)]
+
+def test_pool_without_a_free_thread(gunicorn: Launcher) -> None:
+    """Each is reported after five seconds, so one server for each kind of pool waits at once."""
+    gunicorn.write("app.py", POOLS)
+    servers = {
+        name: gunicorn.start(*MODULE_DOOR, *arguments, **ONE_WORKER, **SOON)
+        for name, (arguments, _, _, _) in FULL.items()
+    }
+    for server in servers.values():
+        server.wait_for_workers(1)
+
+    with ThreadPoolExecutor(sum(calls for _, _, calls, _ in FULL.values())) as clients:
+        answers = [
+            clients.submit(servers[name].get, path)
+            for name, (_, path, calls, _) in FULL.items()
+            for _ in range(calls)
+        ]
         try:
-            server.wait_for(WARNING + line)
-            server.wait_for(r"^  \d+ at \S+/app\.py:1[34] in held\(\): ")
+            for name, (_, _, _, line) in FULL.items():
+                servers[name].wait_for(WARNING + line)
+                servers[name].wait_for(r"^  \d+ at \S+/app\.py:1[34] in held\(\): ")
         finally:
             gunicorn.write("release", "")
         assert {answer.result().status for answer in answers} == {200}
