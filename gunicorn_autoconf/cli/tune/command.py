@@ -117,25 +117,23 @@ def tune(
     if find_spec("aiohttp") is None:
         raise AutoconfError("tune needs aiohttp: pip install 'gunicorn-autoconf[tune]'")
     # What follows takes 0.2 s to import, which `--help` need not wait for.
-    from gunicorn_autoconf.cli.tune.asked import Sources, parsed, read_requests
+    from gunicorn_autoconf.cli.tune.asked import parse_command, parsed, read_requests
     from gunicorn_autoconf.cli.tune.conclude import conclude
-    from gunicorn_autoconf.cli.tune.current import parse_command
     from gunicorn_autoconf.cli.tune.progress import showing
     from gunicorn_autoconf.cli.tune.run import Run
     from gunicorn_autoconf.cli.tune.session import Asked, prepare, run_session
 
-    sources = Sources(
-        urls=urls,
-        url_files=url_files,
-        access_logs=access_logs,
-        is_unsafe_wanted=unsafe,
-        headers=headers,
-        host=host,
-        warm_up=warm_up,
-    )
     asked = Asked(
         application=app,
-        requests=read_requests(sources),
+        requests=read_requests(
+            urls=urls,
+            url_files=url_files,
+            access_logs=access_logs,
+            is_unsafe_wanted=unsafe,
+            headers=headers,
+            host=host,
+            warm_up=warm_up,
+        ),
         clients=clients,
         is_new_connections=new_connections,
         slo_seconds=None if slo is None else parsed("--slo", slo, parse_duration, _SLO),
@@ -159,7 +157,7 @@ def tune(
 
 def _print(report: Report, session: Session, *, as_json: bool, form: str | None) -> None:
     from gunicorn_autoconf.cli.tune.document import to_json
-    from gunicorn_autoconf.cli.tune.pasted import paste
+    from gunicorn_autoconf.cli.tune.session import paste
     from gunicorn_autoconf.cli.tune.text import render_report
 
     best = report.verdict.best

@@ -14,12 +14,11 @@ from gunicorn_autoconf.cli.tune.boot import await_boot, died
 from gunicorn_autoconf.cli.tune.job import Job, Seen
 from gunicorn_autoconf.cli.tune.latencies import is_steady
 from gunicorn_autoconf.cli.tune.load import LoadProcesses
-from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance
 from gunicorn_autoconf.cli.tune.objective import LIGHT_LOAD, LOADS
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
-from gunicorn_autoconf.cli.tune.server import Server, serving
+from gunicorn_autoconf.cli.tune.server import Server, reason_in, serving
 
 # A window is longer where requests are slow.
 _WINDOW_LATENCIES = 3.0

@@ -13,7 +13,7 @@ from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench, measure
 from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Result, Trouble
-from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
+from gunicorn_autoconf.cli.tune.race import Certainty, Race, Standing, affordable
 from gunicorn_autoconf.units import format_latency
 
 # A run can be repeated in the same order.
@@ -61,9 +61,9 @@ class Run:
         return self.budget_seconds - self.spent_seconds
 
     @property
-    def standing(self) -> Standing | None:
-        """Where the race is; None where none has begun."""
-        return self.race.standing() if self.race else None
+    def standing(self) -> Standing:
+        """Where the race is."""
+        return self.race.standing() if self.race else Standing(Certainty.NONE)
 
 
 def tune(
@@ -82,7 +82,8 @@ def tune(
     runner = _Runner(bench, run, display)
     try:
         first = runner.first(given)
-        candidates = [each for each in find_field(first) if not runner.has_failed(each)]
+        failed = {each for each, known in run.measured.items() if known.failure}
+        candidates = [each for each in find_field(first) if each not in failed]
         block = statistics.fmean(runner.block_seconds) * _LATER_FRACTION
         count = affordable(len(candidates), run.left_seconds, block)
         run.race = Race(candidates[:count], random.Random(_SEED), candidates[count:])
@@ -100,7 +101,6 @@ class _Runner:
 
     def __init__(self, bench: Bench, run: Run, display: Display) -> None:
         self._bench, self._run, self._display = bench, run, display
-        self._clients: dict[Candidate, int] = {}
         self.block_seconds: list[float] = []
 
     def first(self, given: Sequence[Candidate]) -> Measured | None:
@@ -110,11 +110,6 @@ class _Runner:
             if isinstance(result, Outcome):
                 return self._run.measured[candidate]
         return None
-
-    def has_failed(self, candidate: Candidate) -> bool:
-        """Whether *candidate* was measured and did not work."""
-        known = self._run.measured.get(candidate)
-        return known is not None and known.failure is not None
 
     @property
     def is_hopeless(self) -> bool:
@@ -145,7 +140,7 @@ class _Runner:
             candidate.arguments,
             # The same arrivals for all candidates of a round.
             seed=run.race.round if run.race else 1,
-            clients=self._clients.get(candidate),
+            clients=known.outcomes[0].clients if known.outcomes else None,
             wants_light=run.light is None,
         )
         score = None
@@ -158,7 +153,6 @@ class _Runner:
             assert run.slo_seconds
             light = run.light.quantile(0.99) or 0.0
             score = result.capacity * fraction_within(result.steps, run.slo_seconds, light)
-            self._clients[candidate] = result.clients
             if score > 0:
                 known.outcomes.append(result)
                 known.scores.append(score)
