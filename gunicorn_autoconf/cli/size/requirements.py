@@ -201,18 +201,16 @@ def _check_combination(given: Mapping[str, str]) -> None:
     has_workers = "--workers" in given
     load = [name for name in _LOAD if name in given]
     missing = [name for name in _LOAD if name not in given]
-    problem = None
     if has_workers and load:
-        problem = f"--workers and {load[0]} are two questions: ask one at a time"
-    elif not has_workers and not load:
-        problem = (
-            "nothing to size for: use --workers 4, or --rate 300 --latency 80ms --compute 20ms"
-        )
-    elif load and missing:
-        problem = f"{load[0]} needs {' and '.join(missing)} beside it"
-    elif load and "--threads" in given:
-        problem = "--threads goes with --workers: a load itself says how many it takes"
-    elif not load and "--cpus-per-replica" in given:
-        problem = "--cpus-per-replica goes with --rate: workers themselves say what they take"
-    if problem:
-        raise AutoconfError(problem)
+        raise AutoconfError(f"--workers and {load[0]} are two questions: ask one at a time")
+    if not has_workers and not load:
+        example = "use --workers 4, or --rate 300 --latency 80ms --compute 20ms"
+        raise AutoconfError(f"nothing to size for: {example}")
+    if load and missing:
+        raise AutoconfError(f"{load[0]} needs {' and '.join(missing)} beside it")
+    if load and "--threads" in given:
+        why = "a load itself says how many it takes"
+        raise AutoconfError(f"--threads goes with --workers: {why}")
+    if not load and "--cpus-per-replica" in given:
+        why = "workers themselves say what they take"
+        raise AutoconfError(f"--cpus-per-replica goes with --rate: {why}")

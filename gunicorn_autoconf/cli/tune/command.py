@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from importlib.util import find_spec
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gunicorn_autoconf.cli.end_signals import end_signals_raise
-from gunicorn_autoconf.cli.layout import echo
+from gunicorn_autoconf.cli.layout import echo, echo_json, echo_to_paste
 from gunicorn_autoconf.cli.options import option_for_each
-from gunicorn_autoconf.cli.paste import FORMS
+from gunicorn_autoconf.cli.paste import FORMS, Pasted
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.units import parse_duration, parse_time
@@ -162,15 +161,11 @@ def _print(report: Report, session: Session, *, as_json: bool, form: str | None)
 
     best = report.verdict.best
     if as_json:
-        click.echo(json.dumps(to_json(report), indent=2))
+        echo_json(to_json(report))
         return
     if form:
-        click.echo(f"Note: {report.verdict.text}", err=True)
-        if best:
-            pasted = paste(form, session, best)
-            for note in pasted.notes:
-                click.echo(f"Note: {note}", err=True)
-            click.echo(pasted.text, nl=False)
+        pasted = paste(form, session, best) if best else Pasted("", ())
+        echo_to_paste(pasted.text, [report.verdict.text, *pasted.notes])
         return
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     echo(render_report(report, has_blocks=encoding == "utf8"))
