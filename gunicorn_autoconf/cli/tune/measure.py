@@ -47,8 +47,6 @@ class Bench:
 
     Attributes:
         arguments: For Gunicorn, before those of the candidate: the last of an option counts.
-        environ: The environment of the servers.
-        load: The processes that make the load.
         first_request: The one that shows that a server is up.
         clients: The most clients, or None to find how many it takes.
         server_cpus: The CPUs of the servers; empty for all.

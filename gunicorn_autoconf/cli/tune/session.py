@@ -45,7 +45,6 @@ class Asked:
     Attributes:
         application: As Gunicorn takes it; None where *current* or the environment names it.
         declared: What is declared, by the keyword of its option.
-        current: What the operator runs now.
     """
 
     application: str | None
@@ -68,7 +67,6 @@ class Session:
         arguments: For Gunicorn, with every candidate.
         environ: Of the servers.
         target: The application, if it is known by its name.
-        planned: The plan for this machine.
         given: The candidates that are measured first: what runs now, and the plan.
         load_cpus: The CPUs that only the load uses; empty where it shares those of the server.
     """
