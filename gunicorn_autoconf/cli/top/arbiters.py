@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from gunicorn_autoconf.cli.options import naming
 from gunicorn_autoconf.errors import AutoconfError
 
 # The titles of Gunicorn's processes when setproctitle is installed.
@@ -204,11 +205,8 @@ def open_arbiter(pid: int, source: str) -> psutil.Process:
 
 
 def _read_pidfile(path: str) -> int:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            text = file.read(100).strip()
-    except OSError as error:
-        raise AutoconfError(f"--pidfile={path!r}: {error.strerror}") from None
+    with naming("--pidfile", path), open(path, encoding="ascii", errors="replace") as file:
+        text = file.read(100).strip()
     if not text.isdecimal():
         raise AutoconfError(f"--pidfile={path!r}: it holds no pid")
     return int(text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from gunicorn_autoconf.cli.options import naming
 from gunicorn_autoconf.cli.top.arbiters import is_gunicorn
 from gunicorn_autoconf.cli.tune.access_log import Logged, read_log
 from gunicorn_autoconf.cli.tune.request import ALLOWED, Request, parse_header, parse_request
@@ -107,23 +108,17 @@ def read_requests(  # noqa: PLR0913 - one argument for each option
 
 
 def _read(option: str, path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise AutoconfError(f"{option}={path!r}: {error.strerror}") from error
+    with naming(option, path), open(path, "rb") as file:
+        content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise AutoconfError(f"{option}={path!r}: more than {_MOST_BYTES // 2**20} MiB")
     return content
 
 
 def _read_log(path: str, *, is_unsafe_wanted: bool) -> Logged:
-    try:
-        # Whatever its size: it is read line by line.
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            logged = read_log(lines, is_unsafe_wanted=is_unsafe_wanted)
-    except OSError as error:
-        raise AutoconfError(f"--access-log={path!r}: {error.strerror}") from error
+    # Whatever its size: it is read line by line.
+    with naming("--access-log", path), open(path, encoding="utf-8", errors="replace") as lines:
+        logged = read_log(lines, is_unsafe_wanted=is_unsafe_wanted)
     if not logged.requests:
         why = "in the common or combined format" if logged.unread == logged.lines else "to repeat"
         remedy = "" if is_unsafe_wanted or not logged.unsafe else "; see --unsafe"

@@ -156,13 +156,8 @@ class _Block:
         clients = clients or self._bench.clients or self._search_clients(window)
         ramp = max(0.2, 1.5 * unloaded)
         clock, cpu, wall = self._clock(0.0), self._server.cpu_seconds(), time.monotonic()
-        job = replace(
-            self._job,
-            seconds=ramp + max(self._bench.least_seconds, window),
-            clients=clients,
-            ramp_seconds=ramp,
-        )
-        seen = self._checked(job)
+        seconds = ramp + max(self._bench.least_seconds, window)
+        seen = self._run(seconds=seconds, clients=clients, ramp=ramp)
         wall = time.monotonic() - wall
         server_cores = (self._server.cpu_seconds() - cpu) / wall
         load_cores = seen.cpu_seconds / wall
@@ -211,11 +206,8 @@ class _Block:
         )
 
     def _run(self, *, seconds: float, clients: int = 1, ramp: float = 0.0) -> Seen:
+        """Return what such a job has seen; raise where too many answers are bad."""
         job = replace(self._job, seconds=seconds, clients=clients, ramp_seconds=ramp)
-        return self._checked(job)
-
-    def _checked(self, job: Job) -> Seen:
-        """Return what *job* has seen; raise where too many answers are bad."""
         seen = self._bench.load.run(job)
         if seen.bad_fraction > _MOST_BAD:
             raise _BadAnswersError(seen)
