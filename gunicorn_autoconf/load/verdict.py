@@ -101,10 +101,7 @@ def judge(request: Request, serving: Serving, before: Verdict | None = None) -> 
     found = max(filter(None, candidates), key=lambda verdict: verdict.gain, default=None)
     if found is None:
         return None
-    is_same = before is not None and (before.cause, before.workload) == (
-        found.cause,
-        found.workload,
-    )
+    is_same = before and (before.cause, before.workload) == (found.cause, found.workload)
     return found if found.gain >= (LASTING_GAIN if is_same else LEAST_GAIN) else None
 
 

@@ -103,7 +103,6 @@ _DECLARING = tuple(
 _ASKING: tuple[Variable, ...] = (
     Variable(
         keyword="workers",
-        field="workers",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="as the load takes",
@@ -111,7 +110,6 @@ _ASKING: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="threads",
-        field="threads",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="as the workload has them",
@@ -119,7 +117,6 @@ _ASKING: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="rate",
-        field="rate",
         parse=parse_rate,
         allowed="requests per second above 0 such as 300 or 0.5",
         default="none",
@@ -186,7 +183,7 @@ def read_requirements(options: Mapping[str, str | None]) -> Requirements:
     for variable in _ASKING:
         name = "--" + variable.keyword.replace("_", "-")
         if name in given:
-            values[variable.field] = parse_declared(name, given[name].strip(), variable)
+            values[variable.target] = parse_declared(name, given[name].strip(), variable)
     # The environment is that of this machine, not of the one to be sized.
     declaration = read_declaration({}, arguments=given)
     common = {name: values.pop(name) for name in ("others_bytes", "utilisation") if name in values}

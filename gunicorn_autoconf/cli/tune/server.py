@@ -198,13 +198,10 @@ def _end(server: Server) -> None:
         while not server.has_ended and time.monotonic() < ends:
             time.sleep(_POLL_SECONDS)
     finally:  # Also where Ctrl-C cuts the wait short.
-        _kill(server, [*processes, *server.tree()])
-
-
-def _kill(server: Server, processes: Sequence[psutil.Process]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(server.process.pid, signal.SIGKILL)
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    server.process.wait()
+        processes += server.tree()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        server.process.wait()
