@@ -29,7 +29,7 @@ from benchmarks.compare.rounds import Bench, compare
 from benchmarks.compare.servers import APPS, environment
 from benchmarks.compare.ways import BOTH, Start, Supply, Way, sweep
 from benchmarks.compare.workloads import UNLIMITED, WORKLOADS, Interface, Workload
-from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
+from gunicorn_autoconf.cli.tune.asked import read_requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.conclude import conclude
 from gunicorn_autoconf.cli.tune.progress import print_line
@@ -209,10 +209,9 @@ def against_itself(options: argparse.Namespace) -> None:
     os.chdir(APPS)
     with tempfile.TemporaryDirectory() as name:
         prepare([workload], Path(name))
-        sources = Sources(urls=[url_of(workload)], headers=workload.headers)
         asked = Asked(
             application=workload.application,
-            requests=read_requests(sources),
+            requests=read_requests(urls=[url_of(workload)], headers=workload.headers),
             budget_seconds=options.time,
             declared={"interface": workload.interface},
         )

@@ -231,6 +231,11 @@ def format_latency(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """Return *value* with so many digits after the point; None for what is not known."""
+    return None if value is None else round(value, digits)
+
+
 def plural(count: float, noun: str) -> str:
     """A count and what is counted."""
     return f"{count:g} {noun}{'' if count == 1 else 's'}"

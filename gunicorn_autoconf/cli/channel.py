@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gunicorn_autoconf.cli.inside import Inside, WorkerInside
+from gunicorn_autoconf.cli.top.arbiters import open_arbiter
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.fleet.counters import parse_counters
 from gunicorn_autoconf.fleet.shared_memory import UnreachableError
@@ -47,8 +48,9 @@ def read_status(pid: int, source: str) -> Mapping[str, Any]:
     Return what the arbiter *pid* has written of itself; *source* is the option that named it.
 
     Raises:
-        AutoconfError: It has not, or we may not read it.
+        AutoconfError: There is no such arbiter, it has not, or we may not read it.
     """
+    open_arbiter(pid, source)
     try:
         status = look_inside(pid, ()).status
     except UnreachableError as error:

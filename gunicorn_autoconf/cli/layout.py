@@ -1,7 +1,8 @@
-"""The layout of what the commands print: sections, hanging lines, lists and bars. Uses click."""
+"""What commands print: sections, hanging lines, lists, bars, JSON, text to paste. Uses click."""
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,23 @@ def _wants_colour(environ: Mapping[str, str]) -> bool | None:
     if environ.get("FORCE_COLOR"):
         return True
     return False if environ.get("TERM") == "dumb" else None
+
+
+def echo_json(document: object) -> None:
+    """Print *document* as JSON."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def echo_to_paste(text: str, notes: Iterable[str]) -> None:
+    """Print only *text*, which is to be pasted, to stdout, and the *notes* to stderr."""
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+    click.echo(text, nl=False)
+
+
+def headline(text: str) -> str:
+    """Return *text*, the first lines of a report, with an empty line below."""
+    return "\n".join(click.style(line, bold=True) for line in hanging("", text)) + "\n\n"
 
 
 def sections(*parts: tuple[str, Iterable[str]]) -> str:
@@ -62,6 +80,14 @@ def items(texts: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a list with one item for each of *texts*."""
     for text in texts:
         yield from hanging("  - ", text)
+
+
+def setting(name: str, value: str, reasons: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a setting and, below it, of the *reasons* for its value."""
+    for line in hanging(f"  {name} = ", value):
+        yield click.style(line, "cyan")
+    for reason in reasons:
+        yield from hanging(INDENT, reason)
 
 
 def divide(amounts: Sequence[int], width: int) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.variables import VARIABLES, Variable
 
 Command = Callable[..., Any]
@@ -53,3 +55,12 @@ def declared_texts(options: Mapping[str, str | None], environ: Mapping[str, str]
         for variable in VARIABLES
     }
     return {name: text for name, text in texts.items() if text}
+
+
+@contextmanager
+def naming(option: str, path: str) -> Iterator[None]:
+    """Make an AutoconfError that names *option* of an OSError about the file at *path*."""
+    try:
+        yield
+    except OSError as error:
+        raise AutoconfError(f"{option}={path!r}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from gunicorn_autoconf.load.evidence import Request
 from gunicorn_autoconf.load.follow import Cause, Change
 from gunicorn_autoconf.load.verdict import Cause as VerdictCause
 from gunicorn_autoconf.load.verdict import Verdict
-from gunicorn_autoconf.units import plural
+from gunicorn_autoconf.units import plural, rounded
 
 PREFIX = "gunicorn-autoconf: "
 
@@ -68,19 +68,19 @@ def load_fields(load: Load) -> dict[str, object]:
         "workers": load.workers,
         "requests": load.requests,
         "requests_per_second": round(load.rate, 3),
-        "request_seconds": _rounded(load.request_seconds),
-        "computing_seconds": _rounded(load.computing_seconds),
-        "cpu_delay_seconds": _rounded(load.delay_seconds),
+        "request_seconds": rounded(load.request_seconds),
+        "computing_seconds": rounded(load.computing_seconds),
+        "cpu_delay_seconds": rounded(load.delay_seconds),
         "busy_slots": round(load.busy_slots, 3),
         "slots": load.slots,
         "cores": load.cores,
         "cores_fraction": round(load.cores_fraction, 4),
-        "loop_fraction": _rounded(load.loop_fraction),
-        "busiest_loop_fraction": None
-        if load.loop_fraction is None
-        else _rounded(load.busiest_fraction),
-        "waiting": _rounded(load.waiting),
-        "queue_seconds": _rounded(load.queue_seconds),
+        "loop_fraction": rounded(load.loop_fraction),
+        "busiest_loop_fraction": rounded(
+            None if load.loop_fraction is None else load.busiest_fraction
+        ),
+        "waiting": rounded(load.waiting),
+        "queue_seconds": rounded(load.queue_seconds),
         "rejected": load.rejected,
         "bound_by": load.bound_by.value,
     }
@@ -152,7 +152,7 @@ def change_fields(change: Change) -> dict[str, object]:
         "planned_workers": change.planned,
         "requests_per_second": round(change.load.rate, 3),
         "cores_fraction": round(change.load.cores_fraction, 4),
-        "waiting": _rounded(change.load.waiting),
+        "waiting": rounded(change.load.waiting),
     }
 
 
@@ -171,9 +171,9 @@ def request_fields(request: Request) -> dict[str, object]:
     """Return what is known of the mean request."""
     return {
         "requests": request.requests,
-        "request_seconds": _rounded(request.whole_seconds),
-        "computing_seconds": _rounded(request.computing_seconds),
-        "blocking_seconds": _rounded(request.blocking_seconds),
+        "request_seconds": rounded(request.whole_seconds),
+        "computing_seconds": rounded(request.computing_seconds),
+        "blocking_seconds": rounded(request.blocking_seconds),
     }
 
 
@@ -219,7 +219,3 @@ def _few(count: float) -> str:
     ('46', '0.3', '5', '0')
     """
     return f"{count:.0f}" if count >= 10 or abs(count - round(count)) < 0.05 else f"{count:.1f}"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

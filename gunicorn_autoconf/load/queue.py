@@ -47,9 +47,7 @@ def queue_seconds(text: str, now_seconds: float) -> float | None:
     """
     Return how long a request with this header has waited; None where that cannot be told.
 
-    Args:
-        text: The header's value.
-        now_seconds: The time since 1970.
+    *text* is the header's value, *now_seconds* the time since 1970.
 
     >>> queue_seconds("t=1700000000000", 1700000000.25)
     0.25

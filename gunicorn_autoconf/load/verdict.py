@@ -15,7 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from gunicorn_autoconf.load.evidence import Request
-from gunicorn_autoconf.plan.workload import IO_THREADS, WORKLOADS, Workload
+from gunicorn_autoconf.plan.workload import ANYIO_THREADS, IO_THREADS, WORKLOADS, Workload
 from gunicorn_autoconf.worker_classes import Interface
 
 # A verdict is worth a line from this gain on ...
@@ -24,8 +24,6 @@ LEAST_GAIN = 1.5
 LASTING_GAIN = 1.25
 # A workload with fewer threads is as good if it comes so near to the best.
 NEARLY = 0.9
-# What anyio gives a pool where `threads` does not say.
-POOL_THREADS = 40
 
 
 class Cause(str, Enum):
@@ -58,7 +56,7 @@ class Serving(NamedTuple):
     @property
     def pool_threads(self) -> int:
         """How many threads all pools have together."""
-        return self.workers * (self.threads if self.threads > 1 else POOL_THREADS)
+        return self.workers * (self.threads if self.threads > 1 else ANYIO_THREADS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +68,7 @@ class Verdict:
         cause: Why the server answers fewer requests than it could.
         workload: What to declare; None where only the code, or `threads`, helps.
         threads: How many threads a worker would have then.
-        request: What the requests were measured to be.
-        serving: How they are served.
-        now_per_second: How many requests that can answer.
+        now_per_second: How many requests *serving* can answer.
         could_per_second: How many could be answered at most, if clients ask for as many.
         is_cores: Whether it is the cores that bound that.
     """
@@ -96,10 +92,7 @@ def judge(request: Request, serving: Serving, before: Verdict | None = None) -> 
     """
     Return what would help most; None where nothing would help much.
 
-    Args:
-        request: What was measured.
-        serving: How requests are served.
-        before: The last verdict, which holds on for a while.
+    *before* is the last verdict, which holds on for a while.
     """
     if serving.interface is Interface.ASGI:
         candidates = [_blocks(request, serving), _pool(request, serving)]
@@ -108,10 +101,7 @@ def judge(request: Request, serving: Serving, before: Verdict | None = None) -> 
     found = max(filter(None, candidates), key=lambda verdict: verdict.gain, default=None)
     if found is None:
         return None
-    is_same = before is not None and (before.cause, before.workload) == (
-        found.cause,
-        found.workload,
-    )
+    is_same = before and (before.cause, before.workload) == (found.cause, found.workload)
     return found if found.gain >= (LASTING_GAIN if is_same else LEAST_GAIN) else None
 
 

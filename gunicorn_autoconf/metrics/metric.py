@@ -37,10 +37,8 @@ class Metric(NamedTuple):
 
     Attributes:
         name: The name without its prefix.
-        kind: Its type.
         meaning: What it counts or measures, one sentence.
         read: Returns its values; none where they are not known.
-        labels: The names of its labels.
     """
 
     name: str

@@ -39,12 +39,9 @@ class Alias(NamedTuple):
     @property
     def instead(self) -> str:
         """What to set instead, as it is written."""
-        return written(self.variable, self.form) if self.variable else self.note
-
-
-def written(variable: str, form: str = "") -> str:
-    """Return *variable* as it is set: with its prefix, and *form* if its value has one."""
-    return f"{PREFIX}{variable}={form}" if form else PREFIX + variable
+        if not self.variable:
+            return self.note
+        return f"{PREFIX}{self.variable}={self.form}" if self.form else PREFIX + self.variable
 
 
 ALIASES: tuple[Alias, ...] = (

@@ -122,8 +122,8 @@ def read_declaration(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, text, variable in _declared(environ, arguments or {}):
-        values[variable.field] = parse_declared(name, text, variable)
-        sources[variable.field] = name
+        values[variable.target] = parse_declared(name, text, variable)
+        sources[variable.target] = name
     _check_bounds(values, sources)
     return Declaration(
         **values,

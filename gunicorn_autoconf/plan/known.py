@@ -16,14 +16,9 @@ class Known(NamedTuple):
     What remarks are based on: a plan and all that it follows from.
 
     Attributes:
-        machine: What the kernel grants.
-        declaration: What the operator said.
-        plan: The settings that follow from both.
-        application: What is known of the application.
         http_parser: The one that uvicorn uses in this worker class.
         worker_class: The worker class itself, once it is loaded.
         default_address: Where the starting server listens if that is Gunicorn's default, else None.
-        has_uvloop: Whether uvloop can be imported.
         heartbeat_directory: Where workers keep their heartbeat file.
         heartbeat_file_system: The kind of file system there, None if unknown.
         conf_file: The configuration file that Gunicorn would read by itself, if there is one.

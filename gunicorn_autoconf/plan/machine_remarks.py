@@ -10,12 +10,8 @@ from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.pids import tasks_needed
 from gunicorn_autoconf.plan.plan import first_choice, value_before
 from gunicorn_autoconf.plan.timeouts import GRACEFUL_TIMEOUT_SECONDS
-from gunicorn_autoconf.plan.workload import ENOUGH_WORKERS, Workload
+from gunicorn_autoconf.plan.workload import ANYIO_THREADS, ENOUGH_WORKERS, Workload
 from gunicorn_autoconf.units import plural
-
-# The threads that synchronous code under ASGI gets unless they are bounded. Source: anyio,
-# "Working with threads": "The default limit is 40".
-ANYIO_THREADS = 40
 
 # Problems
 

@@ -112,8 +112,6 @@ class Given(NamedTuple):
     What every step of the plan may look at.
 
     Attributes:
-        machine: What the kernel grants.
-        declaration: What the operator said.
         shape: The row of the workload table, adapted to the operator's worker class.
         cores: The cores to plan for.
         cores_source: Where *cores* comes from: a file, a variable, an option.

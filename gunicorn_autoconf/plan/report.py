@@ -79,21 +79,20 @@ def render_table(
 
 def render_final(plan: Plan, values: Mapping[str, Any]) -> str:
     """Return one line with the *values* in force and what overrode the plan."""
-    parts = [
-        f"{name}={value_text(name, values[name])}{_override(plan, name, values[name])}"
-        for name in PLANNED_SETTINGS
-    ]
+    parts = [text + override for text, override in _in_force(plan, values)]
     return f"{NAME}: running with {' '.join(parts)}"
 
 
 def render_overridden(plan: Plan, values: Mapping[str, Any]) -> str | None:
     """Return one line on those *values* in force that are not the plan's; None where all are."""
-    parts = [
-        f"{name}={value_text(name, values[name])}{override}"
-        for name in PLANNED_SETTINGS
-        if (override := _override(plan, name, values[name]))
-    ]
+    parts = [text + override for text, override in _in_force(plan, values) if override]
     return f"{NAME}: set by you: {', '.join(parts)}" if parts else None
+
+
+def _in_force(plan: Plan, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each setting with its value, and what overrode the plan; "" where nothing did."""
+    for name in PLANNED_SETTINGS:
+        yield f"{name}={value_text(name, values[name])}", _override(plan, name, values[name])
 
 
 def _override(plan: Plan, name: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from gunicorn_autoconf.app.finding import Finding
 from gunicorn_autoconf.machine.facts import Machine
 from gunicorn_autoconf.plan import bounds, pids, timeouts
-from gunicorn_autoconf.plan.budget import memory_budget
+from gunicorn_autoconf.plan.budget import MemoryBudget, memory_budget
 from gunicorn_autoconf.plan.declaration import Declaration
 from gunicorn_autoconf.plan.known import Known
 from gunicorn_autoconf.plan.plan import Given, Plan, choose, obey
@@ -74,14 +74,8 @@ def plan(  # noqa: PLR0913 - a fact each
     The same arguments give the same plan. More cores or more memory never give fewer workers.
     """
     declaration = declaration or Declaration()
-    interface, evidence = _interface(declaration, application)
-    given = _given(machine, declaration, application, interface, load_workers)
-    result = Plan(
-        workload=declaration.workload or Workload.AUTO,
-        interface=interface,
-        interface_evidence=evidence,
-        memory=memory_budget(machine.memory, declaration, worker_memory_bytes),
-    )
+    budget = memory_budget(machine.memory, declaration, worker_memory_bytes)
+    given, result = _begin(machine, declaration, application, budget, load_workers)
     for setting, step in _STEPS:
         is_set = declaration.explicit(setting) is not None
         result = obey(result, given, setting) if is_set else step(result, given)
@@ -97,40 +91,39 @@ def planned_workers(
     load_workers: int = 0,
 ) -> int:
     """Return the workers of `plan` alone, for the guard, which asks at each of its steps."""
-    interface, _ = _interface(declaration, application)
-    given = _given(machine, declaration, application, interface, load_workers)
-    result = Plan(
-        workload=declaration.workload or Workload.AUTO,
-        interface=interface,
-        interface_evidence="",
-        memory=memory_budget(machine.memory, declaration),
-    )
+    budget = memory_budget(machine.memory, declaration)
+    given, result = _begin(machine, declaration, application, budget, load_workers)
     for step in _COUNT_STEPS:
         result = step(result, given)
     workers: int = result.settings["workers"]
     return workers
 
 
-def _given(
+def _begin(
     machine: Machine,
     declaration: Declaration,
     application: Finding | None,
-    interface: Interface,
+    budget: MemoryBudget | None,
     load_workers: int,
-) -> Given:
-    """Return what every step may look at."""
+) -> tuple[Given, Plan]:
+    """Return what every step may look at, and a plan without settings."""
+    interface, evidence = _interface(declaration, application)
     cores = declaration.cpus or machine.cpu.cores
     shape = _shape(interface, declaration)
     chosen = declaration.explicit("worker_class") or declaration.explicit("threads")
     if application and application.runs_without_gil and not chosen:
         shape = shape_without_gil(shape, cores)
-    return Given(
+    given = Given(
         machine=machine,
         declaration=declaration,
         shape=shape,
         cores=cores,
         cores_source=declaration.sources.get("cpus", machine.cpu.origin.path),
         load_workers=load_workers,
+    )
+    workload = declaration.workload or Workload.AUTO
+    return given, Plan(
+        workload=workload, interface=interface, interface_evidence=evidence, memory=budget
     )
 
 
@@ -178,18 +171,13 @@ def _worker_class(result: Plan, given: Given) -> Plan:
     threads = declaration.explicit("threads")
     usual = shape_for(declaration.workload, result.interface)
     source = threads.source if threads and given.shape is not usual else ""
-    rule = f"{_declared(result)}, {result.interface.value.upper()}: {given.shape.why}"
+    rule = f"{result.workload.value}, {result.interface.value.upper()}: {given.shape.why}"
     result = choose(result, "worker_class", planned, rule, source=source)
     if planned == SYNC and threads and threads.value > 1:
         # Gunicorn would do the same, and not log it.
         rule = "sync cannot have threads"
         return choose(result, "worker_class", THREADS, rule, source=threads.source)
     return result
-
-
-def _declared(result: Plan) -> str:
-    """The workload as reasons name it."""
-    return result.workload.value
 
 
 def _count_for_cores(result: Plan, given: Given) -> Plan:
@@ -242,7 +230,7 @@ def _fit_memory(result: Plan, given: Given) -> Plan:
 def _threads(result: Plan, given: Given) -> Plan:
     """The row's threads; where memory cut the processes, threads make up for them."""
     threads = given.shape.threads
-    rule = f"{_declared(result)}: {given.shape.threads_why}"
+    rule = f"{result.workload.value}: {given.shape.threads_why}"
     result = choose(result, "threads", threads, rule)
     # Only what memory took away: the operator may ask for fewer workers than fit or insist on
     # more, and the guard adds those that only a guess has cut.

@@ -70,28 +70,33 @@ class Variable(NamedTuple):
 
     Attributes:
         keyword: The keyword of `autoconf`: the variable's name in lower case, without its prefix.
-        field: The field of `Declaration` that takes the value.
         parse: Text to value; raises ValueError, with a reason if there is one to give.
         allowed: The values that are allowed, for error messages, help and docs.
         default: What applies if the variable is unset, for help and docs.
         meaning: What the variable is for, one phrase.
         prefix: What the variable's name begins with.
+        field: The field of `Declaration` that takes the value, where the keyword is another.
         choices: All values that are allowed, where they are few, for a shell's completion.
     """
 
     keyword: str
-    field: str
     parse: Callable[[str], Any]
     allowed: str
     default: str
     meaning: str
     prefix: str = PREFIX
+    field: str = ""
     choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The environment variable."""
         return self.prefix + self.keyword.upper()
+
+    @property
+    def target(self) -> str:
+        """The field that takes the value."""
+        return self.field or self.keyword
 
 
 # What Kubernetes' own components, and most examples of probes, are asked for.
@@ -102,7 +107,6 @@ QUANTITY = "a quantity such as 512MiB, 1Gi, 0.5G or 536870912"
 VARIABLES: tuple[Variable, ...] = (
     Variable(
         keyword="workload",
-        field="workload",
         parse=_workload,
         allowed="one of auto, cpu, mixed, io, async",
         choices=("auto", "cpu", "mixed", "io", "async"),
@@ -111,7 +115,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="interface",
-        field="interface",
         parse=_interface,
         allowed="one of auto, asgi, wsgi",
         choices=("auto", "asgi", "wsgi"),
@@ -120,7 +123,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="cpus",
-        field="cpus",
         parse=parse_cores,
         allowed="cores above 0 such as 2, 1.5 or 500m",
         default="detected",
@@ -144,7 +146,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="memory_reserve",
-        field="memory_reserve",
         parse=parse_reserve,
         allowed="a share such as 10%, or a quantity such as 64MiB",
         default="10%",
@@ -152,7 +153,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="min_workers",
-        field="min_workers",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="1",
@@ -160,7 +160,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="max_workers",
-        field="max_workers",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="none",
@@ -168,7 +167,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="max_concurrency",
-        field="max_concurrency",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="none",
@@ -184,7 +182,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="memory_guard",
-        field="memory_guard",
         parse=_one_of(MemoryGuard),
         allowed="one of off, observe, act",
         choices=("off", "observe", "act"),
@@ -193,7 +190,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="load_guard",
-        field="load_guard",
         parse=_one_of(LoadGuard),
         allowed="one of off, observe, act",
         choices=("off", "observe", "act"),
@@ -226,7 +222,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="health_paths",
-        field="health_paths",
         parse=parse_paths,
         allowed="paths such as /healthz, with commas between",
         default=",".join(HEALTH_PATHS),
@@ -234,7 +229,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="metrics",
-        field="metrics",
         parse=parse_destination,
         allowed="HOST:PORT, a port alone for this machine only, unix:/PATH or file:/PATH",
         default="nowhere",
@@ -242,7 +236,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="health",
-        field="health",
         parse=parse_tcp,
         allowed="HOST:PORT, or a port alone for this machine only",
         default="nowhere",

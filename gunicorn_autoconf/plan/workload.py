@@ -113,6 +113,10 @@ IO_THREADS = 100
 # For requests that do both: enough to fill the waits, with few connections to a database.
 MIXED_THREADS = 8
 
+# The threads that synchronous code under ASGI gets unless they are bounded. Source: anyio,
+# "Working with threads": "The default limit is 40".
+ANYIO_THREADS = 40
+
 _LOOP = "the event loop's own; thread pools for synchronous code keep their size"
 _SPARE = "one computes while one waits, one spare"
 _COMPUTE = "a computing process fills one core; more only switch contexts"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gunicorn_autoconf.cli.tune.access_log import MOST_KINDS, read_log
-from gunicorn_autoconf.cli.tune.asked import Sources, read_requests
+from gunicorn_autoconf.cli.tune.asked import read_requests
 from gunicorn_autoconf.cli.tune.request import Request, parse_header, parse_request
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
@@ -108,7 +108,8 @@ def test_sources_together(tmp_path: Path) -> None:
     (tmp_path / "order.json").write_text("{}")
     (tmp_path / "urls").write_text(f"# a comment\n\n/from-file\nPOST /o @{tmp_path}/order.json\n")
     (tmp_path / "log").write_text(f"{GUNICORN}\n{POST}\n")
-    sources = Sources(
+
+    found = read_requests(
         urls=["2 /first"],
         url_files=[str(tmp_path / "urls")],
         access_logs=[str(tmp_path / "log")],
@@ -116,8 +117,6 @@ def test_sources_together(tmp_path: Path) -> None:
         host="shop.example",
         warm_up="/health",
     )
-
-    found = read_requests(sources)
 
     assert [each.label for each in found.kinds] == [
         "GET /first",
@@ -137,7 +136,7 @@ def test_sources_together(tmp_path: Path) -> None:
 
 
 def test_nothing_named_is_the_root() -> None:
-    assert read_requests(Sources()).kinds == [Request()]
+    assert read_requests().kinds == [Request()]
 
 
 def test_what_cannot_be_asked(tmp_path: Path) -> None:
@@ -145,10 +144,10 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
     (tmp_path / "none").write_text("2026-11-27 INFO started\n")
 
     with pytest.raises(DeclarationError, match=r"--url='orders': use \[WEIGHT\]"):
-        read_requests(Sources(urls=["orders"]))
+        read_requests(urls=["orders"])
     with pytest.raises(AutoconfError, match=r"--url='/missing.json': No such file"):
-        read_requests(Sources(urls=["POST / @/missing.json"]))
+        read_requests(urls=["POST / @/missing.json"])
     with pytest.raises(AutoconfError, match="is a request to repeat; see --unsafe"):
-        read_requests(Sources(access_logs=[str(tmp_path / "log")]))
+        read_requests(access_logs=[str(tmp_path / "log")])
     with pytest.raises(AutoconfError, match="is a request in the common or combined format"):
-        read_requests(Sources(access_logs=[str(tmp_path / "none")]))
+        read_requests(access_logs=[str(tmp_path / "none")])

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from gunicorn_autoconf.cli.tune.asked import parse_command
 from gunicorn_autoconf.cli.tune.candidate import Candidate
-from gunicorn_autoconf.cli.tune.current import parse_command
 from gunicorn_autoconf.cli.tune.field import Grounds, neighbours
-from gunicorn_autoconf.cli.tune.log_line import reason_in
-from gunicorn_autoconf.cli.tune.model import bound_by, describe_bounds, describe_request
+from gunicorn_autoconf.cli.tune.model import bound_of, describe_bounds, describe_request
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance, drift
+from gunicorn_autoconf.cli.tune.outcome import Outcome
+from gunicorn_autoconf.cli.tune.server import reason_in
 from gunicorn_autoconf.load.capacity import Bound
 from gunicorn_autoconf.worker_classes import UVICORN, Interface
 
@@ -136,23 +137,29 @@ def test_reason_in_a_log(log: str, reason: str | None) -> None:
 
 
 GTHREAD = Candidate(worker_class="gthread", workers=2, threads=8)
-USE = {"capacity": 100.0, "cpu_cores": 0.5, "cores": 1.9, "takes_seconds": 0.1}
+USE = Outcome(capacity=100.0, clients=8, cpu_cores=0.5)
 
 
 @pytest.mark.parametrize(
-    ("candidate", "use", "bound"),
+    ("candidate", "use", "cores", "bound"),
     [
-        (GTHREAD, USE | {"cpu_cores": 1.72}, Bound.CORES),
-        (GTHREAD, USE | {"capacity": 138.0}, Bound.SLOTS),
-        (GTHREAD, USE, Bound.NOTHING),
-        (replace(GTHREAD, workers=1), USE | {"cpu_cores": 0.95, "cores": 4.0}, Bound.LOOP),
-        (Candidate(worker_class=UVICORN, workers=2), USE | {"capacity": 9e3}, Bound.NOTHING),
-        (Candidate(worker_class=UVICORN, workers=1), USE | {"cpu_cores": 0.9}, Bound.LOOP),
+        (GTHREAD, replace(USE, cpu_cores=1.72), 1.9, Bound.CORES),
+        (GTHREAD, replace(USE, capacity=138.0), 1.9, Bound.SLOTS),
+        (GTHREAD, USE, 1.9, Bound.NOTHING),
+        (GTHREAD, replace(USE, is_load_bound=True), 1.9, None),
+        (replace(GTHREAD, workers=1), replace(USE, cpu_cores=0.95), 4.0, Bound.LOOP),
+        (
+            Candidate(worker_class=UVICORN, workers=2),
+            replace(USE, capacity=9e3),
+            1.9,
+            Bound.NOTHING,
+        ),
+        (Candidate(worker_class=UVICORN, workers=1), replace(USE, cpu_cores=0.9), 1.9, Bound.LOOP),
     ],
 )
-def test_bound(candidate: Candidate, use: dict[str, float], bound: Bound) -> None:
+def test_bound(candidate: Candidate, use: Outcome, cores: float, bound: Bound | None) -> None:
     """As a running server logs it: the same code, the same limits."""
-    assert bound_by(candidate, **use) is bound
+    assert bound_of(candidate, use, cores, takes_seconds=0.1) is bound
 
 
 def test_bounds_in_words() -> None:

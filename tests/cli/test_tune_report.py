@@ -20,23 +20,21 @@ from schemas import closed
 
 from gunicorn_autoconf.cli.main import main
 from gunicorn_autoconf.cli.tune import progress
-from gunicorn_autoconf.cli.tune.asked import Requests
+from gunicorn_autoconf.cli.tune.asked import Requests, parse_command
 from gunicorn_autoconf.cli.tune.candidate import Candidate
 from gunicorn_autoconf.cli.tune.conclude import conclude
-from gunicorn_autoconf.cli.tune.current import parse_command
 from gunicorn_autoconf.cli.tune.document import SCHEMA, to_json
 from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Step, Trouble
 from gunicorn_autoconf.cli.tune.page import render_page
-from gunicorn_autoconf.cli.tune.pasted import paste
 from gunicorn_autoconf.cli.tune.progress import block_line, print_line, showing
 from gunicorn_autoconf.cli.tune.race import Certainty, Race, Standing
 from gunicorn_autoconf.cli.tune.ratio import Interval
 from gunicorn_autoconf.cli.tune.report import Report
 from gunicorn_autoconf.cli.tune.request import Request
 from gunicorn_autoconf.cli.tune.run import Run
-from gunicorn_autoconf.cli.tune.session import Asked, Session, prepare
+from gunicorn_autoconf.cli.tune.session import Asked, Session, paste, prepare
 from gunicorn_autoconf.cli.tune.text import render_report
 from gunicorn_autoconf.cli.tune.verdict import Answer, judge
 

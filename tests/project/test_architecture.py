@@ -282,7 +282,7 @@ def test_keywords_are_the_variables() -> None:
 def test_variables_fill_fields_of_the_declaration() -> None:
     fields = set(declaration.Declaration.__dataclass_fields__)
 
-    assert {variable.field for variable in VARIABLES} <= fields
+    assert {variable.target for variable in VARIABLES} <= fields
 
 
 def test_every_variable_is_an_option_of_explain() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
@@ -16,10 +15,9 @@ from gunicorn_autoconf.cli.channel import read_status
 from gunicorn_autoconf.cli.explain.document import to_json
 from gunicorn_autoconf.cli.explain.running import render_status
 from gunicorn_autoconf.cli.explain.text import render_explanation, render_short
-from gunicorn_autoconf.cli.layout import echo
+from gunicorn_autoconf.cli.layout import echo, echo_json, echo_to_paste
 from gunicorn_autoconf.cli.options import by_flag, declared_texts, declaring
 from gunicorn_autoconf.cli.paste import FORMS, Content, render
-from gunicorn_autoconf.cli.top.arbiters import find_arbiter
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.detect import find_file_system
 from gunicorn_autoconf.plan.known import Known
@@ -98,7 +96,7 @@ def explain(  # noqa: PLR0913 - one argument for each option
     if form:
         _print_to_paste(form, result, declared_texts(options, environ))
     elif as_json:
-        click.echo(json.dumps(to_json(*parts, result.application, found), indent=2))
+        echo_json(to_json(*parts, result.application, found))
     else:
         echo((render_short if short else render_explanation)(*parts, found))
     asked = result.application if result.declaration.interface is None else None
@@ -113,8 +111,11 @@ def _explain_running(
     if planned or any(others):
         what = planned[0] if planned else "--short or --as"
         raise AutoconfError(f"--pid shows a server as it runs: leave out {what}")
-    status = read_status(find_arbiter(pid, None).pid, f"--pid={pid}")
-    echo(json.dumps(status, indent=2) + "\n" if as_json else render_status(status))
+    status = read_status(pid, f"--pid={pid}")
+    if as_json:
+        echo_json(status)
+    else:
+        echo(render_status(status))
 
 
 def _remarks(result: Autoconf) -> tuple[Remark, ...]:
@@ -153,7 +154,6 @@ def _temporary_directory() -> str:
 
 
 def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> None:
-    """Print only what is to be pasted to stdout, and all notes to stderr."""
     parts = (result.machine, result.declaration, result.plan)
     pasted = render(form, Content(*parts, declared, spellings()))
     notes = [*result.warnings, *pasted.notes]
@@ -162,6 +162,4 @@ def _print_to_paste(form: str, result: Autoconf, declared: dict[str, str]) -> No
         notes.append("no application was named: this is for WSGI; name it, or set --interface")
     if pasted.left_out:
         notes.append(f"left out: {', '.join(pasted.left_out)}")
-    for note in notes:
-        click.echo(f"Note: {note}", err=True)
-    click.echo(pasted.text, nl=False)
+    echo_to_paste(pasted.text, notes)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
-from gunicorn_autoconf.cli.layout import INDENT, hanging, items, sections
+from gunicorn_autoconf.cli.layout import hanging, headline, items, sections, setting
 from gunicorn_autoconf.units import format_bytes, plural
 
 # What the server would need more of, as people say it.
@@ -25,19 +23,14 @@ _BOUNDS = {
 
 def render_status(status: Mapping[str, Any]) -> str:
     """Return the report, in lines of at most 80 columns unless a single word is longer."""
-    verdict = status["verdict"]
-    lines = hanging("", status["plan"]["text"])
-    return (
-        "\n".join(click.style(line, bold=True) for line in lines)
-        + "\n\n"
-        + sections(
-            ("Server", _server(status)),
-            ("Load", _load(status)),
-            ("Verdict", hanging("  ", verdict["text"]) if verdict else ()),
-            ("Memory", _memory(status["memory"])),
-            ("Plan", _plan(status["plan"])),
-            ("Problems", items(status["warnings"])),
-        )
+    plan, verdict = status["plan"], status["verdict"]
+    return headline(plan["text"]) + sections(
+        ("Server", _server(status)),
+        ("Load", _load(status)),
+        ("Verdict", hanging("  ", verdict["text"]) if verdict else ()),
+        ("Memory", _memory(status["memory"])),
+        ("Plan", _plan(plan)),
+        ("Problems", items(status["warnings"])),
     )
 
 
@@ -84,7 +77,4 @@ def _memory(memory: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _plan(plan: Mapping[str, Any]) -> Iterator[str]:
     for row in plan["settings"]:
-        for line in hanging(f"  {row['setting']} = ", row["value"]):
-            yield click.style(line, "cyan")
-        for reason in row["reasons"]:
-            yield from hanging(INDENT, reason)
+        yield from setting(row["setting"], row["value"], row["reasons"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gunicorn_autoconf.cli.layout import INDENT, WIDTH, divide, hanging, items, sections
+from gunicorn_autoconf.cli.layout import WIDTH, divide, hanging, headline, items, sections, setting
 from gunicorn_autoconf.machine.facts import Machine, MemoryLimit, Origin
 from gunicorn_autoconf.plan.budget import MemoryBudget
 from gunicorn_autoconf.plan.declaration import Declaration
@@ -31,19 +31,15 @@ def render_explanation(
 ) -> str:
     """Return the report, in lines of at most 80 columns unless a single word is longer."""
     texts = _by_severity(remarks)
-    return (
-        _verdict(machine, declaration, plan)
-        + "\n\n"
-        + sections(
-            ("Machine", _machine(machine)),
-            ("Declared", _declared(declaration)),
-            ("Application", hanging("  ", interface_text(plan))),
-            ("Memory", _memory(plan, machine, declaration)),
-            ("Plan", _plan(plan)),
-            ("Without effect", items(texts[Severity.WITHOUT_EFFECT])),
-            ("Problems", items(texts[Severity.PROBLEM])),
-            ("Advice", items(texts[Severity.ADVICE])),
-        )
+    return headline(render_verdict(machine, declaration, plan)) + sections(
+        ("Machine", _machine(machine)),
+        ("Declared", _declared(declaration)),
+        ("Application", hanging("  ", interface_text(plan))),
+        ("Memory", _memory(plan, machine, declaration)),
+        ("Plan", _plan(plan)),
+        ("Without effect", items(texts[Severity.WITHOUT_EFFECT])),
+        ("Problems", items(texts[Severity.PROBLEM])),
+        ("Advice", items(texts[Severity.ADVICE])),
     )
 
 
@@ -55,11 +51,6 @@ def render_short(
     lines = [click.style(render_verdict(machine, declaration, plan), bold=True)]
     lines += items([*texts[Severity.WITHOUT_EFFECT], *texts[Severity.PROBLEM]])
     return "\n".join(lines) + "\n"
-
-
-def _verdict(machine: Machine, declaration: Declaration, plan: Plan) -> str:
-    lines = hanging("", render_verdict(machine, declaration, plan))
-    return "\n".join(click.style(line, bold=True) for line in lines)
 
 
 def _by_severity(remarks: Iterable[Remark]) -> dict[Severity, list[str]]:
@@ -174,10 +165,8 @@ def _bar(budget: MemoryBudget, workers: int, others: str) -> Iterator[str]:
 
 def _plan(plan: Plan) -> Iterator[str]:
     for name, value in plan.settings.items():
-        for line in hanging(f"  {name} = ", value_text(name, value)):
-            yield click.style(line, "cyan")
         reasons = plan.reasons_for(name)
-        for reason in reasons:
-            # With several reasons, each shows the value that it led to; the last one holds.
-            shown = f"{value_text(name, reason.value)}: " if len(reasons) > 1 else ""
-            yield from hanging(INDENT, f"{shown}{describe(reason)}")
+        texts = [describe(reason) for reason in reasons]
+        if len(reasons) > 1:  # Each shows the value that it led to; the last one holds.
+            texts = [f"{value_text(name, reason.value)}: {describe(reason)}" for reason in reasons]
+        yield from setting(name, value_text(name, value), texts)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import click
 
-from gunicorn_autoconf.cli.layout import echo
+from gunicorn_autoconf.cli.layout import echo, echo_json, echo_to_paste
 from gunicorn_autoconf.cli.options import by_flag, option_for_each
 from gunicorn_autoconf.cli.size.requirements import (
     SIZE_OPTIONS,
@@ -65,11 +64,9 @@ def size(
         source = str(pid)
     sizing = size_for(_requirements(options, source))
     if as_json:
-        click.echo(json.dumps(sizing_json(sizing), indent=2))
+        echo_json(sizing_json(sizing))
     elif form:
-        for note in sizing.notes:
-            click.echo(f"Note: {note}", err=True)
-        click.echo(render_kubernetes(sizing), nl=False)
+        echo_to_paste(render_kubernetes(sizing), sizing.notes)
     else:
         echo(render_sizing(sizing))
 
@@ -80,9 +77,9 @@ def _requirements(options: Mapping[str, str | None], source: str | None) -> Requ
         return read_requirements(by_flag(options))
     if options["workers"] is not None:
         raise AutoconfError("--from asks for what a load takes: leave out --workers")
-    found = read_source(source)
-    if found.measured.rate is None and options["rate"] is None:
+    measured, text = read_source(source)
+    if measured.rate is None and options["rate"] is None:
         raise AutoconfError(f"--from={source!r}: a single sample has no rate; add --rate")
     given = {name: text for name, text in options.items() if text is not None}
-    asked = read_requirements(by_flag({**options, **found.measured.options, **given}))
-    return asked._replace(measured=found.text)
+    asked = read_requirements(by_flag({**options, **measured.options, **given}))
+    return asked._replace(measured=text)

@@ -103,7 +103,6 @@ _DECLARING = tuple(
 _ASKING: tuple[Variable, ...] = (
     Variable(
         keyword="workers",
-        field="workers",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="as the load takes",
@@ -111,7 +110,6 @@ _ASKING: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="threads",
-        field="threads",
         parse=parse_count,
         allowed="a whole number of at least 1",
         default="as the workload has them",
@@ -119,7 +117,6 @@ _ASKING: tuple[Variable, ...] = (
     ),
     Variable(
         keyword="rate",
-        field="rate",
         parse=parse_rate,
         allowed="requests per second above 0 such as 300 or 0.5",
         default="none",
@@ -186,7 +183,7 @@ def read_requirements(options: Mapping[str, str | None]) -> Requirements:
     for variable in _ASKING:
         name = "--" + variable.keyword.replace("_", "-")
         if name in given:
-            values[variable.field] = parse_declared(name, given[name].strip(), variable)
+            values[variable.target] = parse_declared(name, given[name].strip(), variable)
     # The environment is that of this machine, not of the one to be sized.
     declaration = read_declaration({}, arguments=given)
     common = {name: values.pop(name) for name in ("others_bytes", "utilisation") if name in values}
@@ -201,18 +198,16 @@ def _check_combination(given: Mapping[str, str]) -> None:
     has_workers = "--workers" in given
     load = [name for name in _LOAD if name in given]
     missing = [name for name in _LOAD if name not in given]
-    problem = None
     if has_workers and load:
-        problem = f"--workers and {load[0]} are two questions: ask one at a time"
-    elif not has_workers and not load:
-        problem = (
-            "nothing to size for: use --workers 4, or --rate 300 --latency 80ms --compute 20ms"
-        )
-    elif load and missing:
-        problem = f"{load[0]} needs {' and '.join(missing)} beside it"
-    elif load and "--threads" in given:
-        problem = "--threads goes with --workers: a load itself says how many it takes"
-    elif not load and "--cpus-per-replica" in given:
-        problem = "--cpus-per-replica goes with --rate: workers themselves say what they take"
-    if problem:
-        raise AutoconfError(problem)
+        raise AutoconfError(f"--workers and {load[0]} are two questions: ask one at a time")
+    if not has_workers and not load:
+        example = "use --workers 4, or --rate 300 --latency 80ms --compute 20ms"
+        raise AutoconfError(f"nothing to size for: {example}")
+    if load and missing:
+        raise AutoconfError(f"{load[0]} needs {' and '.join(missing)} beside it")
+    if load and "--threads" in given:
+        why = "a load itself says how many it takes"
+        raise AutoconfError(f"--threads goes with --workers: {why}")
+    if not load and "--cpus-per-replica" in given:
+        why = "workers themselves say what they take"
+        raise AutoconfError(f"--cpus-per-replica goes with --rate: {why}")

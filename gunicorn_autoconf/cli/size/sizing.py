@@ -37,8 +37,6 @@ class Sizing(NamedTuple):
     Attributes:
         counts: How many containers, and how many of everything in each.
         memory_limit_bytes: The limit of each container.
-        variables: The variables to set.
-        steps: The calculation.
         notes: What the reader should know, one sentence each.
     """
 

@@ -6,7 +6,6 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from typing import NamedTuple
 
 from gunicorn_autoconf.cli.channel import read_status
 from gunicorn_autoconf.cli.size.measured import (
@@ -16,7 +15,6 @@ from gunicorn_autoconf.cli.size.measured import (
     measured_by,
     parse_document,
 )
-from gunicorn_autoconf.cli.top.arbiters import find_arbiter
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 
 OPTION = "--from"
@@ -27,36 +25,27 @@ TIMEOUT_SECONDS = 10.0
 MOST_BYTES = 16 * 1024 * 1024
 
 
-class Source(NamedTuple):
-    """A measurement, and what it is of, as a sentence goes on after "measured"."""
-
-    measured: Measured
-    text: str
-
-
-def read_source(name: str) -> Source:
+def read_source(name: str) -> tuple[Measured, str]:
     """
     Return what *name* has measured: the pid of an arbiter, a URL or a file.
+
+    The text is of what, as a sentence goes on after "measured".
 
     Raises:
         AutoconfError: It cannot be read, or holds no measurement.
     """
     try:
         if name.isdecimal():
-            pid = find_arbiter(int(name), None, source=f"{OPTION}={name}").pid
-            status = read_status(pid, f"{OPTION}={name}")
-            measured = measured_by(status)
-            return Source(
-                measured, f"in the last {status['load']['seconds']:.0f} s by arbiter {pid}"
-            )
+            status = read_status(int(name), f"{OPTION}={name}")
+            measured, seconds = measured_by(status), status["load"]["seconds"]
+            return measured, f"in the last {seconds:.0f} s by arbiter {int(name)}"
         if name.startswith(("http://", "https://")):
             before, began = _fetch(name), time.monotonic()
             time.sleep(BETWEEN_SECONDS)
             after, seconds = _fetch(name), time.monotonic() - began
-            text = f"in {seconds:.0f} s at {name}"
-            return Source(measured_between(before, after, seconds), text)
+            return measured_between(before, after, seconds), f"in {seconds:.0f} s at {name}"
         with open(name, encoding="utf-8", errors="replace") as file:
-            return Source(parse_document(file.read(MOST_BYTES)), f"in {name}")
+            return parse_document(file.read(MOST_BYTES)), f"in {name}"
     except NotMeasuredError as error:
         raise AutoconfError(f"{OPTION}={name!r}: {error}") from None
     except OSError as error:

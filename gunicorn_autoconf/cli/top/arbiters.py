@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from gunicorn_autoconf.cli.options import naming
 from gunicorn_autoconf.errors import AutoconfError
 
 # The titles of Gunicorn's processes when setproctitle is installed.
@@ -143,32 +144,29 @@ def find_arbiter(
     pid: int | None,
     pidfile: str | None,
     choose: Callable[[Sequence[Listed]], int] | None = None,
-    *,
-    source: str | None = None,
 ) -> psutil.Process:
     """
     Return the arbiter *pid*, the one in *pidfile*, or without both the only one of this user.
 
-    For root it is the only one of all users. Of several, *choose* returns the pid of one. *source*
-    is the option that named *pid*, as its user wrote it.
+    For root it is the only one of all users. Of several, *choose* returns the pid of one.
 
     Raises:
         AutoconfError: There is none, or there are several.
     """
     if pid is not None:
-        return _open(pid, source or f"--pid={pid}")
+        return open_arbiter(pid, f"--pid={pid}")
     if pidfile is not None:
-        return _open(_read_pidfile(pidfile), f"--pidfile={pidfile!r}")
+        return open_arbiter(_read_pidfile(pidfile), f"--pidfile={pidfile!r}")
     arbiters = select_arbiters(list_processes(os.geteuid() or None))
     if not arbiters:
         raise AutoconfError("no running Gunicorn was found; name one by --pid or --pidfile")
-    if len(arbiters) > 1 and choose:
-        chosen = choose(arbiters)
-        return _open(chosen, f"arbiter {chosen}")
+    chosen = arbiters[0].pid
     if len(arbiters) > 1:
-        rows = "".join(f"\n  {row}" for row in describe(arbiters))
-        raise AutoconfError(f"{len(arbiters)} arbiters are running, choose one by --pid:{rows}")
-    return _open(arbiters[0].pid, f"arbiter {arbiters[0].pid}")
+        if choose is None:
+            rows = "".join(f"\n  {row}" for row in describe(arbiters))
+            raise AutoconfError(f"{len(arbiters)} arbiters are running, choose one by --pid:{rows}")
+        chosen = choose(arbiters)
+    return open_arbiter(chosen, f"arbiter {chosen}")
 
 
 def describe(arbiters: Sequence[Listed]) -> Iterator[str]:
@@ -179,8 +177,13 @@ def describe(arbiters: Sequence[Listed]) -> Iterator[str]:
         yield f"{arbiter.pid}: {in_columns(arbiter.text)}{successor}"
 
 
-def _open(pid: int, source: str) -> psutil.Process:
-    """Return the arbiter *pid*; *source* is the option that named it."""
+def open_arbiter(pid: int, source: str) -> psutil.Process:
+    """
+    Return the arbiter *pid*; *source* is the option that named it, as its user wrote it.
+
+    Raises:
+        AutoconfError: It is none.
+    """
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -202,11 +205,8 @@ def _open(pid: int, source: str) -> psutil.Process:
 
 
 def _read_pidfile(path: str) -> int:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            text = file.read(100).strip()
-    except OSError as error:
-        raise AutoconfError(f"--pidfile={path!r}: {error.strerror}") from None
+    with naming("--pidfile", path), open(path, encoding="ascii", errors="replace") as file:
+        text = file.read(100).strip()
     if not text.isdecimal():
         raise AutoconfError(f"--pidfile={path!r}: it holds no pid")
     return int(text)

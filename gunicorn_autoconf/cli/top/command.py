@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 import click
 import psutil
 
+from gunicorn_autoconf.cli.layout import echo_json
 from gunicorn_autoconf.cli.top.arbiters import Listed, describe, find_arbiter
 from gunicorn_autoconf.cli.top.document import to_json
 from gunicorn_autoconf.cli.top.sample import sample_server
@@ -61,7 +61,7 @@ def top(  # noqa: PLR0913 - one argument for each option
     pid = bare_pid if pid is None else pid
     arbiter = find_arbiter(pid, pidfile, None if as_json or not _has_terminal() else _choose)
     if as_json:
-        click.echo(json.dumps(to_json(_look(arbiter, interval)), indent=2))
+        echo_json(to_json(_look(arbiter, interval)))
         return
     if not once and not _has_terminal():
         raise AutoconfError("top needs a terminal; --once and --json do without")

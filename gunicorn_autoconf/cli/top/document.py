@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gunicorn_autoconf.cli.top.view import Row, View
+from gunicorn_autoconf.units import rounded
 
 # The version of the document; a change that breaks a reader raises it, a new name does not.
 SCHEMA = 2
@@ -18,7 +19,7 @@ def to_json(view: View) -> dict[str, Any]:
         "schema": SCHEMA,
         "command": now.command,
         "cores": now.cores,
-        "cpu_percent": _rounded(view.cpu_percent, 1),
+        "cpu_percent": rounded(view.cpu_percent, 1),
         "listeners": [listener._asdict() for listener in now.listeners],
         "memory": now.memory and now.memory._asdict() | sizes,
         "arbiter": _process(view.arbiter),
@@ -34,7 +35,7 @@ def _process(row: Row) -> dict[str, Any]:
         "age_seconds": round(row.now.age_seconds, 1),
         "state": row.now.state,
         "cpu_seconds": round(row.now.cpu_seconds, 2),
-        "cpu_percent": _rounded(row.cpu_percent, 1),
+        "cpu_percent": rounded(row.cpu_percent, 1),
         **row.now.memory._asdict(),
         "growth_bytes": row.growth_bytes,
     }
@@ -47,11 +48,7 @@ def _work(row: Row) -> dict[str, Any]:
         "phase": inside.phase.value if inside else None,
         "requests": counters.requests if counters else None,
         "in_flight": counters.in_flight if counters else None,
-        "busy_fraction": _rounded(work.busy_fraction, 4) if work else None,
-        "requests_per_second": _rounded(work.rate, 3) if work else None,
-        "request_seconds": _rounded(work.request_seconds, 6) if work else None,
+        "busy_fraction": rounded(work.busy_fraction, 4) if work else None,
+        "requests_per_second": rounded(work.rate, 3) if work else None,
+        "request_seconds": rounded(work.request_seconds, 6) if work else None,
     }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

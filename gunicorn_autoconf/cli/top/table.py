@@ -48,7 +48,7 @@ class _Column(NamedTuple):
 
     title: str
     width: int
-    show: Callable[[Row], Text]
+    show: Callable[[Row], str | Text]
     sorts: str = ""
     is_inside: bool = False
     is_spare: bool = False
@@ -79,7 +79,9 @@ def draw_table(view: View, rows: Sequence[Row], order: Order, width: int) -> Tab
     table.add_column(PAST, ratio=1, no_wrap=True, overflow="crop", style="cyan")
     for row in rows:
         past = sparkline(row.points, min(width - used, MAX_POINTS))
-        table.add_row(*(column.show(row) for column in columns), past)
+        # As `Text`: rich would look for markup in a `str`.
+        cells = (Text.assemble(column.show(row)) for column in columns)
+        table.add_row(*cells, past)
     return table
 
 
@@ -156,26 +158,22 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1f}"
 
 
-def _plain(show: Callable[[Row], str]) -> Callable[[Row], Text]:
-    return lambda row: Text(show(row))
-
-
 _COLUMNS = (
-    _Column("PID", 7, _plain(lambda row: str(row.now.pid)), "pid"),
-    _Column("AGE", 6, _plain(lambda row: format_age(row.now.age_seconds)), "age"),
+    _Column("PID", 7, lambda row: str(row.now.pid), "pid"),
+    _Column("AGE", 6, lambda row: format_age(row.now.age_seconds), "age"),
     _Column("STATE", 5, _state),
-    _Column("CPU %", 6, _plain(lambda row: percent(row.cpu_percent)), "cpu"),
-    _Column("BUSY %", 7, _plain(_busy), "busy", is_inside=True),
+    _Column("CPU %", 6, lambda row: percent(row.cpu_percent), "cpu"),
+    _Column("BUSY %", 7, _busy, "busy", is_inside=True),
     _Column(
         "REQ/S",
         6,
-        _plain(lambda row: _short(row.work.rate) if row.work else "-"),
+        lambda row: _short(row.work.rate) if row.work else "-",
         "served",
         is_inside=True,
     ),
-    _Column("MS", 6, _plain(_latency), "latency", is_inside=True),
-    _Column("RSS MiB", 7, _plain(lambda row: _mib(row.now.memory.rss_bytes)), is_spare=True),
-    _Column("PSS MiB", 7, _plain(lambda row: _mib(row.now.memory.pss_bytes)), is_spare=True),
-    _Column("USS MiB", 8, _plain(lambda row: _mib(row.now.memory.uss_bytes)), "memory"),
+    _Column("MS", 6, _latency, "latency", is_inside=True),
+    _Column("RSS MiB", 7, lambda row: _mib(row.now.memory.rss_bytes), is_spare=True),
+    _Column("PSS MiB", 7, lambda row: _mib(row.now.memory.pss_bytes), is_spare=True),
+    _Column("USS MiB", 8, lambda row: _mib(row.now.memory.uss_bytes), "memory"),
     _Column("GROWTH", 7, _growth, "growth"),
 )

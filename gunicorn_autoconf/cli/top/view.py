@@ -142,25 +142,26 @@ class View(NamedTuple):
 def follow(before: View | None, now: ServerSample) -> View:
     """Return the view after the sample *now*; *before* is the previous view, if there is one."""
     known = {row.now.pid: row for row in (before.arbiter, *before.workers)} if before else {}
+    earlier = before.now if before else now
     arbiter, *workers = (
-        _follow(known.get(process.pid), process, before.now if before else None, now)
+        _follow(known.get(process.pid), process, earlier, now)
         for process in (now.arbiter, *sorted(now.workers))
     )
     return View(now, arbiter, tuple(workers))
 
 
 def _follow(
-    before: Row | None, process: ProcessSample, earlier: ServerSample | None, now: ServerSample
+    before: Row | None, process: ProcessSample, earlier: ServerSample, now: ServerSample
 ) -> Row:
     inside = now.told_of(process.pid)
     # The kernel reuses pids: a process that is younger than before is another one.
-    if before is None or earlier is None or process.age_seconds < before.now.age_seconds:
-        before = earlier = None
-    passed_seconds = now.at_seconds - earlier.at_seconds if earlier else 0.0
+    if before and process.age_seconds < before.now.age_seconds:
+        before = None
+    passed_seconds = now.at_seconds - earlier.at_seconds
     first_bytes, watched_seconds = _first(before, process, inside, passed_seconds)
     points = (*(before.points if before else ()), process.used_bytes)[-MAX_POINTS:]
     row = Row(process, None, first_bytes, points, inside, watched_seconds=watched_seconds)
-    if before is None or earlier is None:
+    if before is None:
         return row
     computed_seconds = max(process.cpu_seconds - before.now.cpu_seconds, 0.0)
     share = computed_seconds / passed_seconds * 100 if passed_seconds > 0 else None
@@ -172,10 +173,10 @@ def _first(
 ) -> tuple[int, float | None]:
     """Return from what size growth counts, and for how long we have watched it if only we did."""
     # Own memory against resident memory would look like growth.
-    if inside and process.memory.uss_bytes is not None and inside.boot_uss_bytes is not None:
-        return inside.boot_uss_bytes, None
-    if inside and process.memory.uss_bytes is None and inside.boot_rss_bytes is not None:
-        return inside.boot_rss_bytes, None
+    has_uss = process.memory.uss_bytes is not None
+    boot_bytes = inside and (inside.boot_uss_bytes if has_uss else inside.boot_rss_bytes)
+    if boot_bytes is not None:
+        return boot_bytes, None
     # One that boots, or may, as it is young and nothing tells, has not begun to grow.
     is_early = process.age_seconds < MIN_AGE_SECONDS if inside is None else not inside.is_booted
     if before is None or is_early:

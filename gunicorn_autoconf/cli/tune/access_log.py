@@ -27,8 +27,7 @@ class Logged(NamedTuple):
 
     Attributes:
         requests: The kinds of requests, with how often each was there as its weight.
-        lines: How many lines there were.
-        unread: How many of them are in no known format.
+        unread: How many lines are in no known format.
         unsafe: How many requests were left out because their method may change something.
         failed: How many were left out because they were answered with an error.
         rare: How many were left out because they were not among the most common kinds.

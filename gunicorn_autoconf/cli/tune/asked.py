@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from gunicorn_autoconf.cli.options import naming
+from gunicorn_autoconf.cli.top.arbiters import is_gunicorn
 from gunicorn_autoconf.cli.tune.access_log import Logged, read_log
 from gunicorn_autoconf.cli.tune.request import ALLOWED, Request, parse_header, parse_request
 from gunicorn_autoconf.errors import AutoconfError, DeclarationError
@@ -14,24 +18,7 @@ from gunicorn_autoconf.errors import AutoconfError, DeclarationError
 _Value = TypeVar("_Value")
 # A list of URLs, a body: what is larger is none.
 _MOST_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """
-    Where the requests come from, as the options name it.
-
-    Attributes:
-        warm_up: The request that is sent first to each server; empty for the first of the others.
-    """
-
-    urls: Sequence[str] = ()
-    url_files: Sequence[str] = ()
-    access_logs: Sequence[str] = ()
-    is_unsafe_wanted: bool = False
-    headers: Sequence[str] = ()
-    host: str | None = None
-    warm_up: str | None = None
+_VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,55 +37,91 @@ class Requests:
     notes: Sequence[str] = ()
 
 
-def read_requests(sources: Sources) -> Requests:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
     """
-    Return the requests of *sources*; ``GET /`` where they name none.
+    A command that runs Gunicorn.
+
+    Attributes:
+        environ: The variables before it.
+        arguments: What comes after ``gunicorn``.
+    """
+
+    environ: Mapping[str, str]
+    arguments: tuple[str, ...]
+
+
+def parse_command(text: str) -> Command:
+    """
+    Return the parts of *text*.
+
+    >>> parse_command("A=1 python -m gunicorn -w 4 app:app").arguments
+    ('-w', '4', 'app:app')
+
+    Raises:
+        ValueError: It does not run Gunicorn.
+    """
+    words = shlex.split(text)
+    environ = {}
+    while words and (found := _VARIABLE.fullmatch(words[0])):
+        environ[found[1]] = found[2]
+        del words[0]
+    for end in range(1, len(words) + 1):
+        if is_gunicorn(words[:end]):
+            return Command(environ=environ, arguments=tuple(words[end:]))
+    raise ValueError
+
+
+def read_requests(  # noqa: PLR0913 - one argument for each option
+    *,
+    urls: Sequence[str] = (),
+    url_files: Sequence[str] = (),
+    access_logs: Sequence[str] = (),
+    is_unsafe_wanted: bool = False,
+    headers: Sequence[str] = (),
+    host: str | None = None,
+    warm_up: str | None = None,
+) -> Requests:
+    """
+    Return the requests that the options name; ``GET /`` where they name none.
 
     Raises:
         AutoconfError: One cannot be understood, or a file cannot be read.
     """
-    texts = [("--url", text) for text in sources.urls]
-    for path in sources.url_files:
+    texts = [("--url", text) for text in urls]
+    for path in url_files:
         lines = _read("--urls", path).decode("utf-8", "replace").splitlines()
         written = [line for line in lines if line.strip() and not line.startswith("#")]
         texts += [("--urls", line) for line in written]
     kinds = [_request(option, text) for option, text in texts]
     notes: list[str] = []
-    for path in sources.access_logs:
-        logged = _read_log(path, sources)
+    for path in access_logs:
+        logged = _read_log(path, is_unsafe_wanted=is_unsafe_wanted)
         kinds += logged.requests
         notes += _left_out(path, logged)
-    headers = tuple(
-        parsed("--header", text, parse_header, "use 'Name: value'") for text in sources.headers
-    )
-    if sources.host:
-        headers = (("Host", sources.host), *headers)
-    kinds = [_with(request, headers) for request in kinds or [Request()]]
-    first = _with(_request("--warm-up", sources.warm_up), headers) if sources.warm_up else kinds[0]
+    fields = tuple(parsed("--header", text, parse_header, "use 'Name: value'") for text in headers)
+    if host:
+        fields = (("Host", host), *fields)
+    kinds = [_with(request, fields) for request in kinds or [Request()]]
+    first = _with(_request("--warm-up", warm_up), fields) if warm_up else kinds[0]
     return Requests(kinds=kinds, first=first, notes=notes)
 
 
 def _read(option: str, path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise AutoconfError(f"{option}={path!r}: {error.strerror}") from error
+    with naming(option, path), open(path, "rb") as file:
+        content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise AutoconfError(f"{option}={path!r}: more than {_MOST_BYTES // 2**20} MiB")
     return content
 
 
-def _read_log(path: str, sources: Sources) -> Logged:
-    try:
-        # Whatever its size: it is read line by line.
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            logged = read_log(lines, is_unsafe_wanted=sources.is_unsafe_wanted)
-    except OSError as error:
-        raise AutoconfError(f"--access-log={path!r}: {error.strerror}") from error
+def _read_log(path: str, *, is_unsafe_wanted: bool) -> Logged:
+    # Whatever its size: it is read line by line.
+    with naming("--access-log", path), open(path, encoding="utf-8", errors="replace") as lines:
+        logged = read_log(lines, is_unsafe_wanted=is_unsafe_wanted)
     if not logged.requests:
         why = "in the common or combined format" if logged.unread == logged.lines else "to repeat"
-        remedy = "" if sources.is_unsafe_wanted or not logged.unsafe else "; see --unsafe"
+        remedy = "" if is_unsafe_wanted or not logged.unsafe else "; see --unsafe"
         raise AutoconfError(
             f"--access-log={path!r}: none of its {logged.lines} lines is a request {why}{remedy}"
         )

@@ -6,10 +6,9 @@ import http.client
 import select
 import time
 
-from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.outcome import Failure, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
-from gunicorn_autoconf.cli.tune.server import Server
+from gunicorn_autoconf.cli.tune.server import Server, reason_in
 from gunicorn_autoconf.units import plural
 
 _LOOK_SECONDS = 0.1
@@ -52,9 +51,8 @@ def _failure(
 ) -> Failure | None:
     if server.has_ended:
         return Failure(trouble=Trouble.NO_START, text=reason_in(server.log))
-    workers = int((server.settings or {}).get("workers", 1))
-    if len(seen) > workers + _MOST_DEATHS:
-        return died(server, len(seen) - workers)
+    if (deaths := len(seen) - server.workers) > _MOST_DEATHS:
+        return died(server, deaths)
     if waited_seconds > patience_seconds:
         text = f"no answer within {patience_seconds:.0f} s"
         return Failure(trouble=Trouble.SLOW_START, text=text)
@@ -89,7 +87,7 @@ def _await_rest(server: Server, boot_seconds: float) -> None:
     while time.monotonic() < ends:
         time.sleep(_IDLE_SECONDS)
         after = server.cpu_seconds()
-        workers = int((server.settings or {}).get("workers", 1))
-        if after - before < _IDLE_CORES * _IDLE_SECONDS and len(server.worker_pids()) >= workers:
+        is_idle = after - before < _IDLE_CORES * _IDLE_SECONDS
+        if is_idle and len(server.worker_pids()) >= server.workers:
             return
         before = after

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from importlib.util import find_spec
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gunicorn_autoconf.cli.end_signals import end_signals_raise
-from gunicorn_autoconf.cli.layout import echo
+from gunicorn_autoconf.cli.layout import echo, echo_json, echo_to_paste
 from gunicorn_autoconf.cli.options import option_for_each
-from gunicorn_autoconf.cli.paste import FORMS
+from gunicorn_autoconf.cli.paste import FORMS, Pasted
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.variables import VARIABLES
 from gunicorn_autoconf.units import parse_duration, parse_time
@@ -117,25 +116,23 @@ def tune(
     if find_spec("aiohttp") is None:
         raise AutoconfError("tune needs aiohttp: pip install 'gunicorn-autoconf[tune]'")
     # What follows takes 0.2 s to import, which `--help` need not wait for.
-    from gunicorn_autoconf.cli.tune.asked import Sources, parsed, read_requests
+    from gunicorn_autoconf.cli.tune.asked import parse_command, parsed, read_requests
     from gunicorn_autoconf.cli.tune.conclude import conclude
-    from gunicorn_autoconf.cli.tune.current import parse_command
     from gunicorn_autoconf.cli.tune.progress import showing
     from gunicorn_autoconf.cli.tune.run import Run
     from gunicorn_autoconf.cli.tune.session import Asked, prepare, run_session
 
-    sources = Sources(
-        urls=urls,
-        url_files=url_files,
-        access_logs=access_logs,
-        is_unsafe_wanted=unsafe,
-        headers=headers,
-        host=host,
-        warm_up=warm_up,
-    )
     asked = Asked(
         application=app,
-        requests=read_requests(sources),
+        requests=read_requests(
+            urls=urls,
+            url_files=url_files,
+            access_logs=access_logs,
+            is_unsafe_wanted=unsafe,
+            headers=headers,
+            host=host,
+            warm_up=warm_up,
+        ),
         clients=clients,
         is_new_connections=new_connections,
         slo_seconds=None if slo is None else parsed("--slo", slo, parse_duration, _SLO),
@@ -159,20 +156,16 @@ def tune(
 
 def _print(report: Report, session: Session, *, as_json: bool, form: str | None) -> None:
     from gunicorn_autoconf.cli.tune.document import to_json
-    from gunicorn_autoconf.cli.tune.pasted import paste
+    from gunicorn_autoconf.cli.tune.session import paste
     from gunicorn_autoconf.cli.tune.text import render_report
 
     best = report.verdict.best
     if as_json:
-        click.echo(json.dumps(to_json(report), indent=2))
+        echo_json(to_json(report))
         return
     if form:
-        click.echo(f"Note: {report.verdict.text}", err=True)
-        if best:
-            pasted = paste(form, session, best)
-            for note in pasted.notes:
-                click.echo(f"Note: {note}", err=True)
-            click.echo(pasted.text, nl=False)
+        pasted = paste(form, session, best) if best else Pasted("", ())
+        echo_to_paste(pasted.text, [report.verdict.text, *pasted.notes])
         return
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     echo(render_report(report, has_blocks=encoding == "utf8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gunicorn_autoconf.cli.tune.candidate import CURRENT
 from gunicorn_autoconf.cli.tune.model import bound_of, describe_bounds, describe_request
@@ -24,17 +24,16 @@ _LARGE_LOAD = 0.15
 def conclude(session: Session, run: Run) -> Report:
     """Return what *run* came to."""
     outcomes = [outcome for known in run.measured.values() for outcome in known.outcomes]
-    noise = statistics.median(each.disturbed_fraction for each in outcomes) if outcomes else 0.0
+    noise = _median(each.disturbed_fraction for each in outcomes) or 0.0
     varied = drift([each.reference_seconds for each in outcomes])
     takes = run.light.mean if run.light else None
     verdict = judge(
         run.standing, {each: known.outcomes for each, known in run.measured.items()}, varied
     )
-    load_cores = statistics.median(each.load_cores for each in outcomes) if outcomes else 0.0
     best = run.measured[verdict.best] if verdict.best else None
     rows = [_row(known, best, run, session.cores) for known in run.measured.values()]
     rows.sort(key=lambda row: (not row.is_best, -(row.rate or 0.0)))
-    computing = _compute_seconds(outcomes)
+    computing = _median(filter(None, (each.cpu_seconds_per_request for each in outcomes)))
     sentence = describe_request(computing, takes)
     bounds = [(row.candidate, row.bound) for row in rows if row.rate is not None]
     return Report(
@@ -49,7 +48,7 @@ def conclude(session: Session, run: Run) -> Report:
         compute_seconds=computing,
         disturbed_fraction=noise,
         drift_fraction=varied,
-        load_cores=load_cores,
+        load_cores=_median(each.load_cores for each in outcomes) or 0.0,
         is_interrupted=run.is_interrupted,
         model=[*([sentence] if sentence else []), *describe_bounds(bounds)],
         notes=list(_notes(session, run, rows, noise, varied)),
@@ -84,8 +83,8 @@ def _ratio(run: Run, known: Measured, best: Measured | None) -> Interval | None:
     return intervals(pairs)[LIKELY] if pairs else None
 
 
-def _compute_seconds(outcomes: list[Outcome]) -> float | None:
-    found = [computing for each in outcomes if (computing := each.cpu_seconds_per_request)]
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
     return statistics.median(found) if found else None
 
 

@@ -25,9 +25,6 @@ class Grounds:
     What decides which candidates are worth a look.
 
     Attributes:
-        cores: That the server has.
-        interface: What the application speaks.
-        has_threads: Whether the code may run in threads.
         most_workers: As many as memory and the declared bounds allow.
         most_slots: The declared bound on workers times threads; None without.
         compute_fraction: The part of a request's time that it computes, as the first measurement

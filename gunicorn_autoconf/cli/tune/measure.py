@@ -14,12 +14,11 @@ from gunicorn_autoconf.cli.tune.boot import await_boot, died
 from gunicorn_autoconf.cli.tune.job import Job, Seen
 from gunicorn_autoconf.cli.tune.latencies import is_steady
 from gunicorn_autoconf.cli.tune.load import LoadProcesses
-from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.cli.tune.noise import CpuClock, disturbance
 from gunicorn_autoconf.cli.tune.objective import LIGHT_LOAD, LOADS
 from gunicorn_autoconf.cli.tune.outcome import Failure, Outcome, Result, Step, Trouble
 from gunicorn_autoconf.cli.tune.request import Request
-from gunicorn_autoconf.cli.tune.server import Server, serving
+from gunicorn_autoconf.cli.tune.server import Server, reason_in, serving
 
 # A window is longer where requests are slow.
 _WINDOW_LATENCIES = 3.0
@@ -48,8 +47,6 @@ class Bench:
 
     Attributes:
         arguments: For Gunicorn, before those of the candidate: the last of an option counts.
-        environ: The environment of the servers.
-        load: The processes that make the load.
         first_request: The one that shows that a server is up.
         clients: The most clients, or None to find how many it takes.
         server_cpus: The CPUs of the servers; empty for all.
@@ -159,13 +156,8 @@ class _Block:
         clients = clients or self._bench.clients or self._search_clients(window)
         ramp = max(0.2, 1.5 * unloaded)
         clock, cpu, wall = self._clock(0.0), self._server.cpu_seconds(), time.monotonic()
-        job = replace(
-            self._job,
-            seconds=ramp + max(self._bench.least_seconds, window),
-            clients=clients,
-            ramp_seconds=ramp,
-        )
-        seen = self._checked(job)
+        seconds = ramp + max(self._bench.least_seconds, window)
+        seen = self._run(seconds=seconds, clients=clients, ramp=ramp)
         wall = time.monotonic() - wall
         server_cores = (self._server.cpu_seconds() - cpu) / wall
         load_cores = seen.cpu_seconds / wall
@@ -214,11 +206,8 @@ class _Block:
         )
 
     def _run(self, *, seconds: float, clients: int = 1, ramp: float = 0.0) -> Seen:
+        """Return what such a job has seen; raise where too many answers are bad."""
         job = replace(self._job, seconds=seconds, clients=clients, ramp_seconds=ramp)
-        return self._checked(job)
-
-    def _checked(self, job: Job) -> Seen:
-        """Return what *job* has seen; raise where too many answers are bad."""
         seen = self._bench.load.run(job)
         if seen.bad_fraction > _MOST_BAD:
             raise _BadAnswersError(seen)

@@ -22,39 +22,26 @@ _LEAST_CORES = 0.1
 def bound_of(
     candidate: Candidate, outcome: Outcome, cores: float, takes_seconds: float
 ) -> Bound | None:
-    """Return what bounds a candidate that was measured; None where the load was at its limit."""
-    if outcome.is_load_bound:
-        return None
-    left = cores * (1 - min(outcome.disturbed_fraction, _MOST_TAKEN)) - outcome.load_cores
-    return bound_by(
-        candidate,
-        capacity=outcome.capacity,
-        cpu_cores=outcome.cpu_cores,
-        cores=max(left, _LEAST_CORES),
-        takes_seconds=takes_seconds,
-    )
-
-
-def bound_by(
-    candidate: Candidate, *, capacity: float, cpu_cores: float, cores: float, takes_seconds: float
-) -> Bound:
     """
     Return what bounds *candidate*, by the rules by which a running server logs it.
 
-    It answers *capacity* requests a second, uses *cpu_cores* of the *cores* that the load and other
-    programs leave to it, and a request holds a slot for *takes_seconds* where hardly any queues.
-    The numbers are seen from outside, so that they are the same for a server without our counters.
-    What waits to be accepted is left out: clients that ask as fast as they can always wait.
+    None where the load was at its limit. A request holds a slot for *takes_seconds* where hardly
+    any queues. The numbers are seen from outside, so that they are the same for a server without
+    our counters. What waits to be accepted is left out: clients that ask as fast as they can always
+    wait.
     """
+    if outcome.is_load_bound:
+        return None
+    left_cores = cores * (1 - min(outcome.disturbed_fraction, _MOST_TAKEN)) - outcome.load_cores
     slots, workers = candidate.slots, range(candidate.workers)
-    each = Counters(requests=1, cpu_seconds=cpu_cores / candidate.workers)
-    total = Counters(requests=1, slot_seconds=capacity * takes_seconds)
+    each = Counters(requests=1, cpu_seconds=outcome.cpu_cores / candidate.workers)
+    total = Counters(requests=1, slot_seconds=outcome.capacity * takes_seconds)
     second = [
         Reading(at_seconds=0.0, total=Counters(), workers=dict.fromkeys(workers, Counters())),
         Reading(at_seconds=1.0, total=total, workers=dict.fromkeys(workers, each)),
     ]
     supply = Supply(
-        cores=cores,
+        cores=max(left_cores, _LEAST_CORES),
         workers=candidate.workers,
         slots=slots and slots // candidate.workers,
         has_loop=slots is None,

@@ -41,9 +41,7 @@ def fraction_within(steps: Sequence[Step], slo_seconds: float, light_seconds: fl
     ]
     for (low, below), (high, above) in pairwise(points):
         if above > slo_seconds:
-            if math.isinf(above):
-                return low
-            if below >= slo_seconds:
+            if math.isinf(above) or below >= slo_seconds:
                 return low
             part = math.log(slo_seconds / below) / math.log(above / below)
             return low + (high - low) * part

@@ -50,16 +50,13 @@ class Report:
     Attributes:
         asked: The requests, by method and path.
         rows: The best one first, those without a rate last.
-        cores: That the server has.
         seconds: How long the run took.
         slo_seconds: The limit of the 99th percentile; None where nothing was measured.
-        is_slo_declared: Whether the operator has set it.
         takes_seconds: The mean latency of a request under a light load.
         compute_seconds: What one request computes.
         disturbed_fraction: What others took of the CPU time.
         drift_fraction: How much the speed of the machine varied.
         model: What bounds the candidates, in sentences.
-        notes: What else the reader should know.
     """
 
     asked: Sequence[str]

@@ -32,7 +32,6 @@ class Request:
 
     Attributes:
         target: Path and query, as they are sent.
-        headers: Name and value of each.
         weight: How often it is sent, relative to the others.
     """
 

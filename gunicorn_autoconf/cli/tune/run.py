@@ -13,7 +13,7 @@ from gunicorn_autoconf.cli.tune.latencies import Latencies
 from gunicorn_autoconf.cli.tune.measure import Bench, measure
 from gunicorn_autoconf.cli.tune.objective import default_slo, fraction_within
 from gunicorn_autoconf.cli.tune.outcome import Failure, Measured, Outcome, Result, Trouble
-from gunicorn_autoconf.cli.tune.race import Race, Standing, affordable
+from gunicorn_autoconf.cli.tune.race import Certainty, Race, Standing, affordable
 from gunicorn_autoconf.units import format_latency
 
 # A run can be repeated in the same order.
@@ -46,6 +46,7 @@ class Run:
     light: Latencies | None = None
     measured: dict[Candidate, Measured] = field(default_factory=dict)
     race: Race | None = None
+    block_seconds: list[float] = field(default_factory=list)
     is_interrupted: bool = False
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -61,9 +62,15 @@ class Run:
         return self.budget_seconds - self.spent_seconds
 
     @property
-    def standing(self) -> Standing | None:
-        """Where the race is; None where none has begun."""
-        return self.race.standing() if self.race else None
+    def is_hopeless(self) -> bool:
+        """Whether nothing has worked, and all for a reason that is the application's own."""
+        troubles = {known.failure and known.failure.trouble for known in self.measured.values()}
+        return len(self.measured) >= _HOPELESS_COUNT and len(troubles) == 1 and troubles <= _OWN
+
+    @property
+    def standing(self) -> Standing:
+        """Where the race is."""
+        return self.race.standing() if self.race else Standing(Certainty.NONE)
 
 
 def tune(
@@ -79,93 +86,68 @@ def tune(
     Those *given* are measured first, until one of them works; *find_field* goes from that one to
     all candidates, the most promising first.
     """
-    runner = _Runner(bench, run, display)
     try:
-        first = runner.first(given)
-        candidates = [each for each in find_field(first) if not runner.has_failed(each)]
-        block = statistics.fmean(runner.block_seconds) * _LATER_FRACTION
+        first = _first(bench, run, given, display)
+        failed = {each for each, known in run.measured.items() if known.failure}
+        candidates = [each for each in find_field(first) if each not in failed]
+        block = statistics.fmean(run.block_seconds) * _LATER_FRACTION
         count = affordable(len(candidates), run.left_seconds, block)
-        run.race = Race(candidates[:count], random.Random(_SEED), candidates[count:])
-        runner.enter(run.race)
-        while (candidate := run.race.next(run.left_seconds)) and not runner.is_hopeless:
-            runner.block(candidate, run.race)
+        run.race = race = Race(candidates[:count], random.Random(_SEED), candidates[count:])
+        for known in run.measured.values():  # That was the first round.
+            if known.outcomes and race.has(known.candidate):
+                outcome = known.outcomes[0]
+                race.record(known.candidate, known.scores[0], outcome.seconds, outcome.memory_bytes)
+        while (candidate := race.next(run.left_seconds)) and not run.is_hopeless:
+            result, score = _block(bench, run, candidate, display)
+            memory_bytes = result.memory_bytes if isinstance(result, Outcome) else 0
+            race.record(candidate, score, run.block_seconds[-1], memory_bytes)
     except KeyboardInterrupt:
         run.is_interrupted = True
     finally:
         run.ended = time.monotonic()
 
 
-class _Runner:
-    """The blocks of one run."""
+def _first(bench: Bench, run: Run, given: Sequence[Candidate], display: Display) -> Measured | None:
+    """Measure those *given* until one works."""
+    for candidate in given:
+        _block(bench, run, candidate, display)
+        if run.measured[candidate].outcomes:
+            return run.measured[candidate]
+    return None
 
-    def __init__(self, bench: Bench, run: Run, display: Display) -> None:
-        self._bench, self._run, self._display = bench, run, display
-        self._clients: dict[Candidate, int] = {}
-        self.block_seconds: list[float] = []
 
-    def first(self, given: Sequence[Candidate]) -> Measured | None:
-        """Measure *given* until one works, and set what is measured against."""
-        for candidate in given:
-            result, _ = self._measure(candidate)
-            if isinstance(result, Outcome):
-                return self._run.measured[candidate]
-        return None
-
-    def has_failed(self, candidate: Candidate) -> bool:
-        """Whether *candidate* was measured and did not work."""
-        known = self._run.measured.get(candidate)
-        return known is not None and known.failure is not None
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether nothing has worked, and all for a reason that is the application's own."""
-        seen = list(self._run.measured.values())
-        troubles = {known.failure and known.failure.trouble for known in seen}
-        return len(seen) >= _HOPELESS_COUNT and len(troubles) == 1 and troubles <= _OWN
-
-    def enter(self, race: Race) -> None:
-        """Let what was measured so far count as the first round."""
-        for candidate, known in self._run.measured.items():
-            if known.outcomes and race.has(candidate):
-                outcome = known.outcomes[0]
-                race.record(candidate, known.scores[0], outcome.seconds, outcome.memory_bytes)
-
-    def block(self, candidate: Candidate, race: Race) -> None:
-        """Measure *candidate* for *race*."""
-        result, score = self._measure(candidate)
-        memory_bytes = result.memory_bytes if isinstance(result, Outcome) else 0
-        race.record(candidate, score, self.block_seconds[-1], memory_bytes)
-
-    def _measure(self, candidate: Candidate) -> tuple[Result, float | None]:
-        run, began = self._run, time.monotonic()
-        self._display(candidate, None, None)
-        known = run.measured.setdefault(candidate, Measured(candidate=candidate))
-        result = measure(
-            self._bench,
-            candidate.arguments,
-            # The same arrivals for all candidates of a round.
-            seed=run.race.round if run.race else 1,
-            clients=self._clients.get(candidate),
-            wants_light=run.light is None,
-        )
-        score = None
-        if isinstance(result, Failure):
-            known.failure = result
+def _block(
+    bench: Bench, run: Run, candidate: Candidate, display: Display
+) -> tuple[Result, float | None]:
+    """Measure *candidate* once; return what it came to, and its rate within the limit."""
+    began = time.monotonic()
+    display(candidate, None, None)
+    known = run.measured.setdefault(candidate, Measured(candidate=candidate))
+    result = measure(
+        bench,
+        candidate.arguments,
+        # The same arrivals for all candidates of a round.
+        seed=run.race.round if run.race else 1,
+        clients=known.outcomes[0].clients if known.outcomes else None,
+        wants_light=run.light is None,
+    )
+    score = None
+    if isinstance(result, Failure):
+        known.failure = result
+    else:
+        if run.light is None:
+            run.light = result.light.latencies if result.light else Latencies()
+            run.slo_seconds = run.slo_seconds or default_slo(run.light)
+        assert run.slo_seconds
+        light = run.light.quantile(0.99) or 0.0
+        score = result.capacity * fraction_within(result.steps, run.slo_seconds, light)
+        if score > 0:
+            known.outcomes.append(result)
+            known.scores.append(score)
         else:
-            if run.light is None:
-                run.light = result.light.latencies if result.light else Latencies()
-                run.slo_seconds = run.slo_seconds or default_slo(run.light)
-            assert run.slo_seconds
-            light = run.light.quantile(0.99) or 0.0
-            score = result.capacity * fraction_within(result.steps, run.slo_seconds, light)
-            self._clients[candidate] = result.clients
-            if score > 0:
-                known.outcomes.append(result)
-                known.scores.append(score)
-            else:
-                text = f"99th percentile above {format_latency(run.slo_seconds)} at any load"
-                result, score = Failure(trouble=Trouble.TOO_SLOW, text=text), None
-                known.failure = result
-        self.block_seconds.append(time.monotonic() - began)
-        self._display(candidate, result, score)
-        return result, score
+            text = f"99th percentile above {format_latency(run.slo_seconds)} at any load"
+            result, score = Failure(trouble=Trouble.TOO_SLOW, text=text), None
+            known.failure = result
+    run.block_seconds.append(time.monotonic() - began)
+    display(candidate, result, score)
+    return result, score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,6 @@ from pathlib import Path
 import psutil
 
 from gunicorn_autoconf.cli.tune.launch import SETTINGS_FILE
-from gunicorn_autoconf.cli.tune.log_line import reason_in
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.machine.process_memory import read_process_memory
 
@@ -38,6 +38,11 @@ _PREFIX = "gunicorn-autoconf-tune-"
 # A server without load ends at once; one that hangs is not waited for.
 _STOP_SECONDS = 2.0
 _POLL_SECONDS = 0.02
+
+# What Python prints at the end of a traceback, and Gunicorn in place of one.
+_ERROR = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b.*|Error: .+)")
+_GUNICORN = re.compile(r"^\[.+?\] \[\d+\] \[(?:ERROR|CRITICAL)\] (.+)")
+_MOST_CHARACTERS = 160
 
 
 class Server:
@@ -61,9 +66,9 @@ class Server:
             return file.read().decode("utf-8", "replace")
 
     @property
-    def settings(self) -> dict[str, str | int] | None:
-        """The worker class, the workers and the threads that count; None while not known."""
-        return _read_settings(self._folder)
+    def workers(self) -> int:
+        """How many workers it is to have; 1 while that is not known."""
+        return int((_read_settings(self._folder) or {}).get("workers", 1))
 
     def tree(self) -> list[psutil.Process]:
         """Return the arbiter and all processes below it."""
@@ -98,6 +103,20 @@ class Server:
             if (memory := read_process_memory(process.pid))
         ]
         return sum(sizes), max(sizes[1:], default=0)
+
+
+def reason_in(log: str) -> str:
+    r"""
+    Return the last line in *log* that names an error, or else its last line.
+
+    >>> reason_in('Traceback (most recent call last):\n  x\nKeyError: "SECRET"\n[1] [INFO] bye')
+    'KeyError: "SECRET"'
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    named = [line for line in lines if _ERROR.match(line)]
+    told = [found[1] for line in lines if (found := _GUNICORN.match(line))]
+    text = (named or told or lines or [""])[-1]
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
 def describe(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, str | int]:
@@ -179,13 +198,10 @@ def _end(server: Server) -> None:
         while not server.has_ended and time.monotonic() < ends:
             time.sleep(_POLL_SECONDS)
     finally:  # Also where Ctrl-C cuts the wait short.
-        _kill(server, [*processes, *server.tree()])
-
-
-def _kill(server: Server, processes: Sequence[psutil.Process]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(server.process.pid, signal.SIGKILL)
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    server.process.wait()
+        processes += server.tree()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        server.process.wait()

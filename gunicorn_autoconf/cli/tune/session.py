@@ -1,4 +1,4 @@
-"""From what the user asks to what came of it: plan, candidates, load, run."""
+"""From what the user asks to what came of it: plan, candidates, load, run, lines to paste."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gunicorn_autoconf.cli.options import by_flag
-from gunicorn_autoconf.cli.tune.asked import Requests
+from gunicorn_autoconf.cli.options import by_flag, declared_texts
+from gunicorn_autoconf.cli.paste import Content, Pasted, render
+from gunicorn_autoconf.cli.tune.asked import Command, Requests
 from gunicorn_autoconf.cli.tune.candidate import CURRENT, PLAN, Candidate
-from gunicorn_autoconf.cli.tune.current import Command
 from gunicorn_autoconf.cli.tune.field import NATIVE_ASGI, Grounds, neighbours
 from gunicorn_autoconf.cli.tune.load import loading
 from gunicorn_autoconf.cli.tune.measure import Bench
@@ -20,8 +20,10 @@ from gunicorn_autoconf.cli.tune.run import Display, Run, tune
 from gunicorn_autoconf.cli.tune.server import describe
 from gunicorn_autoconf.errors import AutoconfError
 from gunicorn_autoconf.plan.budget import memory_budget
+from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.server.autoconf import Autoconf, build
 from gunicorn_autoconf.server.command_line import read_command_line
+from gunicorn_autoconf.server.gunicorn import spellings
 from gunicorn_autoconf.worker_classes import Slots, class_name, family_of
 
 _OURS = ("-c", "python:gunicorn_autoconf.conf")
@@ -43,7 +45,6 @@ class Asked:
     Attributes:
         application: As Gunicorn takes it; None where *current* or the environment names it.
         declared: What is declared, by the keyword of its option.
-        current: What the operator runs now.
     """
 
     application: str | None
@@ -66,7 +67,6 @@ class Session:
         arguments: For Gunicorn, with every candidate.
         environ: Of the servers.
         target: The application, if it is known by its name.
-        planned: The plan for this machine.
         given: The candidates that are measured first: what runs now, and the plan.
         load_cpus: The CPUs that only the load uses; empty where it shares those of the server.
     """
@@ -161,6 +161,20 @@ def run_session(
             lambda first: field or neighbours(session.given, _grounds(session, run, first)),
             display,
         )
+
+
+def paste(form: str, session: Session, best: Candidate) -> Pasted:
+    """
+    Return *best* in one of the forms of `cli.paste`.
+
+    The plan is made once more with it: timeouts and the like follow from class and counts.
+    """
+    environ = dict(session.environ)
+    chosen = {PREFIX + name.upper(): str(value) for name, value in best.settings.items()}
+    declared, argv = session.asked.declared, ["gunicorn", *session.target]
+    result = build(by_flag(declared), environ | chosen, argv, "/")
+    parts = (result.machine, result.declaration, result.plan)
+    return render(form, Content(*parts, declared_texts(declared, environ), spellings()))
 
 
 def _grounds(session: Session, run: Run, known: Measured | None) -> Grounds:

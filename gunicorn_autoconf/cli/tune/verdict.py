@@ -44,7 +44,7 @@ class Verdict:
 
 
 def judge(
-    standing: Standing | None,
+    standing: Standing,
     outcomes: Mapping[Candidate, Sequence[Outcome]],
     drift_fraction: float = 0.0,
 ) -> Verdict:
@@ -54,57 +54,52 @@ def judge(
     A difference is none if it is no larger than what the machine's own speed varied by, or what
     others took of it: both hit all candidates alike only while they are steady.
     """
-    if standing is None or standing.best is None:
-        return Verdict(
-            answer=Answer.CANNOT_TELL,
-            best=None,
-            rival=None,
-            interval=None,
-            text=(
-                "Cannot tell: no candidate could be measured. Does the application run with plain "
-                "Gunicorn?"
-            ),
-        )
+    answer, text = _answer(standing, outcomes, drift_fraction)
     best, rival, interval = standing.best, standing.rival, standing.interval
-    finals = [each for one in (best, rival) if one for each in outcomes[one]]
-    shares = [[each.disturbed_fraction for each in outcomes[one]] for one in (best, rival) if one]
-    noise = max(drift_fraction, *map(deviation, filter(None, shares)))
-    is_noisy = noise > NOISY_FRACTION and interval is not None and interval.low <= 1 + noise
-    is_load_bound = statistics.median(each.is_load_bound for each in finals) > 0
-    pair = f"{best.label} from {rival.label if rival else 'another one'}"
-    answer, text = Answer.CANNOT_TELL, f"Cannot tell {pair}"
+    return Verdict(answer=answer, best=best, rival=rival, interval=interval, text=text)
+
+
+def _answer(
+    standing: Standing,
+    outcomes: Mapping[Candidate, Sequence[Outcome]],
+    drift_fraction: float,
+) -> tuple[Answer, str]:
+    best, rival, interval = standing.best, standing.rival, standing.interval
+    if best is None:
+        return Answer.CANNOT_TELL, (
+            "Cannot tell: no candidate could be measured. Does the application run with plain "
+            "Gunicorn?"
+        )
     if standing.certainty is Certainty.ONLY:
-        answer, text = Answer.WINNER, f"Best: {best.label}, the only one that works."
-    elif rival is None or interval is None or math.isinf(interval.high):
-        text += ": the time was too short to measure both twice."
-    elif is_load_bound:
-        text += ": the load was at its limit, not the server."
-    elif is_noisy and standing.certainty in (Certainty.CLEAR, Certainty.NO_WORSE):
-        text += (
-            ": the machine was too noisy. Other processes, or its own speed, made a difference of "
-            f"{noise:.0%}. {best.label} had {_times(interval)} the rate. Try again on a quiet "
+        return Answer.WINNER, f"Best: {best.label}, the only one that works."
+    cannot = f"Cannot tell {best.label} from {rival.label if rival else 'another one'}"
+    if rival is None or interval is None or math.isinf(interval.high):
+        return Answer.CANNOT_TELL, f"{cannot}: the time was too short to measure both twice."
+    if statistics.median(each.is_load_bound for one in (best, rival) for each in outcomes[one]) > 0:
+        return Answer.CANNOT_TELL, f"{cannot}: the load was at its limit, not the server."
+    shares = [[each.disturbed_fraction for each in outcomes[one]] for one in (best, rival)]
+    noise = max(drift_fraction, *map(deviation, filter(None, shares)))
+    is_quiet, times = noise <= NOISY_FRACTION, _times(interval)
+    if standing.certainty is Certainty.UNDECIDED:
+        remedy = "More --time may tell" if is_quiet else "Try again on a quiet machine"
+        return Answer.CANNOT_TELL, f"{cannot} yet: {best.label} had {times} the rate. {remedy}."
+    if standing.certainty is Certainty.EQUAL:
+        return Answer.WITHIN, (
+            f"Best: {best.label}. {rival.label} is as good within 3 %, and takes no less memory: "
+            f"{times} its rate."
+        )
+    if not is_quiet and interval.low <= 1 + noise:
+        return Answer.CANNOT_TELL, (
+            f"{cannot}: the machine was too noisy. Other processes, or its own speed, made a "
+            f"difference of {noise:.0%}. {best.label} had {times} the rate. Try again on a quiet "
             "machine."
         )
-    elif standing.certainty is Certainty.CLEAR:
-        answer = Answer.WINNER
-        text = f"Best: {best.label}, {_times(interval)} the rate of {rival.label}."
-    elif standing.certainty is Certainty.EQUAL:
-        answer = Answer.WITHIN
-        text = (
-            f"Best: {best.label}. {rival.label} is as good within 3 %, and takes no less memory: "
-            f"{_times(interval)} its rate."
+    if standing.certainty is Certainty.NO_WORSE:
+        return Answer.WITHIN, (
+            f"Best: {best.label}, {times} the rate of {rival.label}: at worst 3 % less, and it "
+            "takes no more memory."
         )
-    elif standing.certainty is Certainty.NO_WORSE:
-        answer = Answer.WITHIN
-        text = (
-            f"Best: {best.label}, {_times(interval)} the rate of {rival.label}: at worst 3 % less, "
-            "and it takes no more memory."
-        )
-    else:
-        is_quiet = noise <= NOISY_FRACTION
-        remedy = "More --time may tell" if is_quiet else "Try again on a quiet machine"
-        text += f" yet: {best.label} had {_times(interval)} the rate. {remedy}."
-    return Verdict(answer=answer, best=best, rival=rival, interval=interval, text=text)
+    return Answer.WINNER, f"Best: {best.label}, {times} the rate of {rival.label}."
 
 
 def _times(interval: Interval) -> str:
