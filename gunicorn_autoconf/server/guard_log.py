@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
-from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sample import Helper, Sample
 from gunicorn_autoconf.memory.actions import Action, Kind, Stopped
 from gunicorn_autoconf.memory.lines import (
     memory_fields,
@@ -28,7 +28,6 @@ from gunicorn_autoconf.units import format_bytes
 if TYPE_CHECKING:
     from gunicorn.glogging import Logger
 
-    from gunicorn_autoconf.fleet.helper import Helper
     from gunicorn_autoconf.memory.beside import Beside
     from gunicorn_autoconf.memory.kill_loop import Loop
     from gunicorn_autoconf.memory.throttling import Slowdown
