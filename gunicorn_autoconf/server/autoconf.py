@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.machine.detect import detect_machine
@@ -66,13 +66,6 @@ class Autoconf(Planned):
     def _offered(self) -> Mapping[str, Any]:
         """The settings as they are offered to Gunicorn, whatever becomes of the dictionary."""
         return offer(self.plan.settings)
-
-
-def _refuse(error: DeclarationError) -> NoReturn:
-    """Raise *error*, or end in one line where Gunicorn would print a traceback."""
-    if is_reading_conf_file():
-        sys.exit(f"Error: {error}")
-    raise error
 
 
 def autoconf(
@@ -146,8 +139,9 @@ def build(
         running = keep_running(error)
         if running is not None:
             return Autoconf(**{row.name: getattr(running, row.name) for row in fields(running)})
-        if isinstance(error, DeclarationError):
-            _refuse(error)
+        # Gunicorn would print a traceback.
+        if isinstance(error, DeclarationError) and is_reading_conf_file():
+            sys.exit(f"Error: {error}")
         raise
 
 

@@ -120,8 +120,7 @@ def _is_hook(setting: Any) -> bool:
 
 def is_hook(name: str) -> bool:
     """Whether the setting *name* is one of Gunicorn's server hooks."""
-    known = gunicorn_config().KNOWN_SETTINGS
-    return any(_is_hook(setting) for setting in known if setting.name == name)
+    return _is_hook(default_setting(name))
 
 
 def _typed(setting: Any, text: str, config: ModuleType) -> Any:
