@@ -289,16 +289,7 @@ class ServerState:
         with self._supervising.paused() if self._supervising and is_early else nullcontext():
             oom, supervisor = self.oom, self.supervisor
         memory = supervisor.memory if supervisor else self.final.machine.memory
-        ending = log_end(
-            server,
-            end.worker,
-            ended,
-            oom=oom,
-            supervisor=supervisor,
-            memory=memory,
-            reports_end=end.reports_end,
-            status=end.status,
-        )
+        ending = log_end(server, end, ended, oom=oom, supervisor=supervisor, memory=memory)
         self.happened[ending] += 1
 
 
