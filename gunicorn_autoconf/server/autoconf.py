@@ -134,7 +134,27 @@ def build(
     Unless it *runs_hooks*, nothing of the user's is imported: declared hooks are only read.
     """
     try:
-        return _build(arguments, environ, argv, root, runs_hooks=runs_hooks)
+        command_line = read_command_line(argv, environ)
+        declaration = read_declaration(
+            environ,
+            arguments=arguments,
+            setting_parsers=setting_parsers(),
+            setting_flags=setting_flags(),
+            command_line=command_line.settings,
+        )
+        check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
+        record_writes()
+        check_what_is_written()
+        machine = detect_machine(root, environ=environ)
+        application = find_application(command_line.target, declaration)
+        return Autoconf(
+            machine=machine,
+            declaration=declaration,
+            application=application,
+            plan=plan(machine, declaration, application=application, http_parser=http_parser()),
+            root=root,
+            environ=environ,
+        )
     except Exception as error:
         running = keep_running(error)
         if running is not None:
@@ -143,34 +163,3 @@ def build(
         if isinstance(error, DeclarationError) and is_reading_conf_file():
             sys.exit(f"Error: {error}")
         raise
-
-
-def _build(
-    arguments: Mapping[str, object],
-    environ: Mapping[str, str],
-    argv: Sequence[str] | None,
-    root: str,
-    *,
-    runs_hooks: bool,
-) -> Autoconf:
-    command_line = read_command_line(argv, environ)
-    declaration = read_declaration(
-        environ,
-        arguments=arguments,
-        setting_parsers=setting_parsers(),
-        setting_flags=setting_flags(),
-        command_line=command_line.settings,
-    )
-    check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
-    record_writes()
-    check_what_is_written()
-    machine = detect_machine(root, environ=environ)
-    application = find_application(command_line.target, declaration)
-    return Autoconf(
-        machine=machine,
-        declaration=declaration,
-        application=application,
-        plan=plan(machine, declaration, application=application, http_parser=http_parser()),
-        root=root,
-        environ=environ,
-    )
