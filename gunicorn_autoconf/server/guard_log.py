@@ -8,7 +8,7 @@ booted, then once in each interval. A reload makes a stand-down news again, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
@@ -68,8 +68,8 @@ class GuardLog:
         self,
         sample: Sample,
         interval_seconds: float,
-        budget: Callable[[], MemoryBudget | None],
-        beside: Beside | None = None,
+        budget: MemoryBudget | None,
+        beside: Beside | None,
     ) -> bool:
         """
         Log the memory line where it is due; never at an interval of 0.
@@ -83,9 +83,8 @@ class GuardLog:
         if not (interval_seconds and is_due):
             return False
         self._memory_seconds, self._has_logged_memory = sample.at_seconds, True
-        granted = budget()
-        fields = memory_fields(sample, granted, beside)
-        log_event(self._log, "info", "memory", render_memory(sample, granted, beside), **fields)
+        fields = memory_fields(sample, budget, beside)
+        log_event(self._log, "info", "memory", render_memory(sample, budget, beside), **fields)
         return True
 
     def slowdown(self, slow: Slowdown) -> None:
