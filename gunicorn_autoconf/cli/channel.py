@@ -30,7 +30,7 @@ def look_inside(pid: int, workers: Iterable[int]) -> Inside:
     """
     page = open_page(pid)
     now = time.monotonic()
-    told = dict(filter(None, (_worker(page, slot, now) for slot in page.slots)))
+    told = dict(filter(None, (_worker(page, slot, now) for slot in page.taken_slots())))
     status = json.loads(page.read_status() or b"{}")
     exiting = status.get("exiting_pids", ())
     seen = {}

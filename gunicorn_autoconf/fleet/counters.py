@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 # Where each number is in the worker's slot of the shared page. The order is part of the promise
 # that a reader never sees too much: it copies them in this order, the time of the last change last.
@@ -34,8 +34,7 @@ DURATIONS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 DURATIONS = len(DURATIONS_SECONDS) + 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(NamedTuple):
     """
     What one worker, or several together, have done.
 
@@ -83,7 +82,7 @@ class Counters:
         >>> Counters(requests=7, busy_seconds=0.5).minus(Counters(requests=4)).requests
         3
         """
-        return self._with(earlier, operator.sub, in_flight=self.in_flight)
+        return self._with(earlier, operator.sub)._replace(in_flight=self.in_flight)
 
     def at_least(self, earlier: Counters) -> Counters:
         """
@@ -91,18 +90,11 @@ class Counters:
 
         A reader that comes in the middle of a change sees a little too little for a moment.
         """
-        return self._with(earlier, max, in_flight=self.in_flight)
+        return self._with(earlier, max)._replace(in_flight=self.in_flight)
 
-    def _with(
-        self, other: Counters, operation: Callable[[float, float], float], **kept: int
-    ) -> Counters:
-        numbers = dict(zip(_NAMES, map(operation, _numbers(self), _numbers(other)), strict=True))
+    def _with(self, other: Counters, operation: Callable[[Any, Any], Any]) -> Counters:
         durations = tuple(map(operation, self.durations, other.durations))
-        return Counters(**(numbers | kept), durations=durations)  # type: ignore[arg-type]
-
-
-_NAMES = tuple(each.name for each in fields(Counters) if each.name != "durations")
-_numbers = operator.attrgetter(*_NAMES)
+        return Counters._make((*map(operation, self[:-1], other[:-1]), durations))
 
 
 def duration_of(seconds: float) -> int:

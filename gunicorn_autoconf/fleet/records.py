@@ -4,7 +4,7 @@ Reads and writes the shared page; keeps its notes on Gunicorn's worker objects.
 
 Theory of operation. `forking` and `ended` run in Gunicorn's main thread, `ready`, `meter` and
 `exiting` in the worker, all else in the supervisor's thread. When a worker ends, its last counters
-are kept before its slot is given back. `total` takes these before it looks at the workers: one that
+are kept before its slot is given back. `tally` takes these before it looks at the workers: one that
 ends meanwhile is missing from that total, which is why a total is never less than the one before,
 and no worker is in it twice. Several threads may ask for totals; the main thread must not, as it
 may have been interrupted in the middle of that.
@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -144,15 +143,6 @@ class WorkerRecords:
         living = sum(int(numbers[REJECTED]) for numbers in slots if numbers is not None)
         return living + sum(counters.rejected for counters in self._ended.copy())
 
-    def counters(self, workers: Mapping[int, Worker]) -> dict[int, Counters]:
-        """Return what each of *workers* has done, by pid; those that do not count are left out."""
-        with self._reading:
-            return self._count(workers)
-
-    def total(self, workers: Mapping[int, Worker]) -> Counters:
-        """Return what *workers* and all that have ended have done; it never falls."""
-        return self.tally(workers).total
-
     def tally(self, workers: Mapping[int, Worker]) -> Tally:
         """Return what *workers* have done, each and with all that have ended."""
         with self._reading:
@@ -202,7 +192,7 @@ class WorkerRecords:
         if slot is None:
             return
         ends = time.monotonic() + FORK_SECONDS * (worker.cfg.workers + 1)
-        while slot.page.taken < worker.cfg.workers and time.monotonic() < ends:
+        while len(slot.page.taken_slots()) < worker.cfg.workers and time.monotonic() < ends:
             time.sleep(POLL_SECONDS)
         slot.page.fail(slot.number)
 
@@ -225,7 +215,8 @@ class WorkerRecords:
 
     def known(self, workers: Mapping[int, Worker]) -> dict[int, WorkerRecord]:
         """Return what is known of each of Gunicorn's *workers*, by pid."""
-        counters = self.counters(workers)
+        with self._reading:
+            counters = self._count(workers)
         return {
             pid: WorkerRecord(
                 note.forked_at_seconds,
@@ -256,7 +247,7 @@ class WorkerRecords:
             return Ended(last, is_orderly=None)
         cpu_seconds = self._reaped(worker.pid)
         if counters := self._counters_of(worker.pid, worker, cpu_seconds):
-            self._ended.append(replace(counters, in_flight=0))
+            self._ended.append(counters._replace(in_flight=0))
             self._fold_ended()
         memory = slot.page.read_exit(slot.number)
         boot = self._report(worker.pid, worker)

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from gunicorn_autoconf.fleet.helper import Helper
+from gunicorn_autoconf.fleet.sample import Helper
 from gunicorn_autoconf.machine.descendants import list_descendants
 from gunicorn_autoconf.machine.process_memory import read_rss
 from gunicorn_autoconf.machine.process_state import ProcessState, read_process_state

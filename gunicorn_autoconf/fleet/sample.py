@@ -1,4 +1,4 @@
-"""The workers and the limit above them, as they were seen at one time. Pure."""
+"""Workers, their helpers and the limit above them, as they were seen at one time. Pure."""
 
 from __future__ import annotations
 
@@ -130,6 +130,17 @@ class WorkerSample(NamedTuple):
             return False
         noise_bytes = self.freed_bytes * NOISE_FRACTION
         return self.recent_bytes <= max(self.growth_bytes * fraction, noise_bytes)
+
+
+class Helper(NamedTuple):
+    """A process that the application has started, by a worker, the arbiter or another helper."""
+
+    pid: int
+    name: str
+    worker: int | None
+    """The worker that it descends from; None for the arbiter's own."""
+    rss_bytes: int
+    """What it used when it was last seen."""
 
 
 class Sample(NamedTuple):

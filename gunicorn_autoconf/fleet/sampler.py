@@ -47,16 +47,15 @@ BUSY_SECONDS = 4.0
 
 
 class _Look(NamedTuple):
-    """What a process used when it was last looked at in full."""
+    """
+    What a process used when it was last looked at in full.
+
+    Where the system tells only RSS, that has to do for USS and PSS.
+    """
 
     at_seconds: float
-    rss_bytes: int
-    memory: _Used
-
-
-class _Used(NamedTuple):
-    """What a process uses. Where the system tells only RSS, that has to do for all three."""
-
+    rss_bytes: int | None
+    """As it is read at each sample; None where that is not told."""
     uss_bytes: int
     pss_bytes: int
     swapped_bytes: int
@@ -193,36 +192,37 @@ class Sampler:
             workers=workers,
         )
 
-    def _memory_of(self, pid: int, now: float) -> _Used | None:
+    def _memory_of(self, pid: int, now: float) -> _Look | None:
         """Return what *pid* uses, and count what of it is resident."""
         used = self._look(pid, now)
         if used is not None:
+            self._looks[pid] = used
             self._resident_bytes += used.pss_bytes - used.swapped_bytes
         return used
 
-    def _look(self, pid: int, now: float) -> _Used | None:
+    def _look(self, pid: int, now: float) -> _Look | None:
         rss_bytes = self._readers.rss(pid)
         last = self._looks.get(pid)
         if (
             last is not None
             and rss_bytes is not None
+            and last.rss_bytes is not None
             and abs(rss_bytes - last.rss_bytes) < MOVED_BYTES
             and now - last.at_seconds < LOOK_SECONDS
         ):
-            return last.memory
+            return last
         memory = self._readers.memory(pid)
         if memory is None:
             return None
         swapped = self._readers.swapped(pid)
-        used = _Used(
+        return _Look(
+            at_seconds=now,
+            rss_bytes=rss_bytes,
             uss_bytes=(memory.uss_bytes or memory.rss_bytes) + swapped,
             pss_bytes=(memory.pss_bytes or memory.rss_bytes) + swapped,
             swapped_bytes=swapped,
             has_uss=memory.uss_bytes is not None,
         )
-        if rss_bytes is not None:
-            self._looks[pid] = _Look(now, rss_bytes, used)
-        return used
 
     def _look_at(self, pid: int, record: WorkerRecord, now: float) -> WorkerSample | None:
         used = self._memory_of(pid, now)
@@ -264,7 +264,7 @@ class Sampler:
             yield from past.helpers
 
 
-def _boot_bytes(report: BootReport, used: _Used) -> int | None:
+def _boot_bytes(report: BootReport, used: _Look) -> int | None:
     """
     Return what a worker used when it had booted, in the kind in which *used* has it.
 

@@ -107,11 +107,6 @@ class SharedPage:
         self._statuses = (memory[end : end + half], memory[end + half :])
         self._current = memory[_CURRENT_AT : _CURRENT_AT + _WORD_BYTES].cast("q")
 
-    @property
-    def slots(self) -> Iterator[int]:
-        """The slots that are given out."""
-        return (slot for slot in range(self._slots) if self._state(slot, _SLOT_AT) != _FREE)
-
     def write_status(self, status: bytes) -> bool:
         """Write, in the arbiter, what others may know of it; return False where it is too long."""
         other = 1 - self._current[0]
@@ -167,11 +162,6 @@ class SharedPage:
     def has_failed(self) -> bool:
         """Whether any worker has written that the start has failed."""
         return any(self._state(slot, _SLOT_AT) == _FAILED for slot in range(self._slots))
-
-    @property
-    def taken(self) -> int:
-        """How many slots are given out."""
-        return len(self.taken_slots())
 
     def taken_slots(self) -> list[int]:
         """Return the slots that are given out, also to workers that boot or have just ended."""

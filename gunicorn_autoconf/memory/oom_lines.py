@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gunicorn_autoconf.fleet.helper import Helper
-from gunicorn_autoconf.fleet.sample import WorkerSample
+from gunicorn_autoconf.fleet.sample import Helper, WorkerSample
 from gunicorn_autoconf.memory.kill_loop import Loop
 from gunicorn_autoconf.units import format_bytes, plural
 

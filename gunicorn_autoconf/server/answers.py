@@ -1,10 +1,13 @@
-"""The little HTTP that metrics and health answers need: one GET, one answer, no more. Pure."""
+"""What metrics and health requests are answered, in the little HTTP that they need. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import NamedTuple
+
+from gunicorn_autoconf.metrics.snapshot import State
 
 # A scraper's head has some 500 bytes.
 MAX_HEAD_BYTES = 8192
@@ -15,15 +18,9 @@ TEXT = "text/plain; charset=utf-8"
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (/[!-~]*) HTTP/1\.[01]\r\n")
 _ACCEPT = re.compile(rb"^accept:[ \t]*([ -~\t]*)\r$", re.IGNORECASE | re.MULTILINE)
 
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
+# With `preload_app` a reload imports the application in the main loop, and imports of 290 s were
+# seen. To wait that long costs little: workers go on to serve without the arbiter.
+ALIVE_SECONDS = 300.0
 
 
 class Answer(NamedTuple):
@@ -74,7 +71,7 @@ FAILED = refusal(500, "see the log of the server")
 def render_answer(answer: Answer) -> bytes:
     """Return the bytes of *answer*, the last on its connection."""
     lines = [
-        f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}",
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         "Cache-Control: no-store",
@@ -83,3 +80,28 @@ def render_answer(answer: Answer) -> bytes:
     if answer.status == 405:
         lines.append("Allow: GET")
     return "\r\n".join([*lines, "", ""]).encode("ascii") + answer.body
+
+
+def livez(silent_seconds: float, *, is_stopping: bool) -> Answer:
+    """
+    Answer whether the arbiter's main loop runs, whose last round began so many seconds ago.
+
+    One that was told to stop waits for its workers, in no round.
+    """
+    if is_stopping:
+        return Answer(200, b"stopping\n")
+    if silent_seconds < ALIVE_SECONDS:
+        return Answer(200, b"ok\n")
+    text = f"the arbiter's main loop has not run for {silent_seconds:.0f} s\n"
+    return Answer(503, text.encode())
+
+
+def readyz(workers: Mapping[State, int], *, is_stopping: bool) -> Answer:
+    """Answer whether at least one of the *workers* serves and the server does not stop."""
+    if is_stopping:
+        return Answer(503, b"stopping\n")
+    if workers.get(State.READY):
+        return Answer(200, b"ok\n")
+    booting, draining = workers.get(State.BOOTING, 0), workers.get(State.DRAINING, 0)
+    text = f"no worker is ready: {booting} booting, {draining} draining\n"
+    return Answer(503, text.encode())

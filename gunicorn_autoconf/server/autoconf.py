@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.machine.detect import detect_machine
@@ -66,13 +66,6 @@ class Autoconf(Planned):
     def _offered(self) -> Mapping[str, Any]:
         """The settings as they are offered to Gunicorn, whatever becomes of the dictionary."""
         return offer(self.plan.settings)
-
-
-def _refuse(error: DeclarationError) -> NoReturn:
-    """Raise *error*, or end in one line where Gunicorn would print a traceback."""
-    if is_reading_conf_file():
-        sys.exit(f"Error: {error}")
-    raise error
 
 
 def autoconf(
@@ -141,42 +134,32 @@ def build(
     Unless it *runs_hooks*, nothing of the user's is imported: declared hooks are only read.
     """
     try:
-        return _build(arguments, environ, argv, root, runs_hooks=runs_hooks)
+        command_line = read_command_line(argv, environ)
+        declaration = read_declaration(
+            environ,
+            arguments=arguments,
+            setting_parsers=setting_parsers(),
+            setting_flags=setting_flags(),
+            command_line=command_line.settings,
+        )
+        check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
+        record_writes()
+        check_what_is_written()
+        machine = detect_machine(root, environ=environ)
+        application = find_application(command_line.target, declaration)
+        return Autoconf(
+            machine=machine,
+            declaration=declaration,
+            application=application,
+            plan=plan(machine, declaration, application=application, http_parser=http_parser()),
+            root=root,
+            environ=environ,
+        )
     except Exception as error:
         running = keep_running(error)
         if running is not None:
             return Autoconf(**{row.name: getattr(running, row.name) for row in fields(running)})
-        if isinstance(error, DeclarationError):
-            _refuse(error)
+        # Gunicorn would print a traceback.
+        if isinstance(error, DeclarationError) and is_reading_conf_file():
+            sys.exit(f"Error: {error}")
         raise
-
-
-def _build(
-    arguments: Mapping[str, object],
-    environ: Mapping[str, str],
-    argv: Sequence[str] | None,
-    root: str,
-    *,
-    runs_hooks: bool,
-) -> Autoconf:
-    command_line = read_command_line(argv, environ)
-    declaration = read_declaration(
-        environ,
-        arguments=arguments,
-        setting_parsers=setting_parsers(),
-        setting_flags=setting_flags(),
-        command_line=command_line.settings,
-    )
-    check_requirements(declaration, search_path(declaration), runs_hooks=runs_hooks)
-    record_writes()
-    check_what_is_written()
-    machine = detect_machine(root, environ=environ)
-    application = find_application(command_line.target, declaration)
-    return Autoconf(
-        machine=machine,
-        declaration=declaration,
-        application=application,
-        plan=plan(machine, declaration, application=application, http_parser=http_parser()),
-        root=root,
-        environ=environ,
-    )

@@ -17,7 +17,7 @@ from gunicorn_autoconf.server.gunicorn import gunicorn_config
 from gunicorn_autoconf.server.reading import reading
 
 # Of what argparse says: "argument -w/--workers", "unrecognized arguments: --nosuch".
-_WITHOUT_VALUE = re.compile(r"[^:]*(: (--[\w-]+|-\w))?")
+_WITHOUT_VALUE = r"[^:]*(: (--[\w-]+|-\w))?"
 
 
 class CommandLine(NamedTuple):
@@ -78,7 +78,7 @@ def check_command_line(environ: Mapping[str, str]) -> None:
         message = "GUNICORN_CMD_ARGS: Gunicorn prints its help or version and ends"
         raise AutoconfError(message) from error
     except Exception as error:  # Validators raise what they like.
-        found = _WITHOUT_VALUE.match(str(error))
+        found = re.match(_WITHOUT_VALUE, str(error))
         said = found[0] if found else ""
         raise AutoconfError(f"GUNICORN_CMD_ARGS: Gunicorn refuses it: {said}") from error
 

@@ -1,36 +1,45 @@
 """Counts the requests of a worker, and sees when its application can serve.
 
-Replaces attributes of Gunicorn's worker object and of uvicorn's configuration; nothing of the
-application is changed. The table of worker classes says which call is one request:
+Replaces attributes of Gunicorn's worker object, and in uvicorn's configuration, once it has chosen
+them, the classes of its lifespan and of its connections; nothing of the application is changed.
+The table of worker classes says which call is one request:
 
 - HANDLER: the worker's `handle_request` and `handle_http2_request`. A request lasts from its parsed
   head until the last byte of the response is written.
 - ASGI: the application, in `worker.asgi`. A request lasts until the application returns; its
   background tasks are part of it.
-- UVICORN: see `counting_uvicorn`.
+- UVICORN: a task in uvicorn's set of tasks, from the parsed head until the application returns; its
+  background tasks are part of it. Each connection takes that set from the state of the server,
+  which it is given, so the one that counts is put there first. A class of connections that is not
+  uvicorn's may do without it, and is not counted.
 - NOTHING: the requests are not counted.
 
 A request that has waited since a proxy of `forwarded_allow_ips` got it is counted with that time.
 
-An ASGI worker can serve once the start-up of the lifespan is
-complete, or where the application turns out not to support it; the others, once they run.
+An ASGI worker can serve once the start-up of the lifespan is complete, or where the application
+turns out not to support it; the others, once they run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gunicorn_autoconf.fleet.counted_tasks import Sockets
 from gunicorn_autoconf.fleet.meter import Header
-from gunicorn_autoconf.load.queue import ASGI_HEADER, WSGI_HEADER
-from gunicorn_autoconf.server.counting_uvicorn import attach_uvicorn
-from gunicorn_autoconf.server.wait import wait_counter
+from gunicorn_autoconf.load.queue import ASGI_HEADER, WSGI_HEADER, TrustedProxies, queue_seconds
 from gunicorn_autoconf.worker_classes import CountedBy, Slots, family_of
 
 if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.fleet.meter import App, Meter
+
+Waited = Callable[[str, Any], None]
+"""Takes the value of the header and the address of the peer."""
+
+Make = Callable[..., Any]
 
 
 def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bool:
@@ -55,8 +64,22 @@ def attach(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> bo
     return False
 
 
+def _wait_counter(worker: Worker, meter: Meter) -> Waited:
+    """Return what counts how long a request waited."""
+    proxies = TrustedProxies(worker.cfg.forwarded_allow_ips)
+
+    def waited(value: str, peer: Any) -> None:
+        # Gunicorn has a text or nothing for the peer at a Unix socket, ASGI has None.
+        if proxies.trusts(peer[0] if isinstance(peer, (tuple, list)) else None):
+            seconds = queue_seconds(value, time.time())
+            if seconds is not None:
+                meter.queued(seconds)
+
+    return waited
+
+
 def _count_wsgi(worker: Worker, meter: Meter, slots: Slots) -> None:
-    waited = wait_counter(worker, meter)
+    waited = _wait_counter(worker, meter)
 
     def found(request: Any, value: str) -> None:
         waited(value, request.peer_addr)
@@ -86,7 +109,7 @@ def _count_asgi(app: App, worker: Worker, meter: Meter | None, lifespan: _Lifesp
 
     if meter is None:
         return call_other
-    waited = wait_counter(worker, meter)
+    waited = _wait_counter(worker, meter)
 
     def found(scope: Any, value: bytes) -> None:
         waited(value.decode("latin-1"), scope.get("client"))
@@ -129,3 +152,83 @@ class _Lifespan:
             self._is_over = True
             if can_serve:
                 self._ready()
+
+
+def attach_uvicorn(worker: Worker, meter: Meter | None, ready: Callable[[], None]) -> None:
+    """Count by *meter*, if any, and call *ready* once the lifespan of the application has begun."""
+    config: Any = worker.config
+    load = config.load
+
+    def load_and_attach() -> None:
+        load()
+        if config.lifespan != "off":
+            config.lifespan_class = _heeded(config.lifespan_class, ready)
+        http, websocket = config.http_protocol_class, config.ws_protocol_class
+        if meter and any(each.__module__.startswith("uvicorn.") for each in http.__mro__):
+            tasks = meter.tasks()
+            config.http_protocol_class = _counted(http, tasks, _wait_counter(worker, meter))
+            config.ws_protocol_class = websocket and _apart(websocket, Sockets(tasks))
+
+    config.load = load_and_attach
+
+
+def _heeded(make: Make, ready: Callable[[], None]) -> Make:
+    """Return what makes the lifespan as *make* does, and calls *ready* when it has begun."""
+
+    def make_heeded(*args: Any) -> Any:
+        lifespan = make(*args)
+        startup = lifespan.startup
+
+        async def start() -> None:
+            await startup()
+            if not lifespan.should_exit:
+                ready()
+
+        lifespan.startup = start
+        return lifespan
+
+    return make_heeded
+
+
+def _counted(make: Make, tasks: Any, waited: Waited) -> Make:
+    """Return what makes connections as *make* does, whose requests are in *tasks*."""
+
+    def make_counted(*args: Any, server_state: Any, **kwargs: Any) -> Any:
+        server_state.tasks = tasks
+        connection = make(*args, server_state=server_state, **kwargs)
+        if not hasattr(connection, "app"):
+            # It makes another one for HTTP/1.1 or HTTP/2, which finds its tasks as above.
+            return connection
+        app = connection.app
+
+        def look(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+            if not _count_wait(scope, waited):
+                # A proxy says it of each request. To look at all would cost half of the counting.
+                connection.app = app
+            result: Awaitable[Any] = app(scope, receive, send)
+            return result
+
+        connection.app = look
+        return connection
+
+    return make_counted
+
+
+def _count_wait(scope: Any, waited: Waited) -> bool:
+    """Hand what an ASGI *scope* says of it to *waited*; return whether it says anything."""
+    for name, value in scope["headers"]:
+        if name == ASGI_HEADER:
+            waited(value.decode("latin-1"), scope.get("client"))
+            return True
+    return False
+
+
+def _apart(make: Make, sockets: Sockets) -> Make:
+    """Return what makes WebSockets as *make* does, whose tasks are no requests."""
+
+    def make_apart(*args: Any, **kwargs: Any) -> Any:
+        connection = make(*args, **kwargs)
+        connection.tasks = sockets
+        return connection
+
+    return make_apart

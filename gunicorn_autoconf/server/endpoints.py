@@ -20,8 +20,7 @@ from gunicorn_autoconf.metrics.exposition import Exposition
 from gunicorn_autoconf.metrics.statsd import messages
 from gunicorn_autoconf.metrics.textfile import write_text_file
 from gunicorn_autoconf.plan.address import Destination, Listening, TextFile
-from gunicorn_autoconf.server.answers import Answer, Route
-from gunicorn_autoconf.server.health import livez, readyz
+from gunicorn_autoconf.server.answers import Answer, Route, livez, readyz
 from gunicorn_autoconf.server.listener import Listener
 from gunicorn_autoconf.server.paused_thread import PausedThread
 

@@ -8,11 +8,11 @@ booted, then once in each interval. A reload makes a stand-down news again, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gunicorn_autoconf.events import log_event
-from gunicorn_autoconf.fleet.sample import Sample
+from gunicorn_autoconf.fleet.sample import Helper, Sample
 from gunicorn_autoconf.memory.actions import Action, Kind, Stopped
 from gunicorn_autoconf.memory.lines import (
     memory_fields,
@@ -28,7 +28,6 @@ from gunicorn_autoconf.units import format_bytes
 if TYPE_CHECKING:
     from gunicorn.glogging import Logger
 
-    from gunicorn_autoconf.fleet.helper import Helper
     from gunicorn_autoconf.memory.beside import Beside
     from gunicorn_autoconf.memory.kill_loop import Loop
     from gunicorn_autoconf.memory.throttling import Slowdown
@@ -69,8 +68,8 @@ class GuardLog:
         self,
         sample: Sample,
         interval_seconds: float,
-        budget: Callable[[], MemoryBudget | None],
-        beside: Beside | None = None,
+        budget: MemoryBudget | None,
+        beside: Beside | None,
     ) -> bool:
         """
         Log the memory line where it is due; never at an interval of 0.
@@ -84,9 +83,8 @@ class GuardLog:
         if not (interval_seconds and is_due):
             return False
         self._memory_seconds, self._has_logged_memory = sample.at_seconds, True
-        granted = budget()
-        fields = memory_fields(sample, granted, beside)
-        log_event(self._log, "info", "memory", render_memory(sample, granted, beside), **fields)
+        fields = memory_fields(sample, budget, beside)
+        log_event(self._log, "info", "memory", render_memory(sample, budget, beside), **fields)
         return True
 
     def slowdown(self, slow: Slowdown) -> None:

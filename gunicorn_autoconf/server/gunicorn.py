@@ -9,12 +9,14 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn_autoconf.app.source import UnreadableError, parse_source, read_source
 from gunicorn_autoconf.errors import DeclarationError
 from gunicorn_autoconf.plan.variables import WEB_CONCURRENCY
-from gunicorn_autoconf.server.spelling import Spelling
+
+if TYPE_CHECKING:
+    from gunicorn_autoconf.server.spelling import Spelling
 
 # Gunicorn takes 0 of these and serves nothing.
 _AT_LEAST_ONE = dict.fromkeys(
@@ -95,6 +97,8 @@ def _is_taken_again(setting: Any, value: Any) -> bool:
 
 def spellings() -> dict[str, Spelling]:
     """Return how the installed Gunicorn takes each of its settings, hooks apart."""
+    from gunicorn_autoconf.server.spelling import Spelling  # Only the command line asks for it.
+
     config = gunicorn_config()
     return {
         setting.name: Spelling(
@@ -120,8 +124,7 @@ def _is_hook(setting: Any) -> bool:
 
 def is_hook(name: str) -> bool:
     """Whether the setting *name* is one of Gunicorn's server hooks."""
-    known = gunicorn_config().KNOWN_SETTINGS
-    return any(_is_hook(setting) for setting in known if setting.name == name)
+    return _is_hook(default_setting(name))
 
 
 def _typed(setting: Any, text: str, config: ModuleType) -> Any:

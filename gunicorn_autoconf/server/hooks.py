@@ -44,7 +44,6 @@ from gunicorn_autoconf.server.replan import (
     loop_and_parser,
     replan,
 )
-from gunicorn_autoconf.server.shared_imports import import_for_workers
 from gunicorn_autoconf.server.state import ServerState, create_state, state_of
 from gunicorn_autoconf.watchdog.inside import watch_inside
 from gunicorn_autoconf.worker_classes import family_of
@@ -143,6 +142,8 @@ class ServerHooks:
                 "gunicorn-autoconf: ./gunicorn.conf.py is not read, as -c names %s", CONF_MODULE
             )
         if of_uvicorn := loop_and_parser(server):
+            from gunicorn_autoconf.server.shared_imports import import_for_workers
+
             import_for_workers(server.worker_class, *of_uvicorn.split(", "))
         if server.cfg.preload_app:
             from gunicorn_autoconf.server.preload import freeze_preloaded

@@ -94,7 +94,8 @@ def _sockets(server: Arbiter) -> Iterator[str]:
 def _sockets_of_the_server(server: Arbiter) -> set[int]:
     """The standard streams, the sockets that were handed to us, and those of the log."""
     given = os.environ.get("GUNICORN_FD", "").split(",")
-    systemd = range(3, 3 + int(os.environ.get("LISTEN_FDS") or 0))
+    # The standard streams and, after them, what systemd hands over.
+    first = range(3 + int(os.environ.get("LISTEN_FDS") or 0))
     log: Any = server.log  # The operator's own may have none of these.
     logs = (getattr(log, name, None) for name in ("error_log", "access_log"))
     handlers = [handler for each in logs for handler in getattr(each, "handlers", ())]
@@ -103,10 +104,7 @@ def _sockets_of_the_server(server: Arbiter) -> set[int]:
         *(getattr(each, "socket", None) for each in handlers),
     ]
     return {
-        0,
-        1,
-        2,
-        *systemd,
+        *first,
         *(int(fd) for fd in given if fd.isdigit()),
         *(each.fileno() for each in own if hasattr(each, "fileno")),
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
@@ -45,6 +45,14 @@ class Write(NamedTuple):
     source: str | None
 
 
+def _noted(compare: Callable[[int, int], bool]) -> Callable[[Number, int], bool]:
+    def compare_and_note(self: Number, other: int) -> bool:
+        self.is_compared = True
+        return compare(self, other)
+
+    return compare_and_note
+
+
 class Number(int):
     """
     A number that we offered. It notes whether it was compared with another.
@@ -54,26 +62,10 @@ class Number(int):
     """
 
     is_compared = False
-
-    def __lt__(self, other: int) -> bool:
-        """As of `int`, noted; as each of the next three."""
-        self.is_compared = True
-        return super().__lt__(other)
-
-    def __le__(self, other: int) -> bool:
-        """See `__lt__`."""
-        self.is_compared = True
-        return super().__le__(other)
-
-    def __gt__(self, other: int) -> bool:
-        """See `__lt__`."""
-        self.is_compared = True
-        return super().__gt__(other)
-
-    def __ge__(self, other: int) -> bool:
-        """See `__lt__`."""
-        self.is_compared = True
-        return super().__ge__(other)
+    __lt__ = _noted(int.__lt__)
+    __le__ = _noted(int.__le__)
+    __gt__ = _noted(int.__gt__)
+    __ge__ = _noted(int.__ge__)
 
 
 def offer(settings: Mapping[str, Any]) -> Mapping[str, Any]:

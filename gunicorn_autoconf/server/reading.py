@@ -14,7 +14,7 @@ from gunicorn_autoconf.errors import DeclarationError
 # The module that Gunicorn's -c names to use this package, and the name that people write instead.
 CONF_MODULE = "python:gunicorn_autoconf.conf"
 _PACKAGE = "gunicorn_autoconf"
-_STAR_IMPORT = re.compile(rf"\s*from\s+{_PACKAGE}\s+import\s+\*")
+_STAR_IMPORT = rf"\s*from\s+{_PACKAGE}\s+import\s+\*"
 
 
 class Reading(NamedTuple):
@@ -87,7 +87,7 @@ def refuse_package_as_configuration() -> None:
     for frame in frames():
         if frame.f_globals.get("__name__") == "__config__":
             path = frame.f_code.co_filename
-            if _STAR_IMPORT.match(linecache.getline(path, frame.f_lineno)):
+            if re.match(_STAR_IMPORT, linecache.getline(path, frame.f_lineno)):
                 written = f"from {_PACKAGE} import *"
                 sys.exit(f"Error: {path}: {written}: write from {_PACKAGE}.conf import *")
         if frame.f_code is code and frame.f_locals.get("module_name") == _PACKAGE:

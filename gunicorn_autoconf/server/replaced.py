@@ -4,44 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
-
-class Lost(NamedTuple):
-    """What is missing without one hook of ours; the server runs on."""
-
-    texts: tuple[str, ...]
-    stops_guard: bool = False
-    """
-    Whether the guard only observes then: it would count wrongly where it does not hear of each
-    worker's start and end and of each change of the count.
-    """
-
-
-LOST: Mapping[str, Lost] = MappingProxyType(
+# What is missing without each hook of ours; the server runs on.
+LOST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "on_starting": Lost(
-            ("the plan does not follow your configuration file and is not logged",)
+        "on_starting": ("the plan does not follow your configuration file and is not logged",),
+        "when_ready": (
+            "no memory guard",
+            "no memory lines",
+            "no watchdog",
+            "no metrics",
+            "no health answers",
         ),
-        "when_ready": Lost(
-            ("no memory guard", "no memory lines", "no watchdog", "no metrics", "no health answers")
+        "on_reload": ("no new plan on reload",),
+        "pre_fork": (
+            "no memory sizes of workers",
+            "no watchdog",
+            "no check of the worker class",
         ),
-        "on_reload": Lost(("no new plan on reload",), stops_guard=True),
-        "pre_fork": Lost(
-            ("no memory sizes of workers", "no watchdog", "no check of the worker class"),
-            stops_guard=True,
-        ),
-        "post_worker_init": Lost(
-            ("no line for a worker that has booted", "no watchdog"), stops_guard=True
-        ),
-        "worker_exit": Lost(("no last memory size of a worker that exits",)),
-        "nworkers_changed": Lost(
-            ("your changes of the worker count go unnoticed",), stops_guard=True
-        ),
-        "child_exit": Lost(("no line for a worker that ends or is OOM-killed",), stops_guard=True),
+        "post_worker_init": ("no line for a worker that has booted", "no watchdog"),
+        "worker_exit": ("no last memory size of a worker that exits",),
+        "nworkers_changed": ("your changes of the worker count go unnoticed",),
+        "child_exit": ("no line for a worker that ends or is OOM-killed",),
     }
 )
-GUARD_HOOKS = tuple(name for name, lost in LOST.items() if lost.stops_guard)
+# Without these the guard only observes: it would count wrongly where it does not hear of each
+# worker's start and end and of each change of the count.
+GUARD_HOOKS = ("on_reload", "pre_fork", "post_worker_init", "nworkers_changed", "child_exit")
 
 
 def render_replaced(names: Sequence[str]) -> str | None:
@@ -58,8 +47,8 @@ guard, no memory lines, no watchdog, no metrics, no health answers'
     has_guard = "when_ready" not in replaced
     lost: dict[str, None] = {}  # In this order, each once.
     for name in replaced:
-        lost |= dict.fromkeys(LOST[name].texts)
-        if has_guard and LOST[name].stops_guard:
+        lost |= dict.fromkeys(LOST[name])
+        if has_guard and name in GUARD_HOOKS:
             lost["the memory guard only observes"] = None
     *others, last = replaced
     subject = f"your {', '.join(others)} and {last} hooks replace ours"

@@ -22,7 +22,6 @@ from gunicorn_autoconf.app.source import (
     read_source,
 )
 from gunicorn_autoconf.errors import DeclarationError
-from gunicorn_autoconf.metrics import extra
 from gunicorn_autoconf.plan.declaration import Declaration, Explicit
 from gunicorn_autoconf.plan.variables import PREFIX
 from gunicorn_autoconf.server.compose import Hook, arity_of
@@ -50,9 +49,12 @@ def check_requirements(
             (load_hook if runs_hooks else read_hook)(name, explicit.value, search_path)
     if worker_class := declaration.explicit("worker_class"):
         check_worker_class(worker_class)
-    if declaration.metrics and not extra.is_installed():
-        name = declaration.sources["metrics"]
-        raise DeclarationError(name, str(declaration.metrics), f"it needs {extra.REMEDY}")
+    if declaration.metrics:
+        from gunicorn_autoconf.metrics import extra  # Most servers have none.
+
+        if not extra.is_installed():
+            name = declaration.sources["metrics"]
+            raise DeclarationError(name, str(declaration.metrics), f"it needs {extra.REMEDY}")
     if bind := declaration.explicit("bind"):
         _check_bind(bind)
     level = declaration.explicit("loglevel")

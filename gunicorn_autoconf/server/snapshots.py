@@ -1,20 +1,26 @@
 """
 What is known of one server now, gathered for metrics and health answers.
 
-Reads the shared page, /proc and cpu.stat; changes nothing.
+Reads the shared page, /proc and cpu.stat. Replaces two methods of the arbiter.
 
 Theory of operation. `take` and `states` run in the threads that publish, never in the main thread,
 and wait for nothing: what the supervisor has seen last is taken as it is, and counters are read
 when they are asked for.
+
+Gunicorn has no hook for its main loop, which wakes once a second at least. Each round begins with
+`maybe_promote_master`, and each way to stop goes through `stop`, from the signal on and before the
+workers are waited for. `Pulse` puts a line before both, on the object of this one arbiter. The main
+thread writes its two attributes, others read them.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gunicorn_autoconf.fleet.shared_page import Region
 from gunicorn_autoconf.load.capacity import Bound
@@ -23,7 +29,6 @@ from gunicorn_autoconf.memory.plans import budget_beside
 from gunicorn_autoconf.metrics.endings import STALL, Ending
 from gunicorn_autoconf.metrics.snapshot import Advice, Snapshot, State, Throttled
 from gunicorn_autoconf.server.load_watch import slots_per_worker
-from gunicorn_autoconf.server.pulse import Pulse
 from gunicorn_autoconf.server.status import own_version, told_to_exit
 from gunicorn_autoconf.watchdog.quota import QuotaCounters
 from gunicorn_autoconf.watchdog.stamps import Stamps
@@ -48,14 +53,45 @@ class Known(Protocol):
     load: LoadWatch | None
 
 
+class Pulse:
+    """When the arbiter's main loop last ran, and whether it stops."""
+
+    def __init__(self, server: Arbiter, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._beat_at = clock()
+        self.is_stopping = False
+        _before(server, "maybe_promote_master", self._beat)
+        _before(server, "stop", self._stop)
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the loop began its last round."""
+        return self._clock() - self._beat_at
+
+    def _beat(self) -> None:
+        self._beat_at = self._clock()
+
+    def _stop(self) -> None:
+        self.is_stopping = True
+
+
+def _before(server: Arbiter, name: str, note: Callable[[], None]) -> None:
+    method = getattr(server, name)
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        note()
+        return method(*args, **kwargs)
+
+    setattr(server, name, noting)
+
+
 class Snapshots:
     """Takes snapshots of one arbiter."""
 
     def __init__(self, server: Arbiter, known: Known) -> None:
         self._server = server
         self._known = known
-        self.pulse = Pulse()
-        self.pulse.attach(server)
+        self.pulse = Pulse(server)
 
     def states(self) -> dict[int, State]:
         """Return what each worker does, by pid."""

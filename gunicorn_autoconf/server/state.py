@@ -140,23 +140,19 @@ class ServerState:
     def _supervise(
         self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]
     ) -> float:
+        """Do one step of the supervisor; return the seconds until the next one."""
         try:
-            return self._step(stopping, server, replaced)
+            if not (self.supervisor and self._status):
+                self._make_supervisor(server, replaced)
+                return self._timing.fastest_seconds
+            seconds = self.supervisor.try_step(stopping)
+            if not stopping.is_set():
+                self._status.write()
         except Exception:  # Too many open files, for example: there are modules to import.
             if not self._has_failed:
                 self._has_failed = True
                 server.log.exception("gunicorn-autoconf: the supervisor failed and will retry")
             return self._timing.retry_seconds
-
-    def _step(
-        self, stopping: threading.Event, server: Arbiter, replaced: Callable[[], Sequence[str]]
-    ) -> float:
-        if not (self.supervisor and self._status):
-            self._make_supervisor(server, replaced)
-            return self._timing.fastest_seconds
-        seconds = self.supervisor.try_step(stopping)
-        if not stopping.is_set():
-            self._status.write()
         return seconds
 
     def _stalled(self) -> None:
@@ -289,16 +285,7 @@ class ServerState:
         with self._supervising.paused() if self._supervising and is_early else nullcontext():
             oom, supervisor = self.oom, self.supervisor
         memory = supervisor.memory if supervisor else self.final.machine.memory
-        ending = log_end(
-            server,
-            end.worker,
-            ended,
-            oom=oom,
-            supervisor=supervisor,
-            memory=memory,
-            reports_end=end.reports_end,
-            status=end.status,
-        )
+        ending = log_end(server, end, ended, oom=oom, supervisor=supervisor, memory=memory)
         self.happened[ending] += 1
 
 

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
     from gunicorn_autoconf.fleet.records import WorkerRecords
     from gunicorn_autoconf.machine.facts import Machine
-    from gunicorn_autoconf.plan.budget import MemoryBudget
     from gunicorn_autoconf.server.load_watch import LoadWatch
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.planned import Planned
@@ -283,10 +282,9 @@ class Supervisor:
             self._log.limit_changed(before_bytes, limit_bytes or 0)
 
     def _write_log(self, sample: Sample, machine: Machine) -> None:
-        def budget() -> MemoryBudget | None:
-            return budget_beside(machine, self._final().declaration)
-
-        interval_seconds = self._final().declaration.memory_log_interval_seconds
+        declaration = self._final().declaration
+        interval_seconds = declaration.memory_log_interval_seconds
+        budget = budget_beside(machine, declaration)
         beside = beside_workers(machine.memory)
         self.is_complete = self._log.ready(sample)
         if self._log.memory(sample, interval_seconds, budget, beside) and self._oom:

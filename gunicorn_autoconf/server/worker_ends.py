@@ -16,12 +16,11 @@ from gunicorn_autoconf.watchdog.watch import was_ended_for_request
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
-    from gunicorn.workers.base import Worker
 
     from gunicorn_autoconf.fleet.records import Ended
     from gunicorn_autoconf.fleet.sample import WorkerSample
     from gunicorn_autoconf.machine.facts import MemorySupply
-    from gunicorn_autoconf.server.end_queue import WaitStatus
+    from gunicorn_autoconf.server.end_queue import End, WaitStatus
     from gunicorn_autoconf.server.oom_watch import ServerOom
     from gunicorn_autoconf.server.supervisor import Supervisor
 
@@ -38,21 +37,15 @@ _RECORDS = {
 
 def log_end(  # noqa: PLR0913 - all that is known of an end
     server: Arbiter,
-    worker: Worker,
+    end: End,
     ended: Ended,
     *,
     oom: ServerOom | None,
     supervisor: Supervisor | None,
     memory: MemorySupply,
-    reports_end: bool,
-    status: WaitStatus | None,
 ) -> Ending:
-    """
-    Log why *worker* is gone and what it used last, and return why; to be called in child_exit.
-
-    Where its class *reports_end*, a worker that ends by itself has reported it before. *status* is
-    how it ended, as `wait_status` returns it.
-    """
+    """Log why a worker is gone and what it used last, and return why; for child_exit."""
+    worker, status = end.worker, end.status
     retired = supervisor.executor.worker_ended(worker.pid) if supervisor else None
     # Without the status, a worker that has reported its end is taken to have come to it.
     was_killed = ended.is_orderly is not True
@@ -70,7 +63,7 @@ def log_end(  # noqa: PLR0913 - all that is known of an end
         return Ending.OOM
     if worker.aborted:
         how = Exit.LONG_REQUEST if was_ended_for_request(worker) else Exit.TIMEOUT
-    elif reports_end and ended.is_orderly is False:
+    elif end.reports_end and ended.is_orderly is False:
         how = Exit.LOST
     elif retired:
         how = Exit.RETIRED

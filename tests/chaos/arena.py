@@ -74,7 +74,7 @@ CONF = """
 
         def run():
             while True:
-                total = state_of(server).records.total(server.WORKERS)
+                total = state_of(server).records.tally(server.WORKERS).total
                 served.note("counters", total.requests, total.in_flight, total.busy_seconds,
                             total.slot_seconds, total.cpu_seconds)
                 time.sleep(0.2)

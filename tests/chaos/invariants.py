@@ -94,7 +94,7 @@ def descriptors(pid: int) -> tuple[str, ...]:
 def slots_taken(pid: int) -> int | None:
     """Return how many slots of the shared page are taken, as `top` would read it."""
     try:
-        return open_page(pid).taken
+        return len(open_page(pid).taken_slots())
     except UnreachableError:
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -282,7 +281,7 @@ class TestCounters:
         clock.now += 2.5
         cpu[11] = 0.25
 
-        assert records.counters({11: eleven.worker, 12: twelve.worker, 13: loading}) == {
+        assert records.tally({11: eleven.worker, 12: twelve.worker, 13: loading}).workers == {
             11: Counters(requests=3, cpu_seconds=0.25, durations=at_once(3)),
             12: Counters(in_flight=1, busy_seconds=2.5, slot_seconds=2.5),
         }
@@ -307,12 +306,12 @@ class TestCounters:
             cpu_seconds=4.5,
             durations=at_once(7),
         )
-        assert records.total(both) == expected
+        assert records.tally(both).total == expected
 
         del both[11], cpu[11]
         records.ended(eleven.worker)
 
-        assert records.total(both) == replace(expected, in_flight=0)
+        assert records.tally(both).total == expected._replace(in_flight=0)
 
     @pytest.mark.parametrize(
         ("reaped_seconds", "expected"),
@@ -334,12 +333,12 @@ class TestCounters:
         records = WorkerRecords()
         eleven = Counted(records, 11, clock)
         cpu[11] = 3.5
-        assert records.total({11: eleven.worker}).cpu_seconds == 3.5
+        assert records.tally({11: eleven.worker}).total.cpu_seconds == 3.5
         clock.now += 2
         cpu[0] = reaped_seconds
         del cpu[11]
         records.ended(eleven.worker)
-        assert records.total({}).cpu_seconds == expected
+        assert records.tally({}).total.cpu_seconds == expected
 
     def test_slot_is_used_again(
         self, clock: Clock, cpu: dict[int, float], monkeypatch: pytest.MonkeyPatch
@@ -351,12 +350,12 @@ class TestCounters:
             pid = 11 + lives % 2
             each = Counted(records, pid, clock)
             cpu[pid] = 0.5
-            assert records.counters({pid: each.worker})[pid].requests == 0
+            assert records.tally({pid: each.worker}).workers[pid].requests == 0
             each.serve(10)
-            assert records.total({pid: each.worker}).requests == 10 * (lives + 1)
+            assert records.tally({pid: each.worker}).total.requests == 10 * (lives + 1)
             records.ended(each.worker)
 
-        assert records.total({}) == Counters(
+        assert records.tally({}).total == Counters(
             requests=1000, cpu_seconds=50.0, durations=at_once(1000)
         )
         assert len(records._ended) == 1  # A server runs for months.
@@ -368,10 +367,10 @@ class TestCounters:
         records = WorkerRecords()
         eleven = Counted(records, 11, clock)
         eleven.serve(5)
-        assert records.total({11: eleven.worker}).requests == 5
-        assert records.total({}).requests == 5
+        assert records.tally({11: eleven.worker}).total.requests == 5
+        assert records.tally({}).total.requests == 5
         records.ended(eleven.worker)
-        assert records.total({}).requests == 5
+        assert records.tally({}).total.requests == 5
 
     def test_worker_tells_its_cpu_time_at_its_end(
         self, clock: Clock, cpu: dict[int, float]
@@ -381,7 +380,7 @@ class TestCounters:
         eleven = Counted(records, 11, clock)
         eleven.meter.exiting()
         records.ended(eleven.worker)
-        assert records.total({}).cpu_seconds > 0
+        assert records.tally({}).total.cpu_seconds > 0
 
     def test_worker_that_does_not_count_is_left_out(
         self, clock: Clock, cpu: dict[int, float]
@@ -389,9 +388,9 @@ class TestCounters:
         """Its class is unknown, or a reload brought the hooks."""
         records = WorkerRecords()
         records.forking(unknown := worker(11))
-        assert records.counters({11: unknown, 12: worker(12)}) == {}
+        assert records.tally({11: unknown, 12: worker(12)}).workers == {}
         records.ended(unknown)
-        assert records.total({12: worker(12)}) == Counters()
+        assert records.tally({12: worker(12)}).total == Counters()
 
     def test_without_a_slot(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(records_module, "SharedPage", lambda: SharedPage(1))

@@ -9,8 +9,8 @@ import sys
 import pytest
 from harness import wait_until
 
-from gunicorn_autoconf.fleet.helper import Helper
 from gunicorn_autoconf.fleet.relatives import Relatives
+from gunicorn_autoconf.fleet.sample import Helper
 from gunicorn_autoconf.machine.process_state import ProcessState, read_process_state
 
 MIB = 2**20

@@ -75,7 +75,7 @@ def descriptor_of(pid: int) -> Path:
 def test_another_process_reads_and_cannot_write(arbiter: int) -> None:
     page = open_page(arbiter)
 
-    assert list(page.slots) == [0, 1]
+    assert page.taken_slots() == [0, 1]
     assert page.read(0) is None
     assert page.read(1) == BootReport(4711, 1.25, 83_886_080, 73_400_320, 62_914_560)
     assert page.doubles(1, Region.COUNTERS)[0] == 41.5

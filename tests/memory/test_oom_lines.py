@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gunicorn_autoconf.fleet.helper import Helper
-from gunicorn_autoconf.fleet.sample import WorkerSample
+from gunicorn_autoconf.fleet.sample import Helper, WorkerSample
 from gunicorn_autoconf.memory.kill_loop import Loop
 from gunicorn_autoconf.memory.oom_lines import (
     OomKill,

@@ -76,6 +76,7 @@ PURE_LIBRARY = {
     "functools",
     "heapq",
     "html",
+    "http",
     "ipaddress",
     "itertools",
     "json",

@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from gunicorn_autoconf.metrics.snapshot import State
-from gunicorn_autoconf.server.answers import Answer, accept_of, render_answer, route_for
-from gunicorn_autoconf.server.health import livez, readyz
+from gunicorn_autoconf.server.answers import (
+    Answer,
+    accept_of,
+    livez,
+    readyz,
+    render_answer,
+    route_for,
+)
 
 ROUTES = {"/metrics": lambda accept: Answer(200, f"for {accept}".encode(), "text/x")}
 

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.server
 # Every few hundredths of a second, as a metrics endpoint would ask.
 CONF = """
     import json, os, threading, time
-    from dataclasses import asdict
     from gunicorn_autoconf import compose
     from gunicorn_autoconf.conf import *
     from gunicorn_autoconf.server.state import state_of
@@ -36,10 +35,10 @@ CONF = """
             while True:
                 records = state_of(server).records
                 seen = {
-                    "total": asdict(records.total(server.WORKERS)),
+                    "total": records.tally(server.WORKERS).total._asdict(),
                     "workers": {
-                        pid: asdict(each)
-                        for pid, each in records.counters(server.WORKERS).items()
+                        pid: each._asdict()
+                        for pid, each in records.tally(server.WORKERS).workers.items()
                     },
                 }
                 with open("counters.new", "w") as file:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gunicorn_autoconf.fleet.meter import Meter
 from gunicorn_autoconf.fleet.shared_page import Region, SharedPage
-from gunicorn_autoconf.server.counting_uvicorn import attach_uvicorn
+from gunicorn_autoconf.server.counting import attach_uvicorn
 
 
 class Http1:

@@ -325,7 +325,7 @@ def test_scrape_does_not_wait_until_the_supervisor_can_be_paused(gunicorn: Launc
             Path("over").touch()
             return 60.0
 
-        ServerState._step = step
+        ServerState._supervise = step
         """,
     )
     server = gunicorn.start(

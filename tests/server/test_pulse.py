@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gunicorn_autoconf.server.pulse import Pulse
+from gunicorn_autoconf.server.snapshots import Pulse
 
 
 def test_follows_the_main_loop() -> None:
@@ -14,8 +14,7 @@ def test_follows_the_main_loop() -> None:
         maybe_promote_master=lambda: calls.append("round"),
         stop=lambda graceful=True: calls.append(f"stop {graceful}"),
     )
-    pulse = Pulse(lambda: now[0])
-    pulse.attach(server)
+    pulse = Pulse(server, lambda: now[0])
     now[0] = 130.0
     assert (pulse.silent_seconds, pulse.is_stopping) == (30.0, False)
 
