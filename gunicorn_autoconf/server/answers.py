@@ -86,7 +86,7 @@ def livez(silent_seconds: float, *, is_stopping: bool) -> Answer:
     """
     Answer whether the arbiter's main loop runs, whose last round began so many seconds ago.
 
-    One that was told to stop waits for its workers, in no round.
+    An arbiter that was told to stop only waits for its workers: it begins no more rounds.
     """
     if is_stopping:
         return Answer(200, b"stopping\n")
